@@ -1,0 +1,61 @@
+"""A quiet Ray session: started when first needed, on this machine or an existing cluster, with one display: ours."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+
+from zoo.errors import ZooError
+
+__all__ = ["session"]
+
+_QUIET = {
+    "RAY_AIR_NEW_OUTPUT": "0",  # verbose=0 alone still prints Tune's configuration box
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Tune's own makes fit() return as if all were well
+    "TUNE_MAX_PENDING_TRIALS_PG": "16",
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "OMP_NUM_THREADS": "1",
+}
+_LOCAL_OBJECT_STORE = 1 << 30
+
+
+@contextlib.contextmanager
+def session(address: str | None = None, cpus: int | None = None) -> Iterator[None]:
+    """Connect to the cluster at ``address``, or start one on this machine with ``cpus`` slots (default: its cores).
+
+    Raises:
+        ZooError: if the cluster cannot be reached or started.
+    """
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    # Since Ray 2.59 a local start would switch token authentication on and write a token file into the home folder. Be explicit.
+    if address is None:
+        os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+    for name in ("ray", "ray.data", "ray.tune"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"ray\..*")
+    import ray
+
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
+    try:
+        if address is None:
+            ray.init(
+                address="local", num_cpus=cpus or os.cpu_count(), include_dashboard=False, object_store_memory=_LOCAL_OBJECT_STORE, **quiet
+            )
+        else:
+            ray.init(address=address, **quiet)
+    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+        where = f"the Ray cluster at {address!r}" if address else "Ray on this machine"
+        raise ZooError(f"cannot reach {where}: {error}. Check --address, or run without a cluster: --runner local.") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()

@@ -1,0 +1,42 @@
+"""Data sets: finding them, opening them, decoding their images. Imports no torch.
+
+``open_dataset("fashion-mini")`` -> ``Dataset`` with splits of labelled examples; ``load_split`` or
+``decode_examples`` -> uint8 pictures.
+Where things are: ``catalog`` (names, paths, the table of forms), one module per form, ``decode`` (the rules), ``cache``, ``check``, ``fetch``.
+"""
+
+from zoo.data.cache import channel_statistics, load_split
+from zoo.data.catalog import DATASETS, DatasetRow, Form, list_datasets, open_dataset, search_places
+from zoo.data.check import DatasetCheck, SplitCheck, check_dataset
+from zoo.data.dataset import Contents, Dataset, EncodedSource, Found, ImageSource, PixelSource, Split, UnreadableImage
+from zoo.data.decode import Decoded, Fit, decode_examples, decode_image, encode_examples
+from zoo.data.fetch import FETCHABLE, fetch
+
+__all__ = [
+    "DATASETS",
+    "FETCHABLE",
+    "Contents",
+    "Dataset",
+    "DatasetCheck",
+    "DatasetRow",
+    "Decoded",
+    "EncodedSource",
+    "Fit",
+    "Form",
+    "Found",
+    "ImageSource",
+    "PixelSource",
+    "Split",
+    "SplitCheck",
+    "UnreadableImage",
+    "channel_statistics",
+    "check_dataset",
+    "decode_examples",
+    "decode_image",
+    "encode_examples",
+    "fetch",
+    "list_datasets",
+    "load_split",
+    "open_dataset",
+    "search_places",
+]

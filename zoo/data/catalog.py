@@ -1,0 +1,252 @@
+"""From what a user types to an opened data set: NAME, PATH or URI.
+
+A NAME is looked for among the embedded data, then as a folder (or NAME.parquet) in every place of the path list ZOO_DATA, in
+``./data`` and in the user's data folder (``$XDG_DATA_HOME/zoo``, else ``~/.local/share/zoo``). Case, dashes and underscores in it do not matter. A PATH is an
+existing file or folder; what is in it decides which form it has. A URI other than ``file://`` is Parquet in a file system pyarrow knows.
+
+A new form is one function ``Path -> Found | None`` in a module of its own and one line in ``DATASETS``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import unquote, urlsplit
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.fs as pafs
+
+from zoo.data.cifar import cifar
+from zoo.data.dataset import Contents, Dataset, EncodedSource, Found, Split, UnreadableImage, fingerprint, split_name
+from zoo.data.decode import encoded_or_reason, image_facts
+from zoo.data.embedded_sets import EMBEDDED, embedded, embedded_path
+from zoo.data.imagefolder import imagefolder
+from zoo.data.imagenet import imagenet
+from zoo.data.mnist import mnist
+from zoo.data.parquet import parquet, parquet_at
+from zoo.errors import DataError, UnknownNameError
+from zoo.registry import Registry
+
+__all__ = ["DATASETS", "DatasetRow", "Form", "list_datasets", "open_dataset", "search_places"]
+
+
+@dataclass(frozen=True)
+class Form:
+    """A form data sets come in. ``find``: None if a path is not of this form; cheap. ``looks_for``: for the message when none fits."""
+
+    find: Callable[[Path], Found | None]
+    looks_for: str
+
+
+DATASETS: Registry[Form] = Registry(
+    "data set form",
+    {
+        "embedded": Form(embedded, "a data set that comes with zoo"),
+        "mnist-idx": Form(mnist, "*-images-idx3-ubyte and *-labels-idx1-ubyte, or .gz, here or in raw/"),
+        "cifar-batches": Form(cifar, "data_batch_1..5 and test_batch, here or in cifar-10-batches-py/ (or cifar-100-python/)"),
+        "imagenet": Form(imagenet, "train/nXXXXXXXX/, val/nXXXXXXXX/ or flat val/ILSVRC2012_val_*.JPEG"),
+        "imagefolder": Form(imagefolder, "SPLIT/CLASS/ or CLASS/ folders with image files"),
+        "parquet": Form(parquet, "*.parquet, here or in data/ or SPLIT/ folders"),
+    },
+)
+"""Forms in the order they are tried: those with fixed file names before those that take any."""
+
+_ALIASES = {
+    "cifar10": ("cifar10batchespy",),
+    "cifar100": ("cifar100python",),
+    "imagenet": ("imagenet1k", "ilsvrc", "ilsvrc2012"),
+}
+_SAMPLE = 256
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+
+_OPENED: dict[str, Dataset] = {}
+_OPENING = threading.RLock()
+
+
+@dataclass(frozen=True)
+class DatasetRow:
+    """A line of ``zoo data ls``. ``counts``: examples per split, None where counting is not cheap. ``problem``: why it cannot be opened."""
+
+    name: str
+    form: str
+    path: str
+    splits: tuple[str, ...]
+    counts: dict[str, int | None]
+    problem: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def search_places() -> list[Path]:
+    """Folders where names are looked up, in order; they need not exist."""
+    listed = [Path(place).expanduser() for place in os.environ.get("ZOO_DATA", "").split(os.pathsep) if place]
+    user = Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share").expanduser() / "zoo"
+    return list(dict.fromkeys([*listed, Path("data"), user]))
+
+
+def list_datasets() -> list[DatasetRow]:
+    """What is found where: the embedded data, then every place of the search path. Reads listings and footers, no images."""
+    rows = [_row(name, embedded_path(name)) for name in EMBEDDED]
+    for place in search_places():
+        children = [row for name, path in _children(place) if (row := _row(name, path)) is not None]
+        # ZOO_DATA may point at a data set itself.
+        rows += children or ([_row(_name_of(place.resolve()), place)] if place.is_dir() else [])
+    return [row for row in rows if row is not None]
+
+
+def _children(place: Path) -> Iterator[tuple[str, Path]]:
+    """Things in a place that may be data sets, sorted. Its own train/ and test/ folders are parts of one, not data sets."""
+    try:
+        entries = sorted(place.iterdir(), key=lambda entry: entry.name)
+    except OSError:  # a place that does not exist or may not be read has nothing to list
+        return
+    for entry in entries:
+        is_part = split_name(entry.name) is not None
+        if not entry.name.startswith(".") and not is_part and (entry.is_dir() or (entry.is_file() and entry.suffix == ".parquet")):
+            yield _name_of(entry), entry
+
+
+def _name_of(path: Path) -> str:
+    return path.stem if path.suffix == ".parquet" else path.name
+
+
+def _row(name: str, path: Path) -> DatasetRow | None:
+    try:
+        recognised = _recognise(path)
+    except DataError as error:
+        return DatasetRow(name, "unknown", str(path.resolve()), (), {}, str(error))
+    if recognised is None:
+        return None
+    form, found = recognised
+    return DatasetRow(name, form, str(path.resolve()), tuple(found.counts), dict(found.counts))
+
+
+def _recognise(path: Path) -> tuple[str, Found] | None:
+    for name, form in DATASETS.items():
+        found = form.find(path)
+        if found is not None:
+            return name, found
+    return None
+
+
+def open_dataset(uri: str) -> Dataset:
+    """Open a data set by NAME, PATH or URI (module docstring). Opened ones are kept for the life of the process.
+
+    Raises:
+        UnknownNameError: if a name is found nowhere; lists the near ones and where was looked.
+        DataError: if a path does not exist, has none of the forms of ``DATASETS``, or is damaged.
+    """
+    text = os.fspath(uri)
+    if _URI.match(text) and not text.startswith("file://"):
+        return _opened(text, text.rstrip("/").rpartition("/")[2], lambda: ("parquet", _at_uri(text)))
+    if text in EMBEDDED:
+        return _opened(text, text, lambda: _recognised_or_error(embedded_path(text)))
+    path = _located(text)
+    return _opened(str(path), _name_of(path), lambda: _recognised_or_error(path))
+
+
+def _opened(uri: str, name: str, find: Callable[[], tuple[str, Found]]) -> Dataset:
+    with _OPENING:
+        if uri not in _OPENED:
+            form, found = find()
+            _OPENED[uri] = _dataset(uri, name, form, found.read())
+        return _OPENED[uri]
+
+
+def _at_uri(uri: str) -> Found:
+    try:
+        filesystem, path = pafs.FileSystem.from_uri(uri)
+        found = parquet_at(filesystem, path)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise DataError(f"{uri}: cannot be opened ({str(error)[:200]}). Check the address and the credentials.") from None
+    if found is None:
+        raise DataError(f"{uri}: no *.parquet there; over a network only Parquet is read. Copy other forms to a local folder.")
+    return found
+
+
+def _recognised_or_error(path: Path) -> tuple[str, Found]:
+    recognised = _recognise(path)
+    if recognised is None:
+        forms = "; ".join(f"{name}: {form.looks_for}" for name, form in DATASETS.items() if form.find is not embedded)
+        raise DataError(f"{path}: no data set of a known form. Looked for {forms}. Give the folder that holds these.")
+    return recognised
+
+
+def _located(text: str) -> Path:
+    """Resolved path of a name, a path or a file:// URI."""
+    if text.startswith("file://"):
+        text = unquote(urlsplit(text).path)
+    is_name = os.sep not in text and text not in ("", ".", "..") and not text.startswith("~")
+    candidates = list(_named(text)) if is_name else []
+    for candidate in candidates:
+        if _recognise(candidate) is not None:
+            return candidate.resolve()
+    path = Path(text).expanduser()
+    if text and path.exists():
+        return path.resolve()
+    if candidates:
+        _recognised_or_error(candidates[0])
+    if is_name:
+        known = [row.name for row in list_datasets()]
+        places = ", ".join(str(place) for place in search_places())
+        raise UnknownNameError("data set", text, known, f"Looked in {places}. Set ZOO_DATA, give a path, or `zoo data fetch` it.")
+    raise DataError(f"{text!r}: no such file or folder. Give an existing path, or one of the names `zoo data ls` lists.")
+
+
+def _named(name: str) -> Iterator[Path]:
+    """Folders and files of the search path that bear a name, the exactly equal ones of each place first."""
+    wanted = {_plain(name), *_ALIASES.get(_plain(name), ())}
+    for place in search_places():
+        matching = [(child, path) for child, path in _children(place) if _plain(child) in wanted]
+        yield from (path for child, path in sorted(matching, key=lambda pair: pair[0] != name))
+        if place.is_dir() and _plain(place.resolve().name) in wanted:
+            yield place
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[-_. ]", "", name).lower()
+
+
+def _dataset(uri: str, name: str, form: str, contents: Contents) -> Dataset:
+    if not contents.class_names or not any(len(split) for split in contents.splits.values()):
+        raise DataError(f"{uri}: has no examples in its splits ({', '.join(contents.splits) or 'none'}). Give a data set with some.")
+    channels, native_size = _geometry(contents.splits.get("train") or next(s for s in contents.splits.values() if len(s)))
+    return Dataset(
+        uri=uri,
+        name=name,
+        class_names=contents.class_names,
+        splits=contents.splits,
+        channels=channels,
+        native_size=native_size,
+        fingerprint=fingerprint(contents.class_names, contents.splits),
+        form=form,
+        warnings=contents.warnings,
+    )
+
+
+def _geometry(split: Split) -> tuple[Literal[1, 3], tuple[int, int] | None]:
+    """Channels and common (height, width) of up to 256 evenly spaced images; unreadable ones have no say."""
+    ids = np.unique(np.linspace(0, len(split) - 1, min(_SAMPLE, len(split))).round().astype(np.int64))
+    if not isinstance(split.source, EncodedSource):
+        pixels = split.source.pixels(ids)  # [n, H, W, K]
+        return 1 if (pixels == pixels[..., :1]).all() else 3, (pixels.shape[1], pixels.shape[2])
+    sizes: set[tuple[int, int]] = set()
+    all_grey = True
+    for data in encoded_or_reason(split.source, ids):
+        if isinstance(data, UnreadableImage):
+            continue
+        try:
+            # After the first coloured picture the headers are enough: 256 photographs would take two seconds to decode.
+            size, grey = image_facts(data, colour=all_grey)
+        except UnreadableImage:
+            continue
+        sizes.add(size)
+        all_grey = all_grey and grey is not False
+    return 1 if sizes and all_grey else 3, sizes.pop() if len(sizes) == 1 else None

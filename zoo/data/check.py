@@ -1,0 +1,216 @@
+"""``zoo data check``: what a data set holds, and what is wrong with it. Reads every image once; changes nothing.
+
+Duplicates are exact: equal stored bytes (or equal pixels, where a form keeps bare arrays), compared by sha256. The same picture saved twice
+by different programs is not found. Unreadable images are reported as such and take no part in the comparison.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo.data.dataset import Dataset, EncodedSource, Split, UnreadableImage
+from zoo.data.decode import encoded_or_reason, image_facts
+
+__all__ = ["DatasetCheck", "Duplicates", "Overlap", "SplitCheck", "Unreadable", "check_dataset"]
+
+_BLOCK = 512
+_SIZES_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """An image that cannot be decoded, and why."""
+
+    example_id: int
+    key: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """Examples of one split with the same image. ``conflicting``: their labels differ, so at least one is wrong."""
+
+    example_ids: tuple[int, ...]
+    keys: tuple[str, ...]
+    labels: tuple[int, ...]
+    conflicting: bool
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """The same image in train and in another split."""
+
+    split: str
+    train_ids: tuple[int, ...]
+    example_ids: tuple[int, ...]
+    conflicting: bool
+
+
+@dataclass(frozen=True)
+class SplitCheck:
+    """One split. ``counts``: examples per class name; ``sizes``: "height x width" -> images, the 20 commonest and ``other``.
+
+    ``known_label_errors``: labels that differ from label_true, None where the truth is not known.
+    """
+
+    name: str
+    examples: int
+    counts: dict[str, int]
+    empty_classes: tuple[str, ...]
+    known_label_errors: int | None
+    unreadable: tuple[Unreadable, ...]
+    duplicates: tuple[Duplicates, ...]
+    sizes: dict[str, int]
+
+
+@dataclass(frozen=True)
+class DatasetCheck:
+    """Result of a check. ``ok``: every class has training examples, every image is readable, no image is in train and elsewhere."""
+
+    name: str
+    uri: str
+    form: str
+    fingerprint: str
+    classes: int
+    channels: int
+    native_size: tuple[int, int] | None
+    splits: tuple[SplitCheck, ...]
+    overlap: tuple[Overlap, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        empty = any(split.empty_classes for split in self.splits if split.name == "train")
+        return not (empty or self.overlap or any(split.unreadable for split in self.splits))
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values, for ``--json``."""
+        return {**asdict(self), "ok": self.ok}
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What one pass over a split's images gives. ``digests``: bytes [E, 32]; ``readable``: bool [E]."""
+
+    digests: NDArray[np.uint8]
+    readable: NDArray[np.bool_]
+    unreadable: tuple[Unreadable, ...]
+    sizes: Counter[tuple[int, int]]
+
+
+def check_dataset(dataset: Dataset, progress: Callable[[str, int, int], None] | None = None) -> DatasetCheck:
+    """Count classes, and decode every image to find unreadable ones, exact duplicates and overlap between train and the other splits.
+
+    Args:
+        dataset: an opened data set.
+        progress: called with (split, images done, images in all) after every block.
+    """
+    read = {name: _read(split, progress) for name, split in dataset.splits.items()}
+    overlap = [
+        pair
+        for name in dataset.splits
+        if name != "train" and "train" in dataset.splits
+        for pair in _overlap(dataset.splits["train"], read["train"], dataset.splits[name], read[name])
+    ]
+    return DatasetCheck(
+        name=dataset.name,
+        uri=dataset.uri,
+        form=dataset.form,
+        fingerprint=dataset.fingerprint,
+        classes=len(dataset.class_names),
+        channels=dataset.channels,
+        native_size=dataset.native_size,
+        splits=tuple(_split_check(split, dataset.class_names, read[name]) for name, split in dataset.splits.items()),
+        overlap=tuple(overlap),
+        warnings=dataset.warnings,
+    )
+
+
+def _read(split: Split, progress: Callable[[str, int, int], None] | None) -> _Read:
+    digests = np.zeros((len(split), 32), dtype=np.uint8)
+    readable = np.ones(len(split), dtype=np.bool_)
+    unreadable: list[Unreadable] = []
+    sizes: Counter[tuple[int, int]] = Counter()
+    for start in range(0, len(split), _BLOCK):
+        ids = np.arange(start, min(start + _BLOCK, len(split)), dtype=np.int64)
+        for example_id, image in zip(ids.tolist(), _stored(split, ids), strict=True):
+            try:
+                if isinstance(image, UnreadableImage):
+                    raise image
+                size = image.shape[:2] if isinstance(image, np.ndarray) else image_facts(image, colour=True)[0]
+            except UnreadableImage as error:
+                readable[example_id] = False
+                unreadable.append(Unreadable(example_id, split.keys[example_id], error.reason))
+                continue
+            sizes[size[0], size[1]] += 1
+            content = image.tobytes() if isinstance(image, np.ndarray) else image
+            digests[example_id] = np.frombuffer(hashlib.sha256(content).digest(), dtype=np.uint8)
+        if progress is not None:
+            progress(split.name, int(ids[-1]) + 1, len(split))
+    return _Read(digests, readable, tuple(unreadable), sizes)
+
+
+def _stored(split: Split, ids: NDArray[np.int64]) -> list[bytes | UnreadableImage] | list[NDArray[np.uint8]]:
+    if isinstance(split.source, EncodedSource):
+        return encoded_or_reason(split.source, ids)
+    return list(split.source.pixels(ids))
+
+
+def _split_check(split: Split, class_names: tuple[str, ...], read: _Read) -> SplitCheck:
+    counts = np.bincount(split.labels, minlength=len(class_names))  # [M]
+    common = read.sizes.most_common(_SIZES_SHOWN)
+    sizes = {f"{height} x {width}": count for (height, width), count in common}
+    if len(read.sizes) > _SIZES_SHOWN:
+        sizes["other"] = read.sizes.total() - sum(count for _, count in common)
+    return SplitCheck(
+        name=split.name,
+        examples=len(split),
+        counts=dict(zip(class_names, counts.tolist(), strict=True)),
+        empty_classes=tuple(class_names[label] for label in np.flatnonzero(counts == 0)),
+        known_label_errors=None if split.labels_true is None else int((split.labels != split.labels_true).sum()),
+        unreadable=read.unreadable,
+        duplicates=tuple(_duplicates(split, read)),
+        sizes=sizes,
+    )
+
+
+def _groups(digests: NDArray[np.uint8]) -> list[NDArray[np.int64]]:
+    """Positions of equal rows, groups of two and more, in the order of their first member."""
+    if not len(digests):
+        return []
+    keys = np.ascontiguousarray(digests).view("V32")[:, 0]  # [n]
+    _, inverse, counts = np.unique(keys, return_inverse=True, return_counts=True)
+    order = np.argsort(inverse, kind="stable")
+    groups = [group for group in np.split(order, np.cumsum(counts)[:-1]) if len(group) > 1]
+    return sorted(groups, key=lambda group: int(group[0]))
+
+
+def _duplicates(split: Split, read: _Read) -> list[Duplicates]:
+    ids = np.flatnonzero(read.readable)
+    found = []
+    for group in _groups(read.digests[ids]):
+        same = ids[group]
+        labels = split.labels[same]
+        keys = tuple(split.keys[i] for i in same.tolist())
+        found.append(Duplicates(tuple(same.tolist()), keys, tuple(labels.tolist()), bool((labels != labels[0]).any())))
+    return found
+
+
+def _overlap(train: Split, train_read: _Read, other: Split, other_read: _Read) -> list[Overlap]:
+    train_ids, other_ids = np.flatnonzero(train_read.readable), np.flatnonzero(other_read.readable)
+    found = []
+    for group in _groups(np.concatenate([train_read.digests[train_ids], other_read.digests[other_ids]])):
+        in_train = train_ids[group[group < len(train_ids)]]
+        in_other = other_ids[group[group >= len(train_ids)] - len(train_ids)]
+        if len(in_train) and len(in_other):
+            labels = np.concatenate([train.labels[in_train], other.labels[in_other]])
+            conflicting = bool((labels != labels[0]).any())
+            found.append(Overlap(other.name, tuple(in_train.tolist()), tuple(in_other.tolist()), conflicting))
+    return found

@@ -1,0 +1,126 @@
+"""What a sweep will cost, before anything runs: image passes, seconds, dollars, bytes. Loads no torch.
+
+Time is a model, not a promise: seconds per image = fixed cost + multiply-adds / rate, forward and backward three times the forward. The
+CPU constants were measured with ``tools/bench/models.py`` (docs/LOG.md); trainings already committed in the workspace correct them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from zoo import models
+from zoo.data import Dataset
+from zoo.errors import UnknownNameError
+from zoo.inputs import geometry
+from zoo.ledger import missing, uncovered_snapshots
+from zoo.spec import Training
+from zoo.workspace import Workspace
+
+__all__ = ["ACCELERATORS", "Accelerator", "Estimate", "estimate", "training_images", "training_seconds"]
+
+
+@dataclass(frozen=True)
+class Accelerator:
+    """Speed of one device: sustained multiply-adds per second in training, fixed cost per image, devices assumed."""
+
+    name: str
+    training_gigamacs: float
+    image_seconds: float
+    source: str
+
+
+ACCELERATORS = {
+    "cpu-core": Accelerator("cpu-core", 15.0, 3.5e-5, "measured, docs/LOG.md"),
+    # timm's published table (AMP, channels last): ResNet-50 trains at 1,218 images/s x 4.1 GMAC x 3 on an RTX 3090.
+    "rtx3090": Accelerator("rtx3090", 15_000.0, 2e-5, "timm benchmark table, PyTorch 1.12"),
+    "a100": Accelerator("a100", 32_000.0, 1e-5, "RTX 3090 x 2.13, timm issue 1491"),
+    "h100": Accelerator("h100", 54_000.0, 6e-6, "assumption: 1.7 x A100"),
+}
+
+_PASSES_TRAINING = 3.0
+_OVERHEAD = 1.3
+"""Loading, evaluation and snapshots on top of pure network time."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a plan needs. ``images``: training passes. ``answers``: classifier x example pairs to fill. ``seconds``: on all devices together."""
+
+    trainings: int
+    trainings_done: int
+    classifiers: int
+    classifiers_done: int
+    images: int
+    answers: int
+    seconds: float
+    dollars: float | None
+    checkpoint_bytes: int
+    store_bytes: int
+
+    @property
+    def hours(self) -> float:
+        return self.seconds / 3600
+
+
+def training_images(training: Training, dataset: Dataset | None, workspace: Workspace | None = None) -> int:
+    """Pictures a training passes forward and backward (an upper bound if it may stop early)."""
+    recipe = training.recipe
+    if recipe.steps_per_epoch is not None:
+        return recipe.epochs * recipe.steps_per_epoch * recipe.batch_size
+    rows = len(dataset.splits["train"]) if dataset is not None else 0
+    rows = round(rows * float(training.param("subsample", "fraction") or 1.0))
+    return recipe.epochs * rows
+
+
+def training_seconds(training: Training, dataset: Dataset, accelerator: Accelerator = ACCELERATORS["cpu-core"]) -> float:
+    """Seconds of one training on one device."""
+    return training_images(training, dataset) * _seconds_per_image(training, dataset, accelerator, _PASSES_TRAINING)
+
+
+def _seconds_per_image(training: Training, dataset: Dataset, accelerator: Accelerator, passes: float) -> float:
+    model = models.model(training.arch)
+    size = geometry(dataset, training.arch, training.input_size).size
+    gigamacs = model.mega_macs / 1e3 * (size / model.reference_size) ** 2
+    return accelerator.image_seconds + passes * gigamacs / accelerator.training_gigamacs
+
+
+def estimate(
+    workspace: Workspace | None,
+    dataset: Dataset,
+    trainings: Sequence[Training],
+    fill_splits: Iterable[str] = (),
+    *,
+    keep_logits: bool = True,
+    accelerator: str = "cpu-core",
+    devices: int | None = None,
+    price: float | None = None,
+) -> Estimate:
+    """Cost of what is missing of a set of trainings and of filling them.
+
+    Args:
+        price: dollars per device hour.
+
+    Raises:
+        UnknownNameError: for an accelerator that is not in ``ACCELERATORS``.
+    """
+    if accelerator not in ACCELERATORS:
+        raise UnknownNameError("accelerator", accelerator, ACCELERATORS)
+    device = ACCELERATORS[accelerator]
+    count = devices or ((os.cpu_count() or 1) if accelerator == "cpu-core" else 1)
+    todo = list(trainings) if workspace is None else missing(workspace, trainings)
+    classifiers = sum(len(t.snapshots) or 1 for t in trainings)
+    open_classifiers = sum(len(t.snapshots or (1,)) if workspace is None else len(uncovered_snapshots(workspace, t)) for t in todo)
+    images = sum(training_images(t, dataset, workspace) for t in todo)
+    seconds = sum(training_seconds(t, dataset, device) for t in todo)
+    examples = sum(len(dataset.splits[s]) for s in fill_splits if s in dataset.splits)
+    seconds += sum(examples * len(t.snapshots or (1,)) * _seconds_per_image(t, dataset, device, 1.0) for t in trainings)
+    seconds *= _OVERHEAD / count
+    cells = examples * classifiers
+    weights = sum(int(models.model(t.arch).parameters * 4) * len(t.snapshots or (1,)) for t in trainings)
+    per_cell = 22 + (2 * len(dataset.class_names) + 4 if keep_logits else 0)
+    dollars = None if price is None else seconds / 3600 * count * price
+    return Estimate(
+        len(trainings), len(trainings) - len(todo), classifiers, classifiers - open_classifiers, images, cells, seconds, dollars, weights, cells * per_cell
+    )

@@ -1,0 +1,181 @@
+"""What a fill has to do, and the end of it: units, shards, receipts, commits. Where it runs is a runner's business.
+
+A unit is a group of classifiers of one input geometry on one split. Its shards are decoded once each for the whole group. Only the driver
+commits, and only when all receipts of a unit are there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo.data import Dataset, decode_examples
+from zoo.errors import DataError
+from zoo.inputs import Geometry, open_verified
+from zoo.ledger import seen_by
+from zoo.spec import DatasetRef, Preprocessing, canonical_json, content_id
+from zoo.store.answers import AnswerUnit, Receipt, Shard, answer_parts, commit_unit, find_receipt, shards
+from zoo.store.commits import Commit
+from zoo.store.files import FileRef
+from zoo.workspace import Workspace
+
+__all__ = ["FillPlan", "FillTask", "KeepLogits", "decode_task", "plan_fill"]
+
+KeepLogits = Literal["none", "val", "all"]
+
+_GROUP_CLASSIFIERS = 128
+_GROUP_BYTES = 4 << 30
+
+
+@dataclass(frozen=True)
+class FillTask:
+    """One shard for one group of classifiers. Small enough to be a row of a Ray data set."""
+
+    dataset: DatasetRef
+    unit: AnswerUnit
+    shard: Shard
+    geometry: Geometry
+
+    def to_json(self) -> str:
+        return canonical_json(
+            {
+                "dataset": self.dataset.as_json(),
+                "unit": self.unit.identity,
+                "shard": asdict(self.shard),
+                "geometry": asdict(self.geometry),
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> FillTask:
+        body = json.loads(text)
+        return cls(DatasetRef(**body["dataset"]), AnswerUnit.from_identity(body["unit"]), Shard(**body["shard"]), Geometry(**body["geometry"]))
+
+
+def receipt_to_json(unit: AnswerUnit, receipt: Receipt) -> str:
+    return canonical_json({"unit": unit.key, **asdict(receipt)})
+
+
+def receipt_from_json(text: str) -> tuple[str, Receipt]:
+    body = json.loads(text)
+    answers, logits = (None if body[name] is None else FileRef(**body[name]) for name in ("answers", "logits"))
+    assert answers is not None
+    return body["unit"], Receipt(body["shard"], body["rows"], body["unreadable"], tuple(body["hits"]), answers, logits)
+
+
+class FillPlan:
+    """The units a fill still has to do, with what is finished of them. ``tasks`` is the work; give each receipt to ``receive``."""
+
+    def __init__(self, workspace: Workspace, dataset: Dataset, units: Sequence[tuple[AnswerUnit, Geometry]]) -> None:
+        self._workspace, self._dataset = workspace, dataset
+        self._units = {unit.key: unit for unit, _ in units}
+        self._receipts: dict[str, list[Receipt]] = {unit.key: [] for unit, _ in units}
+        self._shards: dict[str, int] = {}
+        self.tasks: list[FillTask] = []
+        for unit, geometry in units:
+            cut = shards(len(dataset.splits[unit.split]), geometry.bytes_per_example)
+            self._shards[unit.key] = len(cut)
+            for shard in cut:
+                # A part finished before a kill is found by its name and hash, and not computed again.
+                if (receipt := find_receipt(workspace.files, unit, shard)) is not None:
+                    self._receipts[unit.key].append(receipt)
+                else:
+                    self.tasks.append(FillTask(dataset.ref, unit, shard, geometry))
+        for key in list(self._units):
+            self._commit_if_whole(key)
+
+    @property
+    def units(self) -> list[AnswerUnit]:
+        return list(self._units.values())
+
+    @property
+    def cells(self) -> int:
+        """Classifier-example pairs still to compute."""
+        return sum(cells_of(task) for task in self.tasks)
+
+    def receive(self, unit_key: str, receipt: Receipt) -> None:
+        """Take a receipt; commits the unit when it was the last one."""
+        self._receipts[unit_key].append(receipt)
+        self._commit_if_whole(unit_key)
+
+    def _commit_if_whole(self, key: str) -> None:
+        unit, receipts = self._units[key], self._receipts[key]
+        if len({receipt.shard for receipt in receipts}) == self._shards[key]:
+            split = self._dataset.splits[unit.split]
+            commit_unit(self._workspace, unit, len(split), int((split.labels >= 0).sum()), receipts)
+
+
+def cells_of(task: FillTask) -> int:
+    """Classifier-example pairs of a task."""
+    return len(task.unit.classifiers) * (task.shard.stop - task.shard.start)
+
+
+def plan_fill(
+    workspace: Workspace, dataset: Dataset, classifiers: dict[str, Commit], splits: Iterable[str], keep_logits: KeepLogits
+) -> FillPlan:
+    """Group what has no committed answers: by split and input geometry, in sorted order, so that a rerun makes the same groups.
+
+    Raises:
+        DataError: if a split does not exist or a classifier belongs to another class list.
+    """
+    units: list[tuple[AnswerUnit, Geometry]] = []
+    for split in splits:
+        if split not in dataset.splits:
+            raise DataError(f"{dataset.name} has no split {split!r}. Its splits: {', '.join(dataset.splits)}. Choose with --splits.")
+        answered = {name for _, mine in answer_parts(workspace, dataset.fingerprint, split) for name in mine}
+        groups: dict[tuple[Geometry, int, str], list[str]] = {}
+        for name, commit in sorted(classifiers.items()):
+            facts = commit.facts
+            if name in answered or facts["dataset"] != dataset.fingerprint:
+                continue
+            p = Preprocessing(**facts["preprocessing"])
+            groups.setdefault((Geometry(p.size, p.channels, p.fit), facts["num_classes"], facts["classes"]), []).append(name)
+        for (geometry, num_classes, classes), names in sorted(groups.items(), key=lambda item: item[1][0]):
+            if classes != content_id(list(dataset.class_names)):
+                raise DataError(f"classifier {names[0]} knows another class list than {dataset.name}. Fill it on the data set it was trained on.")
+            logits = keep_logits == "all" or (keep_logits == "val" and split != "train")
+            for group in _chunks(names, classifiers):
+                units.append((AnswerUnit(dataset.fingerprint, split, tuple(group), num_classes, classes, logits), geometry))
+    return FillPlan(workspace, dataset, units)
+
+
+def _chunks(names: Sequence[str], classifiers: dict[str, Commit]) -> list[list[str]]:
+    """Groups of bounded count and bounded weight bytes, in order."""
+    groups: list[list[str]] = [[]]
+    weight = 0
+    for name in names:
+        size = classifiers[name].files[0].bytes
+        if groups[-1] and (len(groups[-1]) >= _GROUP_CLASSIFIERS or weight + size > _GROUP_BYTES):
+            groups.append([])
+            weight = 0
+        groups[-1].append(name)
+        weight += size
+    return groups
+
+
+def decode_task(task: FillTask) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Read and decode the pictures of a task: (uint8 [n, H, W, K], mask [n] of unreadable ones)."""
+    dataset, g = open_verified(task.dataset), task.geometry
+    ids = task.shard.example_ids
+    decoded = decode_examples(dataset.splits[task.unit.split], ids, size=g.size, channels=g.channels, fit=g.fit)
+    return decoded.images, np.isin(ids, list(decoded.errors))
+
+
+def membership(workspace: Workspace, task: FillTask) -> NDArray[np.bool_]:
+    """Which examples of a task's shard each of its classifiers was trained on, bool [N, n]; all false away from the training split."""
+    shard, classifiers = task.shard, task.unit.classifiers
+    if task.unit.split != "train":
+        return np.zeros((len(classifiers), shard.stop - shard.start), dtype=bool)
+    masks: dict[str, NDArray[np.bool_]] = {}
+    for name in classifiers:
+        training_id = name.rsplit("-e", 1)[0]
+        if training_id not in masks:
+            masks[training_id] = seen_by(workspace, training_id)[shard.start : shard.stop]
+    return np.stack([masks[name.rsplit("-e", 1)[0]] for name in classifiers])
+
+

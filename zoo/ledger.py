@@ -1,0 +1,393 @@
+"""The ledger of a workspace: what was asked for, what is done, what is missing, and the tables that say so.
+
+A training is done if and only if its commit exists; there is no other state to consult. ``missing`` is all a resumed or extended sweep needs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from zoo.data import Dataset
+from zoo.errors import NotFoundError, UsageError
+from zoo.spec import Op, Training, canonical_json, classifier_id, content_id
+from zoo.store.commits import Commit
+from zoo.store.files import attempt_id
+from zoo.treatments import Manifest
+from zoo.workspace import Workspace
+
+__all__ = [
+    "classifiers_frame",
+    "commit_dataset",
+    "commit_selection",
+    "commit_training",
+    "examples_frame",
+    "failures",
+    "manifest_of",
+    "metrics_frame",
+    "missing",
+    "population",
+    "record_failure",
+    "record_plan",
+    "seen_by",
+    "selection_frame",
+    "selections_frame",
+    "trainings_frame",
+    "uncovered_snapshots",
+]
+
+Role = Literal["population", "retraining"]
+
+TRAINING_COLUMNS = {
+    "training_id": "string",
+    "experiments": "string",
+    "role": "string",
+    "arch": "string",
+    "dataset": "string",
+    "treatment": "string",
+    "fraction": "float64",
+    "replica": "Int64",
+    "seed": "int64",
+    "recipe": "string",
+    "epochs": "int64",
+    "status": "string",
+    "n_train": "Int64",
+    "n_unique": "Int64",
+    "steps": "Int64",
+    "stop_reason": "string",
+    "train_seconds": "float64",
+    "versions": "string",
+}
+CLASSIFIER_COLUMNS = {
+    "classifier_id": "string",
+    "training_id": "string",
+    "role": "string",
+    "arch": "string",
+    "treatment": "string",
+    "fraction": "float64",
+    "replica": "Int64",
+    "seed": "int64",
+    "epoch": "int64",
+    "train_acc1": "float64",
+    "test_acc1": "float64",
+    "test_acc5": "float64",
+}
+METRIC_COLUMNS = {"training_id": "string", "epoch": "int64", "split": "string", "acc1": "float64", "acc5": "float64", "loss": "float64"}
+EXAMPLE_COLUMNS = {
+    "dataset": "string",
+    "split": "string",
+    "example_id": "int64",
+    "key": "string",
+    "label": "Int64",
+    "label_true": "Int64",
+    "class_name": "string",
+    "error": "string",
+}
+SELECTION_COLUMNS = {"name": "string", "example_id": "int64", "label": "int64", "copies": "int64", "weight": "float64"}
+
+
+def _frame(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> pd.DataFrame:
+    return pd.DataFrame({name: pd.array([row.get(name) for row in rows], dtype=kind) for name, kind in columns.items()})  # type: ignore[call-overload]
+
+
+# ---------------------------------------------------------------- data sets
+
+
+def commit_dataset(workspace: Workspace, dataset: Dataset, unreadable: Mapping[str, Mapping[int, str]]) -> Commit:
+    """Record a data set's examples (ids, keys, labels, what could not be read) and its class list. Pictures stay where they are."""
+    if (there := workspace.commits.get("dataset", dataset.fingerprint)) is not None:
+        return there
+    names = np.array([*dataset.class_names, None], dtype=object)
+    tables = []
+    for split in dataset.splits.values():
+        ids = np.arange(len(split), dtype=np.int64)
+        reasons = unreadable.get(split.name, {})
+        tables.append(
+            pa.table(
+                {
+                    "split": pa.array([split.name] * len(split), pa.string()),
+                    "example_id": ids,
+                    "key": pa.array(list(split.keys), pa.string()),
+                    "label": pa.array(split.labels, pa.int64(), mask=split.labels < 0),
+                    "label_true": pa.nulls(len(split), pa.int64())
+                    if split.labels_true is None
+                    else pa.array(split.labels_true, pa.int64(), mask=split.labels_true < 0),
+                    "class_name": pa.array(names[split.labels], pa.string()),
+                    "error": pa.array([reasons.get(i) for i in range(len(split))] if reasons else [None] * len(split), pa.string()),
+                }
+            )
+        )
+    table = pa.concat_tables(tables)
+    ref = workspace.files.seal("datasets", dataset.fingerprint, ".parquet", lambda path: pq.write_table(table, path, compression="zstd"))
+    facts = {
+        "name": dataset.name,
+        "uri": dataset.uri,
+        "class_names": list(dataset.class_names),
+        "channels": dataset.channels,
+        "splits": {name: len(split) for name, split in dataset.splits.items()},
+    }
+    return workspace.commits.publish("dataset", dataset.fingerprint, identity={"fingerprint": dataset.fingerprint}, facts=facts, files=[ref])
+
+
+def examples_frame(workspace: Workspace, fingerprint: str | None = None) -> pd.DataFrame:
+    """The ``examples`` table of one data set or of all."""
+    frames = []
+    for key, commit in workspace.commits.all("dataset").items():
+        if fingerprint in (None, key):
+            frame = pq.read_table(workspace.files.path(commit.files[0].path)).to_pandas()
+            frames.append(frame.assign(dataset=commit.facts["name"]))
+    if not frames:
+        return _frame([], EXAMPLE_COLUMNS)
+    return pd.concat(frames, ignore_index=True)[list(EXAMPLE_COLUMNS)].astype(EXAMPLE_COLUMNS)
+
+
+# ---------------------------------------------------------------- plans and trainings
+
+
+def record_plan(workspace: Workspace, experiment: str, role: Role, trainings: Sequence[Training]) -> Commit:
+    """Record which trainings an experiment or command asked for, and whether they belong to the population."""
+    specs = [training.as_json() for training in trainings]
+    identity = {"experiment": experiment, "role": role, "trainings": content_id(specs)}
+    return workspace.commits.publish("plan", f"{experiment}-{content_id(identity)}", identity=identity, facts={**identity, "specs": specs})
+
+
+def planned(workspace: Workspace) -> dict[str, tuple[Training, set[str], Role]]:
+    """Every training any plan asked for: id -> (spec, names of experiments, role). A training asked for by a population plan is population."""
+    found: dict[str, tuple[Training, set[str], Role]] = {}
+    for commit in workspace.commits.all("plan").values():
+        role: Role = commit.facts["role"]
+        for spec in commit.facts["specs"]:
+            training = Training(**spec)
+            known = found.get(training.id)
+            experiments = {commit.facts["experiment"]} | (known[1] if known else set())
+            found[training.id] = (training, experiments, "population" if known and known[2] == "population" else role)
+    return found
+
+
+def uncovered_snapshots(workspace: Workspace, training: Training) -> list[int]:
+    """Snapshots of a training that have no committed checkpoint yet (as far as its run reached them)."""
+    commit = workspace.commits.get("training", training.id)
+    wanted = training.snapshots or (training.recipe.epochs,)
+    if commit is not None:
+        if commit.facts["status"] != "done":
+            return []
+        reached = int(commit.facts["epochs"])
+        wanted = tuple(sorted({min(epoch, reached) for epoch in wanted}))
+    return [epoch for epoch in wanted if workspace.commits.get("checkpoint", classifier_id(training.id, epoch)) is None]
+
+
+def missing(workspace: Workspace, trainings: Iterable[Training]) -> list[Training]:
+    """The trainings that still have work to do, each once, in the order given."""
+    seen: dict[str, Training] = {}
+    for training in trainings:
+        if training.id in seen:
+            both = {*seen[training.id].snapshots, *training.snapshots}
+            seen[training.id] = seen[training.id].replace(snapshots=tuple(both))
+        else:
+            seen[training.id] = training
+    return [
+        training
+        for training in seen.values()
+        if workspace.commits.get("training", training.id) is None or uncovered_snapshots(workspace, training)
+    ]
+
+
+def commit_training(workspace: Workspace, training: Training, facts: Mapping[str, Any], copies: NDArray[np.uint16]) -> Commit:
+    """Publish a training's outcome and which examples it saw (``copies``: uint16 [E], 0 = not seen)."""
+    table = pa.table({"copies": copies})
+    folder = f"trainings/{training.id[:2]}"
+    ref = workspace.files.seal(folder, training.id, ".parquet", lambda path: pq.write_table(table, path, compression="zstd"))
+    return workspace.commits.publish("training", training.id, identity={"spec": training.identity}, facts=facts, files=[ref])
+
+
+def seen_by(workspace: Workspace, training_id: str) -> NDArray[np.bool_]:
+    """Which training examples a training saw, bool [E].
+
+    Raises:
+        NotFoundError: if the training is not committed.
+    """
+    commit = workspace.commits.get("training", training_id)
+    if commit is None:
+        raise NotFoundError(f"training {training_id} has no committed outcome. Finish it with the command that planned it.")
+    copies = pq.read_table(workspace.files.path(commit.files[0].path)).column("copies").to_numpy()
+    seen: NDArray[np.bool_] = copies > 0
+    return seen
+
+
+def record_failure(workspace: Workspace, training_id: str, reason: str, details: str) -> None:
+    """Leave a diagnosis of a training that broke off. It is no commit: the next run tries again."""
+    body = {"training_id": training_id, "reason": reason, "details": details, "attempt": attempt_id(), "time": time.time()}
+    workspace.files.replace(f"attempts/{training_id}.json", canonical_json(body).encode())
+
+
+def failures(workspace: Workspace) -> dict[str, str]:
+    """Reason of the newest failure by training id, for trainings without a committed outcome."""
+    found = {}
+    for name in workspace.files.names("attempts"):
+        with contextlib.suppress(ValueError, KeyError):
+            body = json.loads(workspace.files.read(f"attempts/{name}"))
+            if workspace.commits.get("training", body["training_id"]) is None:
+                found[body["training_id"]] = str(body["reason"])
+    return found
+
+
+def trainings_frame(workspace: Workspace) -> pd.DataFrame:
+    """The ``trainings`` table: everything planned, with its state."""
+    failed = failures(workspace)
+    rows = []
+    for training_id, (training, experiments, role) in sorted(planned(workspace).items()):
+        commit = workspace.commits.get("training", training_id)
+        row: dict[str, Any] = {
+            "training_id": training_id,
+            "experiments": ", ".join(sorted(experiments)),
+            "role": role,
+            "arch": training.arch,
+            "dataset": training.dataset.uri,
+            "treatment": training.treatment_text,
+            **_fraction(training),
+            "seed": training.seed,
+            "recipe": canonical_json(training.recipe.as_json()),
+            "epochs": training.recipe.epochs,
+        }
+        if commit is not None:
+            row |= {name: commit.facts[name] for name in ("status", "n_train", "n_unique", "steps", "stop_reason", "train_seconds")}
+            row["versions"] = canonical_json(commit.facts["versions"])
+        elif training_id in failed:
+            row |= {"status": "failed", "stop_reason": failed[training_id]}
+        else:
+            row["status"] = "running" if workspace.files.names(f"resume/{training_id}") else "planned"
+        rows.append(row)
+    return _frame(rows, TRAINING_COLUMNS)
+
+
+def _fraction(training: Training) -> dict[str, Any]:
+    fraction = training.param("subsample", "fraction")
+    return {"fraction": 1.0 if fraction is None else float(fraction), "replica": training.param("subsample", "replica") or 0}
+
+
+def population(workspace: Workspace, role: Role = "population") -> dict[str, Commit]:
+    """Committed classifiers of a role by id, sorted. Those of a training that diverged or has no outcome yet are left out."""
+    plans = planned(workspace)
+    found = {}
+    for key, commit in workspace.commits.all("checkpoint").items():
+        training_id = commit.facts["training_id"]
+        outcome = workspace.commits.get("training", training_id)
+        if training_id in plans and plans[training_id][2] == role and outcome is not None and outcome.facts["status"] == "done":
+            found[key] = commit
+    return found
+
+
+def classifiers_frame(workspace: Workspace) -> pd.DataFrame:
+    """The ``classifiers`` table: every committed checkpoint of a finished training."""
+    plans = planned(workspace)
+    rows = []
+    roles: tuple[Role, ...] = ("population", "retraining")
+    for role in roles:
+        for key, commit in population(workspace, role).items():
+            training = plans[commit.facts["training_id"]][0]
+            rows.append(
+                {
+                    "classifier_id": key,
+                    "role": role,
+                    "arch": training.arch,
+                    "treatment": training.treatment_text,
+                    **_fraction(training),
+                    "seed": training.seed,
+                    **{name: commit.facts[name] for name in ("training_id", "epoch", "train_acc1", "test_acc1", "test_acc5")},
+                }
+            )
+    return _frame(sorted(rows, key=lambda row: str(row["classifier_id"])), CLASSIFIER_COLUMNS)
+
+
+def metrics_frame(workspace: Workspace) -> pd.DataFrame:
+    """The ``metrics`` table: accuracy and loss per training, epoch and split."""
+    rows = [
+        {"training_id": key, **metric} for key, commit in workspace.commits.all("training").items() for metric in commit.facts["metrics"]
+    ]
+    return _frame(rows, METRIC_COLUMNS)
+
+
+# ---------------------------------------------------------------- selections
+
+
+def commit_selection(
+    workspace: Workspace, name: str, manifest: pd.DataFrame, digest: str, origin: Mapping[str, Any], *, replace: bool = False
+) -> Commit:
+    """Store a manifest under its content id and give it a name. A name that means another manifest already is an error unless ``replace``.
+
+    Raises:
+        UsageError: if the name is taken by another manifest and ``replace`` is false.
+    """
+    table = pa.Table.from_pandas(
+        manifest[["example_id", "label", "copies", "weight"]],
+        schema=pa.schema({"example_id": pa.int64(), "label": pa.int64(), "copies": pa.int64(), "weight": pa.float32()}),
+        preserve_index=False,
+    )
+    ref = workspace.files.seal("selections", digest, ".parquet", lambda path: pq.write_table(table, path, compression="zstd"))
+    workspace.commits.publish("manifest", digest, identity={"manifest": digest}, facts={"rows": len(manifest)}, files=[ref])
+    generation = 1
+    if (there := workspace.commits.get("selection", name)) is not None:
+        if there.identity["manifest"] == digest:
+            return there
+        if not replace:
+            raise UsageError(
+                f"selection {name!r} exists and holds other examples ({there.facts['rows']} rows, made by {canonical_json(there.facts['origin'])}). "
+                f"Choose another name with -o, or add --replace."
+            )
+        generation = there.generation + 1
+    facts = {"rows": len(manifest), "origin": dict(origin)}
+    return workspace.commits.publish("selection", name, identity={"manifest": digest}, facts=facts, generation=generation)
+
+
+def selection_frame(workspace: Workspace, name: str) -> pd.DataFrame:
+    """One manifest by the selection's name: example_id, label, copies, weight.
+
+    Raises:
+        NotFoundError: if there is no such selection.
+    """
+    manifest = manifest_of(workspace, selection_op(workspace, name)[0].params["id"])
+    return pd.DataFrame(
+        {"example_id": manifest.example_ids, "label": manifest.labels, "copies": manifest.copies, "weight": manifest.weights}
+    )
+
+
+def selection_op(workspace: Workspace, name: str) -> tuple[Op, ...]:
+    """The treatment "train on this selection"; ``baseline`` is the training set as it is."""
+    if name == "baseline":
+        return ()
+    commit = workspace.commits.get("selection", name)
+    if commit is None:
+        known = ", ".join(["baseline", *workspace.commits.all("selection")])
+        raise NotFoundError(f"no selection named {name!r}. There are: {known}. Make one with 'zoo select' or 'zoo relabel'.")
+    return (Op(name="manifest", params={"id": commit.identity["manifest"]}),)
+
+
+def manifest_of(workspace: Workspace, digest: Any) -> Manifest:
+    """A manifest by its content id.
+
+    Raises:
+        NotFoundError: if the workspace does not hold it.
+    """
+    commit = workspace.commits.get("manifest", str(digest))
+    if commit is None:
+        raise NotFoundError(f"no manifest {digest!r} in {workspace.root}. Make the selection again with 'zoo select' or 'zoo relabel'.")
+    table = pq.read_table(workspace.files.path(commit.files[0].path))
+    example_ids, labels, copies, weights = (table.column(name).to_numpy() for name in ("example_id", "label", "copies", "weight"))
+    return Manifest(example_ids, labels, copies, weights)
+
+
+def selections_frame(workspace: Workspace) -> pd.DataFrame:
+    """The ``selections`` table: all named manifests."""
+    frames = [selection_frame(workspace, name).assign(name=name) for name in workspace.commits.all("selection")]
+    if not frames:
+        return _frame([], SELECTION_COLUMNS)
+    return pd.concat(frames, ignore_index=True)[list(SELECTION_COLUMNS)].astype(SELECTION_COLUMNS)

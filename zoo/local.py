@@ -1,0 +1,68 @@
+"""Run everything in this process, one after the other: for tests, debugging, and machines where Ray cannot start."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+
+from zoo.errors import StoreError
+from zoo.fill import FillPlan, cells_of, decode_task
+from zoo.ledger import record_failure
+from zoo.predict import ShardWorker
+from zoo.spec import Training
+from zoo.train import run_training
+from zoo.workspace import Workspace
+
+__all__ = ["LocalRunner", "train_one"]
+
+
+def train_one(workspace: Workspace, training: Training, device: torch.device, on_epoch: Callable[[int], None]) -> str | None:
+    """Run one training; a failure is written down and returned as a sentence, so that the rest of a batch goes on.
+
+    Raises:
+        StoreError: the storage is at fault, so the rest would fail alike.
+    """
+    try:
+        run_training(workspace, training, device=device, report=on_epoch)
+    except StoreError:
+        raise
+    except Exception as error:  # noqa: BLE001 - one broken training must not end the sweep; the reason is recorded and shown
+        reason = f"{type(error).__name__}: {error}"
+        record_failure(workspace, training.id, reason, traceback.format_exc())
+        return reason
+    return None
+
+
+class LocalRunner:
+    """One process, one torch thread: bit for bit what one Ray worker computes."""
+
+    def __init__(self, device: str | None = None) -> None:
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+    def train(self, workspace: Workspace, trainings: Sequence[Training], costs: Mapping[str, float], on_epoch: Callable[[str, int], None]) -> None:
+        with _one_thread():
+            for training in trainings:
+                train_one(workspace, training, self.device, lambda epoch, name=training.id: on_epoch(name, epoch))  # type: ignore[misc]
+
+    def fill(self, workspace: Workspace, plan: FillPlan, on_task: Callable[[int], None]) -> None:
+        worker = ShardWorker(workspace, self.device)
+        with _one_thread():
+            for task in plan.tasks:
+                plan.receive(task.unit.key, worker(task, *decode_task(task)))
+                on_task(cells_of(task))
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
+class _one_thread:  # noqa: N801 - used as a context manager, like the functions of contextlib
+    """Results are equal only for equal thread counts, so every runner uses one thread per training."""
+
+    def __enter__(self) -> None:
+        self._before = torch.get_num_threads()
+        torch.set_num_threads(1)
+
+    def __exit__(self, *_: object) -> None:
+        torch.set_num_threads(self._before)

@@ -1,0 +1,102 @@
+"""One live display of what is going on: a bar with time left per stage on a terminal, plain lines elsewhere. Always on stderr."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator
+from typing import TextIO
+
+__all__ = ["Progress", "Stage", "duration"]
+
+_PLAIN_EVERY = 15.0
+
+
+def duration(seconds: float) -> str:
+    """``75`` -> ``1m15s``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+
+
+class Stage:
+    """One stage in progress: ``advance`` by units of work, ``note`` says what is being done."""
+
+    def __init__(self, progress: Progress, name: str, total: float) -> None:
+        self._progress, self.name, self.total = progress, name, total
+        self.done, self.text, self.began = 0.0, "", time.monotonic()
+
+    def advance(self, amount: float, note: str | None = None) -> None:
+        self.done = min(self.total, self.done + amount)
+        if note is not None:
+            self.text = note
+        self._progress._update(self)
+
+    @property
+    def remaining(self) -> float | None:
+        """Seconds left at the rate so far; None before there is one."""
+        elapsed = time.monotonic() - self.began
+        return elapsed * (self.total - self.done) / self.done if self.done > 0 and elapsed > 1 else None
+
+
+class Progress:
+    """The display of a run. ``quiet`` shows nothing."""
+
+    def __init__(self, stream: TextIO | None = None, *, quiet: bool = False) -> None:
+        self._stream = stream or sys.stderr
+        self._quiet = quiet
+        self._live = not quiet and self._stream.isatty()
+        self._last = 0.0
+        self.timings: dict[str, float] = {}
+
+    @contextlib.contextmanager
+    def stage(self, name: str, total: float = 1.0) -> Iterator[Stage]:
+        """A stage of ``total`` units of work. Its wall time is kept in ``timings``."""
+        stage = Stage(self, name, total)
+        with self._bar(stage) if self._live else contextlib.nullcontext():
+            if not self._live:
+                self._line(f"{name} ...")
+            self._last = time.monotonic()
+            yield stage
+        took = time.monotonic() - stage.began
+        self.timings[name] = self.timings.get(name, 0.0) + took
+        self._line(f"{name}: {stage.text + ', ' if stage.text else ''}{duration(took)}")
+
+    def say(self, text: str) -> None:
+        """One line outside any stage."""
+        self._line(text)
+
+    def _line(self, text: str) -> None:
+        if not self._quiet:
+            print(text, file=self._stream, flush=True)
+
+    @contextlib.contextmanager
+    def _bar(self, stage: Stage) -> Iterator[None]:
+        from rich.console import Console
+        from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import Progress as Bars
+
+        columns = (
+            TextColumn("[bold]{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TimeElapsedColumn(),
+            TextColumn("left {task.fields[left]}"),
+            TextColumn("{task.fields[note]}"),
+        )
+        with Bars(*columns, console=Console(file=self._stream), transient=True) as self._bars:
+            self._task = self._bars.add_task(stage.name, total=stage.total, left="?", note="")
+            yield
+
+    def _update(self, stage: Stage) -> None:
+        left = stage.remaining
+        if self._live:
+            self._bars.update(self._task, completed=stage.done, left="?" if left is None else duration(left), note=stage.text)
+        elif not self._quiet and time.monotonic() - self._last > _PLAIN_EVERY:
+            self._last = time.monotonic()
+            share = f"{stage.done / stage.total:4.0%}" if stage.total else "done"
+            self._line(f"{stage.name}: {share}{'' if left is None else f', {duration(left)} left'}{', ' + stage.text if stage.text else ''}")

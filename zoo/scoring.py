@@ -1,0 +1,173 @@
+"""From the store to the scores table: one streaming pass over the answers, block of examples by block of examples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from zoo import keyed, ledger
+from zoo.errors import NotFoundError, UnknownNameError, UsageError
+from zoo.scores import ScoreAccumulator, ScoreTable
+from zoo.spec import content_id
+from zoo.store.answers import read_answers
+from zoo.store.commits import Commit
+from zoo.store.query import where as select_where
+from zoo.workspace import Workspace
+
+__all__ = ["Population", "choose_population", "list_values", "sample_answers", "score"]
+
+
+@dataclass(frozen=True)
+class Population:
+    """Classifiers that are scored together: all on one data set, with one class list."""
+
+    dataset: Commit
+    classifiers: tuple[str, ...]
+
+    @property
+    def fingerprint(self) -> str:
+        return self.dataset.key
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return tuple(self.dataset.facts["class_names"])
+
+    @property
+    def id(self) -> str:
+        return content_id(list(self.classifiers))
+
+
+def choose_population(workspace: Workspace, condition: str | None = None, *, dataset: str | None = None, role: ledger.Role = "population") -> Population:
+    """The classifiers of a role, or those of them for which an SQL condition over the ``classifiers`` table holds.
+
+    Args:
+        dataset: fingerprint; may be left out where the workspace holds one data set.
+
+    Raises:
+        NotFoundError: if none is left.
+        UsageError: if they belong to several data sets or class lists; the message names them.
+    """
+    commits = ledger.population(workspace, role)
+    if dataset is not None:
+        commits = {key: commit for key, commit in commits.items() if commit.facts["dataset"] == dataset}
+    if condition is not None:
+        frame = ledger.classifiers_frame(workspace)
+        chosen = set(select_where(frame[frame["classifier_id"].isin(list(commits))], condition)["classifier_id"])
+        commits = {key: commit for key, commit in commits.items() if key in chosen}
+    if not commits:
+        raise NotFoundError(f"no classifier in {workspace.root}{f' with {condition!r}' if condition else ''}. See them with 'zoo status'.")
+    found = sorted({commit.facts["dataset"] for commit in commits.values()})
+    if len(found) > 1:
+        names = [str(record.facts["name"]) for f in found if (record := workspace.commits.get("dataset", f)) is not None]
+        raise UsageError(f"the classifiers belong to {len(found)} data sets: {', '.join(names)}. Scores are per data set: choose one with --data.")
+    record = workspace.commits.get("dataset", found[0])
+    if record is None:
+        raise NotFoundError(f"data set {found[0]} is not recorded in {workspace.root}. Run 'zoo fill' with its --data.")
+    return Population(record, tuple(sorted(commits)))
+
+
+def _examples(workspace: Workspace, population: Population, split: str) -> pa.Table:
+    table = pq.read_table(workspace.files.path(population.dataset.files[0].path), filters=[("split", "=", split)])
+    if not table.num_rows:
+        raise UnknownNameError("split", split, population.dataset.facts["splits"])
+    return table
+
+
+def _labels(workspace: Workspace, examples: pa.Table, column: str) -> NDArray[np.int64]:
+    """Labels of a split by column: ``label``, ``label_true``, or the name of a selection (its labels where it has the example)."""
+    if column in ("label", "label_true"):
+        labels: NDArray[np.int64] = examples.column(column).combine_chunks().fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+        return labels
+    manifest = ledger.selection_frame(workspace, column)
+    labels = np.full(examples.num_rows, -1, dtype=np.int64)
+    labels[manifest["example_id"].to_numpy()] = manifest["label"].to_numpy()
+    return labels
+
+
+def score(workspace: Workspace, population: Population, split: str, label_column: str = "label") -> pa.Table:
+    """The ``scores`` table of a population on a split. Memory is one block of examples x classes and the result, never N x E.
+
+    With another label column than the one the answers were made with, p(label) and the margin of an example whose label differs come from the
+    answers' five most probable classes (a class outside them counts as probability 0); X, C and the confusions are exact.
+
+    Raises:
+        StoreError: if a classifier has no answers on the split.
+    """
+    examples = _examples(workspace, population, split)
+    given, labels = _labels(workspace, examples, "label"), _labels(workspace, examples, label_column)
+    blocks = []
+    for block, answers in read_answers(workspace, population.fingerprint, split, population.classifiers):
+        own = labels[block.start : block.stop]
+        accumulator = ScoreAccumulator(block.example_ids, own, len(population.class_names))
+        for _, batch in answers:
+            accumulator.add(*_columns(batch, own, given[block.start : block.stop]))
+        blocks.append(accumulator.finish())
+    return ScoreTable.concatenate(blocks).to_arrow(
+        split, examples.column("key").to_pylist(), population.class_names, _labels(workspace, examples, "label_true")
+    )
+
+
+def _columns(
+    batch: pa.RecordBatch, labels: NDArray[np.int64], given: NDArray[np.int64]
+) -> tuple[NDArray[np.int16], ...]:
+    """Arguments of ``ScoreAccumulator.add`` from one classifier's answers on a block; nulls become -1, 0 and false."""
+
+    def values(name: str, empty: float | bool) -> NDArray[np.generic]:
+        array = batch.column(name)
+        filled: NDArray[np.generic] = (array.fill_null(empty) if array.null_count else array).to_numpy(zero_copy_only=False)
+        return filled
+
+    prediction = values("prediction", -1)
+    p_label, margin = values("p_label", 0.0), values("margin", 0.0)
+    top5, top5_p = (list_values(batch.column(name)) for name in ("top5", "top5_p"))
+    if (changed := labels != given).any():
+        p_label, margin = _relabelled(p_label, margin, top5, top5_p, labels, changed)
+    in_train = None if batch.column("in_train").null_count == len(batch) else values("in_train", False)
+    return prediction, p_label, values("entropy", 0.0), margin, top5, top5_p, in_train  # type: ignore[return-value]
+
+
+def list_values(array: pa.FixedSizeListArray) -> NDArray[np.generic]:
+    """[E, 5] of a fixed-size list column. ``values`` keeps the slots of null rows, which ``flatten`` would drop."""
+    width = array.type.list_size
+    flat = array.values[array.offset * width : (array.offset + len(array)) * width]
+    empty: NDArray[np.generic] = (flat.fill_null(0) if flat.null_count else flat).to_numpy(zero_copy_only=False)
+    return empty.reshape(-1, width)
+
+
+def _relabelled(
+    p_label: NDArray[np.generic],
+    margin: NDArray[np.generic],
+    top5: NDArray[np.generic],
+    top5_p: NDArray[np.generic],
+    labels: NDArray[np.int64],
+    changed: NDArray[np.bool_],
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    p, m = p_label.astype(np.float32), margin.astype(np.float32)
+    hit = top5[changed] == labels[changed, None]
+    ranked = top5_p[changed].astype(np.float32)
+    own = (ranked * hit).sum(axis=1)
+    p[changed] = own
+    m[changed] = own - np.where(hit[:, 0], ranked[:, 1], ranked[:, 0])
+    return p, m
+
+
+def sample_answers(
+    workspace: Workspace, population: Population, split: str, limit: int
+) -> tuple[NDArray[np.int64], NDArray[np.int16], NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
+    """(example ids [e], predictions [N, e], entropies [N, e], labels [e], true labels [e]) of at most ``limit`` keyed examples."""
+    examples = _examples(workspace, population, split)
+    ids = np.arange(examples.num_rows, dtype=np.int64)
+    chosen = keyed.choose("sample_answers", ids, min(limit, len(ids)))
+    predictions, entropies = [], []
+    for block, batches in read_answers(workspace, population.fingerprint, split, population.classifiers):
+        inside = chosen[(chosen >= block.start) & (chosen < block.stop)] - block.start
+        rows = [(b.column("prediction").fill_null(-1).to_numpy()[inside], b.column("entropy").fill_null(0.0).to_numpy()[inside]) for _, b in batches]
+        predictions.append(np.stack([row[0] for row in rows]))
+        entropies.append(np.stack([row[1] for row in rows]))
+    labels, truth = (_labels(workspace, examples, column)[chosen] for column in ("label", "label_true"))
+    return chosen, np.concatenate(predictions, axis=1), np.concatenate(entropies, axis=1), labels, truth

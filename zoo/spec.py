@@ -1,0 +1,317 @@
+"""Frozen specs: what a run is, apart from where and on what hardware it runs.
+
+``Op`` (one treatment step) -> ``Recipe`` -> ``Training`` -> ``Sweep`` -> ``Experiment``. Each is immutable, refuses
+unknown fields, and has a canonical JSON form. A training's id is the hash of the part of its spec that decides its result.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from zoo.errors import UsageError
+
+__all__ = [
+    "Arm",
+    "DatasetRef",
+    "Experiment",
+    "Op",
+    "Preprocessing",
+    "Recipe",
+    "SelectionRule",
+    "Spec",
+    "Sweep",
+    "Training",
+    "canonical_json",
+    "classifier_id",
+    "content_id",
+]
+
+Scalar = bool | int | float | str
+
+
+def canonical_json(value: Any) -> str:
+    """The one JSON text of a value: sorted keys, no spaces, no NaN. Equal values give equal text on every machine."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+
+
+def content_id(value: Any) -> str:
+    """First 16 hex digits of the sha256 of the canonical JSON."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:16]
+
+
+def classifier_id(training_id: str, epoch: int) -> str:
+    """A classifier is a training at an epoch: ``<training_id>-e0004``."""
+    return f"{training_id}-e{epoch:04d}"
+
+
+class Spec(BaseModel):
+    """Base of all specs: frozen, unknown fields are errors, wrong values raise ``UsageError`` naming the field."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def __init__(self, **data: Any) -> None:
+        try:
+            super().__init__(**data)
+        except ValidationError as error:
+            lines = []
+            for item in error.errors():
+                if "ctx" in item and isinstance(item["ctx"].get("error"), UsageError):
+                    raise item["ctx"]["error"] from None
+                where = ".".join(str(part) for part in item["loc"]) or type(self).__name__
+                lines.append(f"{where} = {item.get('input')!r}: {item['msg']}")
+            raise UsageError(f"{type(self).__name__}: " + "; ".join(lines)) from None
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with some fields changed, validated again."""
+        return type(self)(**{**{name: getattr(self, name) for name in type(self).model_fields}, **changes})
+
+    def as_json(self) -> dict[str, Any]:
+        dumped: dict[str, Any] = self.model_dump(mode="json")
+        return dumped
+
+
+class Op(Spec):
+    """One treatment step: a name of ``zoo.treatments.TREATMENTS`` and its parameters, defaults filled in.
+
+    Build it with ``zoo.treatments.op`` or ``zoo.treatments.parse``, which check names, types and ranges; that makes
+    ``fraction=1`` and ``fraction=1.0`` the same op, and with it the same training.
+    """
+
+    name: str
+    params: dict[str, Scalar] = Field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        """Readable form, also the form the command line takes: ``subsample:fraction=0.25,replica=1``."""
+        settings = ",".join(f"{k}={_scalar_text(v)}" for k, v in sorted(self.params.items()))
+        return f"{self.name}:{settings}" if settings else self.name
+
+
+def _scalar_text(value: Scalar) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
+
+
+class DatasetRef(Spec):
+    """A data set by where to open it and what is in it. Only the fingerprint is identity."""
+
+    uri: str
+    fingerprint: str
+
+
+class Preprocessing(Spec):
+    """What turns a decoded picture into a network's input; part of every checkpoint.
+
+    ``size``: side of the square input in pixels. ``channels``: 1 grey, 3 RGB. ``fit``: ``pad`` centres a smaller picture on black,
+    ``resize`` scales the whole picture to the square (bilinear, antialiased). ``mean``, ``std``: per channel, in units of 0..1.
+    """
+
+    size: int = Field(ge=1)
+    channels: Literal[1, 3]
+    fit: Literal["pad", "resize"]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+class Recipe(Spec):
+    """How a network is trained. Every field is identity; ``version`` is raised when the loop changes its results.
+
+    ``epochs``: passes (or, with ``steps_per_epoch``, stretches of that many optimiser steps over a stream of reshuffled passes).
+    ``schedule``: constant; cosine to 0; step = times ``gamma`` at each of ``milestones`` (fractions of the epochs); onecycle =
+    linear up over the first 15 % of the steps, then linear down to 0. ``stop_train_acc``: end when an epoch's running training
+    accuracy reaches it. ``augment``: none, flip, crop_flip (pad 4, random crop, flip), resized_crop_flip.
+    """
+
+    optimizer: Literal["sgd", "adam", "adamw"] = "adam"
+    lr: float = Field(default=1e-3, gt=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    weight_decay: float = Field(default=0.0, ge=0)
+    batch_size: int = Field(default=128, ge=1)
+    epochs: int = Field(default=10, ge=1)
+    steps_per_epoch: int | None = Field(default=None, ge=1)
+    schedule: Literal["constant", "cosine", "step", "onecycle"] = "constant"
+    milestones: tuple[float, ...] = ()
+    gamma: float = Field(default=0.1, gt=0, le=1)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    stop_train_acc: float | None = Field(default=None, gt=0, le=1)
+    augment: Literal["none", "flip", "crop_flip", "resized_crop_flip"] = "none"
+    precision: Literal["fp32", "bf16"] = "fp32"
+    channels_last: bool = False
+    version: int = 1
+
+
+class Training(Spec):
+    """One run of one recipe on one treated training set.
+
+    ``snapshots`` (epochs that become classifiers) and ``eval_every`` (epochs between test evaluations; 0 = at snapshots only) are not
+    identity: asking for another snapshot of a known training repeats the same computation and commits what is missing.
+    """
+
+    arch: str
+    dataset: DatasetRef
+    recipe: Recipe
+    treatment: tuple[Op, ...] = ()
+    seed: int = Field(default=0, ge=0)
+    input_size: int | None = Field(default=None, ge=1)
+    snapshots: tuple[int, ...] = ()
+    eval_every: int = Field(default=0, ge=0)
+
+    @field_validator("snapshots")
+    @classmethod
+    def _sorted_snapshots(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(sorted(set(value)))
+
+    @model_validator(mode="after")
+    def _snapshots_in_range(self) -> Self:
+        for epoch in self.snapshots:
+            if not 1 <= epoch <= self.recipe.epochs:
+                raise UsageError(
+                    f"snapshot at epoch {epoch}: the recipe has epochs 1 to {self.recipe.epochs}. "
+                    f"Choose snapshots within it or raise epochs."
+                )
+        return self
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What decides the result, apart from hardware. The hash of this is the training's id."""
+        return {
+            "format": 1,
+            "arch": self.arch,
+            "dataset": self.dataset.fingerprint,
+            "recipe": self.recipe.as_json(),
+            "treatment": [op.as_json() for op in self.treatment],
+            "seed": self.seed,
+            "input_size": self.input_size,
+        }
+
+    @property
+    def id(self) -> str:
+        return content_id(self.identity)
+
+    @property
+    def treatment_text(self) -> str:
+        return " + ".join(op.text for op in self.treatment) or "none"
+
+    def param(self, op_name: str, param: str) -> Scalar | None:
+        """The value of one parameter of the first treatment step of that name, or None."""
+        for op in self.treatment:
+            if op.name == op_name:
+                return op.params.get(param)
+        return None
+
+
+class Sweep(Spec):
+    """A grid of trainings: architectures x treatments x seeds, one recipe. ``recipes`` overrides it per architecture."""
+
+    archs: tuple[str, ...] = Field(min_length=1)
+    treatments: tuple[tuple[Op, ...], ...] = ((),)
+    recipe: Recipe = Recipe()
+    recipes: dict[str, Recipe] = Field(default_factory=dict)
+    seeds: tuple[int, ...] = (0,)
+    snapshots: tuple[int, ...] | None = None
+    eval_every: int = 0
+    input_size: int | None = None
+
+    def expand(self, dataset: DatasetRef) -> tuple[Training, ...]:
+        """All trainings, in the order archs, treatments, seeds. Default snapshot: the last epoch."""
+        trainings = []
+        for arch in self.archs:
+            recipe = self.recipes.get(arch, self.recipe)
+            for treatment in self.treatments:
+                trainings += [
+                    Training(
+                        arch=arch,
+                        dataset=dataset,
+                        recipe=recipe,
+                        treatment=treatment,
+                        seed=seed,
+                        input_size=self.input_size,
+                        snapshots=(recipe.epochs,) if self.snapshots is None else self.snapshots,
+                        eval_every=self.eval_every,
+                    )
+                    for seed in self.seeds
+                ]
+        return tuple(trainings)
+
+
+class SelectionRule(Spec):
+    """A named manifest and the chain of rules of ``zoo.selection.RULES`` that makes it from the scores of a split."""
+
+    name: str
+    rules: tuple[Op, ...] = Field(min_length=1)
+    split: str = "train"
+
+    @field_validator("name")
+    @classmethod
+    def _plain_name(cls, value: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", value):
+            raise UsageError(
+                f"selection name {value!r}: use 1 to 64 letters, digits, dots, dashes or underscores, starting with a letter or digit."
+            )
+        return value
+
+
+class Arm(Spec):
+    """One retraining arm of a comparison: a selection's name (``baseline`` = the training set as given)."""
+
+    name: str
+    selection: str | None
+    note: str = ""
+
+
+class Experiment(Spec):
+    """A study: what to train, fill, score, select, retrain and report. Made by ``experiment()`` of a file in experiments/.
+
+    Stages run in this order and each may be empty: train ``sweeps`` -> fill ``fill_splits`` -> score -> ``selections`` -> retrain
+    ``arms`` with ``retraining`` -> compare ``on`` cleaned test sets -> report ``sections``.
+    """
+
+    name: str
+    title: str
+    scale: str
+    dataset: str
+    sweeps: tuple[Sweep, ...]
+    fill_splits: tuple[str, ...] = ()
+    keep_logits: Literal["none", "val", "all"] = "all"
+    selections: tuple[SelectionRule, ...] = ()
+    arms: tuple[Arm, ...] = ()
+    retraining: Sweep | None = None
+    on: tuple[Op, ...] = ()
+    sections: tuple[str, ...] = ()
+    next_command: str = ""
+
+
+def parse_scalar(text: str) -> Scalar:
+    """``"true"`` -> True, ``"3"`` -> 3, ``"0.5"`` -> 0.5, anything else stays text."""
+    lowered = text.strip().lower()
+    if lowered in ("true", "false"):
+        return lowered == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text.strip()
+
+
+def parse_call(text: str) -> tuple[str, Mapping[str, Scalar]]:
+    """``"label_noise:fraction=0.2,to=random"`` -> ("label_noise", {"fraction": 0.2, "to": "random"}).
+
+    Raises:
+        UsageError: if a parameter has no ``=``.
+    """
+    name, _, settings = text.strip().partition(":")
+    params: dict[str, Scalar] = {}
+    for setting in filter(None, settings.split(",")):
+        key, equals, value = setting.partition("=")
+        if not equals:
+            raise UsageError(f"{text!r}: parameter {setting!r} has no value. Write it as NAME:key=value,key=value.")
+        params[key.strip()] = parse_scalar(value)
+    return name.strip(), params

@@ -1,0 +1,336 @@
+"""Answers and logits: the parts of the store that grow with classifiers x examples.
+
+One *unit* is a group of classifiers on one split; one *part* is that group on one shard (a fixed range of example ids). Rows are sorted by
+classifier, then example, with a row group (Parquet) or a record batch (Arrow IPC) per classifier, so one classifier is one range of bytes.
+A part's name carries its shard and its hash, so a fill that was killed finds what it has finished without any list of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from zoo.errors import StoreError
+from zoo.scores import Answers
+from zoo.spec import canonical_json, content_id
+from zoo.store.commits import Commit
+from zoo.store.files import FileRef, LocalFiles, sha256_of
+from zoo.workspace import Workspace
+
+__all__ = [
+    "ANSWER_SCHEMA",
+    "AnswerUnit",
+    "Receipt",
+    "Shard",
+    "answer_parts",
+    "commit_unit",
+    "find_receipt",
+    "logits_of",
+    "read_answers",
+    "shards",
+    "write_part",
+]
+
+SMALL_SHARD, LARGE_SHARD = 2048, 512
+"""Examples per shard: of pictures up to 64 x 64 RGB, and above. The first is a multiple of the second, so shards of both kinds align."""
+
+ANSWER_SCHEMA = pa.schema(
+    [
+        pa.field("classifier_id", pa.dictionary(pa.int32(), pa.string()), nullable=False),
+        pa.field("example_id", pa.int32(), nullable=False),
+        pa.field("prediction", pa.int16()),
+        pa.field("p_label", pa.float32()),
+        pa.field("entropy", pa.float32()),
+        pa.field("margin", pa.float32()),
+        pa.field("top5", pa.list_(pa.int16(), 5)),
+        pa.field("top5_p", pa.list_(pa.float16(), 5)),
+        pa.field("in_train", pa.bool_()),
+    ],
+)
+"""prediction is null where the picture could not be read; p_label and margin also where the example has no label; in_train where unknown."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Example ids ``start`` to ``stop`` (exclusive) of a split of ``total`` examples."""
+
+    index: int
+    count: int
+    start: int
+    stop: int
+
+    @property
+    def stem(self) -> str:
+        return f"shard-{self.index:05d}-of-{self.count:05d}"
+
+    @property
+    def example_ids(self) -> NDArray[np.int64]:
+        return np.arange(self.start, self.stop, dtype=np.int64)
+
+
+def shards(examples: int, bytes_per_example: int) -> list[Shard]:
+    """The fixed ranges a split is cut into."""
+    size = SMALL_SHARD if bytes_per_example <= 64 * 64 * 3 else LARGE_SHARD
+    count = math.ceil(examples / size)
+    return [Shard(i, count, i * size, min((i + 1) * size, examples)) for i in range(count)]
+
+
+@dataclass(frozen=True)
+class AnswerUnit:
+    """A group of classifiers on one split. ``logits``: whether logits are kept beside the answers."""
+
+    dataset: str
+    split: str
+    classifiers: tuple[str, ...]
+    num_classes: int
+    classes: str
+    logits: bool
+
+    @property
+    def key(self) -> str:
+        return content_id(self.identity)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        return {
+            "dataset": self.dataset,
+            "split": self.split,
+            "classifiers": list(self.classifiers),
+            "num_classes": self.num_classes,
+            "classes": self.classes,
+            "logits": self.logits,
+        }
+
+    @property
+    def folder(self) -> str:
+        return f"answers/{self.key}"
+
+    @classmethod
+    def from_identity(cls, identity: Mapping[str, Any]) -> Self:
+        return cls(**{**identity, "classifiers": tuple(identity["classifiers"])})
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What a worker hands back for one shard: files, and the counts the driver checks before it commits."""
+
+    shard: int
+    rows: int
+    unreadable: int
+    hits: tuple[int, ...]
+    answers: FileRef
+    logits: FileRef | None
+
+
+def write_part(
+    files: LocalFiles,
+    unit: AnswerUnit,
+    shard: Shard,
+    answers: Sequence[Answers],
+    unreadable: NDArray[np.bool_],
+    labels: NDArray[np.int64],
+    in_train: NDArray[np.bool_],
+    logits: Sequence[NDArray[np.float32]] | None,
+) -> Receipt:
+    """Write one part: the answers of each classifier of the unit (in its order) on one shard of n examples.
+
+    Args:
+        answers: one per classifier, arrays of length n.
+        unreadable: bool [n]; these rows become nulls.
+        labels: int64 [n], -1 where unknown.
+        in_train: bool [N, n].
+        logits: float32 [n, M] per classifier, stored centred (minus their maximum, the maximum beside them) in float16; or None.
+
+    Raises:
+        StoreError: if a classifier's output is not finite, naming it.
+    """
+    for name, answer in zip(unit.classifiers, answers, strict=True):
+        if not (answer.finite | unreadable).all():
+            raise StoreError(f"classifier {name} gives logits that are not finite on {unit.split}. Leave it out of the fill, or train it again.")
+    receipt = {
+        "rows": len(answers) * (shard.stop - shard.start),
+        "unreadable": int(unreadable.sum()),
+        "hits": [int(((a.prediction == labels) & ~unreadable).sum()) for a in answers],
+    }
+    schema = ANSWER_SCHEMA.with_metadata({"zoo": canonical_json({"unit": unit.identity, "shard": shard.index, "receipt": receipt})})
+
+    def write_answers(path: Path) -> None:
+        with pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True) as writer:
+            for index, (name, answer) in enumerate(zip(unit.classifiers, answers, strict=True)):
+                writer.write_table(_answer_table(schema, name, shard, answer, unreadable, labels, in_train[index]))
+
+    def write_logits(path: Path) -> None:
+        assert logits is not None
+        schema = logits_schema(unit)
+        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+            for values in logits:
+                top = values.max(axis=1)
+                centred = (values - top[:, None]).astype(np.float16)
+                column = pa.FixedSizeListArray.from_arrays(pa.array(centred.reshape(-1)), unit.num_classes)
+                writer.write_batch(pa.record_batch([column, pa.array(top)], schema=schema))
+
+    answers_ref = files.seal(unit.folder, shard.stem, ".parquet", write_answers)
+    logits_ref = files.seal(unit.folder, shard.stem, ".arrow", write_logits) if logits is not None else None
+    return Receipt(shard.index, receipt["rows"], receipt["unreadable"], tuple(receipt["hits"]), answers_ref, logits_ref)
+
+
+def logits_schema(unit: AnswerUnit) -> pa.Schema:
+    """Schema of a logits part: one record batch per classifier, rows in example order."""
+    return pa.schema(
+        [pa.field("logits", pa.list_(pa.float16(), unit.num_classes)), pa.field("max", pa.float32())],
+        metadata={"zoo": canonical_json({"unit": unit.identity})},
+    )
+
+
+def _answer_table(
+    schema: pa.Schema,
+    classifier: str,
+    shard: Shard,
+    answer: Answers,
+    unreadable: NDArray[np.bool_],
+    labels: NDArray[np.int64],
+    in_train: NDArray[np.bool_],
+) -> pa.Table:
+    n = shard.stop - shard.start
+    unlabelled = unreadable | (labels < 0)
+    mask = pa.array(unreadable)
+    columns = [
+        pa.DictionaryArray.from_arrays(pa.array(np.zeros(n, dtype=np.int32)), pa.array([classifier])),
+        pa.array(shard.example_ids.astype(np.int32)),
+        pa.array(answer.prediction, mask=unreadable),
+        pa.array(answer.p_label, mask=unlabelled),
+        pa.array(answer.entropy, mask=unreadable),
+        pa.array(answer.margin, mask=unlabelled),
+        pa.FixedSizeListArray.from_arrays(pa.array(answer.top5.reshape(-1)), 5, mask=mask),
+        pa.FixedSizeListArray.from_arrays(pa.array(answer.top5_p.reshape(-1)), 5, mask=mask),
+        pa.array(in_train),
+    ]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def find_receipt(files: LocalFiles, unit: AnswerUnit, shard: Shard) -> Receipt | None:
+    """The receipt of a shard whose parts are there already and match their names' hashes; None if it has to be done."""
+    refs: dict[str, FileRef] = {}
+    for name in files.names(unit.folder):
+        match = re.fullmatch(rf"{shard.stem}-([0-9a-f]{{16}})(\.parquet|\.arrow)", name)
+        if match is None:
+            continue
+        path = files.path(f"{unit.folder}/{name}")
+        digest = sha256_of(path)
+        if digest[:16] == match[1]:
+            refs[match[2]] = FileRef(f"{unit.folder}/{name}", path.stat().st_size, digest)
+    if ".parquet" not in refs or (unit.logits and ".arrow" not in refs):
+        return None
+    content = json.loads(pq.read_schema(files.path(refs[".parquet"].path)).metadata[b"zoo"])
+    counts = content["receipt"]
+    return Receipt(
+        shard.index, counts["rows"], counts["unreadable"], tuple(counts["hits"]), refs[".parquet"], refs.get(".arrow") if unit.logits else None
+    )
+
+
+def commit_unit(workspace: Workspace, unit: AnswerUnit, examples: int, labelled: int, receipts: Sequence[Receipt]) -> Commit:
+    """Check that the receipts are the whole unit, then make it visible.
+
+    Raises:
+        StoreError: if a shard is missing or doubled or the rows do not add up; nothing becomes visible.
+    """
+    ordered = sorted(receipts, key=lambda receipt: receipt.shard)
+    rows = sum(receipt.rows for receipt in ordered)
+    if [receipt.shard for receipt in ordered] != list(range(len(ordered))) or rows != examples * len(unit.classifiers):
+        raise StoreError(
+            f"fill of {unit.split} is incomplete: shards {[r.shard for r in ordered]}, {rows} rows instead of {examples * len(unit.classifiers)}. "
+            f"Run the same command again."
+        )
+    unreadable = sum(receipt.unreadable for receipt in ordered)
+    hits = np.sum([receipt.hits for receipt in ordered], axis=0)
+    refs = [ref for receipt in ordered for ref in (receipt.answers, receipt.logits) if ref is not None]
+    facts = {
+        "rows": rows,
+        "examples": examples,
+        "unreadable": unreadable,
+        "shards": len(ordered),
+        "hits": dict(zip(unit.classifiers, hits.tolist(), strict=True)),
+        "labelled": labelled,
+    }
+    return workspace.commits.publish("answers", unit.key, identity=unit.identity, facts=facts, files=refs)
+
+
+# ---------------------------------------------------------------- reading
+
+
+def answer_parts(workspace: Workspace, dataset: str | None = None, split: str | None = None) -> list[tuple[Commit, tuple[str, ...]]]:
+    """Committed units and the classifiers to read from each: one unit per classifier and split, though two fills may have met."""
+    taken: set[tuple[str, str]] = set()
+    found: list[tuple[Commit, tuple[str, ...]]] = []
+    for commit in workspace.commits.all("answers").values():
+        unit = AnswerUnit.from_identity(commit.identity)
+        if split not in (None, unit.split) or dataset not in (None, unit.dataset):
+            continue
+        mine = tuple(name for name in unit.classifiers if (unit.split, name) not in taken)
+        taken |= {(unit.split, name) for name in mine}
+        if mine:
+            found.append((commit, mine))
+    return found
+
+
+def read_answers(
+    workspace: Workspace, dataset: str, split: str, classifiers: Sequence[str]
+) -> Iterator[tuple[Shard, Iterator[tuple[str, pa.RecordBatch]]]]:
+    """Block by block of examples: (block, iterator of (classifier_id, its answers on the block)), classifiers in sorted order.
+
+    Memory is one part at a time. Blocks have ``SMALL_SHARD`` examples and cover the split in order.
+
+    Raises:
+        StoreError: if a classifier has no committed answers on the split.
+    """
+    wanted = set(classifiers)
+    units = [(commit, [c for c in mine if c in wanted]) for commit, mine in answer_parts(workspace, dataset, split)]
+    units = [(commit, mine) for commit, mine in units if mine]
+    if lacking := sorted(wanted - {name for _, mine in units for name in mine}):
+        raise StoreError(f"{len(lacking)} classifiers have no answers on {split}, first {lacking[0]}. Run 'zoo fill --splits {split}'.")
+    examples = {commit.facts["examples"] for commit, _ in units}
+    for block in shards(max(examples, default=0), 1):
+        yield block, _block(workspace, units, block)
+
+
+def _block(workspace: Workspace, units: Sequence[tuple[Commit, list[str]]], block: Shard) -> Iterator[tuple[str, pa.RecordBatch]]:
+    for commit, mine in units:
+        parts = [ref.path for ref in commit.files if ref.path.endswith(".parquet")]
+        size = LARGE_SHARD if len(parts) != block.count else SMALL_SHARD
+        group = commit.identity["classifiers"]
+        needed = parts[block.start // size : -(-block.stop // size)]
+        handles = [pq.ParquetFile(workspace.files.path(path), memory_map=True) for path in needed]
+        for name in mine:
+            tables = [handle.read_row_group(group.index(name)) for handle in handles]
+            yield name, pa.concat_tables(tables).combine_chunks().to_batches()[0]
+
+
+def logits_of(workspace: Workspace, classifier: str, split: str) -> NDArray[np.float32] | NDArray[np.float16]:
+    """Centred logits (minus their maximum) of one classifier, float16 [E, M], memory-mapped; one copy if the split has several shards.
+
+    Raises:
+        StoreError: if none were kept.
+    """
+    for commit, mine in answer_parts(workspace, split=split):
+        paths = [ref.path for ref in commit.files if ref.path.endswith(".arrow")]
+        if classifier in mine and paths:
+            index = commit.identity["classifiers"].index(classifier)
+            blocks = [_logits_block(workspace.files.path(path), index, commit.identity["num_classes"]) for path in paths]
+            return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+    raise StoreError(f"no logits of {classifier} on {split} are kept. Fill with --keep-logits all.")
+
+
+def _logits_block(path: Path, index: int, num_classes: int) -> NDArray[np.float16]:
+    batch = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(index)
+    values: NDArray[np.float16] = batch.column("logits").flatten().to_numpy(zero_copy_only=True)
+    return values.reshape(-1, num_classes)

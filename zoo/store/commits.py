@@ -1,0 +1,135 @@
+"""Commit records: the unit of visibility. What no commit names does not exist for a reader.
+
+A record is one canonical-JSON file ``commits/<kind>/<key>.g0001.json``, created if absent and never changed. It names its files with
+size and sha256, and carries what readers need to know without opening them. Kinds:
+
+=============  ==========================  =====================================================================
+kind           key                         what it makes visible
+=============  ==========================  =====================================================================
+dataset        fingerprint                 examples table (ids, keys, labels), class list
+plan           name and hash               the trainings an experiment or command asked for, and their role
+checkpoint     classifier id               one classifier's weights, its preprocessing and accuracy
+training       training id                 the outcome of a training, its curve, which examples it saw
+answers        hash of group and split     answers (and logits) of a group of classifiers on one split
+selection      name                        a manifest
+=============  ==========================  =====================================================================
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from zoo.errors import StoreError
+from zoo.spec import canonical_json
+from zoo.store.files import FileRef, LocalFiles, attempt_id
+
+__all__ = ["COMMIT_FORMAT", "Commit", "Commits"]
+
+COMMIT_FORMAT = 1
+_NAME = re.compile(r"(?P<key>.+)\.g(?P<generation>\d{4})\.json")
+
+
+@dataclass(frozen=True)
+class Commit:
+    """One published record. ``identity`` is what two writers of the same key must agree on; ``facts`` is everything else."""
+
+    kind: str
+    key: str
+    generation: int
+    identity: Mapping[str, Any]
+    facts: Mapping[str, Any]
+    files: tuple[FileRef, ...] = field(default=())
+    created: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"commits/{self.kind}/{self.key}.g{self.generation:04d}.json"
+
+
+class Commits:
+    """Publishes and reads records. Reads are cached: a record never changes once it is there."""
+
+    def __init__(self, files: LocalFiles) -> None:
+        self.files = files
+        self._cache: dict[str, Commit] = {}
+
+    def publish(
+        self,
+        kind: str,
+        key: str,
+        *,
+        identity: Mapping[str, Any],
+        facts: Mapping[str, Any],
+        files: Sequence[FileRef] = (),
+        generation: int = 1,
+    ) -> Commit:
+        """Make a unit visible, or return the record that is there already if it has the same identity.
+
+        Raises:
+            StoreError: if the key is taken by a unit of another identity; the message names both.
+        """
+        commit = Commit(kind, key, generation, dict(identity), dict(facts), tuple(files))
+        body = {
+            "format": COMMIT_FORMAT,
+            "kind": kind,
+            "key": key,
+            "generation": generation,
+            "identity": commit.identity,
+            "facts": commit.facts,
+            "files": [ref.as_json() for ref in files],
+            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "attempt": attempt_id(),
+        }
+        text = canonical_json({**body, "sha256": hashlib.sha256(canonical_json(body).encode()).hexdigest()})
+        self.files.publish(commit.name, text.encode())
+        there = self._read(commit.name)
+        if canonical_json(there.identity) != canonical_json(commit.identity):
+            raise StoreError(
+                f"{kind} {key!r} is committed already with another identity: there {canonical_json(there.identity)[:300]}, "
+                f"here {canonical_json(commit.identity)[:300]}. Use another name or another workspace."
+            )
+        return there
+
+    def get(self, kind: str, key: str) -> Commit | None:
+        """The newest generation of a unit, or None."""
+        # One look at generation 1 answers the common case without listing a folder of thousands.
+        first = f"commits/{kind}/{key}.g0001.json"
+        if first not in self._cache and not self.files.exists(first):
+            return None
+        generation = 1
+        while self.files.exists(f"commits/{kind}/{key}.g{generation + 1:04d}.json"):
+            generation += 1
+        return self._read(f"commits/{kind}/{key}.g{generation:04d}.json")
+
+    def all(self, kind: str) -> dict[str, Commit]:
+        """Newest generation of every unit of a kind, by key, sorted."""
+        newest: dict[str, int] = {}
+        for name in self.files.names(f"commits/{kind}"):
+            if match := _NAME.fullmatch(name):
+                newest[match["key"]] = max(newest.get(match["key"], 0), int(match["generation"]))
+        return {key: self._read(f"commits/{kind}/{key}.g{generation:04d}.json") for key, generation in sorted(newest.items())}
+
+    def _read(self, name: str) -> Commit:
+        if name not in self._cache:
+            self._cache[name] = self._parse(name, self.files.read(name))
+        return self._cache[name]
+
+    def _parse(self, name: str, data: bytes) -> Commit:
+        damaged = f"{self.files.path(name)} is damaged: {{}}. Restore it, or move it aside and run the command again."
+        try:
+            body = json.loads(data)
+            digest = body.pop("sha256")
+        except (ValueError, KeyError, AttributeError, TypeError):
+            raise StoreError(damaged.format(f"{len(data)} bytes that are no commit record")) from None
+        if body.get("format", 0) > COMMIT_FORMAT:
+            raise StoreError(f"{self.files.path(name)} has format {body['format']}, this zoo reads up to {COMMIT_FORMAT}. Use a newer zoo.")
+        if hashlib.sha256(canonical_json(body).encode()).hexdigest() != digest:
+            raise StoreError(damaged.format("its sha256 does not match its content"))
+        refs = tuple(FileRef(ref["path"], ref["bytes"], ref["sha256"]) for ref in body["files"])
+        return Commit(body["kind"], body["key"], body["generation"], body["identity"], body["facts"], refs, body["created"])
