@@ -63,5 +63,5 @@ def experiment(scale: str) -> Experiment:
         retraining=Sweep(archs=("lenet5",), recipe=recipe, seeds=(0,) if small else (0, 1, 2)),
         on=(Op(name="below", params={"c": 10.0, "x": 0.7, "thresholds": "scaled"}),),
         sections=(),
-        next_command="zoo query \"select label, top_confusion, count(*) n from scores where x_perplexity > 0.9 group by all order by n desc\"",
+        next_command='zoo query "select label, top_confusion, count(*) n from scores where x_perplexity > 0.9 group by all order by n desc"',
     )

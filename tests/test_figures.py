@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import numpy as np
 import pandas as pd
@@ -186,7 +186,7 @@ def test_every_caption_says_where_the_numbers_come_from(name: str, tmp_path: Pat
 @pytest.mark.parametrize("name", FIGURES)
 def test_an_svg_is_well_formed_and_markup_in_a_name_stays_text(name: str, tmp_path: Path) -> None:
     files = figures.save(name, tables()[name], tmp_path, HERE, pictures=PICTURES)
-    tags = {element.tag.rsplit("}", 1)[-1] for element in ElementTree.parse(files.svg).iter()}
+    tags = {element.tag.rsplit("}", 1)[-1] for element in ET.parse(files.svg).iter()}
     assert "script" not in tags
     assert "svg" in tags
 
@@ -242,7 +242,7 @@ def test_the_plane_counts_every_example_once_and_names_the_corner_examples() -> 
 def test_many_planted_errors_are_thinned_and_their_number_is_kept() -> None:
     many = pd.concat([six_scores().iloc[[2]]] * 7000, ignore_index=True)
     planted = figures.tabulate_xc_plane(many, CLASSES).query("kind == 'planted'")
-    assert len(planted) <= 3000
+    assert len(planted) <= 1000
     assert set(planted["n"]) == {7000}
 
 
@@ -336,7 +336,7 @@ def test_categories_and_nullable_types_keep_their_values_in_csv() -> None:
 def test_control_characters_and_formulas_in_names_neither_break_the_svg_nor_start_mathtext(tmp_path: Path) -> None:
     names = ("\x00bad\x1b", "$x_{", "\u732b" * 200)
     files = figures.save("per_class", figures.tabulate_per_class(six_scores(), names), tmp_path, HERE)
-    text = "".join(ElementTree.parse(files.svg).getroot().itertext())
+    text = "".join(ET.parse(files.svg).getroot().itertext())
     assert "\ufffdbad\ufffd" in text
     assert "$x_{" in text
 
@@ -357,7 +357,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_draft(tmp_path: Path, monkeyp
     def broken(*_: Any) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(figures.os, "replace", broken)
+    monkeypatch.setattr("pathlib.Path.replace", broken)
     with pytest.raises(OSError, match="disk full"):
         figures.write_atomically(path, b"new")
     assert path.read_bytes() == b"old"

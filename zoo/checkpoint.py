@@ -74,7 +74,9 @@ def load_classifier(files: LocalFiles, commit: Commit, device: torch.device) -> 
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:
-        raise StoreError(f"checkpoint {commit.key} does not fit architecture {facts['arch']!r}: {str(error).splitlines()[0]}. Train it again.") from None
+        raise StoreError(
+            f"checkpoint {commit.key} does not fit architecture {facts['arch']!r}: {str(error).splitlines()[0]}. Train it again."
+        ) from None
     network.to(device).eval()
     for parameter in network.parameters():
         parameter.requires_grad_(False)

@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 from zoo import models
-from zoo.data import Dataset
-from zoo.errors import UnknownNameError
+from zoo.data import Dataset, Split
+from zoo.errors import UnknownNameError, UsageError
 from zoo.inputs import geometry
 from zoo.ledger import missing, uncovered_snapshots
+from zoo.progress import duration
 from zoo.spec import Training
 from zoo.workspace import Workspace
 
-__all__ = ["ACCELERATORS", "Accelerator", "Estimate", "estimate", "training_images", "training_seconds"]
+__all__ = ["ACCELERATORS", "Accelerator", "Estimate", "assumed_dataset", "estimate", "training_images", "training_seconds"]
 
 
 @dataclass(frozen=True)
@@ -58,19 +62,41 @@ class Estimate:
     dollars: float | None
     checkpoint_bytes: int
     store_bytes: int
+    accelerator: str
+    devices: int
 
-    @property
-    def hours(self) -> float:
-        return self.seconds / 3600
+    def as_json(self) -> dict[str, float | int | str | None]:
+        """Plain values, for ``--json``."""
+        return asdict(self)
+
+    def text(self, title: str, dataset: str) -> str:
+        """The plan for people."""
+        missing = self.trainings - self.trainings_done
+        rows = {
+            "trainings": f"{self.trainings:,} planned, {self.trainings_done:,} done, {missing:,} missing",
+            "classifiers": f"{self.classifiers:,} planned, {self.classifiers_done:,} done, {self.classifiers - self.classifiers_done:,} missing",
+            "image passes": f"{self.images:,} in training, {self.answers:,} in the fill",
+            "time": f"about {duration(self.seconds)} on {self.devices} x {self.accelerator} ({ACCELERATORS[self.accelerator].source})",
+            "cost": "not asked; give --gpu-price" if self.dollars is None else f"about ${self.dollars:,.2f}",
+            "disk": f"{_size(self.checkpoint_bytes)} checkpoints, {_size(self.store_bytes)} answers and logits",
+        }
+        return "\n".join([f"{title} on {dataset} (an estimate)", *(f"  {name:<13} {value}" for name, value in rows.items())])
 
 
-def training_images(training: Training, dataset: Dataset | None, workspace: Workspace | None = None) -> int:
+def _size(count: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def training_images(training: Training, dataset: Dataset) -> int:
     """Pictures a training passes forward and backward (an upper bound if it may stop early)."""
     recipe = training.recipe
     if recipe.steps_per_epoch is not None:
         return recipe.epochs * recipe.steps_per_epoch * recipe.batch_size
-    rows = len(dataset.splits["train"]) if dataset is not None else 0
-    rows = round(rows * float(training.param("subsample", "fraction") or 1.0))
+    rows = round(len(dataset.splits["train"]) * float(training.param("subsample", "fraction") or 1.0))
     return recipe.epochs * rows
 
 
@@ -82,7 +108,7 @@ def training_seconds(training: Training, dataset: Dataset, accelerator: Accelera
 def _seconds_per_image(training: Training, dataset: Dataset, accelerator: Accelerator, passes: float) -> float:
     model = models.model(training.arch)
     size = geometry(dataset, training.arch, training.input_size).size
-    gigamacs = model.mega_macs / 1e3 * (size / model.reference_size) ** 2
+    gigamacs = model.mega_macs_at(size) / 1e3
     return accelerator.image_seconds + passes * gigamacs / accelerator.training_gigamacs
 
 
@@ -112,7 +138,7 @@ def estimate(
     todo = list(trainings) if workspace is None else missing(workspace, trainings)
     classifiers = sum(len(t.snapshots) or 1 for t in trainings)
     open_classifiers = sum(len(t.snapshots or (1,)) if workspace is None else len(uncovered_snapshots(workspace, t)) for t in todo)
-    images = sum(training_images(t, dataset, workspace) for t in todo)
+    images = sum(training_images(t, dataset) for t in todo)
     seconds = sum(training_seconds(t, dataset, device) for t in todo)
     examples = sum(len(dataset.splits[s]) for s in fill_splits if s in dataset.splits)
     seconds += sum(examples * len(t.snapshots or (1,)) * _seconds_per_image(t, dataset, device, 1.0) for t in trainings)
@@ -122,5 +148,45 @@ def estimate(
     per_cell = 22 + (2 * len(dataset.class_names) + 4 if keep_logits else 0)
     dollars = None if price is None else seconds / 3600 * count * price
     return Estimate(
-        len(trainings), len(trainings) - len(todo), classifiers, classifiers - open_classifiers, images, cells, seconds, dollars, weights, cells * per_cell
+        trainings=len(trainings),
+        trainings_done=len(trainings) - len(todo),
+        classifiers=classifiers,
+        classifiers_done=classifiers - open_classifiers,
+        images=images,
+        answers=cells,
+        seconds=seconds,
+        dollars=dollars,
+        checkpoint_bytes=weights,
+        store_bytes=cells * per_cell,
+        accelerator=accelerator,
+        devices=count,
     )
+
+
+def assumed_dataset(text: str) -> Dataset:
+    """A data set that is not here, for planning: ``TRAIN,TEST,CLASSES,SIZE`` (examples, examples, classes, pixels).
+
+    Raises:
+        UsageError: if it is not four whole numbers.
+    """
+    try:
+        train, test, classes, size = (int(part) for part in text.split(","))
+        if min(train, test, classes, size) < 1:
+            raise ValueError
+    except ValueError:
+        raise UsageError(
+            f"--assume {text!r}: allowed are four whole numbers TRAIN,TEST,CLASSES,SIZE, such as 1281167,50000,1000,224."
+        ) from None
+    splits = {name: Split(name, np.zeros(n, dtype=np.int64), None, [], _Nothing()) for name, n in (("train", train), ("test", test))}
+    names = tuple(str(c) for c in range(classes))
+    return Dataset("assumed", f"assumed ({text})", names, splits, 3, (size, size), "assumed")
+
+
+class _Nothing:
+    """The pictures of a data set that is only planned for."""
+
+    def encoded(self, example_ids: NDArray[np.int64]) -> list[bytes]:
+        raise UsageError("an assumed data set has no pictures. Name a real one with --data.")
+
+    def content_digest(self) -> bytes:
+        return b""

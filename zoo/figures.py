@@ -11,7 +11,6 @@ Colours are those of Okabe & Ito (2008) for groups and viridis/cividis for quant
 from __future__ import annotations
 
 import io
-import os
 import re
 import secrets
 import warnings
@@ -20,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import matplotlib
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -68,7 +67,7 @@ GREY = "#5f6368"
 DARK_VERMILION = "#8f3f00"  # for small text: vermilion itself has a contrast of only 3.9 on white
 N_BINS = 10  # the paper's Fig. 1 has ten equal bins
 MAX_DENSITY_BINS = 48
-MAX_PLANTED_POINTS = 3000  # more circles than this hide the density they lie on
+MAX_PLANTED_POINTS = 1000  # more circles than this hide the density they lie on
 MAX_CLASSES_DRAWN = 20
 MAX_ARCHS_DRAWN = 20
 THUMBNAIL = 96  # longest side in pixels: 40 of them as PNG stay under 1 MB
@@ -232,7 +231,7 @@ def tabulate_xc_plane(scores: pd.DataFrame, class_names: Sequence[str]) -> pd.Da
 
     Returns:
         Rows of three kinds (column ``kind``): ``density`` (x_low, x_high, c_low, c_high, n), ``planted`` (example_id, x, c, names) and
-        ``corner`` (the same with ``corner``). At most 3000 planted rows, evenly thinned; their ``n`` is the number they
+        ``corner`` (the same with ``corner``). At most 1000 planted rows, evenly thinned; their ``n`` is the number they
         stand for.
     """
     columns = FIGURES["xc_plane"].columns
@@ -504,7 +503,7 @@ def _percent(axis_values: Axes, *, x: bool) -> None:
     (axis_values.xaxis if x else axis_values.yaxis).set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g} %"))
 
 
-def _draw_perplexity_histograms(table: pd.DataFrame, pictures: Pictures) -> Figure:
+def _draw_perplexity_histograms(table: pd.DataFrame, _pictures: Pictures) -> Figure:
     splits = list(dict.fromkeys(str(split) for split in table["split"]))
     figure = _new_figure(10, 0.4 + 2.85 * len(splits), pad=0.08)
     axes = figure.subplots(len(splits), 2, squeeze=False)
@@ -538,9 +537,11 @@ def _draw_perplexity_histograms(table: pd.DataFrame, pictures: Pictures) -> Figu
 
 def _draw_xc_plane(table: pd.DataFrame, pictures: Pictures) -> Figure:
     cells, points, corners = (table[table["kind"] == kind] for kind in ("density", "planted", "corner"))
-    figure = _new_figure(10, 6.4, pad=0.08)
-    grid = figure.add_gridspec(3, 3, width_ratios=[1.42, 5.3, 1.42], height_ratios=[1, 0.05, 1])
-    ax = figure.add_subplot(grid[:, 1])
+    # Places by hand: the layout solver lets pictures of fixed shape shrink each time it is asked.
+    width, height, side = 10.0, 6.25, 1.5
+    figure = Figure(figsize=(width, height))
+    ax = figure.add_axes((2.4 / width, 1.3 / height, 5.75 / width, 4.5 / height))
+    bar = figure.add_axes((2.4 / width, 0.58 / height, 5.75 / width, 0.14 / height))
     count = cells["n"].to_numpy(np.float64)
     x_edges = np.unique(np.concatenate([cells["x_low"].to_numpy(np.float64), cells["x_high"].to_numpy(np.float64)]))
     c_edges = np.unique(np.concatenate([cells["c_low"].to_numpy(np.float64), cells["c_high"].to_numpy(np.float64)]))
@@ -559,26 +560,29 @@ def _draw_xc_plane(table: pd.DataFrame, pictures: Pictures) -> Figure:
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ax.set_xlabel("C-perplexity: effective number of classes (log scale)")
     ax.set_ylabel("X-perplexity: share of classifiers that miss the label")
-    figure.colorbar(mesh, ax=ax, location="bottom", aspect=45, pad=0.02, label="examples per cell (log scale)", format="{x:g}")
+    figure.colorbar(mesh, cax=bar, orientation="horizontal", label="examples per cell (log scale)", format="{x:g}")
     if len(points):
         c, x = points["c"].to_numpy(np.float64), points["x"].to_numpy(np.float64)
         total = int(points["n"].iloc[0])
         shown = f", {len(points):,} of them drawn" if total > len(points) else ""
-        ax.scatter(c, x, s=26, facecolors="none", edgecolors="white", linewidths=2.2, zorder=3)
-        ax.scatter(
-            c, x, s=26, facecolors="none", edgecolors=VERMILION, linewidths=1.2, zorder=4, label=f"planted label error ({total:,}{shown})"
-        )
+        # A few circles get a white halo to stand out; many are drawn small and thin, to leave the density visible.
+        size, line = (26, 1.2) if len(points) <= 400 else (9, 0.6)
+        if len(points) <= 400:
+            ax.scatter(c, x, s=size, facecolors="none", edgecolors="white", linewidths=2.2, zorder=3)
+        name = f"planted label error ({total:,}{shown})"
+        ax.scatter(c, x, s=size, facecolors="none", edgecolors=VERMILION, linewidths=line, zorder=4, label=name)
         ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), handletextpad=0.2)
-    places = {"mislabelled-looking": (0, 0), "easy": (2, 0), "hard": (0, 2), "ambiguous": (2, 2)}
+    left, right, above, below = 0.16, width - side - 0.16, 4.02, 0.95
+    places = {"mislabelled-looking": (left, above), "easy": (left, below), "hard": (right, above), "ambiguous": (right, below)}
     told = {
         "mislabelled-looking": "high X, low C:\nagreed on another class",
         "easy": "low X, low C:\nagreed on the label",
         "hard": "high X, high C:\nno agreement, label missed",
         "ambiguous": "high C, lower X:\nsplit, label often kept",
     }
-    for letter, (corner, (row, column)) in zip("ABCD", places.items(), strict=True):
+    for letter, (corner, (x_place, y_place)) in zip("ABCD", places.items(), strict=True):
         found = corners[corners["corner"] == corner]
-        frame = figure.add_subplot(grid[row, column])
+        frame = figure.add_axes((x_place / width, y_place / height, side / width, side / height))
         if found.empty:
             frame.set_axis_off()
             continue
@@ -597,8 +601,9 @@ def _draw_xc_plane(table: pd.DataFrame, pictures: Pictures) -> Figure:
             letter, (example["c"], example["x"]), ha="center", va="center_baseline", fontsize=8.5, fontweight="bold", zorder=6, color=BLACK
         )
         _draw_picture(frame, pictures.get(int(example["example_id"])))
-        frame.set_title(f"{letter}: {corner}\n", fontsize=9, loc="center", pad=15)
-        frame.text(0.5, 1.03, told[corner], transform=frame.transAxes, ha="center", va="bottom", fontsize=7.5, color=GREY)
+        middle: dict[str, Any] = {"transform": frame.transAxes, "ha": "center", "va": "bottom"}
+        frame.text(0.5, 1.28, f"{letter}: {corner}", fontsize=9, fontweight="bold", **middle)
+        frame.text(0.5, 1.05, told[corner], fontsize=7.8, color=GREY, **middle)
         frame.set_xlabel(
             f"{safe_text(example['label_name'], 18)}\n\u2192 {safe_text(example['top_name'], 18)}\n"
             f"X {example['x']:.2f} \u00b7 C {example['c']:.2f}{_planted_text(example['planted'], prefix=chr(10))}",
@@ -611,7 +616,7 @@ def _draw_xc_plane(table: pd.DataFrame, pictures: Pictures) -> Figure:
 def _light_cividis() -> ListedColormap:
     """Cividis from light to dark, its light end mixed with white: a cell of one example must not outshine a cell of a hundred."""
     steps = np.linspace(0, 1, 256)[:, None]
-    colours = matplotlib.colormaps["cividis_r"](steps[:, 0])[:, :3]  # [256, 3]
+    colours = mpl.colormaps["cividis_r"](steps[:, 0])[:, :3]  # [256, 3]
     strength = 0.35 + 0.65 * np.minimum(steps * 2, 1)
     return ListedColormap(1 - strength * (1 - colours))
 
@@ -689,7 +694,7 @@ def _draw_contact_sheet(table: pd.DataFrame, pictures: Pictures) -> Figure:
     return figure
 
 
-def _draw_per_class(table: pd.DataFrame, pictures: Pictures) -> Figure:
+def _draw_per_class(table: pd.DataFrame, _pictures: Pictures) -> Figure:
     shown = table.head(MAX_CLASSES_DRAWN)
     with_planted = bool(shown["planted_share"].notna().any())
     figure = _new_figure(10, 1.1 + 0.29 * len(shown))
@@ -731,7 +736,7 @@ def arm_kind(note: object) -> str:
     return "oracle" if "oracle" in text else "control" if "control" in text else ""
 
 
-def _draw_arm_accuracy(table: pd.DataFrame, pictures: Pictures) -> Figure:
+def _draw_arm_accuracy(table: pd.DataFrame, _pictures: Pictures) -> Figure:
     single = table[table["seed"].notna()]
     means = table[table["seed"].isna()].reset_index(drop=True)
     names = [str(name) for name in means["arm"]]
@@ -779,7 +784,7 @@ def _draw_arm_accuracy(table: pd.DataFrame, pictures: Pictures) -> Figure:
     return figure
 
 
-def _draw_convergence(table: pd.DataFrame, pictures: Pictures) -> Figure:
+def _draw_convergence(table: pd.DataFrame, _pictures: Pictures) -> Figure:
     figure = _new_figure(10, 4.2)
     ax = figure.subplots()
     styles = {"x": (BLUE, "o", "-", "X-perplexity"), "c": (VERMILION, "s", "--", "C-perplexity")}
@@ -813,7 +818,7 @@ def _draw_convergence(table: pd.DataFrame, pictures: Pictures) -> Figure:
     return figure
 
 
-def _draw_population(table: pd.DataFrame, pictures: Pictures) -> Figure:
+def _draw_population(table: pd.DataFrame, _pictures: Pictures) -> Figure:
     every = list(dict.fromkeys(str(arch) for arch in table["arch"]))
     archs = every[:MAX_ARCHS_DRAWN]
     columns = min(len(archs), 5)
@@ -822,7 +827,7 @@ def _draw_population(table: pd.DataFrame, pictures: Pictures) -> Figure:
     axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
     fractions = sorted(set(table["fraction"].to_numpy(np.float64).tolist()))
     epochs = sorted(set(table["epoch"].to_numpy(np.float64).tolist()))
-    colours = matplotlib.colormaps["viridis"](np.linspace(0.0, 0.82, len(fractions)))
+    colours = mpl.colormaps["viridis"](np.linspace(0.0, 0.82, len(fractions)))
     for ax in axes[len(archs) :]:
         ax.set_axis_off()
     for index, (ax, arch) in enumerate(zip(axes, archs, strict=False)):
@@ -856,7 +861,7 @@ def _draw_population(table: pd.DataFrame, pictures: Pictures) -> Figure:
     return figure
 
 
-def _draw_detection(table: pd.DataFrame, pictures: Pictures) -> Figure:
+def _draw_detection(table: pd.DataFrame, _pictures: Pictures) -> Figure:
     measures = (
         ("auroc", "AUROC", BLUE, "o"),
         ("average_precision", "Average precision", VERMILION, "s"),
@@ -1040,7 +1045,7 @@ def draw(name: str, table: pd.DataFrame, pictures: Pictures | None = None) -> Fi
             f"figure {name!r} cannot be drawn: its table has the columns {', '.join(map(str, table.columns)) or 'none'} "
             f"and lacks {', '.join(missing)}. It needs {', '.join(entry.columns)}. Make the table with tabulate_{name}."
         )
-    with matplotlib.rc_context(STYLE):
+    with mpl.rc_context(STYLE):
         figure = _draw_empty(entry.title) if table.empty else entry.draw(table, pictures or {})
         _settle(figure)
     return figure
@@ -1049,15 +1054,18 @@ def draw(name: str, table: pd.DataFrame, pictures: Pictures | None = None) -> Fi
 def _settle(figure: Figure) -> None:
     """Lay the figure out once and fix the result, rounded.
 
-    The layout solver's answers differ in the last bits from run to run (it orders its variables by address), and the SVG writer hashes
-    them into ids: without rounding, equal tables gave different bytes about every other time.
+    The layout solver's answers differ in the last bits from draw to draw, and the SVG writer hashes them into ids: without the rounding,
+    ten draws of one table gave two different files.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=MISSING_GLYPH)
+        # Twice: titles and outward frames have their place only after a first layout, and the second makes room for them.
+        figure.draw_without_rendering()
         figure.draw_without_rendering()
     figure.set_layout_engine("none")
     for ax in figure.axes:
-        ax.set_position([round(float(edge), 6) for edge in ax.get_position(original=True).bounds], which="both")
+        left, bottom, width, height = (round(float(edge), 6) for edge in ax.get_position(original=True).bounds)
+        ax.set_position((left, bottom, width, height), which="both")
 
 
 def save(
@@ -1087,7 +1095,7 @@ def save(
     figure = draw(name, table, pictures)
     words = {"Title": safe_text(entry.title, 200), "Description": safe_text(caption, 2000)}
     svg, png = io.BytesIO(), io.BytesIO()
-    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+    with mpl.rc_context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=MISSING_GLYPH)
         figure.savefig(svg, format="svg", dpi=150, metadata={**words, "Date": None, "Creator": "zoo"})
         figure.savefig(png, format="png", dpi=150, metadata={**words, "Software": None})
@@ -1136,7 +1144,7 @@ def write_atomically(path: Path, data: bytes) -> Path:
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         draft.write_bytes(data)
-        os.replace(draft, path)
+        draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
     return path

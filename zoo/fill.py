@@ -54,7 +54,9 @@ class FillTask:
     @classmethod
     def from_json(cls, text: str) -> FillTask:
         body = json.loads(text)
-        return cls(DatasetRef(**body["dataset"]), AnswerUnit.from_identity(body["unit"]), Shard(**body["shard"]), Geometry(**body["geometry"]))
+        return cls(
+            DatasetRef(**body["dataset"]), AnswerUnit.from_identity(body["unit"]), Shard(**body["shard"]), Geometry(**body["geometry"])
+        )
 
 
 def receipt_to_json(unit: AnswerUnit, receipt: Receipt) -> str:
@@ -137,7 +139,9 @@ def plan_fill(
             groups.setdefault((Geometry(p.size, p.channels, p.fit), facts["num_classes"], facts["classes"]), []).append(name)
         for (geometry, num_classes, classes), names in sorted(groups.items(), key=lambda item: item[1][0]):
             if classes != content_id(list(dataset.class_names)):
-                raise DataError(f"classifier {names[0]} knows another class list than {dataset.name}. Fill it on the data set it was trained on.")
+                raise DataError(
+                    f"classifier {names[0]} knows another class list than {dataset.name}. Fill it on the data set it was trained on."
+                )
             logits = keep_logits == "all" or (keep_logits == "val" and split != "train")
             for group in _chunks(names, classifiers):
                 units.append((AnswerUnit(dataset.fingerprint, split, tuple(group), num_classes, classes, logits), geometry))
@@ -177,5 +181,3 @@ def membership(workspace: Workspace, task: FillTask) -> NDArray[np.bool_]:
         if training_id not in masks:
             masks[training_id] = seen_by(workspace, training_id)[shard.start : shard.stop]
     return np.stack([masks[name.rsplit("-e", 1)[0]] for name in classifiers])
-
-

@@ -23,8 +23,8 @@ from zoo.spec import DatasetRef, Preprocessing
 __all__ = [
     "IN_MEMORY_BYTES",
     "Geometry",
-    "Pictures",
     "MemoryPictures",
+    "Pictures",
     "StreamedPictures",
     "geometry",
     "open_pictures",
@@ -122,7 +122,9 @@ def geometry(dataset: Dataset, arch: str, input_size: int | None) -> Geometry:
     size = input_size or models.model(arch).default_size
     if size is None:
         if dataset.native_size is None:
-            raise UsageError(f"{dataset.name}: its pictures differ in size and {arch} has no default input size. Give one with --input-size, such as 32.")
+            raise UsageError(
+                f"{dataset.name}: its pictures differ in size and {arch} has no default input size. Give one with --input-size, such as 32."
+            )
         size = max(dataset.native_size)
     models.check_input(arch, size)
     channels: Literal[1, 3] = 1 if dataset.channels == 1 else 3

@@ -135,7 +135,9 @@ def commit_dataset(workspace: Workspace, dataset: Dataset, unreadable: Mapping[s
         "channels": dataset.channels,
         "splits": {name: len(split) for name, split in dataset.splits.items()},
     }
-    return workspace.commits.publish("dataset", dataset.fingerprint, identity={"fingerprint": dataset.fingerprint}, facts=facts, files=[ref])
+    return workspace.commits.publish(
+        "dataset", dataset.fingerprint, identity={"fingerprint": dataset.fingerprint}, facts=facts, files=[ref]
+    )
 
 
 def examples_frame(workspace: Workspace, fingerprint: str | None = None) -> pd.DataFrame:
@@ -147,7 +149,8 @@ def examples_frame(workspace: Workspace, fingerprint: str | None = None) -> pd.D
             frames.append(frame.assign(dataset=commit.facts["name"]))
     if not frames:
         return _frame([], EXAMPLE_COLUMNS)
-    return pd.concat(frames, ignore_index=True)[list(EXAMPLE_COLUMNS)].astype(EXAMPLE_COLUMNS)
+    joined: pd.DataFrame = pd.concat(frames, ignore_index=True)[list(EXAMPLE_COLUMNS)].astype(EXAMPLE_COLUMNS)
+    return joined
 
 
 # ---------------------------------------------------------------- plans and trainings

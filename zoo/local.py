@@ -41,7 +41,9 @@ class LocalRunner:
     def __init__(self, device: str | None = None) -> None:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
-    def train(self, workspace: Workspace, trainings: Sequence[Training], costs: Mapping[str, float], on_epoch: Callable[[str, int], None]) -> None:
+    def train(
+        self, workspace: Workspace, trainings: Sequence[Training], costs: Mapping[str, float], on_epoch: Callable[[str, int], None]
+    ) -> None:
         with _one_thread():
             for training in trainings:
                 train_one(workspace, training, self.device, lambda epoch, name=training.id: on_epoch(name, epoch))  # type: ignore[misc]

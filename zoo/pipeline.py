@@ -6,18 +6,16 @@ and fills run is behind ``Runner``; ``zoo.local`` and ``zoo.cluster`` each have 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from zoo import compare, ledger, selection
+from zoo import ledger, selection
+from zoo.arms import Comparison, arm_trainings, compare_trainings
 from zoo.data import Dataset, open_dataset
 from zoo.detection import detection_table
 from zoo.errors import FailedTrainingsError, NotFoundError, UnknownNameError
@@ -27,9 +25,8 @@ from zoo.inputs import MemoryPictures, geometry, open_pictures
 from zoo.ledger import Role
 from zoo.progress import Progress
 from zoo.results import write_table
-from zoo.scoring import Population, choose_population, list_values, score
-from zoo.spec import Arm, Experiment, Op, Recipe, SelectionRule, Sweep, Training, classifier_id
-from zoo.store.answers import read_answers
+from zoo.scoring import Population, choose_population, score
+from zoo.spec import Experiment, SelectionRule, Training
 from zoo.trainset import usable_rows
 from zoo.treatments import apply_rows
 from zoo.workspace import Workspace
@@ -38,9 +35,6 @@ __all__ = [
     "STAGES",
     "Run",
     "Runner",
-    "arm_trainings",
-    "compare_stage",
-    "equal_steps",
     "fill",
     "prepare_dataset",
     "run",
@@ -53,7 +47,9 @@ __all__ = [
 class Runner(Protocol):
     """Where the work runs. The bodies are ``zoo.train.run_training`` and ``zoo.predict.ShardWorker`` everywhere."""
 
-    def train(self, workspace: Workspace, trainings: Sequence[Training], costs: Mapping[str, float], on_epoch: Callable[[str, int], None]) -> None:
+    def train(
+        self, workspace: Workspace, trainings: Sequence[Training], costs: Mapping[str, float], on_epoch: Callable[[str, int], None]
+    ) -> None:
         """Run trainings; call ``on_epoch(training_id, epochs finished)`` as they go. Returns when each is committed or has failed."""
         ...
 
@@ -85,7 +81,7 @@ def prepare_dataset(workspace: Workspace, uri: str, archs: Sequence[str], input_
             first = min(reasons)
             progress.say(
                 f"{dataset.name} {split}: {len(reasons)} of {len(dataset.splits[split])} pictures cannot be read and are left out; "
-                f"first {dataset.splits[split].keys[first]}: {reasons[first]}. All of them: zoo query \"select * from examples where error is not null\""
+                f'first {dataset.splits[split].keys[first]}: {reasons[first]}. All of them: zoo query "select * from examples where error is not null"'
             )
     return dataset
 
@@ -183,7 +179,7 @@ def fill(
             bar.text = f"{cells:,} answers of {len({c for u in plan.units for c in u.classifiers})} classifiers on {' and '.join(splits)}"
 
 
-# ---------------------------------------------------------------- scores, selections, retraining, comparison
+# ---------------------------------------------------------------- scores and selections
 
 
 def score_splits(workspace: Workspace, population: Population, splits: Sequence[str], progress: Progress) -> dict[str, pd.DataFrame]:
@@ -198,9 +194,7 @@ def score_splits(workspace: Workspace, population: Population, splits: Sequence[
     return tables
 
 
-def select(
-    workspace: Workspace, rule: SelectionRule, scores: pd.DataFrame, num_classes: int, *, replace: bool = False
-) -> dict[str, Any]:
+def select(workspace: Workspace, rule: SelectionRule, scores: pd.DataFrame, num_classes: int, *, replace: bool = False) -> dict[str, Any]:
     """Apply a chain of rules to scores, store the manifest under its name, and say what it holds."""
     manifest = selection.build(
         [(step.name, step.params) for step in rule.rules],
@@ -211,128 +205,6 @@ def select(
     origin = {"rules": [step.text for step in rule.rules], "split": rule.split}
     ledger.commit_selection(workspace, rule.name, manifest, selection.manifest_digest(manifest), origin, replace=replace)
     return selection.manifest_summary(manifest, num_classes=num_classes, scores=scores)
-
-
-def arm_trainings(workspace: Workspace, arms: Sequence[Arm], retraining: Sweep, dataset: Dataset) -> dict[str, tuple[Training, ...]]:
-    """The trainings of each arm: the same recipe and seeds on its selection."""
-    return {
-        arm.name: retraining.replace(treatments=(ledger.selection_op(workspace, arm.selection or "baseline"),)).expand(dataset.ref)
-        for arm in arms
-    }
-
-
-def equal_steps(recipe: Recipe, examples: int) -> Recipe:
-    """The recipe with a fixed number of optimiser steps per epoch: those of one pass over the whole training set."""
-    return recipe if recipe.steps_per_epoch else recipe.replace(steps_per_epoch=max(1, math.ceil(examples / recipe.batch_size)))
-
-
-def compare_stage(
-    workspace: Workspace,
-    arms: Sequence[Arm],
-    trainings: Mapping[str, Sequence[Training]],
-    on: Sequence[Op],
-    test_scores: pd.DataFrame | None,
-    class_count: int,
-) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """(arms, comparisons, similarities): accuracy per arm and seed on the full and on cleaned test sets, and how alike the arms answer.
-
-    Args:
-        on: selection rules that make cleaned test sets; needs ``test_scores``.
-    """
-    finals = {
-        training.id: classifier_id(training.id, int(commit.facts["epochs"]))
-        for group in trainings.values()
-        for training in group
-        if (commit := workspace.commits.get("training", training.id)) is not None and commit.facts["status"] == "done"
-    }
-    fingerprint = next(iter(trainings.values()))[0].dataset.fingerprint
-    subsets: dict[str, NDArray[np.int64] | None] = {"test": None}
-    for rule in on:
-        if test_scores is None:
-            raise NotFoundError("cleaned test sets need scores of the test split. Run 'zoo fill --splits test' and 'zoo score --split test'.")
-        kept = selection.build([(rule.name, rule.params)], test_scores, num_classes=class_count)
-        subsets[f"test, {rule.text}"] = kept["example_id"].to_numpy()
-    predicted, top5, labels = _test_answers(workspace, fingerprint, sorted(set(finals.values())))
-    rows = []
-    for arm in arms:
-        for training in trainings[arm.name]:
-            if training.id not in finals:
-                continue
-            facts = _facts(workspace, training)
-            for name, ids in subsets.items():
-                use = labels >= 0 if ids is None else np.isin(np.arange(len(labels)), ids) & (labels >= 0)
-                mine, five = predicted[finals[training.id]][use], top5[finals[training.id]][use]
-                rows.append(
-                    {
-                        "arm": arm.name,
-                        "selection": arm.selection or "baseline",
-                        "on": name,
-                        "arch": training.arch,
-                        "seed": training.seed,
-                        "n_train": facts["n_train"],
-                        "n_unique": facts["n_unique"],
-                        "steps": facts["steps"],
-                        "n_test": int(use.sum()),
-                        "acc1": float((mine == labels[use]).mean()) if use.any() else float("nan"),
-                        "acc5": float((five == labels[use, None]).any(axis=1).mean()) if use.any() else float("nan"),
-                    }
-                )
-    table = pd.DataFrame(rows)
-    if table.empty:
-        raise NotFoundError("none of the arms has a finished training. Run 'zoo retrain' first, or see 'zoo status'.")
-    notes = {arm.name: arm.note for arm in arms}
-    comparisons = pd.concat([compare.compare_arms(group).assign(on=name) for name, group in table.groupby("on", sort=False)], ignore_index=True)
-    comparisons["note"] = [notes.get(name, "") for name in comparisons["arm"]]
-    return table, comparisons, _similarities(arms, trainings, finals, predicted, labels)
-
-
-def _facts(workspace: Workspace, training: Training) -> Mapping[str, Any]:
-    commit = workspace.commits.get("training", training.id)
-    assert commit is not None
-    return commit.facts
-
-
-def _test_answers(
-    workspace: Workspace, fingerprint: str, classifiers: Sequence[str]
-) -> tuple[dict[str, NDArray[np.int64]], dict[str, NDArray[np.int64]], NDArray[np.int64]]:
-    """(predictions [E] by classifier, five most probable classes [E, 5] by classifier, labels [E], -1 where unreadable or unknown)."""
-    record = workspace.commits.get("dataset", fingerprint)
-    assert record is not None
-    examples = ledger.examples_frame(workspace, fingerprint)
-    examples = examples[examples["split"] == "test"]
-    labels = examples["label"].fillna(-1).to_numpy(dtype=np.int64)
-    predicted: dict[str, list[NDArray[np.int64]]] = {name: [] for name in classifiers}
-    top5: dict[str, list[NDArray[np.int64]]] = {name: [] for name in classifiers}
-    for _, answers in read_answers(workspace, fingerprint, "test", classifiers):
-        for name, batch in answers:
-            predicted[name].append(batch.column("prediction").fill_null(-1).to_numpy().astype(np.int64))
-            top5[name].append(list_values(batch.column("top5")).astype(np.int64))
-    joined = {name: np.concatenate(parts) for name, parts in predicted.items()}
-    unreadable = np.any([p < 0 for p in joined.values()], axis=0) if joined else np.zeros(len(labels), dtype=bool)
-    return joined, {name: np.concatenate(parts) for name, parts in top5.items()}, np.where(unreadable, -1, labels)
-
-
-def _similarities(
-    arms: Sequence[Arm],
-    trainings: Mapping[str, Sequence[Training]],
-    finals: Mapping[str, str],
-    predicted: Mapping[str, NDArray[np.int64]],
-    labels: NDArray[np.int64],
-) -> pd.DataFrame:
-    """Similarity of every two classifiers of the arms: one row per pair (same seed, or two seeds of one arm as the control) and measure."""
-    known = labels >= 0
-    members = [(arm.name, t.seed, predicted[finals[t.id]][known]) for arm in arms for t in trainings[arm.name] if t.id in finals]
-    rows = []
-    for index, (arm_a, seed_a, a) in enumerate(members):
-        for arm_b, seed_b, b in members[index + 1 :]:
-            if seed_a != seed_b and arm_a != arm_b:
-                continue
-            measures = {"zero_one": compare.zero_one_similarity(a, b, labels[known]), "prediction": compare.prediction_similarity(a, b)}
-            rows += [
-                {"arm_a": arm_a, "arm_b": arm_b, "seed_a": seed_a, "seed_b": seed_b, "measure": name, "similarity": value}
-                for name, value in measures.items()
-            ]
-    return pd.DataFrame(rows, columns=["arm_a", "arm_b", "seed_a", "seed_b", "measure", "similarity"])
 
 
 # ---------------------------------------------------------------- a whole experiment
@@ -348,15 +220,12 @@ class Run:
     experiment: Experiment
     dataset: Dataset
     scores: dict[str, pd.DataFrame] = field(default_factory=dict)
-    arms: pd.DataFrame | None = None
-    comparisons: pd.DataFrame | None = None
+    comparison: Comparison | None = None
     detection: pd.DataFrame | None = None
     report: Path | None = None
 
 
-def run(
-    workspace: Workspace, experiment: Experiment, runner: Callable[[], Runner], progress: Progress, *, until: str = STAGES[-1]
-) -> Run:
+def run(workspace: Workspace, experiment: Experiment, runner: Callable[[], Runner], progress: Progress, *, until: str = STAGES[-1]) -> Run:
     """Every stage of an experiment that is not done yet, up to and including ``until``.
 
     Raises:
@@ -381,14 +250,13 @@ def run(
         for rule in experiment.selections:
             select(workspace, rule, done.scores[rule.split], len(dataset.class_names))
     if "retrain" in wanted and experiment.retraining is not None:
-        sweep = experiment.retraining.replace(recipe=equal_steps(experiment.retraining.recipe, len(dataset.splits["train"])))
-        by_arm = arm_trainings(workspace, experiment.arms, sweep, dataset)
+        by_arm = arm_trainings(workspace, experiment.arms, experiment.retraining, dataset)
         everything = [training for group in by_arm.values() for training in group]
         train(workspace, dataset, experiment.name, "retraining", everything, runner, progress, stage="retraining")
         if "compare" in wanted:
             fill(workspace, dataset, ("test",), "none", runner, progress, roles=("retraining",), stage="evaluation")
-            tables = compare_stage(workspace, experiment.arms, by_arm, experiment.on, done.scores.get("test"), len(dataset.class_names))
-            done.arms, done.comparisons, similarities = tables
-            for name, table in (("arms", done.arms), ("comparisons", done.comparisons), ("similarities", similarities)):
-                write_table(workspace, name, table)
+            done.comparison = compare_trainings(
+                workspace, experiment.arms, by_arm, experiment.on, done.scores.get("test"), len(dataset.class_names)
+            )
+            done.comparison.write(workspace)
     return done

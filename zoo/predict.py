@@ -56,7 +56,7 @@ def answers_of(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> Answer
     """Answers from logits float32 [n, M] before anything is rounded; ties go to the lowest class.
 
     Args:
-        labels: int64 [n], -1 where unknown (p_label and margin are then NaN).
+        labels: int64 [n], -1 where unknown (p_label and margin are then NaN). A row that is not finite answers nothing: -1 and NaN.
     """
     z = torch.from_numpy(logits)
     n, classes = z.shape
@@ -76,14 +76,17 @@ def answers_of(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> Answer
     top5[:, :top] = order[:, :top].to(torch.int16)
     top5_p = torch.zeros((n, 5))
     top5_p[:, :top] = ranked[:, :top]
+    finite = torch.isfinite(z).all(1)
+    prediction = torch.where(finite, order[:, 0], -1)
+    top5[~finite], top5_p[~finite] = -1, float("nan")
     return Answers(
-        prediction=order[:, 0].to(torch.int16).numpy(),
-        p_label=torch.where(known, own, unknown).numpy(),
-        entropy=entropy.numpy(),
-        margin=torch.where(known, own - rival, unknown).numpy(),
+        prediction=prediction.to(torch.int16).numpy(),
+        p_label=torch.where(known & finite, own, unknown).numpy(),
+        entropy=torch.where(finite, entropy, unknown).numpy(),
+        margin=torch.where(known & finite, own - rival, unknown).numpy(),
         top5=top5.numpy(),
         top5_p=top5_p.to(torch.float16).numpy(),
-        finite=torch.isfinite(z).all(1).numpy(),
+        finite=finite.numpy(),
     )
 
 

@@ -99,4 +99,6 @@ class Progress:
         elif not self._quiet and time.monotonic() - self._last > _PLAIN_EVERY:
             self._last = time.monotonic()
             share = f"{stage.done / stage.total:4.0%}" if stage.total else "done"
-            self._line(f"{stage.name}: {share}{'' if left is None else f', {duration(left)} left'}{', ' + stage.text if stage.text else ''}")
+            self._line(
+                f"{stage.name}: {share}{'' if left is None else f', {duration(left)} left'}{', ' + stage.text if stage.text else ''}"
+            )

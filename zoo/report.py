@@ -212,7 +212,7 @@ def inline_svg(svg: str, *, prefix: str, alt: str) -> Markup:
     # Only inside tags: a class name such as 'id="x"' is text, in which matplotlib leaves quotes as they are.
     body = re.sub(r"<[^>]*>", lambda tag: _prefix_ids(tag.group(), prefix), body)
     label = str(Markup(' role="img" aria-label="{}"').format(alt))
-    return Markup(body.replace("<svg", "<svg" + label, 1))
+    return Markup(body.replace("<svg", "<svg" + label, 1))  # noqa: S704 - matplotlib has escaped every text in it
 
 
 def _prefix_ids(tag: str, prefix: str) -> str:
@@ -294,15 +294,14 @@ def _pictures_of(data: ReportData, split: str, example_ids: Sequence[int]) -> Pi
 # ---------------------------------------------------------------------------------------------------------------- sections
 
 
-def _summary(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
+def _summary(data: ReportData, _desk: Desk) -> Sequence[Part] | Absent:
     population, split = data.population, data.main_split
     trainings = int(population["training_id"].nunique()) if len(population) else 0
     archs = int(population["arch"].nunique()) if len(population) else 0
     seen = " and ".join(f"{len(table):,} {name}" for name, table in data.scores.items()) or "no"
-    sentences = [
-        f"{_count(len(population), 'classifier')} from {_count(trainings, 'training')} of {_count(archs, 'architecture')} answered for "
-        f"{seen} examples of {data.provenance.dataset} with {_count(len(data.class_names), 'class')}."
-    ]
+    made = f"{_count(len(population), 'classifier')} from {_count(trainings, 'training')} of {_count(archs, 'architecture')}"
+    classes = _count(len(data.class_names), "class")
+    sentences = [f"{made} answered for {seen} examples of {data.provenance.dataset} with {classes}."]
     tiles = [(f"{len(population):,}", "classifiers (N)"), (f"{trainings:,}", "trainings")]
     if len(population) and population["test_acc1"].notna().any():
         accuracy = population["test_acc1"]
@@ -573,7 +572,7 @@ def _verdicts(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
     return [TablePart(f"Published claims and what was measured here.{scale}", columns, tuple(rows), desk.table("verdicts", verdicts))]
 
 
-def _rerun(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
+def _rerun(data: ReportData, _desk: Desk) -> Sequence[Part] | Absent:
     where = data.provenance
     commit = f"commit {where.commit}" if where.commit else "an unrecorded commit"
     parts: list[Part] = [

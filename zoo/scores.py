@@ -901,14 +901,19 @@ def _population_kind(values: NDArray[Any] | Sequence[NDArray[Any]]) -> Literal["
     Raises:
         UsageError: if some give probabilities and others do not.
     """
-    kinds = [detect_kind(np.asarray(values[member][:1024])) for member in range(len(values))]
-    if len(set(kinds)) > 1:
-        odd = kinds.index("logits" if kinds[0] == "probs" else "probs")
+    kinds: dict[int, Literal["logits", "probs"]] = {}
+    for member in range(len(values)):
+        first = np.asarray(values[member][:1024])
+        if np.isfinite(first).all(axis=1).any():  # one with nothing finite says nothing about its kind; _check_values names it
+            kinds[member] = detect_kind(first)
+    if len(set(kinds.values())) > 1:
+        reference = min(kinds)
+        odd = next(member for member, kind in kinds.items() if kind != kinds[reference])
         raise UsageError(
-            f"classifier 0 gives {kinds[0]}, classifier {odd} gives {kinds[odd]}. Allowed: all the same. "
+            f"classifier {reference} gives {kinds[reference]}, classifier {odd} gives {kinds[odd]}. Allowed: all the same. "
             f"Convert them to one kind, or say kind='logits' if these are logits that happen to look like probabilities."
         )
-    return kinds[0]
+    return next(iter(kinds.values()), "logits")
 
 
 def _check_values(values: NDArray[Any], member: int, first: int, kind: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
@@ -42,7 +41,9 @@ class Population:
         return content_id(list(self.classifiers))
 
 
-def choose_population(workspace: Workspace, condition: str | None = None, *, dataset: str | None = None, role: ledger.Role = "population") -> Population:
+def choose_population(
+    workspace: Workspace, condition: str | None = None, *, dataset: str | None = None, role: ledger.Role = "population"
+) -> Population:
     """The classifiers of a role, or those of them for which an SQL condition over the ``classifiers`` table holds.
 
     Args:
@@ -64,7 +65,9 @@ def choose_population(workspace: Workspace, condition: str | None = None, *, dat
     found = sorted({commit.facts["dataset"] for commit in commits.values()})
     if len(found) > 1:
         names = [str(record.facts["name"]) for f in found if (record := workspace.commits.get("dataset", f)) is not None]
-        raise UsageError(f"the classifiers belong to {len(found)} data sets: {', '.join(names)}. Scores are per data set: choose one with --data.")
+        raise UsageError(
+            f"the classifiers belong to {len(found)} data sets: {', '.join(names)}. Scores are per data set: choose one with --data."
+        )
     record = workspace.commits.get("dataset", found[0])
     if record is None:
         raise NotFoundError(f"data set {found[0]} is not recorded in {workspace.root}. Run 'zoo fill' with its --data.")
@@ -112,9 +115,7 @@ def score(workspace: Workspace, population: Population, split: str, label_column
     )
 
 
-def _columns(
-    batch: pa.RecordBatch, labels: NDArray[np.int64], given: NDArray[np.int64]
-) -> tuple[NDArray[np.int16], ...]:
+def _columns(batch: pa.RecordBatch, labels: NDArray[np.int64], given: NDArray[np.int64]) -> tuple[NDArray[np.int16], ...]:
     """Arguments of ``ScoreAccumulator.add`` from one classifier's answers on a block; nulls become -1, 0 and false."""
 
     def values(name: str, empty: float | bool) -> NDArray[np.generic]:
@@ -166,7 +167,10 @@ def sample_answers(
     predictions, entropies = [], []
     for block, batches in read_answers(workspace, population.fingerprint, split, population.classifiers):
         inside = chosen[(chosen >= block.start) & (chosen < block.stop)] - block.start
-        rows = [(b.column("prediction").fill_null(-1).to_numpy()[inside], b.column("entropy").fill_null(0.0).to_numpy()[inside]) for _, b in batches]
+        rows = [
+            (b.column("prediction").fill_null(-1).to_numpy()[inside], b.column("entropy").fill_null(0.0).to_numpy()[inside])
+            for _, b in batches
+        ]
         predictions.append(np.stack([row[0] for row in rows]))
         entropies.append(np.stack([row[1] for row in rows]))
     labels, truth = (_labels(workspace, examples, column)[chosen] for column in ("label", "label_true"))

@@ -12,6 +12,7 @@ with the same seed, so that arms of a comparison share as many examples as their
 Source of the rules: "Example perplexity and class label cleaning", sections 3 and 4; ``balance`` and ``weigh``: a later study on the same
 population. A new rule = one function here and one line in ``RULES``.
 """
+# ruff: noqa: ARG001 - all rules are called alike; few need all that they are given
 
 from __future__ import annotations
 
@@ -179,16 +180,21 @@ def _numbers(scores: pd.DataFrame, name: str) -> Floats:
     return scores[column].to_numpy(dtype=np.float64, na_value=np.nan)
 
 
+def _is_number(value: object, kind: type = Real) -> bool:
+    """A number of Python or numpy; True and False are none."""
+    return isinstance(value, kind) and not isinstance(value, bool)
+
+
 def _check_share(name: str, value: float, *, zero: bool = True) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real) or not (0 <= value <= 1) or (not zero and value == 0):
+    if not _is_number(value) or not 0 <= value <= 1 or (not zero and value == 0):
         raise UsageError(f"{name}={value!r}. Allowed: a share {'from' if zero else 'above'} 0 to 1. Write 10 % as 0.1.")
     return float(value)
 
 
 def _check_count(name: str, value: int, low: int = 0) -> int:
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < low:
+    if not _is_number(value, Integral) or value < low:
         raise UsageError(f"{name}={value!r}. Allowed: a whole number, {low} or more. Give it as {name}=100.")
-    return value
+    return int(value)
 
 
 def _check_choice(name: str, value: str, allowed: Sequence[str]) -> str:
@@ -356,7 +362,7 @@ def below(
             keep &= values <= np.quantile(values, share) if len(values) else keep
             continue
         low, high = (1.0, np.inf) if name == "c" else (0.0, 1.0)
-        if isinstance(threshold, bool) or not isinstance(threshold, Real) or not low < threshold <= high or np.isinf(threshold):
+        if not _is_number(threshold) or not low < threshold <= high or np.isinf(threshold):
             allowed = "a number above 1: C lies in [1, M]" if name == "c" else "a number above 0, up to 1: X lies in [0, 1]"
             raise UsageError(f"rule below: {name}={threshold!r}. Allowed: {allowed}. For shares of examples use thresholds=quantile.")
         keep &= values < (scale_c_threshold(threshold, num_classes) if name == "c" and thresholds == "scaled" else threshold)

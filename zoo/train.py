@@ -150,7 +150,7 @@ def fit(
             # A batch without a readable picture has no gradient; its sum is 0, its mean would not be finite.
             loss = loss_each.mean() if len(loss_each) else logits.sum()
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
             losses[index] = loss.detach()
             hits += _hits(logits.detach(), y)
@@ -229,7 +229,9 @@ def augment(raw: Tensor, recipe: Recipe) -> Tensor:
         zero = torch.zeros_like(wide)
         theta = torch.stack((torch.stack((wide, zero, shift[0]), 1), torch.stack((zero, high, shift[1]), 1)), 1)
         grid = functional.affine_grid(theta, [n, raw.shape[3], height, width], align_corners=False)
-        sampled = functional.grid_sample(raw.permute(0, 3, 1, 2).float(), grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+        sampled = functional.grid_sample(
+            raw.permute(0, 3, 1, 2).float(), grid, mode="bilinear", padding_mode="reflection", align_corners=False
+        )
         return sampled.permute(0, 2, 3, 1).round().clamp(0, 255).to(torch.uint8)
     return raw
 

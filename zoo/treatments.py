@@ -25,7 +25,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri  # type: ignore[import-untyped]
+from scipy.special import ndtri
 
 from zoo import keyed
 from zoo.errors import UnknownNameError, UsageError
@@ -254,8 +254,8 @@ def _subsample(rows: Rows, *, fraction: Fraction, replica: Count = 0, stratified
     if not stratified:
         return rows.take(keyed.choose(key, rows.example_ids, count))
     shares = fraction * np.bincount(rows.labels, minlength=rows.num_classes)  # [M]
-    # 1e-9 lifts shares such as 0.29 * 100 = 28.999999999999996 back to the whole number they stand for.
-    quotas = np.floor(shares + 1e-9).astype(np.int64)
+    # A share such as 0.29 * 100 = 28.999999999999996 is cut to 28 and has the largest remainder, so it is 29 after the next two lines.
+    quotas = np.floor(shares).astype(np.int64)
     by_remainder = np.lexsort((np.arange(len(shares)), -(shares - quotas)))
     quotas[by_remainder[: count - quotas.sum()]] += 1
     order = np.lexsort((rows.example_ids, keyed.uniform(key, rows.example_ids)[:, 0], rows.labels))
@@ -308,20 +308,21 @@ def _check_relabel(params: dict[str, Scalar]) -> None:
         )
 
 
-def _manifest(rows: Rows, manifests: Callable[[str], Manifest], *, id: str) -> Rows:
+def _manifest(rows: Rows, manifests: Callable[[str], Manifest], *, id: str) -> Rows:  # noqa: A002 - the word users write
     """A selection: its examples, labels, copies and weights replace the training set. Source: study 2, table 1 and sets A and B."""
     manifest = manifests(id)
     strangers = np.flatnonzero(~np.isin(manifest.example_ids, rows.example_ids))
     if len(strangers):
         raise UsageError(
             f"manifest {id}: {len(strangers)} of its {len(manifest.example_ids)} examples, such as {manifest.example_ids[strangers[0]]}, "
-            f"are not in the training set. A selection fits the data set whose scores it was made from. Select again from this data set."
+            f"are not in the training set. A selection fits the data set whose scores it was made from. "
+            f"Make the selection again on this data set."
         )
     wrong = (manifest.labels < 0) | (manifest.labels >= rows.num_classes)
     if wrong.any():
         raise UsageError(
             f"manifest {id}: label {manifest.labels[wrong][0]} is no class of this data set. "
-            f"Allowed: 0 to {rows.num_classes - 1}. Select again from this data set."
+            f"Allowed: 0 to {rows.num_classes - 1}. Make the selection again on this data set."
         )
     position = np.repeat(np.arange(len(manifest.example_ids)), manifest.copies)
     return Rows(manifest.example_ids[position], manifest.labels[position], manifest.weights[position], rows.num_classes)
@@ -387,7 +388,12 @@ def _salt_pepper(
     return np.where(draws < share, np.uint8(0), salted)
 
 
-def _gamma(images: NDArray[np.uint8], example_ids: NDArray[np.int64], *, gamma: Annotated[float, Within(0)]) -> NDArray[np.uint8]:
+def _gamma(
+    images: NDArray[np.uint8],
+    example_ids: NDArray[np.int64],  # noqa: ARG001 - every treatment of images has it
+    *,
+    gamma: Annotated[float, Within(0)],
+) -> NDArray[np.uint8]:
     """Brightness: 255 * (x / 255) ** gamma, rounded; gamma over 1 darkens, under 1 brightens.
 
     Source: study 1 RQ4, which names scikit-image's ``exposure.adjust_gamma``; equal to it on uint8.
@@ -398,7 +404,7 @@ def _gamma(images: NDArray[np.uint8], example_ids: NDArray[np.int64], *, gamma: 
 
 def _contrast(
     images: NDArray[np.uint8],
-    example_ids: NDArray[np.int64],
+    example_ids: NDArray[np.int64],  # noqa: ARG001 - every treatment of images has it
     *,
     factor: Annotated[float, Within(0)],
     pivot: Annotated[float, Within(0, 255)] | Literal["image"] = "image",

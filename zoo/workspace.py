@@ -57,7 +57,8 @@ class Workspace:
             raise StoreError(f"{root} exists and is not a zoo workspace. Choose a new or an empty folder with --workspace DIR.")
         workspace = cls(root)
         workspace.files.publish(
-            "FORMAT.json", canonical_json({"format": "zoo-workspace", "version": WORKSPACE_VERSION, "min_reader": WORKSPACE_VERSION}).encode()
+            "FORMAT.json",
+            canonical_json({"format": "zoo-workspace", "version": WORKSPACE_VERSION, "min_reader": WORKSPACE_VERSION}).encode(),
         )
         return workspace
 
@@ -67,9 +68,13 @@ class Workspace:
             content = json.loads(marker.read_bytes())
             needed = int(content["min_reader"])
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise StoreError(f"{marker} cannot be read as a workspace's format file ({error}). Restore it or choose another --workspace.") from None
+            raise StoreError(
+                f"{marker} cannot be read as a workspace's format file ({error}). Restore it or choose another --workspace."
+            ) from None
         if needed > WORKSPACE_VERSION:
-            raise StoreError(f"{marker.parent} needs a zoo that reads workspace version {needed}; this one reads {WORKSPACE_VERSION}. Use a newer zoo.")
+            raise StoreError(
+                f"{marker.parent} needs a zoo that reads workspace version {needed}; this one reads {WORKSPACE_VERSION}. Use a newer zoo."
+            )
 
     def check_writable(self) -> None:
         """Probe with a real write before long work starts.

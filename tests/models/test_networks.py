@@ -36,17 +36,23 @@ def test_logits_have_one_column_per_class(entry: Model, in_channels: int) -> Non
         assert network.eval()(images).shape == (2, 7)
 
 
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")  # the very failure wanted, at its first sign
 @pytest.mark.parametrize("entry", [entry for entry in MODELS.values() if entry.min_size > 8], ids=lambda entry: entry.name)
 def test_the_smallest_size_is_the_smallest(entry: Model) -> None:
     """One pixel less and the layers themselves fail: the table refuses no size that would work (from 8 pixels up)."""
     smaller = entry.min_size - 1
     source, _, function = entry.build.partition(":")
-    with torch.device("meta"), pytest.raises((RuntimeError, ValueError)):
+
+    def run() -> torch.Tensor:
         if source == "timm":
             network = backbones.create(function, num_classes=7, in_channels=1, size=smaller)
         else:
             network = getattr(importlib.import_module(source), function)(7, 1, smaller)
-        network(torch.empty(2, 1, smaller, smaller))
+        logits: torch.Tensor = network(torch.empty(2, 1, smaller, smaller))
+        return logits
+
+    with torch.device("meta"), pytest.raises((RuntimeError, ValueError)):
+        run()
 
 
 @EVERY_MODEL
@@ -86,11 +92,9 @@ def test_learning_and_saving(entry: Model, tmp_path: Path) -> None:
     path.unlink()  # up to 540 MB
 
 
-@EVERY_MODEL
+@pytest.mark.parametrize("entry", [entry for entry in MODELS.values() if entry.parameters < 5_000_000], ids=lambda entry: entry.name)
 def test_the_seed_decides_the_start(entry: Model) -> None:
-    """Equal seeds give equal weights, other seeds others."""
-    if entry.parameters > 5_000_000:
-        pytest.skip("large network: its start is timm's, drawn from the same generator")
+    """Equal seeds give equal weights, other seeds others (the large ones, drawn by timm from the same generator, are left out for time)."""
 
     def weights(seed: int) -> torch.Tensor:
         torch.manual_seed(seed)
@@ -143,8 +147,7 @@ def test_only_nin_has_dropout_among_our_own() -> None:
     with_dropout = {
         name
         for name, entry in MODELS.items()
-        if entry.build.startswith("zoo.")
-        and any(isinstance(m, torch.nn.Dropout) for m in build_without_memory(entry, 10, 1, 28).modules())
+        if entry.build.startswith("zoo.") and any(isinstance(m, torch.nn.Dropout) for m in build_without_memory(entry, 10, 1, 28).modules())
     }
     assert with_dropout == {"nin"}
 

@@ -13,6 +13,7 @@ import numpy as np
 import ray
 from ray.data import ActorPoolStrategy, DataContext
 
+from zoo.cluster.session import hush
 from zoo.fill import FillPlan, FillTask, cells_of, decode_task, receipt_from_json, receipt_to_json
 from zoo.workspace import Workspace
 
@@ -45,6 +46,7 @@ class _Classify:
 
 def run_fill(workspace: Workspace, plan: FillPlan, on_task: Callable[[int], None], *, gpus: float) -> None:
     """Run a plan's tasks in one pipeline and hand each receipt to the plan as it arrives."""
+    hush()
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False

@@ -22,7 +22,9 @@ class RayRunner:
         self._stack.enter_context(session(address, cpus))
         self._gpus = gpus
 
-    def train(self, workspace: Workspace, trainings: Sequence[Training], costs: Mapping[str, float], on_epoch: Callable[[str, int], None]) -> None:
+    def train(
+        self, workspace: Workspace, trainings: Sequence[Training], costs: Mapping[str, float], on_epoch: Callable[[str, int], None]
+    ) -> None:
         from zoo.cluster.sweep import run_sweep
 
         resources = {"CPU": 1.0} | ({"GPU": self._gpus} if self._gpus else {})
@@ -39,7 +41,9 @@ class RayRunner:
             cause = getattr(error, "cause", None)
             if isinstance(cause, ZooError):
                 raise cause from None
-            raise ZooError(f"the fill broke off: {str(error).strip().splitlines()[-1]}. Finished shards are kept; run the same command again.") from error
+            raise ZooError(
+                f"the fill broke off: {str(error).strip().splitlines()[-1]}. Finished shards are kept; run the same command again."
+            ) from error
 
     def close(self) -> None:
         self._stack.close()

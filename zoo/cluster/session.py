@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import sys
+import tempfile
 import warnings
 from collections.abc import Iterator
 
 from zoo.errors import ZooError
 
-__all__ = ["session"]
+__all__ = ["hush", "session"]
 
 _QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",  # verbose=0 alone still prints Tune's configuration box
@@ -27,6 +29,12 @@ _QUIET = {
 _LOCAL_OBJECT_STORE = 1 << 30
 
 
+def hush() -> None:
+    """Raise the level of Ray's loggers. Its libraries set their own at import, so this is called after each of them too."""
+    for name in ("ray", "ray.data", "ray.tune"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
 @contextlib.contextmanager
 def session(address: str | None = None, cpus: int | None = None) -> Iterator[None]:
     """Connect to the cluster at ``address``, or start one on this machine with ``cpus`` slots (default: its cores).
@@ -39,11 +47,12 @@ def session(address: str | None = None, cpus: int | None = None) -> Iterator[Non
     # Since Ray 2.59 a local start would switch token authentication on and write a token file into the home folder. Be explicit.
     if address is None:
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")
-    for name in ("ray", "ray.data", "ray.tune"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    hush()
     warnings.filterwarnings("ignore", module=r"ray\..*")
     import ray
 
+    stack = contextlib.ExitStack()
+    stack.enter_context(_diverted_stderr())
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
     try:
         if address is None:
@@ -53,9 +62,34 @@ def session(address: str | None = None, cpus: int | None = None) -> Iterator[Non
         else:
             ray.init(address=address, **quiet)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+        stack.close()
         where = f"the Ray cluster at {address!r}" if address else "Ray on this machine"
         raise ZooError(f"cannot reach {where}: {error}. Check --address, or run without a cluster: --runner local.") from error
     try:
         yield
     finally:
         ray.shutdown()
+        stack.close()
+
+
+@contextlib.contextmanager
+def _diverted_stderr() -> Iterator[None]:
+    """Send file descriptor 2 to a scratch file, where ``sys.stderr`` has another way out (``zoo.cli.main`` gives it one).
+
+    Ray's C++ side writes log lines, and stack traces on SIGTERM, straight to the descriptor, past every Python setting.
+    """
+    try:
+        own = sys.stderr.fileno()
+    except (OSError, ValueError, AttributeError):
+        own = 2
+    if own == 2:
+        yield
+        return
+    before = os.dup(2)
+    with tempfile.TemporaryFile() as scratch:
+        os.dup2(scratch.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(before, 2)
+            os.close(before)

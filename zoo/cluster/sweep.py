@@ -6,7 +6,6 @@ Tune places, retries and survives lost nodes. It is not asked what is done: that
 from __future__ import annotations
 
 import json
-import logging
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +14,7 @@ from typing import Any
 import ray
 from ray import tune
 
+from zoo.cluster.session import hush
 from zoo.spec import Training
 from zoo.store.files import attempt_id
 from zoo.workspace import Workspace
@@ -55,6 +55,7 @@ def _train_batch(config: dict[str, Any]) -> None:
     """Body of a trial, in a worker process."""
     import torch
 
+    from zoo import ledger
     from zoo.local import train_one
 
     torch.set_num_threads(int(config["threads"]))
@@ -72,8 +73,6 @@ def _train_batch(config: dict[str, Any]) -> None:
             tune.report({"epochs": json.dumps(epochs)})
             epochs.clear()
 
-    from zoo import ledger
-
     for text in config["batch"]:
         training = Training(**json.loads(text))
         # Done by an earlier attempt of this trial, or by another command on the same workspace meanwhile.
@@ -82,7 +81,7 @@ def _train_batch(config: dict[str, Any]) -> None:
     tune.report({"epochs": json.dumps(epochs)})
 
 
-class _Listener(tune.Callback):
+class _Listener(tune.Callback):  # type: ignore[misc]
     """Passes the trials' progress on to our display."""
 
     def __init__(self, on_epoch: Callable[[str, int], None]) -> None:
@@ -117,7 +116,7 @@ def run_sweep(
     # Tune's own files are scratch: in the workspace, because every node must see them, and gone afterwards.
     scratch = workspace.root / "attempts" / f"tune-{attempt_id()}"
     scratch.mkdir(parents=True, exist_ok=True)
-    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    hush()
     try:
         tune.Tuner(
             tune.with_resources(_train_batch, dict(resources)),

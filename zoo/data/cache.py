@@ -92,7 +92,6 @@ def _decode_to_file(cache: Path, name: str, split: Split, shape: tuple[int, int,
                 file.write(content.encode())
                 _to_disk(file)
             _publish(cache, name, pixels, facts, shape)
-        return decoded
     except OSError as error:
         raise DataError(
             f"{cache}: cannot write the decoded pictures of split {split.name!r} ({error.strerror or error}); they take "
@@ -100,7 +99,9 @@ def _decode_to_file(cache: Path, name: str, split: Split, shape: tuple[int, int,
         ) from None
     finally:
         for file_left in (pixels, facts):
-            file_left.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # gone, or never made; the error worth telling is the one above
+                file_left.unlink()
+    return decoded
 
 
 def _write_blocks(file: BinaryIO, split: Split, shape: tuple[int, int, int, int], fit: Fit) -> tuple[dict[int, str], bool]:

@@ -32,7 +32,7 @@ _NAME_KEYS = ("label_names", "fine_label_names")
 _ROW_BYTES = 3 * 32 * 32
 
 
-def _reconstruct(kind: type, shape: tuple[int, ...], typecode: bytes) -> NDArray[Any]:
+def _reconstruct(kind: type, shape: tuple[int, ...], _typecode: bytes) -> NDArray[Any]:
     """numpy's own maker of an empty array to be filled by the pickle's state; refuses to reserve memory ahead of the data."""
     if kind is not np.ndarray or tuple(shape) != (0,):
         raise pickle.UnpicklingError(f"array of kind {kind!r} and shape {shape!r}")
@@ -82,7 +82,7 @@ def load_batch(path: Path) -> dict[str, Any]:
     try:
         # latin1 keeps every byte of Python 2's strings, file names among them.
         batch = _ArraysOnly(io.BytesIO(path.read_bytes()), encoding="latin1").load()
-    except Exception as error:  # damaged pickles raise anything from EOFError to IndexError
+    except Exception as error:  # noqa: BLE001  damaged pickles raise anything from EOFError to IndexError
         raise DataError(
             f"{path}: cannot be loaded as a CIFAR batch ({type(error).__name__}: {error}). "
             f"Only arrays and plain values are allowed in it; fetch it again."

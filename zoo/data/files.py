@@ -3,7 +3,7 @@
 Rules for a folder somebody downloaded:
 
 - only regular files under the root count. A symbolic link is followed if it ends inside the root; one that leaves it, a broken one, a
-  FIFO, a device or a socket is left out with a warning. A folder reached twice (a loop) is listed once.
+  FIFO, a device, a socket or a loop is left out with a warning. A folder reached twice from one class is listed once.
 - names starting with a dot are ignored without a word.
 - a file with an image suffix is an example, readable or not; any other file is one only if its first bytes are those of an image. So a
   mislabelled text file is reported as unreadable, and a README is not an example.
@@ -76,6 +76,10 @@ def _resolved(entry: os.DirEntry[str], root: str, notes: Notes) -> os.stat_resul
             target = os.path.realpath(entry.path)
             if os.path.commonpath([root, target]) != root:
                 notes.add(f"{shown}: symbolic link that leaves the data set, left out")
+                return None
+            here = os.path.realpath(entry.path[: -len(entry.name)])
+            if os.path.commonpath([target, here]) == target:  # followed, it would list other classes under this one
+                notes.add(f"{shown}: symbolic link to a folder it lies in, left out")
                 return None
         found = entry.stat()
     except OSError as error:  # broken or circular link, vanished file
@@ -152,7 +156,7 @@ def _walk(folder: Path, root: Path, notes: Notes, depth: int, suffix: str = "") 
 
 
 def _is_image(path: str) -> bool:
-    if os.path.splitext(path)[1].lower() in IMAGE_SUFFIXES:
+    if "." + path.rpartition(".")[2].lower() in IMAGE_SUFFIXES:
         return True
     try:
         start = read_regular(path, 16)

@@ -107,4 +107,3 @@ def split_of_files(name: str, root: Path, files: Sequence[ImageFile], labels: It
 
 def _renamed(split: Split, name: str) -> Split:
     return Split(name, split.labels, split.labels_true, split.keys, split.source)
-

@@ -51,9 +51,7 @@ def imagenet(path: Path) -> Found | None:
         sorted_val = _first(images, _VAL_FOLDERS, _has_wnid_folders, root)
         flat_val = None if sorted_val else _first(images, _VAL_FOLDERS, _has_flat_images, root)
         if train or sorted_val or flat_val:
-            folders = {
-                split: folder.relative_to(root).as_posix() for split, folder in (("train", train), ("test", sorted_val)) if folder
-            }
+            folders = {split: folder.relative_to(root).as_posix() for split, folder in (("train", train), ("test", sorted_val)) if folder}
             counts = dict.fromkeys([split for split, folder in (("train", train), ("test", sorted_val or flat_val)) if folder])
             return Found(counts, partial(_read, root, folders, flat_val))
     return None
@@ -152,7 +150,7 @@ def _leaf_synsets(meta: Path) -> dict[int, str]:
     try:
         table = loadmat(meta, squeeze_me=True, variable_names=["synsets"])["synsets"].reshape(-1)
         leaves = {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in table if int(row["num_children"]) == 0}
-    except Exception as error:  # scipy raises by what it stumbles over: ValueError, TypeError, KeyError, struct.error, ...
+    except Exception as error:  # noqa: BLE001  scipy raises by what it stumbles over: ValueError, TypeError, KeyError, struct.error, ...
         raise DataError(
             f"{meta}: cannot be read as the development kit's meta.mat ({type(error).__name__}: {error}); it must hold `synsets` with "
             f"ILSVRC2012_ID, WNID and num_children. Take it from the ILSVRC2012 development kit (task 1 and 2)."

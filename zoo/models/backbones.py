@@ -30,7 +30,7 @@ def near_names(name: str) -> list[str]:
 
 def family(name: str) -> str:
     """The module of timm that defines the architecture, such as ``vision_transformer``."""
-    return timm.model_entrypoint(name).__module__.rpartition(".")[2]
+    return str(timm.model_entrypoint(name).__module__).rpartition(".")[2]
 
 
 def default_size(name: str) -> int:
@@ -57,7 +57,7 @@ def refusal(name: str, size: int) -> str | None:
         with torch.device("meta"), torch.no_grad():
             network = create(name, num_classes=classes, in_channels=3, size=size).train()
             logits = network(torch.empty(2, 3, size, size))
-    except Exception as error:  # timm's networks fail with whatever their layers raise
+    except Exception as error:  # noqa: BLE001 - timm's networks fail with whatever their layers raise
         return (str(error).partition("\n")[0] or type(error).__name__).rstrip(".")
     if not isinstance(logits, torch.Tensor) or tuple(logits.shape) != (2, classes):
         return f"for 2 pictures and {classes} classes it returns {tuple(getattr(logits, 'shape', ())) or type(logits).__name__}"

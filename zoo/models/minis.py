@@ -8,13 +8,15 @@ Shapes: n images of a batch, K channels, S side in pixels, M classes; comments g
 ``builder(num_classes=M, in_channels=K, size=S) -> Module`` with ``Module: float32 [n, K, S, S] -> logits float32 [n, M]``.
 """
 
+# ruff: noqa: ARG001 - all builders have one signature; networks that end in a global average do not need the size
+
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 __all__ = [
     "densenet_mini",
@@ -183,7 +185,7 @@ class _DenseLayer(nn.Module):
         self.conv = nn.Conv2d(in_width, growth, 3, padding=1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.cat([x, self.conv(F.relu(self.norm(x), inplace=True))], dim=1)
+        return torch.cat([x, self.conv(functional.relu(self.norm(x), inplace=True))], dim=1)
 
 
 def densenet_mini(num_classes: int, in_channels: int, size: int) -> nn.Module:
@@ -214,7 +216,7 @@ class _SqueezeExcite(nn.Module):
         self.expand = nn.Linear(squeezed, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        gate: Tensor = torch.sigmoid(self.expand(F.silu(self.reduce(x.mean(dim=(2, 3))))))  # [n, width]
+        gate: Tensor = torch.sigmoid(self.expand(functional.silu(self.reduce(x.mean(dim=(2, 3))))))  # [n, width]
         return x * gate[:, :, None, None]
 
 

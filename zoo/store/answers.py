@@ -156,12 +156,12 @@ def write_part(
     """
     for name, answer in zip(unit.classifiers, answers, strict=True):
         if not (answer.finite | unreadable).all():
-            raise StoreError(f"classifier {name} gives logits that are not finite on {unit.split}. Leave it out of the fill, or train it again.")
-    receipt = {
-        "rows": len(answers) * (shard.stop - shard.start),
-        "unreadable": int(unreadable.sum()),
-        "hits": [int(((a.prediction == labels) & ~unreadable).sum()) for a in answers],
-    }
+            raise StoreError(
+                f"classifier {name} gives logits that are not finite on {unit.split}. Leave it out of the fill, or train it again."
+            )
+    rows, lost = len(answers) * (shard.stop - shard.start), int(unreadable.sum())
+    hits = [int(((a.prediction == labels) & ~unreadable).sum()) for a in answers]
+    receipt = {"rows": rows, "unreadable": lost, "hits": hits}
     schema = ANSWER_SCHEMA.with_metadata({"zoo": canonical_json({"unit": unit.identity, "shard": shard.index, "receipt": receipt})})
 
     def write_answers(path: Path) -> None:
@@ -181,7 +181,7 @@ def write_part(
 
     answers_ref = files.seal(unit.folder, shard.stem, ".parquet", write_answers)
     logits_ref = files.seal(unit.folder, shard.stem, ".arrow", write_logits) if logits is not None else None
-    return Receipt(shard.index, receipt["rows"], receipt["unreadable"], tuple(receipt["hits"]), answers_ref, logits_ref)
+    return Receipt(shard.index, rows, lost, tuple(hits), answers_ref, logits_ref)
 
 
 def logits_schema(unit: AnswerUnit) -> pa.Schema:
@@ -234,7 +234,12 @@ def find_receipt(files: LocalFiles, unit: AnswerUnit, shard: Shard) -> Receipt |
     content = json.loads(pq.read_schema(files.path(refs[".parquet"].path)).metadata[b"zoo"])
     counts = content["receipt"]
     return Receipt(
-        shard.index, counts["rows"], counts["unreadable"], tuple(counts["hits"]), refs[".parquet"], refs.get(".arrow") if unit.logits else None
+        shard.index,
+        counts["rows"],
+        counts["unreadable"],
+        tuple(counts["hits"]),
+        refs[".parquet"],
+        refs.get(".arrow") if unit.logits else None,
     )
 
 
@@ -315,7 +320,7 @@ def _block(workspace: Workspace, units: Sequence[tuple[Commit, list[str]]], bloc
             yield name, pa.concat_tables(tables).combine_chunks().to_batches()[0]
 
 
-def logits_of(workspace: Workspace, classifier: str, split: str) -> NDArray[np.float32] | NDArray[np.float16]:
+def logits_of(workspace: Workspace, classifier: str, split: str) -> NDArray[np.float16]:
     """Centred logits (minus their maximum) of one classifier, float16 [E, M], memory-mapped; one copy if the split has several shards.
 
     Raises:

@@ -81,7 +81,9 @@ class LocalFiles:
             StoreError: if the file is missing or differs from its record.
         """
         if not self.exists(ref.path):
-            raise StoreError(f"{self.path(ref.path)} is missing although a commit names it. Remove nothing by hand; refill with the same command.")
+            raise StoreError(
+                f"{self.path(ref.path)} is missing although a commit names it. Remove nothing by hand; refill with the same command."
+            )
         data = self.read(ref.path)
         if len(data) != ref.bytes or hashlib.sha256(data).hexdigest() != ref.sha256:
             raise StoreError(

@@ -104,10 +104,12 @@ def _check(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
     try:
         statements = connection.extract_statements(sql)
     except duckdb.Error as error:
-        raise UsageError(f"this is not SQL that DuckDB can parse: {error}. Example: zoo query \"select count(*) from classifiers\"") from None
+        raise UsageError(f'this is not SQL that DuckDB can parse: {error}. Example: zoo query "select count(*) from classifiers"') from None
     kinds = [str(statement.type).rpartition(".")[2] for statement in statements]
     if kinds != ["SELECT"]:
-        raise UsageError(f"a query must be exactly one SELECT; this is {' and '.join(kinds) or 'empty'}. The store is read-only by this way.")
+        raise UsageError(
+            f"a query must be exactly one SELECT; this is {' and '.join(kinds) or 'empty'}. The store is read-only by this way."
+        )
 
 
 def _prepare(connection: duckdb.DuckDBPyConnection, workspace: Workspace, named: list[str], memory: str) -> None:
@@ -127,7 +129,11 @@ def _prepare(connection: duckdb.DuckDBPyConnection, workspace: Workspace, named:
             for commit, mine in answer_parts(workspace):
                 parts = [str(workspace.files.path(ref.path)) for ref in commit.files if ref.path.endswith(".parquet")]
                 paths += parts
-                only = "" if len(mine) == len(commit.identity["classifiers"]) else f" where classifier_id in ({', '.join(map(_literal, mine))})"
+                only = (
+                    ""
+                    if len(mine) == len(commit.identity["classifiers"])
+                    else f" where classifier_id in ({', '.join(map(_literal, mine))})"
+                )
                 columns = "classifier_id::varchar as classifier_id, " + ", ".join(f'"{f.name}"' for f in list(ANSWER_SCHEMA)[1:])
                 listed = ", ".join(map(_literal, parts))
                 views.append(f"select {_literal(commit.identity['split'])} as split, {columns} from read_parquet([{listed}]){only}")
@@ -136,7 +142,9 @@ def _prepare(connection: duckdb.DuckDBPyConnection, workspace: Workspace, named:
                 connection.register(name, table)
     if "answers" in named:
         empty = "select null::varchar as split, * from _no_answers"
-        connection.register("_no_answers", ANSWER_SCHEMA.empty_table().set_column(0, "classifier_id", pa.array([], pa.string())).drop(["top5_p"]))
+        connection.register(
+            "_no_answers", ANSWER_SCHEMA.empty_table().set_column(0, "classifier_id", pa.array([], pa.string())).drop(["top5_p"])
+        )
         _lock_paths(connection, paths)
         connection.execute("create view answers as " + (" union all ".join(views) or empty))
     _lock(connection, memory, paths)
@@ -144,7 +152,11 @@ def _prepare(connection: duckdb.DuckDBPyConnection, workspace: Workspace, named:
 
 def _derived(workspace: Workspace, name: str) -> list[pa.Table]:
     """A derived table; ``scores`` is all splits' population scores together."""
-    files = [f for f in workspace.files.names("results") if f in (f"{name}.parquet", *(f"{name}-{s}.parquet" for s in ("train", "test", "validation")))]
+    files = [
+        f
+        for f in workspace.files.names("results")
+        if f in (f"{name}.parquet", *(f"{name}-{s}.parquet" for s in ("train", "test", "validation")))
+    ]
     tables = [pq.read_table(workspace.files.path(f"results/{f}")).replace_schema_metadata(None) for f in files]
     return [pa.concat_tables(tables, promote_options="permissive")] if tables else []
 

@@ -1,0 +1,127 @@
+"""From a workspace to its report: collect the tables, draw, write the page. ``zoo.report`` knows nothing of workspaces."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from zoo import compare, ledger, scoring
+from zoo.data import Dataset, decode_examples
+from zoo.errors import NotFoundError, UsageError
+from zoo.figures import Provenance
+from zoo.report import ReportData, render
+from zoo.results import read_table, table_names, write_table
+from zoo.spec import Experiment, canonical_json
+from zoo.workspace import Workspace
+
+__all__ = ["convergence_table", "recorded_run", "write_report"]
+
+_CONVERGENCE_EXAMPLES = 5000
+_THUMBNAIL = 128
+
+
+def write_report(workspace: Workspace, experiment: Experiment, dataset: Dataset, timings: Mapping[str, float]) -> Path:
+    """Write ``report.html`` and ``figures/`` of a workspace. Stages that were not done leave their sections out, with the reason.
+
+    ``timings`` (stage -> seconds of the run that did the work) are kept, so that a report written again says them still.
+    """
+    timings = _record_run(workspace, experiment, timings)
+    frame = ledger.classifiers_frame(workspace)
+    mine = frame[frame["role"] == "population"]
+    tables = {name: read_table(workspace, name) for name in table_names(workspace)}
+    scores = {split: tables[f"scores-{split}"] for split in dataset.splits if f"scores-{split}" in tables}
+    seeds = sorted({int(seed) for seed in frame["seed"]})
+    provenance = Provenance(
+        experiment=experiment.name,
+        scale=experiment.scale,
+        dataset=dataset.name,
+        n_classifiers=len(mine),
+        n_examples=sum(len(table) for table in scores.values()),
+        seeds=tuple(seeds),
+        version=version("classifier-zoo"),
+        commit="",
+    )
+    convergence = None
+    if "train" in scores and len(mine) > 1:
+        convergence = convergence_table(workspace, dataset)
+        write_table(workspace, "convergence", convergence)
+    data = ReportData(
+        title=experiment.title,
+        experiment=experiment.name,
+        scale=experiment.scale,
+        provenance=provenance,
+        scores=scores,
+        population=mine,
+        class_names=dataset.class_names,
+        arms=_full_test(tables.get("arms")),
+        comparisons=tables.get("comparisons"),
+        detection=tables.get("detection"),
+        convergence=convergence,
+        verdicts=tables.get("verdicts"),
+        pictures=partial(_pictures, dataset),
+        timings=timings,
+        next_command=experiment.next_command,
+        sections=experiment.sections,
+    )
+    return render(data, workspace.report)
+
+
+def _full_test(arms: pd.DataFrame | None) -> pd.DataFrame | None:
+    return None if arms is None else arms[arms["on"] == "full"]
+
+
+def _pictures(dataset: Dataset, split: str, example_ids: Sequence[int]) -> NDArray[np.uint8]:
+    """Pictures as they are in the data set, [n, H, W, K]; large ones are reduced to thumbnails."""
+    side = min(_THUMBNAIL, max(dataset.native_size)) if dataset.native_size else _THUMBNAIL
+    ids = np.asarray(example_ids, dtype=np.int64)
+    return decode_examples(dataset.splits[split], ids, size=side, channels=dataset.channels, fit="resize").images
+
+
+def convergence_table(workspace: Workspace, dataset: Dataset) -> pd.DataFrame:
+    """How many classifiers are enough: rank correlation of X and C with the full population, for random parts of it."""
+    population = scoring.choose_population(workspace, dataset=dataset.fingerprint)
+    _, predictions, entropies, labels, truth = scoring.sample_answers(workspace, population, "train", _CONVERGENCE_EXAMPLES)
+    total = len(population.classifiers)
+    sizes = sorted({n for n in (1, 2, 3, 5, 8, 12, 20, 30, 50, 75, 100, 150, 200, 300, 400, 500, 1000) if n < total} | {total})
+    return compare.convergence(
+        predictions, entropies, labels, sizes=sizes, key="convergence", labels_true=truth if (truth >= 0).all() else None
+    )
+
+
+def _record_run(workspace: Workspace, experiment: Experiment, timings: Mapping[str, float]) -> dict[str, float]:
+    """Remember which experiment this workspace's report is about, and the longest time each stage took (a rerun finds most of it done)."""
+    known: dict[str, float] = {}
+    try:
+        name, scale, known = recorded_run(workspace)
+        if (name, scale) != (experiment.name, experiment.scale):
+            known = {}
+    except NotFoundError:
+        pass
+    merged = {stage: max(seconds, known.get(stage, 0.0)) for stage, seconds in {**known, **timings}.items()}
+    body = {"experiment": experiment.name, "scale": experiment.scale, "timings": merged}
+    workspace.files.replace("results/run.json", canonical_json(body).encode())
+    return merged
+
+
+def recorded_run(workspace: Workspace) -> tuple[str, str, dict[str, float]]:
+    """(experiment, scale, seconds per stage) of the run that made this workspace's report.
+
+    Raises:
+        NotFoundError: if no report was made yet.
+    """
+    if not workspace.files.exists("results/run.json"):
+        raise NotFoundError(
+            f"{workspace.root} has no report yet. Make one with 'zoo run EXPERIMENT', or name its experiment: zoo report EXPERIMENT."
+        )
+    try:
+        body = json.loads(workspace.files.read("results/run.json"))
+        return str(body["experiment"]), str(body["scale"]), {str(k): float(v) for k, v in body["timings"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise UsageError(f"{workspace.results / 'run.json'} is damaged. Name the experiment: zoo report EXPERIMENT.") from None

@@ -1,0 +1,149 @@
+"""Every table and column that queries can use, in words. A test compares this with the tables themselves."""
+
+from __future__ import annotations
+
+from zoo.errors import UnknownNameError
+
+__all__ = ["SCHEMA", "schema_text"]
+
+SCHEMA: dict[str, dict[str, str]] = {
+    "examples": {
+        "dataset": "name of the data set",
+        "split": "train, test or validation",
+        "example_id": "0..E-1 within its split; stable",
+        "key": "source path, or index in the source",
+        "label": "given class index; what trainings see",
+        "label_true": "true class index where the data set knows it, else null",
+        "class_name": "name of the given class",
+        "error": "why its picture cannot be read; null if it can",
+    },
+    "trainings": {
+        "training_id": "hash of the spec",
+        "experiments": "which experiments or commands asked for it",
+        "role": "population (scores examples) or retraining (an arm of a comparison)",
+        "arch": "architecture",
+        "dataset": "data set as it was named",
+        "treatment": "what was done to the training set, readable; none if nothing",
+        "fraction": "share of the training set, 1 = all",
+        "replica": "which of several independent subsets of that share; 0 for the whole set",
+        "seed": "seed of initial weights and order",
+        "recipe": "optimiser, schedule and all that, as JSON",
+        "epochs": "epochs of the recipe",
+        "status": "done, running (begun, resumable), diverged, empty, failed, planned",
+        "n_train": "training rows, copies counted",
+        "n_unique": "different examples among them",
+        "steps": "optimiser steps taken",
+        "stop_reason": "why it ended",
+        "train_seconds": "seconds it took, all attempts that were saved",
+        "versions": "library versions, as JSON",
+    },
+    "classifiers": {
+        "classifier_id": "training at an epoch",
+        "training_id": "its training",
+        "role": "population or retraining",
+        "arch": "architecture",
+        "treatment": "treatment of its training set",
+        "fraction": "share of the training set",
+        "replica": "which subset of that share",
+        "seed": "seed",
+        "epoch": "epoch of the snapshot",
+        "train_acc1": "running training accuracy of that epoch",
+        "test_acc1": "test accuracy",
+        "test_acc5": "share of test examples whose label is among the five most probable",
+    },
+    "metrics": {
+        "training_id": "training",
+        "epoch": "1-based",
+        "split": "train (running, while training) or test",
+        "acc1": "accuracy",
+        "acc5": "top-5 accuracy",
+        "loss": "mean cross-entropy [nats]",
+    },
+    "answers": {
+        "split": "split",
+        "classifier_id": "classifier",
+        "example_id": "example",
+        "prediction": "most probable class, ties to the lowest; null if the picture cannot be read",
+        "p_label": "probability of the given label",
+        "entropy": "entropy of the class distribution [bits]",
+        "margin": "p(label) minus the largest other probability",
+        "top5": "five most probable classes, -1 where there are fewer",
+        "top5_p": "their probabilities (float16)",
+        "in_train": "whether the classifier was trained on the example; null if unknown",
+    },
+    "scores": {
+        "split": "split",
+        "example_id": "example",
+        "key": "source path or index",
+        "label": "label the scores refer to",
+        "label_true": "true label where known",
+        "n": "classifiers that answered",
+        "x_perplexity": "X: share of them that get it wrong [0, 1]",
+        "c_perplexity": "C: 2 ** mean entropy [1, M]",
+        "n_heldout": "classifiers that did not train on it",
+        "x_heldout": "X over those; null where there is none",
+        "c_heldout": "C over those",
+        "x_insample": "X over the classifiers that trained on it",
+        "mean_p_label": "mean probability of the label",
+        "mean_margin": "mean margin",
+        "label_quality": "1 - (n X + 1 - mean p(label)) / (n + 1) over held-out classifiers where there are some, else all; low = suspicious",
+        "x_bin": "12 bins of X: 0, 0-0.1, ..., 0.9-1, 1",
+        "top_confusion": "class with most votes (may be the label)",
+        "top_confusion_share": "its share of the votes",
+        "top5_x": "classes with most votes: list of (class, votes)",
+        "top5_c": "classes with most of the entropy: list of (class, mean -p log2 p)",
+    },
+    "selections": {
+        "name": "selection",
+        "example_id": "example of the training split",
+        "label": "label it gets",
+        "copies": "how often it is used",
+        "weight": "its weight in the loss, mean 1",
+    },
+    "comparisons": {
+        "arm": "retraining arm",
+        "on": "test set: full, or the rule that made a cleaned part of it",
+        "metric": "acc1 or acc5",
+        "mean": "mean over seeds",
+        "low": "lower end of the 95 % t interval",
+        "high": "upper end",
+        "n_seeds": "seeds",
+        "delta": "mean paired difference to the first arm",
+        "delta_low": "lower end of its 95 % t interval",
+        "delta_high": "upper end",
+        "note": "what the arm is; oracle and control are marked",
+    },
+    "similarities": {
+        "arm_a": "first arm",
+        "arm_b": "second arm",
+        "seed_a": "its seed",
+        "seed_b": "its seed",
+        "measure": "zero_one (both right or both wrong), prediction (equal label), kappa (zero_one beyond what the accuracies give)",
+        "similarity": "share of test examples [0, 1]; kappa up to 1",
+    },
+    "verdicts": {
+        "claim": "claim id",
+        "statement": "what is claimed",
+        "published": "published value",
+        "measured": "mean over seeds",
+        "sd": "standard deviation over seeds",
+        "scale": "scale it was measured at",
+        "verdict": "holds, fails, undecided",
+        "rule": "rule that decided it",
+    },
+}
+
+
+def schema_text(table: str | None = None) -> str:
+    """The schema as text, all tables or one.
+
+    Raises:
+        UnknownNameError: for a table that does not exist.
+    """
+    if table is not None and table not in SCHEMA:
+        raise UnknownNameError("table", table, SCHEMA)
+    blocks = []
+    for name in [table] if table else SCHEMA:
+        width = max(len(column) for column in SCHEMA[name])
+        blocks.append("\n".join([name, *(f"  {column:<{width}}  {text}" for column, text in SCHEMA[name].items())]))
+    return "\n\n".join(blocks)
