@@ -198,6 +198,7 @@ def run(
         with progress.stage("report"):
             done.report = write_report(space, spec, done.dataset, progress.timings)
     print(summary(space, done, progress.timings))
+    pipeline.refuse_diverged(done.diverged)
 
 
 @app.command(rich_help_panel=_STUDY, epilog="Example: zoo plan demo --gpu a100 --gpu-price 1.8")
@@ -332,14 +333,16 @@ def train(
         spec = experiments.load(experiment, scale)
         space = _open(workspace, create=True)
         with _runner(runner, address, cpus, gpus) as make:
-            pipeline.run(space, spec, make, progress, until="train")
+            diverged = pipeline.run(space, spec, make, progress, until="train").diverged
+        pipeline.refuse_diverged(diverged)
         return
     if not archs:
         raise UsageError("train needs architectures. Example: zoo train --data fashion-mini --archs lenet5,mlp --fractions 0.25x3,1")
     sweep = _sweep(archs, fractions, epochs, snapshots, recipe, treatment, seeds, input_size)
     dataset, trainings, space = _planned(data, sweep, workspace, progress)
     with _runner(runner, address, cpus, gpus) as make:
-        pipeline.train(space, dataset, "train", "population", trainings, make, progress)
+        diverged = pipeline.train(space, dataset, "train", "population", trainings, make, progress)
+    pipeline.refuse_diverged(diverged)
     count = sum(len(t.snapshots) for t in trainings)
     print(f"{len(trainings)} trainings done, {count} classifiers in {space.root}. Next: zoo fill -w {workspace} --data {data}")
 
@@ -354,7 +357,7 @@ def _planned(data: str, sweep: Sweep, workspace: str, progress: Progress) -> tup
     for arch in sweep.archs:
         geometry(dataset, arch, sweep.input_size)
     space = _open(workspace, create=True)
-    pipeline.prepare_dataset(space, data, sweep.archs, sweep.input_size, progress)
+    pipeline.prepare_dataset(space, data, [(arch, sweep.input_size) for arch in sweep.archs], progress)
     return dataset, list(sweep.expand(dataset.ref)), space
 
 
@@ -393,7 +396,8 @@ def fill(
     dataset = _dataset_of(space, data)
     keep = keep_logits or ("all" if len(ledger.population(space)) <= 100 else "val")
     with _runner(runner, address, cpus, gpus) as make:
-        pipeline.fill(space, dataset, _listed(splits) or ["train", "test"], keep, make, Progress(), roles=("population", "retraining"))
+        everyone = ledger.population(space) | ledger.population(space, "retraining")
+        pipeline.fill(space, dataset, everyone, _listed(splits) or ["train", "test"], keep, make, Progress())
     print(f"Every classifier of {space.root} has answers. Next: zoo score -w {workspace}")
 
 
@@ -578,7 +582,8 @@ def retrain(
     arms, sweep = _arms(_listed(names)), _sweep([arch], None, None, None, recipe, None, seeds or ["0,1,2"], None)
     trainings = [t for group in arm_trainings(space, arms, sweep, dataset).values() for t in group]
     with _runner(runner, address, cpus, gpus) as make:
-        pipeline.train(space, dataset, "retrain", "retraining", trainings, make, progress, stage="retraining")
+        diverged = pipeline.train(space, dataset, "retrain", "retraining", trainings, make, progress, stage="retraining")
+    pipeline.refuse_diverged(diverged)
     options = " ".join(["--arch", arch, "--recipe", recipe, "--seeds", ",".join(map(str, sweep.seeds))])
     print(
         f"{len(trainings)} trainings of {len(arms)} arms done. Next: zoo compare {' '.join(a.name for a in arms)} {options} -w {workspace}"
@@ -607,7 +612,7 @@ def compare(
     as_json: JsonOption = False,
 ) -> None:
     """Accuracy of retraining arms on full and cleaned test sets with 95 % intervals, paired by seed, and how alike they answer."""
-    from zoo import pipeline, selection
+    from zoo import ledger, pipeline, selection
     from zoo.arms import arm_trainings, compare_trainings
     from zoo.progress import Progress
     from zoo.results import read_table
@@ -619,7 +624,8 @@ def compare(
     by_arm = arm_trainings(space, arms, sweep, dataset)
     rules = [Op(name=name, params=params) for text in on or () for name, params in selection.parse(text)]
     with _runner(runner, address, cpus, gpus) as make:
-        pipeline.fill(space, dataset, ("test",), "none", make, progress, roles=("retraining",), stage="evaluation")
+        finals = ledger.classifiers_of(space, [training for group in by_arm.values() for training in group])
+        pipeline.fill(space, dataset, finals, ("test",), "none", make, progress, stage="evaluation")
     scores = read_table(space, "scores-test") if rules else None
     found = compare_trainings(space, arms, by_arm, rules, scores, len(dataset.class_names))
     found.write(space)
@@ -760,9 +766,8 @@ def _run() -> int:
         result = app(standalone_mode=False)
         return result if isinstance(result, int) else 0
     except (KeyboardInterrupt, click.exceptions.Abort, Interrupted):
-        _say(
-            f"interrupted. Nothing committed is lost; go on with the same command:\n  {' '.join([Path(sys.argv[0]).name, *map(_quoted, sys.argv[1:])])}"
-        )
+        again = " ".join([Path(sys.argv[0]).name, *map(_quoted, sys.argv[1:])])
+        _say(f"interrupted. Nothing committed is lost; go on with the same command:\n  {again}")
         return Interrupted.exit_code
     except click.exceptions.ClickException as error:
         error.show()

@@ -35,7 +35,8 @@ def load(name: str, scale: str | None = None) -> Experiment:
     if path.suffix != ".py" or not path.is_file():
         raise UnknownNameError("experiment", name, known, "A path to a .py file also works.")
     spec = importlib.util.spec_from_file_location(f"zoo_experiment_{path.stem}", path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     make, scales = getattr(module, "experiment", None), getattr(module, "SCALES", None)

@@ -146,7 +146,7 @@ class Provenance:
         scale = f"scale {self.scale}" + ("" if self.is_paper_scale else " (not the paper's)")
         return (
             f"Experiment {self.experiment}, {scale}; data {self.dataset}; N = {self.n_classifiers:,} classifiers, "
-            f"E = {self.n_examples:,} examples; {seeds_text(self.seeds)}; zoo {self.version}, commit {self.commit or 'unknown'}"
+            f"E = {self.n_examples:,} examples; {seeds_text(self.seeds)}; zoo {self.version}{f', commit {self.commit}' if self.commit else ''}"
         )
 
 

@@ -7,7 +7,7 @@ commits, and only when all receipts of a unit are there.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -118,7 +118,7 @@ def cells_of(task: FillTask) -> int:
 
 
 def plan_fill(
-    workspace: Workspace, dataset: Dataset, classifiers: dict[str, Commit], splits: Iterable[str], keep_logits: KeepLogits
+    workspace: Workspace, dataset: Dataset, classifiers: Mapping[str, Commit], splits: Iterable[str], keep_logits: KeepLogits
 ) -> FillPlan:
     """Group what has no committed answers: by split and input geometry, in sorted order, so that a rerun makes the same groups.
 
@@ -143,12 +143,14 @@ def plan_fill(
                     f"classifier {names[0]} knows another class list than {dataset.name}. Fill it on the data set it was trained on."
                 )
             logits = keep_logits == "all" or (keep_logits == "val" and split != "train")
-            for group in _chunks(names, classifiers):
-                units.append((AnswerUnit(dataset.fingerprint, split, tuple(group), num_classes, classes, logits), geometry))
+            units += [
+                (AnswerUnit(dataset.fingerprint, split, tuple(group), num_classes, classes, logits), geometry)
+                for group in _chunks(names, classifiers)
+            ]
     return FillPlan(workspace, dataset, units)
 
 
-def _chunks(names: Sequence[str], classifiers: dict[str, Commit]) -> list[list[str]]:
+def _chunks(names: Sequence[str], classifiers: Mapping[str, Commit]) -> list[list[str]]:
     """Groups of bounded count and bounded weight bytes, in order."""
     groups: list[list[str]] = [[]]
     weight = 0

@@ -27,6 +27,7 @@ from zoo.workspace import Workspace
 
 __all__ = [
     "classifiers_frame",
+    "classifiers_of",
     "commit_dataset",
     "commit_selection",
     "commit_training",
@@ -42,6 +43,7 @@ __all__ = [
     "selection_frame",
     "selections_frame",
     "trainings_frame",
+    "trainings_of",
     "uncovered_snapshots",
 ]
 
@@ -176,6 +178,11 @@ def planned(workspace: Workspace) -> dict[str, tuple[Training, set[str], Role]]:
     return found
 
 
+def trainings_of(workspace: Workspace, experiment: str) -> list[str]:
+    """Ids of the trainings an experiment or command asked for."""
+    return [training_id for training_id, (_, experiments, _) in planned(workspace).items() if experiment in experiments]
+
+
 def uncovered_snapshots(workspace: Workspace, training: Training) -> list[int]:
     """Snapshots of a training that have no committed checkpoint yet (as far as its run reached them)."""
     commit = workspace.commits.get("training", training.id)
@@ -287,6 +294,20 @@ def population(workspace: Workspace, role: Role = "population") -> dict[str, Com
         if training_id in plans and plans[training_id][2] == role and outcome is not None and outcome.facts["status"] == "done":
             found[key] = commit
     return found
+
+
+def classifiers_of(workspace: Workspace, trainings: Iterable[Training]) -> dict[str, Commit]:
+    """Committed classifiers at the snapshots of these trainings, by id, sorted; of a training that stopped early, its last epoch."""
+    found = {}
+    for training in trainings:
+        outcome = workspace.commits.get("training", training.id)
+        if outcome is None or outcome.facts["status"] != "done":
+            continue
+        for epoch in {min(epoch, int(outcome.facts["epochs"])) for epoch in training.snapshots or (training.recipe.epochs,)}:
+            key = classifier_id(training.id, epoch)
+            if (commit := workspace.commits.get("checkpoint", key)) is not None:
+                found[key] = commit
+    return dict(sorted(found.items()))
 
 
 def classifiers_frame(workspace: Workspace) -> pd.DataFrame:

@@ -6,11 +6,11 @@ and fills run is behind ``Runner``; ``zoo.local`` and ``zoo.cluster`` each have 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import pandas as pd
 
@@ -25,8 +25,9 @@ from zoo.inputs import MemoryPictures, geometry, open_pictures
 from zoo.ledger import Role
 from zoo.progress import Progress
 from zoo.results import write_table
-from zoo.scoring import Population, choose_population, score
+from zoo.scoring import Population, population_of, score
 from zoo.spec import Experiment, SelectionRule, Training
+from zoo.store.commits import Commit
 from zoo.trainset import usable_rows
 from zoo.treatments import apply_rows
 from zoo.workspace import Workspace
@@ -37,6 +38,7 @@ __all__ = [
     "Runner",
     "fill",
     "prepare_dataset",
+    "refuse_diverged",
     "run",
     "score_splits",
     "select",
@@ -62,13 +64,16 @@ class Runner(Protocol):
         ...
 
 
-def prepare_dataset(workspace: Workspace, uri: str, archs: Sequence[str], input_size: int | None, progress: Progress) -> Dataset:
+def prepare_dataset(workspace: Workspace, uri: str, inputs: Iterable[tuple[str, int | None]], progress: Progress) -> Dataset:
     """Open a data set, check it against the models, decode what is held in memory, record its examples.
+
+    Args:
+        inputs: architectures with the input size asked for (None = by the rule of ``zoo.inputs``).
 
     Unreadable pictures are counted and named here, before anything is trained on the rest.
     """
     dataset = open_dataset(uri)
-    shapes = {geometry(dataset, arch, input_size) for arch in archs}
+    shapes = {geometry(dataset, arch, size) for arch, size in inputs}
     unreadable: dict[str, dict[int, str]] = {}
     for shape in sorted(shapes, key=lambda shape: shape.size):
         for split in dataset.splits:
@@ -78,10 +83,11 @@ def prepare_dataset(workspace: Workspace, uri: str, archs: Sequence[str], input_
     ledger.commit_dataset(workspace, dataset, unreadable)
     for split, reasons in unreadable.items():
         if reasons:
-            first = min(reasons)
+            first, total = min(reasons), len(dataset.splits[split])
             progress.say(
-                f"{dataset.name} {split}: {len(reasons)} of {len(dataset.splits[split])} pictures cannot be read and are left out; "
-                f'first {dataset.splits[split].keys[first]}: {reasons[first]}. All of them: zoo query "select * from examples where error is not null"'
+                f"{dataset.name} {split}: {len(reasons)} of {total} pictures cannot be read and are left out; "
+                f"first {dataset.splits[split].keys[first]}: {reasons[first]}. "
+                f'All of them: zoo query "select * from examples where error is not null"'
             )
     return dataset
 
@@ -96,14 +102,17 @@ def train(
     progress: Progress,
     *,
     stage: str = "training",
-) -> None:
+) -> list[str]:
     """Train what is missing of a sweep.
 
     Args:
         runner: makes (or returns) the runner; not called when nothing is missing.
 
+    Returns:
+        A line for each training that diverged: an outcome, left out of the population.
+
     Raises:
-        FailedTrainingsError: if some trainings failed or diverged; the others are done and committed.
+        FailedTrainingsError: if some trainings broke off; the others are done and committed.
     """
     _check_treatments(workspace, dataset, trainings)
     ledger.record_plan(workspace, experiment, role, trainings)
@@ -123,7 +132,7 @@ def train(
 
             runner().train(workspace, todo, costs, on_epoch)
             bar.text = f"{len(todo)} trainings, {images:,} image passes"
-    _raise_failures(workspace, trainings)
+    return _diverged(workspace, trainings)
 
 
 def _check_treatments(workspace: Workspace, dataset: Dataset, trainings: Sequence[Training]) -> None:
@@ -133,41 +142,57 @@ def _check_treatments(workspace: Workspace, dataset: Dataset, trainings: Sequenc
         apply_rows(treatment, rows, manifests=partial(ledger.manifest_of, workspace))
 
 
-def _raise_failures(workspace: Workspace, trainings: Sequence[Training]) -> None:
+def _diverged(workspace: Workspace, trainings: Sequence[Training]) -> list[str]:
     failed = ledger.failures(workspace)
-    lines = []
+    diverged, broken = [], []
     for training in trainings:
         commit = workspace.commits.get("training", training.id)
         name = f"{training.id} ({training.arch}, {training.treatment_text}, seed {training.seed})"
         if commit is None:
-            lines.append(f"{name}: {failed.get(training.id, 'broke off without a word; its worker may have been killed')}")
+            broken.append(f"{name}: {failed.get(training.id, 'broke off without a word; its worker may have been killed')}")
         elif commit.facts["status"] == "diverged":
-            lines.append(f"{name}: diverged, {commit.facts['stop_reason']}")
-    if lines:
-        shown = "\n  ".join(lines[:10]) + (f"\n  and {len(lines) - 10} more: zoo status" if len(lines) > 10 else "")
+            diverged.append(f"{name}: {commit.facts['stop_reason']}")
+    if broken:
         raise FailedTrainingsError(
-            f"{len(lines)} of {len(trainings)} trainings have no result:\n  {shown}\n"
-            f"The others are done. Run the same command to try again; a diverged training stays diverged: change its recipe."
+            f"{len(broken)} of {len(trainings)} trainings have no result:\n  {_listed(broken)}\n"
+            f"The others are done. Run the same command to try these again."
         )
+    return diverged
+
+
+def refuse_diverged(diverged: Sequence[str]) -> None:
+    """Raise if some trainings diverged: the end of a command that has done everything else.
+
+    Raises:
+        FailedTrainingsError: naming each with its step.
+    """
+    if diverged:
+        raise FailedTrainingsError(
+            f"{len(diverged)} trainings diverged and are left out:\n  {_listed(diverged)}\n"
+            f"Everything else is done. A diverged training stays diverged: change its recipe, such as a lower lr."
+        )
+
+
+def _listed(lines: Sequence[str]) -> str:
+    return "\n  ".join(lines[:10]) + (f"\n  and {len(lines) - 10} more: zoo status" if len(lines) > 10 else "")
 
 
 def fill(
     workspace: Workspace,
     dataset: Dataset,
+    classifiers: Mapping[str, Commit],
     splits: Sequence[str],
     keep_logits: KeepLogits,
     runner: Callable[[], Runner],
     progress: Progress,
     *,
-    roles: Sequence[Literal["population", "retraining"]] = ("population",),
     stage: str = "fill",
 ) -> None:
-    """Stream splits through every committed classifier that has no answers on them yet.
+    """Stream splits through those of the committed classifiers that have no answers on them yet.
 
     Raises:
         NotFoundError: if there is no classifier at all.
     """
-    classifiers = {key: commit for role in roles for key, commit in ledger.population(workspace, role).items()}
     if not classifiers:
         raise NotFoundError(f"no trained classifier in {workspace.root}. Train some first: zoo train --help")
     plan = plan_fill(workspace, dataset, classifiers, splits, keep_logits)
@@ -222,6 +247,7 @@ class Run:
     scores: dict[str, pd.DataFrame] = field(default_factory=dict)
     comparison: Comparison | None = None
     detection: pd.DataFrame | None = None
+    diverged: list[str] = field(default_factory=list)
     report: Path | None = None
 
 
@@ -234,27 +260,32 @@ def run(workspace: Workspace, experiment: Experiment, runner: Callable[[], Runne
     if until not in STAGES:
         raise UnknownNameError("stage", until, STAGES)
     wanted = STAGES[: STAGES.index(until) + 1]
-    archs = sorted({arch for sweep in (*experiment.sweeps, experiment.retraining) if sweep for arch in sweep.archs})
-    dataset = prepare_dataset(workspace, experiment.dataset, archs, experiment.sweeps[0].input_size, progress)
+    sweeps = [sweep for sweep in (*experiment.sweeps, experiment.retraining) if sweep is not None]
+    inputs = {(arch, sweep.input_size) for sweep in sweeps for arch in sweep.archs}
+    dataset = prepare_dataset(workspace, experiment.dataset, inputs, progress)
     done = Run(experiment, dataset)
     trainings = [training for sweep in experiment.sweeps for training in sweep.expand(dataset.ref)]
-    train(workspace, dataset, experiment.name, "population", trainings, runner, progress)
+    done.diverged += train(workspace, dataset, experiment.name, "population", trainings, runner, progress)
+    # An experiment's scores come from its own classifiers, whatever else the workspace holds.
+    members = ledger.classifiers_of(workspace, trainings)
     if "fill" in wanted and experiment.fill_splits:
-        fill(workspace, dataset, experiment.fill_splits, experiment.keep_logits, runner, progress)
+        fill(workspace, dataset, members, experiment.fill_splits, experiment.keep_logits, runner, progress)
     if "score" in wanted and experiment.fill_splits:
-        done.scores = score_splits(workspace, choose_population(workspace, dataset=dataset.fingerprint), experiment.fill_splits, progress)
+        population = population_of(workspace, dataset.fingerprint, members)
+        done.scores = score_splits(workspace, population, experiment.fill_splits, progress)
         if "train" in done.scores:
             done.detection = detection_table(done.scores["train"])
             write_table(workspace, "detection", done.detection)
     if "select" in wanted:
         for rule in experiment.selections:
-            select(workspace, rule, done.scores[rule.split], len(dataset.class_names))
+            select(workspace, rule, done.scores[rule.split], len(dataset.class_names), replace=True)
     if "retrain" in wanted and experiment.retraining is not None:
         by_arm = arm_trainings(workspace, experiment.arms, experiment.retraining, dataset)
         everything = [training for group in by_arm.values() for training in group]
-        train(workspace, dataset, experiment.name, "retraining", everything, runner, progress, stage="retraining")
+        done.diverged += train(workspace, dataset, experiment.name, "retraining", everything, runner, progress, stage="retraining")
         if "compare" in wanted:
-            fill(workspace, dataset, ("test",), "none", runner, progress, roles=("retraining",), stage="evaluation")
+            finals = ledger.classifiers_of(workspace, everything)
+            fill(workspace, dataset, finals, ("test",), "none", runner, progress, stage="evaluation")
             done.comparison = compare_trainings(
                 workspace, experiment.arms, by_arm, experiment.on, done.scores.get("test"), len(dataset.class_names)
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
@@ -34,7 +35,7 @@ def write_report(workspace: Workspace, experiment: Experiment, dataset: Dataset,
     """
     timings = _record_run(workspace, experiment, timings)
     frame = ledger.classifiers_frame(workspace)
-    mine = frame[frame["role"] == "population"]
+    mine = frame[(frame["role"] == "population") & frame["training_id"].isin(ledger.trainings_of(workspace, experiment.name))]
     tables = {name: read_table(workspace, name) for name in table_names(workspace)}
     scores = {split: tables[f"scores-{split}"] for split in dataset.splits if f"scores-{split}" in tables}
     seeds = sorted({int(seed) for seed in frame["seed"]})
@@ -46,11 +47,11 @@ def write_report(workspace: Workspace, experiment: Experiment, dataset: Dataset,
         n_examples=sum(len(table) for table in scores.values()),
         seeds=tuple(seeds),
         version=version("classifier-zoo"),
-        commit="",
+        commit=_checkout(),
     )
     convergence = None
     if "train" in scores and len(mine) > 1:
-        convergence = convergence_table(workspace, dataset)
+        convergence = convergence_table(workspace, scoring.population_of(workspace, dataset.fingerprint, mine["classifier_id"]))
         write_table(workspace, "convergence", convergence)
     data = ReportData(
         title=experiment.title,
@@ -73,6 +74,20 @@ def write_report(workspace: Workspace, experiment: Experiment, dataset: Dataset,
     return render(data, workspace.report)
 
 
+def _checkout() -> str:
+    """Commit of the clone this code runs from, with a mark if it was changed; empty where it is installed."""
+    root = Path(__file__).parent.parent
+    if not (root / ".git").exists():
+        return ""
+    git = ["git", "-C", str(root)]
+    try:
+        commit = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603 - fixed words
+        changed = subprocess.run([*git, "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True, check=True).stdout  # noqa: S603
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return f"{commit}, changed" if changed.strip() else commit
+
+
 def _full_test(arms: pd.DataFrame | None) -> pd.DataFrame | None:
     return None if arms is None else arms[arms["on"] == "full"]
 
@@ -84,9 +99,8 @@ def _pictures(dataset: Dataset, split: str, example_ids: Sequence[int]) -> NDArr
     return decode_examples(dataset.splits[split], ids, size=side, channels=dataset.channels, fit="resize").images
 
 
-def convergence_table(workspace: Workspace, dataset: Dataset) -> pd.DataFrame:
+def convergence_table(workspace: Workspace, population: scoring.Population) -> pd.DataFrame:
     """How many classifiers are enough: rank correlation of X and C with the full population, for random parts of it."""
-    population = scoring.choose_population(workspace, dataset=dataset.fingerprint)
     _, predictions, entropies, labels, truth = scoring.sample_answers(workspace, population, "train", _CONVERGENCE_EXAMPLES)
     total = len(population.classifiers)
     sizes = sorted({n for n in (1, 2, 3, 5, 8, 12, 20, 30, 50, 75, 100, 150, 200, 300, 400, 500, 1000) if n < total} | {total})

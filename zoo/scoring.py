@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +19,7 @@ from zoo.store.commits import Commit
 from zoo.store.query import where as select_where
 from zoo.workspace import Workspace
 
-__all__ = ["Population", "choose_population", "list_values", "sample_answers", "score"]
+__all__ = ["Population", "choose_population", "list_values", "population_of", "sample_answers", "score"]
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,8 @@ class Population:
         return content_id(list(self.classifiers))
 
 
-def choose_population(
-    workspace: Workspace, condition: str | None = None, *, dataset: str | None = None, role: ledger.Role = "population"
-) -> Population:
-    """The classifiers of a role, or those of them for which an SQL condition over the ``classifiers`` table holds.
+def choose_population(workspace: Workspace, condition: str | None = None, *, dataset: str | None = None) -> Population:
+    """The classifiers that score examples, or those of them for which an SQL condition over the ``classifiers`` table holds.
 
     Args:
         dataset: fingerprint; may be left out where the workspace holds one data set.
@@ -53,7 +52,7 @@ def choose_population(
         NotFoundError: if none is left.
         UsageError: if they belong to several data sets or class lists; the message names them.
     """
-    commits = ledger.population(workspace, role)
+    commits = ledger.population(workspace)
     if dataset is not None:
         commits = {key: commit for key, commit in commits.items() if commit.facts["dataset"] == dataset}
     if condition is not None:
@@ -68,10 +67,21 @@ def choose_population(
         raise UsageError(
             f"the classifiers belong to {len(found)} data sets: {', '.join(names)}. Scores are per data set: choose one with --data."
         )
-    record = workspace.commits.get("dataset", found[0])
+    return population_of(workspace, found[0], commits)
+
+
+def population_of(workspace: Workspace, fingerprint: str, classifiers: Iterable[str]) -> Population:
+    """Exactly these classifiers, on one data set.
+
+    Raises:
+        NotFoundError: if the workspace does not know the data set, or there is no classifier.
+    """
+    record, members = workspace.commits.get("dataset", fingerprint), tuple(sorted(classifiers))
     if record is None:
-        raise NotFoundError(f"data set {found[0]} is not recorded in {workspace.root}. Run 'zoo fill' with its --data.")
-    return Population(record, tuple(sorted(commits)))
+        raise NotFoundError(f"data set {fingerprint} is not recorded in {workspace.root}. Run 'zoo fill' with its --data.")
+    if not members:
+        raise NotFoundError(f"no finished classifier in {workspace.root} to score with. See 'zoo status'.")
+    return Population(record, members)
 
 
 def _examples(workspace: Workspace, population: Population, split: str) -> pa.Table:

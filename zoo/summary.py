@@ -45,15 +45,17 @@ def _archs(done: Run) -> str:
 
 def _trained(workspace: Workspace, done: Run, timings: Mapping[str, float]) -> str:
     frame = ledger.trainings_frame(workspace)
-    mine = frame[frame["experiments"].str.split(", ").apply(lambda names: done.experiment.name in names) & (frame["status"] == "done")]
+    mine = frame[frame["training_id"].isin(ledger.trainings_of(workspace, done.experiment.name)) & (frame["status"] == "done")]
     population, retraining = (mine[mine["role"] == role] for role in ("population", "retraining"))
     classifiers = ledger.classifiers_frame(workspace)
     count = int(classifiers["training_id"].isin(population["training_id"]).sum())
     spent = ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in timings.items())
     lines = [
         f"{done.experiment.title} (scale: {done.experiment.scale})",
-        f"  {count} classifiers from {len(population)} trainings of {population['arch'].nunique()} architectures on {done.dataset.name}; "
-        f"{len(retraining)} retrainings; {mine['train_seconds'].sum():.0f} s of training in all",
+        (
+            f"  {count} classifiers from {len(population)} trainings of {population['arch'].nunique()} architectures on {done.dataset.name}; "
+            f"{len(retraining)} retrainings; {mine['train_seconds'].sum():.0f} s of training in all"
+        ),
         f"  this run: {spent}",
     ]
     return "\n".join(lines)

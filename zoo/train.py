@@ -282,7 +282,7 @@ def run_training(
     training: Training,
     *,
     device: torch.device,
-    report: Callable[[int], None] = lambda epoch: None,
+    report: Callable[[int], None] = lambda _epoch: None,
 ) -> Outcome:
     """Do what is missing of one training and commit it: checkpoints at its snapshots, then its outcome.
 

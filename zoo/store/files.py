@@ -95,7 +95,7 @@ class LocalFiles:
     def names(self, folder: str) -> list[str]:
         """Names in a folder, sorted, without temporary files; empty if there is no such folder."""
         try:
-            return sorted(name for name in os.listdir(self.path(folder)) if not name.startswith(_TEMPORARY))
+            return sorted(path.name for path in self.path(folder).iterdir() if not path.name.startswith(_TEMPORARY))
         except FileNotFoundError:
             return []
 

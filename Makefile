@@ -1,0 +1,66 @@
+# make demo   set up .venv, run the main job on the embedded pictures, end with a report
+# make test   set up .venv, run the whole test suite
+# Nothing needs to be installed but Python 3.11 or newer and GNU make. The second call skips the set-up.
+
+PYTHON ?= python3
+VENV := .venv
+STAMP := $(VENV)/.set-up
+WORKSPACE ?= zoo-workspace
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup demo test lint format docs bench clean distclean
+
+help:
+	@echo "make demo    the main job on embedded pictures: train, fill, score, clean, retrain, report"
+	@echo "make test    the whole test suite"
+	@echo "make lint    ruff (check and format) and mypy --strict"
+	@echo "make format  let ruff rewrite what it can"
+	@echo "make docs    write docs/commands.md again from the command line itself"
+	@echo "make bench   speed and memory, paired and interleaved; figures go to docs/LOG.md by hand"
+	@echo "make setup   only the virtual environment in $(VENV)"
+	@echo "make clean   remove caches and builds; distclean removes $(VENV) too. Workspaces are never removed."
+	@echo "PYTHON=python3.12 make ... chooses the interpreter for the set-up."
+
+setup: $(STAMP)
+
+# Constraints hold for the build environment too; old pip reads the first name there, new pip the second.
+$(STAMP): export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
+$(STAMP): export PIP_BUILD_CONSTRAINT := $(CURDIR)/constraints.txt
+$(STAMP): export PIP_DISABLE_PIP_VERSION_CHECK := 1
+$(STAMP): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "zoo: no interpreter named '$(PYTHON)'. Install Python 3.11 or newer, or: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "zoo: $$($(PYTHON) --version) is too old: Python 3.11 or newer is needed. Name one: make PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || { echo "zoo: $(PYTHON) has no venv module. On Debian and Ubuntu install python3-venv." >&2; exit 1; }
+	@echo "Setting up $(VENV) (once; some minutes, mostly torch) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(STAMP)
+	@$(VENV)/bin/zoo demo --workspace $(WORKSPACE)
+
+test: $(STAMP)
+	$(VENV)/bin/python -m pytest -q --timeout=600
+
+lint: $(STAMP)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+format: $(STAMP)
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+docs: $(STAMP)
+	$(VENV)/bin/python -m tools.make_reference
+
+bench: $(STAMP)
+	$(VENV)/bin/python -m tools.bench
+
+clean:
+	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find zoo experiments tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean
+	rm -rf $(VENV)
