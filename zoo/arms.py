@@ -20,7 +20,7 @@ from zoo.spec import Arm, Op, Recipe, Sweep, Training, classifier_id
 from zoo.store.answers import read_answers
 from zoo.workspace import Workspace
 
-__all__ = ["Comparison", "arm_trainings", "compare_trainings", "equal_steps"]
+__all__ = ["Comparison", "arm_trainings", "compare_trainings", "equal_steps", "equal_steps_sweep"]
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,14 @@ def equal_steps(recipe: Recipe, examples: int) -> Recipe:
     return recipe if recipe.steps_per_epoch else recipe.replace(steps_per_epoch=max(1, math.ceil(examples / recipe.batch_size)))
 
 
+def equal_steps_sweep(retraining: Sweep, dataset: Dataset) -> Sweep:
+    """The sweep of one arm: every arm takes the optimiser steps of one that has the whole training set."""
+    return retraining.replace(recipe=equal_steps(retraining.recipe, len(dataset.splits["train"])))
+
+
 def arm_trainings(workspace: Workspace, arms: Sequence[Arm], retraining: Sweep, dataset: Dataset) -> dict[str, tuple[Training, ...]]:
     """The trainings of each arm: the same recipe and seeds on its selection, the same number of optimiser steps in all."""
-    sweep = retraining.replace(recipe=equal_steps(retraining.recipe, len(dataset.splits["train"])))
+    sweep = equal_steps_sweep(retraining, dataset)
     return {
         arm.name: sweep.replace(treatments=(ledger.selection_op(workspace, arm.selection or "baseline"),)).expand(dataset.ref)
         for arm in arms

@@ -19,7 +19,7 @@ from zoo import models
 from zoo.errors import StoreError
 from zoo.spec import Preprocessing, canonical_json
 from zoo.store.commits import Commit
-from zoo.store.files import FileRef, LocalFiles
+from zoo.store.files import FileRef, Files
 
 __all__ = ["drop_resume", "load_classifier", "load_resume", "pack", "save_checkpoint", "save_resume", "unpack"]
 
@@ -52,7 +52,7 @@ def unpack(tensors: Mapping[str, Tensor], model: nn.Module, optimizer: torch.opt
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
-def save_checkpoint(files: LocalFiles, classifier: str, model: nn.Module, metadata: Mapping[str, Any]) -> FileRef:
+def save_checkpoint(files: Files, classifier: str, model: nn.Module, metadata: Mapping[str, Any]) -> FileRef:
     """Write one classifier's weights; ``metadata`` must be JSON."""
     tensors = _contiguous(model.state_dict())
     text = {"zoo": canonical_json(metadata)}
@@ -61,7 +61,7 @@ def save_checkpoint(files: LocalFiles, classifier: str, model: nn.Module, metada
     )
 
 
-def load_classifier(files: LocalFiles, commit: Commit, device: torch.device) -> tuple[nn.Module, Preprocessing]:
+def load_classifier(files: Files, commit: Commit, device: torch.device) -> tuple[nn.Module, Preprocessing]:
     """A committed classifier in evaluation mode, its file verified against the commit.
 
     Raises:
@@ -83,7 +83,7 @@ def load_classifier(files: LocalFiles, commit: Commit, device: torch.device) -> 
     return network, preprocessing
 
 
-def save_resume(files: LocalFiles, training_id: str, epoch: int, tensors: dict[str, Tensor], progress: Mapping[str, Any]) -> None:
+def save_resume(files: Files, training_id: str, epoch: int, tensors: dict[str, Tensor], progress: Mapping[str, Any]) -> None:
     """Write the state to go on from after ``epoch``, then drop older states of the same training."""
     folder = f"resume/{training_id}"
     text = {"zoo": canonical_json(progress)}
@@ -93,7 +93,7 @@ def save_resume(files: LocalFiles, training_id: str, epoch: int, tensors: dict[s
             files.remove(f"{folder}/{name}")
 
 
-def load_resume(files: LocalFiles, training_id: str) -> tuple[int, dict[str, Tensor], dict[str, Any]] | None:
+def load_resume(files: Files, training_id: str) -> tuple[int, dict[str, Tensor], dict[str, Any]] | None:
     """(epoch, tensors, progress) of the newest state whose content matches its name; damaged ones are passed over."""
     folder = f"resume/{training_id}"
     for name in reversed(files.names(folder)):
@@ -106,7 +106,6 @@ def load_resume(files: LocalFiles, training_id: str) -> tuple[int, dict[str, Ten
     return None
 
 
-def drop_resume(files: LocalFiles, training_id: str) -> None:
+def drop_resume(files: Files, training_id: str) -> None:
     """Remove the scratch states of a training."""
-    for name in files.names(f"resume/{training_id}"):
-        files.remove(f"resume/{training_id}/{name}")
+    files.remove_folder(f"resume/{training_id}")

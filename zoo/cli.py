@@ -211,10 +211,10 @@ def plan(
     data: Annotated[str | None, typer.Option("--data", help="Data set of an ad-hoc sweep.")] = None,
     archs: Annotated[list[str] | None, typer.Option("--archs", help="Architectures.")] = None,
     fractions: Annotated[list[str] | None, typer.Option("--fractions", help="Training fractions, 0.25x3 = three replicas.")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1)] = None,
-    snapshots: Annotated[list[str] | None, typer.Option("--snapshots")] = None,
-    recipe: Annotated[str, typer.Option("--recipe")] = "adam",
-    seeds: Annotated[list[str] | None, typer.Option("--seeds")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs; default: the recipe's.")] = None,
+    snapshots: Annotated[list[str] | None, typer.Option("--snapshots", help="Epochs that become classifiers. Default: the last.")] = None,
+    recipe: Annotated[str, typer.Option("--recipe", help="Recipe, as for train.")] = "adam",
+    seeds: Annotated[list[str] | None, typer.Option("--seeds", help="Seeds, with commas between them. Default 0.")] = None,
     assume: Annotated[
         str | None, typer.Option("--assume", help="TRAIN,TEST,CLASSES,SIZE of a data set that is not here, such as 1281167,50000,1000,224.")
     ] = None,
@@ -225,6 +225,7 @@ def plan(
 ) -> None:
     """What a study would cost, before anything runs: trainings and classifiers done and missing, image passes, hours, dollars, disk."""
     from zoo import experiment as experiments
+    from zoo.arms import equal_steps_sweep
     from zoo.data import open_dataset
     from zoo.errors import NotFoundError
     from zoo.estimate import assumed_dataset, estimate
@@ -236,8 +237,8 @@ def plan(
         space = _open(workspace)
     except NotFoundError:
         space = None
-    if experiment is not None:
-        spec = experiments.load(experiment, scale)
+    spec = experiments.load(experiment, scale) if experiment is not None else None
+    if spec is not None:
         sweeps, splits, name = list(spec.sweeps), spec.fill_splits, spec.dataset
         title = f"{spec.name}, scale {spec.scale}"
     else:
@@ -249,7 +250,8 @@ def plan(
         title = "ad-hoc sweep"
     dataset = assumed_dataset(assume) if assume else open_dataset(data or name)
     trainings = [training for sweep in sweeps for training in sweep.expand(dataset.ref)]
-    cost = estimate(space, dataset, trainings, splits, accelerator=gpu, devices=devices, price=gpu_price)
+    again = equal_steps_sweep(spec.retraining, dataset).expand(dataset.ref) * len(spec.arms) if spec and spec.retraining else ()
+    cost = estimate(space, dataset, trainings, splits, retrainings=again, accelerator=gpu, devices=devices, price=gpu_price)
     if as_json:
         _print_json({"schema": 1, "plan": title, "dataset": dataset.name, "device": gpu, **cost.as_json()})
     else:
@@ -344,7 +346,7 @@ def train(
         diverged = pipeline.train(space, dataset, "train", "population", trainings, make, progress)
     pipeline.refuse_diverged(diverged)
     count = sum(len(t.snapshots) for t in trainings)
-    print(f"{len(trainings)} trainings done, {count} classifiers in {space.root}. Next: zoo fill -w {workspace} --data {data}")
+    print(f"{len(trainings)} trainings done, {count} classifiers in {space.location}. Next: zoo fill -w {workspace} --data {data}")
 
 
 def _planned(data: str, sweep: Sweep, workspace: str, progress: Progress) -> tuple[Dataset, list[Training], Workspace]:
@@ -398,7 +400,7 @@ def fill(
     with _runner(runner, address, cpus, gpus) as make:
         everyone = ledger.population(space) | ledger.population(space, "retraining")
         pipeline.fill(space, dataset, everyone, _listed(splits) or ["train", "test"], keep, make, Progress())
-    print(f"Every classifier of {space.root} has answers. Next: zoo score -w {workspace}")
+    print(f"Every classifier of {space.location} has answers. Next: zoo score -w {workspace}")
 
 
 @app.command(rich_help_panel=_STEPS, epilog="Example: zoo score --split test --where \"fraction <= 0.5 and arch not like 'vgg%'\" --json")
@@ -760,17 +762,15 @@ def main() -> None:
 
 
 def _run() -> int:
-    import click
-
     try:
         result = app(standalone_mode=False)
+        if result == Interrupted.exit_code:  # what typer makes of a Ctrl-C
+            return _interrupted()
         return result if isinstance(result, int) else 0
-    except (KeyboardInterrupt, click.exceptions.Abort, Interrupted):
-        again = " ".join([Path(sys.argv[0]).name, *map(_quoted, sys.argv[1:])])
-        _say(f"interrupted. Nothing committed is lost; go on with the same command:\n  {again}")
-        return Interrupted.exit_code
-    except click.exceptions.ClickException as error:
-        error.show()
+    except (KeyboardInterrupt, typer.Abort, Interrupted):
+        return _interrupted()
+    except typer.TyperException as error:  # wrong usage, in typer's own words
+        error.show() if hasattr(error, "show") else _say(str(error))
         return 2
     except ZooError as error:
         _debug()
@@ -787,6 +787,12 @@ def _run() -> int:
         _debug()
         _say(f"zoo: unexpected {type(error).__name__}: {error}\nThis is a bug in zoo. Show where with: zoo --debug ...")
         return 1
+
+
+def _interrupted() -> int:
+    again = " ".join([Path(sys.argv[0]).name, *map(_quoted, sys.argv[1:])])
+    _say(f"interrupted. Nothing committed is lost; go on with the same command:\n  {again}")
+    return Interrupted.exit_code
 
 
 def _debug() -> None:

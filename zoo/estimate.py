@@ -54,6 +54,7 @@ class Estimate:
 
     trainings: int
     trainings_done: int
+    retrainings: int
     classifiers: int
     classifiers_done: int
     images: int
@@ -74,6 +75,7 @@ class Estimate:
         missing = self.trainings - self.trainings_done
         rows = {
             "trainings": f"{self.trainings:,} planned, {self.trainings_done:,} done, {missing:,} missing",
+            "retrainings": f"{self.retrainings:,} on selections that the scores will make",
             "classifiers": f"{self.classifiers:,} planned, {self.classifiers_done:,} done, {self.classifiers - self.classifiers_done:,} missing",
             "image passes": f"{self.images:,} in training, {self.answers:,} in the fill",
             "time": f"about {duration(self.seconds)} on {self.devices} x {self.accelerator} ({ACCELERATORS[self.accelerator].source})",
@@ -118,6 +120,7 @@ def estimate(
     trainings: Sequence[Training],
     fill_splits: Iterable[str] = (),
     *,
+    retrainings: Sequence[Training] = (),
     keep_logits: bool = True,
     accelerator: str = "cpu-core",
     devices: int | None = None,
@@ -126,6 +129,7 @@ def estimate(
     """Cost of what is missing of a set of trainings and of filling them.
 
     Args:
+        retrainings: trainings of arms; they are counted in full, since what they train on is not known before the scores are.
         price: dollars per device hour.
 
     Raises:
@@ -138,8 +142,9 @@ def estimate(
     todo = list(trainings) if workspace is None else missing(workspace, trainings)
     classifiers = sum(len(t.snapshots) or 1 for t in trainings)
     open_classifiers = sum(len(t.snapshots or (1,)) if workspace is None else len(uncovered_snapshots(workspace, t)) for t in todo)
-    images = sum(training_images(t, dataset) for t in todo)
-    seconds = sum(training_seconds(t, dataset, device) for t in todo)
+    work = [*todo, *retrainings]
+    images = sum(training_images(t, dataset) for t in work)
+    seconds = sum(training_seconds(t, dataset, device) for t in work)
     examples = sum(len(dataset.splits[s]) for s in fill_splits if s in dataset.splits)
     seconds += sum(examples * len(t.snapshots or (1,)) * _seconds_per_image(t, dataset, device, 1.0) for t in trainings)
     seconds *= _OVERHEAD / count
@@ -150,6 +155,7 @@ def estimate(
     return Estimate(
         trainings=len(trainings),
         trainings_done=len(trainings) - len(todo),
+        retrainings=len(retrainings),
         classifiers=classifiers,
         classifiers_done=classifiers - open_classifiers,
         images=images,

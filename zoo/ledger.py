@@ -147,7 +147,7 @@ def examples_frame(workspace: Workspace, fingerprint: str | None = None) -> pd.D
     frames = []
     for key, commit in workspace.commits.all("dataset").items():
         if fingerprint in (None, key):
-            frame = pq.read_table(workspace.files.path(commit.files[0].path)).to_pandas()
+            frame = pq.read_table(workspace.files.local(commit.files[0].path)).to_pandas()
             frames.append(frame.assign(dataset=commit.facts["name"]))
     if not frames:
         return _frame([], EXAMPLE_COLUMNS)
@@ -228,7 +228,7 @@ def seen_by(workspace: Workspace, training_id: str) -> NDArray[np.bool_]:
     commit = workspace.commits.get("training", training_id)
     if commit is None:
         raise NotFoundError(f"training {training_id} has no committed outcome. Finish it with the command that planned it.")
-    copies = pq.read_table(workspace.files.path(commit.files[0].path)).column("copies").to_numpy()
+    copies = pq.read_table(workspace.files.local(commit.files[0].path)).column("copies").to_numpy()
     seen: NDArray[np.bool_] = copies > 0
     return seen
 
@@ -403,8 +403,8 @@ def manifest_of(workspace: Workspace, digest: Any) -> Manifest:
     """
     commit = workspace.commits.get("manifest", str(digest))
     if commit is None:
-        raise NotFoundError(f"no manifest {digest!r} in {workspace.root}. Make the selection again with 'zoo select' or 'zoo relabel'.")
-    table = pq.read_table(workspace.files.path(commit.files[0].path))
+        raise NotFoundError(f"no manifest {digest!r} in {workspace.location}. Make the selection again with 'zoo select' or 'zoo relabel'.")
+    table = pq.read_table(workspace.files.local(commit.files[0].path))
     example_ids, labels, copies, weights = (table.column(name).to_numpy() for name in ("example_id", "label", "copies", "weight"))
     return Manifest(example_ids, labels, copies, weights)
 

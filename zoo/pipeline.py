@@ -194,7 +194,7 @@ def fill(
         NotFoundError: if there is no classifier at all.
     """
     if not classifiers:
-        raise NotFoundError(f"no trained classifier in {workspace.root}. Train some first: zoo train --help")
+        raise NotFoundError(f"no trained classifier in {workspace.location}. Train some first: zoo train --help")
     plan = plan_fill(workspace, dataset, classifiers, splits, keep_logits)
     if plan.tasks:
         workspace.check_writable()

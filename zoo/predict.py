@@ -18,7 +18,7 @@ from zoo.scores import Answers
 from zoo.spec import Preprocessing
 from zoo.store.answers import Receipt, write_part
 from zoo.store.commits import Commit
-from zoo.store.files import LocalFiles
+from zoo.store.files import Files
 from zoo.train import EVALUATION_BATCH, normalise
 from zoo.workspace import Workspace
 
@@ -33,7 +33,7 @@ class ClassifierGroup:
     device: torch.device
 
     @classmethod
-    def load(cls, files: LocalFiles, commits: Sequence[Commit], device: torch.device) -> ClassifierGroup:
+    def load(cls, files: Files, commits: Sequence[Commit], device: torch.device) -> ClassifierGroup:
         """Load and verify committed checkpoints, in the order given."""
         return cls(tuple(load_classifier(files, commit, device) for commit in commits), device)
 
@@ -121,6 +121,6 @@ class ShardWorker:
             commits = [self.workspace.commits.get("checkpoint", name) for name in classifiers]
             absent = [name for name, commit in zip(classifiers, commits, strict=True) if commit is None]
             if absent:
-                raise NotFoundError(f"classifier {absent[0]} is not in {self.workspace.root}. Train it, or plan the fill again.")
+                raise NotFoundError(f"classifier {absent[0]} is not in {self.workspace.location}. Train it, or plan the fill again.")
             self._groups = {classifiers: ClassifierGroup.load(self.workspace.files, [c for c in commits if c is not None], self.device)}
         return self._groups[classifiers]

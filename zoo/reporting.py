@@ -132,7 +132,7 @@ def recorded_run(workspace: Workspace) -> tuple[str, str, dict[str, float]]:
     """
     if not workspace.files.exists("results/run.json"):
         raise NotFoundError(
-            f"{workspace.root} has no report yet. Make one with 'zoo run EXPERIMENT', or name its experiment: zoo report EXPERIMENT."
+            f"{workspace.location} has no report yet. Make one with 'zoo run EXPERIMENT', or name its experiment: zoo report EXPERIMENT."
         )
     try:
         body = json.loads(workspace.files.read("results/run.json"))

@@ -65,7 +65,7 @@ def read_table(workspace: Workspace, name: str) -> pd.DataFrame:
         maker = {"scores": "zoo score", "comparisons": "zoo compare", "arms": "zoo compare", "similarities": "zoo compare"}
         hint = maker.get(name.split("-")[0], "zoo run EXPERIMENT")
         raise NotFoundError(f"no table {name!r} in {workspace.results}. Make it with '{hint}'.")
-    table: pd.DataFrame = pq.read_table(workspace.files.path(relative)).to_pandas()
+    table: pd.DataFrame = pq.read_table(workspace.files.local(relative)).to_pandas()
     return table
 
 

@@ -60,7 +60,9 @@ def choose_population(workspace: Workspace, condition: str | None = None, *, dat
         chosen = set(select_where(frame[frame["classifier_id"].isin(list(commits))], condition)["classifier_id"])
         commits = {key: commit for key, commit in commits.items() if key in chosen}
     if not commits:
-        raise NotFoundError(f"no classifier in {workspace.root}{f' with {condition!r}' if condition else ''}. See them with 'zoo status'.")
+        raise NotFoundError(
+            f"no classifier in {workspace.location}{f' with {condition!r}' if condition else ''}. See them with 'zoo status'."
+        )
     found = sorted({commit.facts["dataset"] for commit in commits.values()})
     if len(found) > 1:
         names = [str(record.facts["name"]) for f in found if (record := workspace.commits.get("dataset", f)) is not None]
@@ -78,14 +80,14 @@ def population_of(workspace: Workspace, fingerprint: str, classifiers: Iterable[
     """
     record, members = workspace.commits.get("dataset", fingerprint), tuple(sorted(classifiers))
     if record is None:
-        raise NotFoundError(f"data set {fingerprint} is not recorded in {workspace.root}. Run 'zoo fill' with its --data.")
+        raise NotFoundError(f"data set {fingerprint} is not recorded in {workspace.location}. Run 'zoo fill' with its --data.")
     if not members:
-        raise NotFoundError(f"no finished classifier in {workspace.root} to score with. See 'zoo status'.")
+        raise NotFoundError(f"no finished classifier in {workspace.location} to score with. See 'zoo status'.")
     return Population(record, members)
 
 
 def _examples(workspace: Workspace, population: Population, split: str) -> pa.Table:
-    table = pq.read_table(workspace.files.path(population.dataset.files[0].path), filters=[("split", "=", split)])
+    table = pq.read_table(workspace.files.local(population.dataset.files[0].path), filters=[("split", "=", split)])
     if not table.num_rows:
         raise UnknownNameError("split", split, population.dataset.facts["splits"])
     return table

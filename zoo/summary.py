@@ -35,7 +35,7 @@ def summary(workspace: Workspace, done: Run, timings: Mapping[str, float]) -> st
     if done.report is not None:
         parts.append(f"Report: {done.report}")
     if done.experiment.next_command:
-        parts.append(f"Next: {done.experiment.next_command} -w {workspace.root}")
+        parts.append(f"Next: {done.experiment.next_command} -w {workspace.location}")
     return "\n\n".join(parts)
 
 
@@ -81,7 +81,7 @@ def status(workspace: Workspace) -> dict[str, Any]:
         answers[split] = answers.get(split, 0) + len(mine)
     broken = trainings[trainings["status"].isin(["failed", "diverged"])]
     return {
-        "workspace": str(workspace.root),
+        "workspace": workspace.location,
         "datasets": {str(c.facts["name"]): c.facts["splits"] for c in workspace.commits.all("dataset").values()},
         "trainings": {str(k): int(v) for k, v in trainings["status"].value_counts().sort_index().items()},
         "classifiers": {str(k): int(v) for k, v in classifiers["role"].value_counts().sort_index().items()},

@@ -61,7 +61,7 @@ def suspect_table(suspects: pd.DataFrame, class_names: Sequence[str]) -> pd.Data
             "votes": [f"{share:.0%}" for share in suspects["top_confusion_share"]],
             "X": suspects["x_perplexity"].round(3),
             "C": suspects["c_perplexity"].round(3),
-            "quality": suspects["label_quality"].round(4),
+            "quality": [f"{quality:.2g}" for quality in suspects["label_quality"]],
             "planted": ["" if value is pd.NA else "planted" if value else "no" for value in suspects["planted"]],
         }
     )

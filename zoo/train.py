@@ -377,7 +377,11 @@ def _commit_checkpoint(
         "test_acc5": at_epoch["test"]["acc5"],
     }
     ref = checkpoint.save_checkpoint(workspace.files, key, model, {**what, "spec": training.identity})
-    workspace.commits.publish("checkpoint", key, identity=what, facts={**what, **accuracy}, files=[ref])
+    workspace.commits.publish("checkpoint", key, identity=what, facts={**what, **accuracy, "versions": _versions()}, files=[ref])
+
+
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in ("torch", "numpy", "classifier-zoo")} | {"python": platform.python_version()}
 
 
 def _commit_outcome(workspace: Workspace, training: Training, data: TrainingData, outcome: Outcome, snapshots: list[int]) -> Outcome:
@@ -403,7 +407,7 @@ def _commit_outcome(workspace: Workspace, training: Training, data: TrainingData
         if training.recipe.steps_per_epoch
         else outcome.epochs * len(rows.example_ids),
         "threads": torch.get_num_threads(),
-        "versions": {name: version(name) for name in ("torch", "numpy", "classifier-zoo")} | {"python": platform.python_version()},
+        "versions": _versions(),
     }
     seen = np.zeros(data.examples, dtype=np.uint16)
     seen[unique] = np.minimum(copies, np.iinfo(np.uint16).max)

@@ -20,60 +20,70 @@ from pathlib import Path
 from zoo.errors import NotFoundError, StoreError, UsageError
 from zoo.spec import canonical_json
 from zoo.store.commits import Commits
-from zoo.store.files import LocalFiles
+from zoo.store.files import Files, LocalFiles
 
 __all__ = ["WORKSPACE_VERSION", "Workspace"]
 
 WORKSPACE_VERSION = 1
+_MARKER = "FORMAT.json"
 
 
 class Workspace:
     """An open workspace. ``Workspace.open`` verifies before anything is written, and never deletes to create.
 
+    ``location`` is what ``open`` takes again, in any process. ``root`` is its folder; of a workspace in a bucket, the folder of this machine
+    where its pages and caches go.
+
     Raises:
         UsageError: for a location this version cannot use.
         NotFoundError: if ``create`` is false and there is none.
-        StoreError: if the folder is not writable, is something else, or has a newer format.
+        StoreError: if the place is not writable, is something else, or has a newer format.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.files = LocalFiles(root)
-        self.commits = Commits(self.files)
+    def __init__(self, location: str, root: Path, files: Files) -> None:
+        self.location, self.root, self.files = location, root, files
+        self.commits = Commits(files)
 
     @classmethod
     def open(cls, location: str | Path, *, create: bool = False) -> Workspace:
         text = str(location)
-        if "://" in text:
-            raise UsageError(f"workspace {text!r}: only folders are supported, local or on a network file system. Use --workspace DIR.")
-        root = Path(text).expanduser().absolute()
-        marker = root / "FORMAT.json"
-        if marker.exists():
-            cls._verify(marker)
-            return cls(root)
+        if text.startswith("s3://"):
+            from zoo.store.s3 import S3Files, parse_s3
+
+            bucket = S3Files(*parse_s3(text))
+            workspace = cls(text.rstrip("/"), bucket.local_folder, bucket)
+        elif "://" in text:
+            raise UsageError(
+                f"workspace {text!r}: allowed are folders, local or on a network file system, and s3://bucket/folder. Use --workspace."
+            )
+        else:
+            root = Path(text).expanduser().absolute()
+            workspace = cls(str(root), root, LocalFiles(root))
+        if workspace.files.exists(_MARKER):
+            workspace._verify()
+            return workspace
         if not create:
-            raise NotFoundError(f"no workspace at {root}. Make one with 'zoo demo' or 'zoo train', or choose another with --workspace DIR.")
-        if root.exists() and (not root.is_dir() or any(root.iterdir())):
-            raise StoreError(f"{root} exists and is not a zoo workspace. Choose a new or an empty folder with --workspace DIR.")
-        workspace = cls(root)
-        workspace.files.publish(
-            "FORMAT.json",
-            canonical_json({"format": "zoo-workspace", "version": WORKSPACE_VERSION, "min_reader": WORKSPACE_VERSION}).encode(),
-        )
+            raise NotFoundError(
+                f"no workspace at {workspace.location}. Make one with 'zoo demo' or 'zoo train', or choose another with --workspace."
+            )
+        folder = workspace.root
+        if isinstance(workspace.files, LocalFiles) and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise StoreError(f"{folder} exists and is not a zoo workspace. Choose a new or an empty folder with --workspace DIR.")
+        body = {"format": "zoo-workspace", "version": WORKSPACE_VERSION, "min_reader": WORKSPACE_VERSION}
+        workspace.files.publish(_MARKER, canonical_json(body).encode())
         return workspace
 
-    @staticmethod
-    def _verify(marker: Path) -> None:
+    def _verify(self) -> None:
+        where = self.files.where(_MARKER)
         try:
-            content = json.loads(marker.read_bytes())
-            needed = int(content["min_reader"])
+            needed = int(json.loads(self.files.read(_MARKER))["min_reader"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise StoreError(
-                f"{marker} cannot be read as a workspace's format file ({error}). Restore it or choose another --workspace."
+                f"{where} cannot be read as a workspace's format file ({error}). Restore it or choose another --workspace."
             ) from None
         if needed > WORKSPACE_VERSION:
             raise StoreError(
-                f"{marker.parent} needs a zoo that reads workspace version {needed}; this one reads {WORKSPACE_VERSION}. Use a newer zoo."
+                f"{self.location} needs a zoo that reads workspace version {needed}; this one reads {WORKSPACE_VERSION}. Use a newer zoo."
             )
 
     def check_writable(self) -> None:

@@ -56,7 +56,7 @@ def run_fill(workspace: Workspace, plan: FillPlan, on_task: Callable[[int], None
     rows = ray.data.from_items([{"task": task.to_json()} for task in plan.tasks], override_num_blocks=len(plan.tasks))
     receipts = rows.map(_decode, num_cpus=1).map(
         _Classify,
-        fn_constructor_args=(str(workspace.root), bool(gpus)),
+        fn_constructor_args=(workspace.location, bool(gpus)),
         compute=ActorPoolStrategy(min_size=1, max_size=min(actors, len(plan.tasks))),
         num_cpus=1,
         num_gpus=gpus or None,

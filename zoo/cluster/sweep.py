@@ -108,7 +108,7 @@ def run_sweep(
     if resources.get("GPU"):
         slots = max(1, int(ray.cluster_resources().get("GPU", 0) / resources["GPU"]))
     space = {
-        "workspace": str(workspace.root),
+        "workspace": workspace.location,
         "threads": max(1, int(resources.get("CPU", 1))) if resources.get("GPU") else 1,
         "gpu": bool(resources.get("GPU")),
         "batch": tune.grid_search([[json.dumps(t.as_json()) for t in batch] for batch in batches(trainings, costs, slots)]),

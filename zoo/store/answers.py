@@ -24,7 +24,7 @@ from zoo.errors import StoreError
 from zoo.scores import Answers
 from zoo.spec import canonical_json, content_id
 from zoo.store.commits import Commit
-from zoo.store.files import FileRef, LocalFiles, sha256_of
+from zoo.store.files import FileRef, Files, sha256_of
 from zoo.workspace import Workspace
 
 __all__ = [
@@ -133,7 +133,7 @@ class Receipt:
 
 
 def write_part(
-    files: LocalFiles,
+    files: Files,
     unit: AnswerUnit,
     shard: Shard,
     answers: Sequence[Answers],
@@ -218,20 +218,20 @@ def _answer_table(
     return pa.Table.from_arrays(columns, schema=schema)
 
 
-def find_receipt(files: LocalFiles, unit: AnswerUnit, shard: Shard) -> Receipt | None:
+def find_receipt(files: Files, unit: AnswerUnit, shard: Shard) -> Receipt | None:
     """The receipt of a shard whose parts are there already and match their names' hashes; None if it has to be done."""
     refs: dict[str, FileRef] = {}
     for name in files.names(unit.folder):
         match = re.fullmatch(rf"{shard.stem}-([0-9a-f]{{16}})(\.parquet|\.arrow)", name)
         if match is None:
             continue
-        path = files.path(f"{unit.folder}/{name}")
+        path = files.local(f"{unit.folder}/{name}")
         digest = sha256_of(path)
         if digest[:16] == match[1]:
             refs[match[2]] = FileRef(f"{unit.folder}/{name}", path.stat().st_size, digest)
     if ".parquet" not in refs or (unit.logits and ".arrow" not in refs):
         return None
-    content = json.loads(pq.read_schema(files.path(refs[".parquet"].path)).metadata[b"zoo"])
+    content = json.loads(pq.read_schema(files.local(refs[".parquet"].path)).metadata[b"zoo"])
     counts = content["receipt"]
     return Receipt(
         shard.index,
@@ -314,7 +314,7 @@ def _block(workspace: Workspace, units: Sequence[tuple[Commit, list[str]]], bloc
         size = LARGE_SHARD if len(parts) != block.count else SMALL_SHARD
         group = commit.identity["classifiers"]
         needed = parts[block.start // size : -(-block.stop // size)]
-        handles = [pq.ParquetFile(workspace.files.path(path), memory_map=True) for path in needed]
+        handles = [pq.ParquetFile(workspace.files.local(path), memory_map=True) for path in needed]
         for name in mine:
             tables = [handle.read_row_group(group.index(name)) for handle in handles]
             yield name, pa.concat_tables(tables).combine_chunks().to_batches()[0]
@@ -330,7 +330,7 @@ def logits_of(workspace: Workspace, classifier: str, split: str) -> NDArray[np.f
         paths = [ref.path for ref in commit.files if ref.path.endswith(".arrow")]
         if classifier in mine and paths:
             index = commit.identity["classifiers"].index(classifier)
-            blocks = [_logits_block(workspace.files.path(path), index, commit.identity["num_classes"]) for path in paths]
+            blocks = [_logits_block(workspace.files.local(path), index, commit.identity["num_classes"]) for path in paths]
             return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
     raise StoreError(f"no logits of {classifier} on {split} are kept. Fill with --keep-logits all.")
 

@@ -27,7 +27,7 @@ from typing import Any
 
 from zoo.errors import StoreError
 from zoo.spec import canonical_json
-from zoo.store.files import FileRef, LocalFiles, attempt_id
+from zoo.store.files import FileRef, Files, attempt_id
 
 __all__ = ["COMMIT_FORMAT", "Commit", "Commits"]
 
@@ -55,7 +55,7 @@ class Commit:
 class Commits:
     """Publishes and reads records. Reads are cached: a record never changes once it is there."""
 
-    def __init__(self, files: LocalFiles) -> None:
+    def __init__(self, files: Files) -> None:
         self.files = files
         self._cache: dict[str, Commit] = {}
 
@@ -121,14 +121,16 @@ class Commits:
         return self._cache[name]
 
     def _parse(self, name: str, data: bytes) -> Commit:
-        damaged = f"{self.files.path(name)} is damaged: {{}}. Restore it, or move it aside and run the command again."
+        damaged = f"{self.files.where(name)} is damaged: {{}}. Restore it, or move it aside and run the command again."
         try:
             body = json.loads(data)
             digest = body.pop("sha256")
         except (ValueError, KeyError, AttributeError, TypeError):
             raise StoreError(damaged.format(f"{len(data)} bytes that are no commit record")) from None
         if body.get("format", 0) > COMMIT_FORMAT:
-            raise StoreError(f"{self.files.path(name)} has format {body['format']}, this zoo reads up to {COMMIT_FORMAT}. Use a newer zoo.")
+            raise StoreError(
+                f"{self.files.where(name)} has format {body['format']}, this zoo reads up to {COMMIT_FORMAT}. Use a newer zoo."
+            )
         if hashlib.sha256(canonical_json(body).encode()).hexdigest() != digest:
             raise StoreError(damaged.format("its sha256 does not match its content"))
         refs = tuple(FileRef(ref["path"], ref["bytes"], ref["sha256"]) for ref in body["files"])

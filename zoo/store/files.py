@@ -5,6 +5,9 @@ Rules, each from a measured failure (docs/ARCHITECTURE.md, "The store"):
 - a file is written under a temporary name *in the same folder*, hashed, fsynced and renamed to a name that contains its hash;
 - what makes it visible is a record created if absent (``os.link``), so of two writers exactly one wins;
 - nothing that was published is ever written again. Derived tables (``results/``, ``figures/``) are replaced as a whole, atomically.
+
+``Files`` is what the rest of zoo sees; ``LocalFiles`` keeps a workspace in a folder (local or NFS), ``zoo.store.s3.S3Files`` in a bucket.
+``Disk`` holds the few calls that change a file system; the fault tests put one in its place that fails, or dies, at the N-th call.
 """
 
 from __future__ import annotations
@@ -16,15 +19,18 @@ import os
 import secrets
 import shutil
 import socket
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from zoo.errors import StoreError
 
-__all__ = ["FileRef", "LocalFiles", "attempt_id", "sha256_of"]
+__all__ = ["TEMPORARY", "Disk", "FileRef", "Files", "LocalFiles", "attempt_id", "sha256_of"]
 
-_TEMPORARY = ".tmp-"
+TEMPORARY = ".tmp-"
+"""Prefix of unfinished files. Readers and listings pass over them; ``zoo gc`` removes old ones."""
+
 _ATTEMPT: dict[int, str] = {}
 
 
@@ -54,25 +60,67 @@ class FileRef:
         return asdict(self)
 
 
-class LocalFiles:
-    """Storage on a local or network file system under ``root``. All paths are relative to it, with forward slashes.
+class Files(ABC):
+    """Storage of one workspace. All paths are relative to its root, with forward slashes.
 
     Raises:
-        StoreError: when the storage refuses (full, read-only, no permission), naming the path and the free space.
+        StoreError: when the storage refuses (full, read-only, no permission, out of reach), naming the place and what to do.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    @abstractmethod
+    def where(self, relative: str) -> str:
+        """The full place of a file, for messages."""
 
-    def path(self, relative: str) -> Path:
-        return self.root / relative
+    @abstractmethod
+    def exists(self, relative: str) -> bool: ...
 
-    def exists(self, relative: str) -> bool:
-        return self.path(relative).exists()
+    @abstractmethod
+    def size(self, relative: str) -> int:
+        """Bytes of a file that exists."""
 
-    def read(self, relative: str) -> bytes:
-        with self._storage("read", relative):
-            return self.path(relative).read_bytes()
+    @abstractmethod
+    def age(self, relative: str) -> float:
+        """Seconds since a file was written, by the storage's own clock (a probe written just now is its zero)."""
+
+    @abstractmethod
+    def read(self, relative: str) -> bytes: ...
+
+    @abstractmethod
+    def local(self, relative: str) -> Path:
+        """A path on this machine with the file's content, to be read or mapped, never written."""
+
+    @abstractmethod
+    def names(self, folder: str, *, temporary: bool = False) -> list[str]:
+        """Names of the files and folders in a folder, sorted; empty if there is none. Unfinished files only if ``temporary``."""
+
+    @abstractmethod
+    def seal(self, folder: str, stem: str, suffix: str, write: Callable[[Path], None]) -> FileRef:
+        """Write an immutable file ``<folder>/<stem>-<sha16><suffix>``; an equal file that is there already is kept as it is.
+
+        Args:
+            write: called with a temporary path; must create and close the file.
+        """
+
+    @abstractmethod
+    def publish(self, relative: str, data: bytes) -> bool:
+        """Create a file if absent: True if this call made it visible, False if it was there already (then it is untouched)."""
+
+    @abstractmethod
+    def replace(self, relative: str, data: bytes) -> None:
+        """Write a derived file (table, figure, report) as a whole: readers see the old content or the new, nothing between."""
+
+    @abstractmethod
+    def remove(self, relative: str) -> None:
+        """Remove a file; gone already is fine."""
+
+    @abstractmethod
+    def move(self, relative: str, target: str) -> None:
+        """Move a file aside (to quarantine)."""
+
+    def remove_folder(self, folder: str) -> None:
+        """Remove the files of a folder, and the folder where the storage has such a thing."""
+        for name in self.names(folder, temporary=True):
+            self.remove(f"{folder}/{name}")
 
     def read_verified(self, ref: FileRef) -> bytes:
         """Content of a published file, after comparing its size and sha256 with the record.
@@ -82,83 +130,144 @@ class LocalFiles:
         """
         if not self.exists(ref.path):
             raise StoreError(
-                f"{self.path(ref.path)} is missing although a commit names it. Remove nothing by hand; refill with the same command."
+                f"{self.where(ref.path)} is missing although a commit names it. Remove nothing by hand; 'zoo fsck --repair' makes it be redone."
             )
         data = self.read(ref.path)
-        if len(data) != ref.bytes or hashlib.sha256(data).hexdigest() != ref.sha256:
+        digest = hashlib.sha256(data).hexdigest()
+        if len(data) != ref.bytes or digest != ref.sha256:
             raise StoreError(
-                f"{self.path(ref.path)} is damaged: {len(data)} bytes with sha256 {hashlib.sha256(data).hexdigest()[:16]}, "
-                f"its commit says {ref.bytes} bytes with {ref.sha256[:16]}. Restore the file or move its commit aside and run the command again."
+                f"{self.where(ref.path)} is damaged: {len(data)} bytes with sha256 {digest[:16]}, "
+                f"its commit says {ref.bytes} bytes with {ref.sha256[:16]}. Restore the file, or set it aside with 'zoo fsck --repair'."
             )
         return data
 
-    def names(self, folder: str) -> list[str]:
-        """Names in a folder, sorted, without temporary files; empty if there is no such folder."""
+
+class Disk:
+    """The calls that change a file system, one method each."""
+
+    def mkdir(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def write(self, path: Path, write: Callable[[Path], None]) -> None:
+        write(path)
+
+    def sync(self, path: Path) -> None:
+        """fsync of a file or a folder."""
+        descriptor = os.open(path, os.O_RDONLY)
         try:
-            return sorted(path.name for path in self.path(folder).iterdir() if not path.name.startswith(_TEMPORARY))
-        except FileNotFoundError:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def rename(self, path: Path, target: Path) -> None:
+        path.replace(target)
+
+    def link(self, path: Path, target: Path) -> None:
+        os.link(path, target)
+
+    def unlink(self, path: Path) -> None:
+        path.unlink(missing_ok=True)
+
+
+class LocalFiles(Files):
+    """A workspace in a folder, local or on a network file system."""
+
+    def __init__(self, root: Path, disk: Disk | None = None) -> None:
+        self.root = root
+        self._disk = disk or Disk()
+
+    def path(self, relative: str) -> Path:
+        return self.root / relative
+
+    def where(self, relative: str) -> str:
+        return str(self.path(relative))
+
+    def local(self, relative: str) -> Path:
+        return self.path(relative)
+
+    def exists(self, relative: str) -> bool:
+        return self.path(relative).exists()
+
+    def size(self, relative: str) -> int:
+        return self.path(relative).stat().st_size
+
+    def age(self, relative: str) -> float:
+        probe = self.path(f"{TEMPORARY}{attempt_id()}-clock")
+        with self._storage("write", probe.name):
+            probe.touch()
+            now = probe.stat().st_mtime
+            probe.unlink()
+        return now - self.path(relative).stat().st_mtime
+
+    def read(self, relative: str) -> bytes:
+        with self._storage("read", relative):
+            return self.path(relative).read_bytes()
+
+    def names(self, folder: str, *, temporary: bool = False) -> list[str]:
+        try:
+            return sorted(path.name for path in self.path(folder).iterdir() if temporary or not path.name.startswith(TEMPORARY))
+        except (FileNotFoundError, NotADirectoryError):
             return []
 
     def seal(self, folder: str, stem: str, suffix: str, write: Callable[[Path], None]) -> FileRef:
-        """Write an immutable file ``<folder>/<stem>-<sha16><suffix>``; an equal file that is there already is kept as it is.
-
-        Args:
-            write: called with the temporary path; must create and close the file.
-        """
         where = self.path(folder)
-        temporary = where / f"{_TEMPORARY}{attempt_id()}-{secrets.token_hex(4)}{suffix}"
-        with self._storage("write", f"{folder}/{stem}{suffix}"):
-            where.mkdir(parents=True, exist_ok=True)
-            try:
-                write(temporary)
-                digest = sha256_of(temporary)
-                ref = FileRef(f"{folder}/{stem}-{digest[:16]}{suffix}", temporary.stat().st_size, digest)
-                final = self.path(ref.path)
-                if not (final.exists() and final.stat().st_size == ref.bytes and sha256_of(final) == digest):
-                    _fsync(temporary)
-                    temporary.replace(final)
-                    _fsync(where)
-            finally:
-                temporary.unlink(missing_ok=True)
+        with self._temporary("write", f"{folder}/{stem}{suffix}", where, suffix) as temporary:
+            self._disk.write(temporary, write)
+            digest = sha256_of(temporary)
+            ref = FileRef(f"{folder}/{stem}-{digest[:16]}{suffix}", temporary.stat().st_size, digest)
+            final = self.path(ref.path)
+            if not (final.exists() and final.stat().st_size == ref.bytes and sha256_of(final) == digest):
+                self._disk.sync(temporary)
+                self._disk.rename(temporary, final)
+            # Also for a file that was there: whoever renamed it may not have lived to sync the folder.
+            self._disk.sync(where)
         return ref
 
     def publish(self, relative: str, data: bytes) -> bool:
-        """Create a file if absent: True if this call made it visible, False if it was there already (then it is untouched)."""
         final = self.path(relative)
-        temporary = final.with_name(f"{_TEMPORARY}{attempt_id()}-{secrets.token_hex(4)}")
-        with self._storage("write", relative):
-            final.parent.mkdir(parents=True, exist_ok=True)
+        with self._temporary("write", relative, final.parent) as temporary:
+            self._disk.write(temporary, lambda path: _write_bytes(path, data))
+            self._disk.sync(temporary)
             try:
-                temporary.write_bytes(data)
-                _fsync(temporary)
-                try:
-                    os.link(temporary, final)
-                except FileExistsError:
-                    # Over NFS a repeated request may report failure after its own success: then both names are one file.
-                    return temporary.stat().st_nlink == 2
-                _fsync(final.parent)
-                return True
-            finally:
-                temporary.unlink(missing_ok=True)
+                self._disk.link(temporary, final)
+                made = True
+            except FileExistsError:
+                # Over NFS a repeated request may report failure after its own success: then both names are one file.
+                made = temporary.stat().st_nlink == 2
+            self._disk.sync(final.parent)
+            return made
 
-    def replace(self, relative: str, data: bytes) -> Path:
-        """Write a derived file (table, figure, report) as a whole: readers see the old content or the new, nothing between."""
+    def replace(self, relative: str, data: bytes) -> None:
         final = self.path(relative)
-        temporary = final.with_name(f"{_TEMPORARY}{attempt_id()}-{secrets.token_hex(4)}")
-        with self._storage("write", relative):
-            final.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                temporary.write_bytes(data)
-                _fsync(temporary)
-                temporary.replace(final)
-            finally:
-                temporary.unlink(missing_ok=True)
-        return final
+        with self._temporary("write", relative, final.parent) as temporary:
+            self._disk.write(temporary, lambda path: _write_bytes(path, data))
+            self._disk.sync(temporary)
+            self._disk.rename(temporary, final)
 
     def remove(self, relative: str) -> None:
-        """Remove a scratch file; gone already is fine."""
         with self._storage("remove", relative):
-            self.path(relative).unlink(missing_ok=True)
+            self._disk.unlink(self.path(relative))
+
+    def move(self, relative: str, target: str) -> None:
+        with self._storage("move", relative):
+            self._disk.mkdir(self.path(target).parent)
+            self._disk.rename(self.path(relative), self.path(target))
+
+    def remove_folder(self, folder: str) -> None:
+        super().remove_folder(folder)
+        with contextlib.suppress(OSError):  # gone, or not empty because another process writes there
+            self.path(folder).rmdir()
+
+    @contextlib.contextmanager
+    def _temporary(self, verb: str, relative: str, folder: Path, suffix: str = "") -> Iterator[Path]:
+        """A temporary path in a folder; whatever happens, it is gone afterwards."""
+        temporary = folder / f"{TEMPORARY}{attempt_id()}-{secrets.token_hex(4)}{suffix}"
+        with self._storage(verb, relative):
+            self._disk.mkdir(folder)
+            try:
+                yield temporary
+            finally:
+                temporary.unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def _storage(self, verb: str, relative: str) -> Iterator[None]:
@@ -177,9 +286,5 @@ class LocalFiles:
         return f"{what} Nothing committed is lost: run the same command again once the cause is gone."
 
 
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _write_bytes(path: Path, data: bytes) -> None:
+    path.write_bytes(data)

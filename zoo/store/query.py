@@ -127,7 +127,7 @@ def _prepare(connection: duckdb.DuckDBPyConnection, workspace: Workspace, named:
             connection.register(name, pa.Table.from_pandas(frames[name](workspace), preserve_index=False))
         elif name == "answers":
             for commit, mine in answer_parts(workspace):
-                parts = [str(workspace.files.path(ref.path)) for ref in commit.files if ref.path.endswith(".parquet")]
+                parts = [str(workspace.files.local(ref.path)) for ref in commit.files if ref.path.endswith(".parquet")]
                 paths += parts
                 only = (
                     ""
@@ -157,7 +157,7 @@ def _derived(workspace: Workspace, name: str) -> list[pa.Table]:
         for f in workspace.files.names("results")
         if f in (f"{name}.parquet", *(f"{name}-{s}.parquet" for s in ("train", "test", "validation")))
     ]
-    tables = [pq.read_table(workspace.files.path(f"results/{f}")).replace_schema_metadata(None) for f in files]
+    tables = [pq.read_table(workspace.files.local(f"results/{f}")).replace_schema_metadata(None) for f in files]
     return [pa.concat_tables(tables, promote_options="permissive")] if tables else []
 
 

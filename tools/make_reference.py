@@ -1,0 +1,133 @@
+"""Write docs/commands.md from the command line itself, so that the reference cannot say anything else than ``--help``.
+
+python -m tools.make_reference           write the file
+python -m tools.make_reference --check   exit 1 if the file is not what would be written
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from zoo.cli import app
+
+__all__ = ["COMMANDS_PAGE", "command_tree", "commands", "reference"]
+
+COMMANDS_PAGE = Path(__file__).parents[1] / "docs" / "commands.md"
+
+_HEAD = """# Commands
+
+Written by `make docs` from the command line itself; do not edit. Data goes to stdout, everything else to stderr. A list is given with
+commas or by repeating the option. `zoo --debug COMMAND` shows tracebacks, `zoo --version` the version.
+
+| exit code | meaning |
+|---|---|
+| 0 | done |
+| 1 | failed |
+| 2 | wrong usage; nothing was started |
+| 3 | finished, but some trainings have no result |
+| 4 | nothing there to work on |
+| 130 | interrupted (143: terminated); nothing committed is lost, the same command goes on |
+"""
+
+
+def command_tree() -> Any:
+    """The click command that typer makes of the application."""
+    return typer.main.get_command(app)
+
+
+def commands() -> Iterator[tuple[str, Any]]:
+    """(full name, click command) of every command a user can type, in the order of ``zoo --help``; groups are walked, not listed."""
+    yield from _walk("zoo", command_tree())
+
+
+def _walk(name: str, command: Any) -> Iterator[tuple[str, Any]]:
+    if not hasattr(command, "commands"):
+        yield name, command
+        return
+    # typer fills in the panel of a group only on its outermost level; parts of a group follow it.
+    for child_name, child in command.commands.items():
+        yield from _walk(f"{name} {child_name}", child)
+
+
+def reference() -> str:
+    """The whole page, Markdown."""
+    panels: dict[str, list[tuple[str, Any]]] = {}
+    tree = command_tree()
+    for name, command in commands():
+        outermost = tree.commands[name.split()[1]]
+        panels.setdefault(str(getattr(outermost, "rich_help_panel", None) or "Other"), []).append((name, command))
+    index = [f"- {panel}: " + ", ".join(f"[{name}](#{name.replace(' ', '-')})" for name, _ in entries) for panel, entries in panels.items()]
+    blocks = [_HEAD, "\n".join(index) + "\n"]
+    for panel, entries in panels.items():
+        blocks.append(f"## {panel}\n")
+        blocks += [_section(name, command) for name, command in entries]
+    return "\n".join(blocks)
+
+
+def _section(name: str, command: Any) -> str:
+    arguments = [parameter for parameter in command.params if parameter.param_type_name == "argument"]
+    options = [parameter for parameter in command.params if parameter.param_type_name == "option" and "--help" not in parameter.opts]
+    usage = " ".join([name, *(_argument_text(argument) for argument in arguments), *(["[OPTIONS]"] if options else [])])
+    example = str(command.epilog or "").removeprefix("Example: ")
+    lines = [f"### {name}\n", f"{' '.join(str(command.help).split())}\n", f"    {usage}\n"]
+    if example:
+        lines.append(f"Example:\n\n```console\n$ {example}\n```\n")
+    if rows := [_row(parameter) for parameter in (*arguments, *options)]:
+        lines.append("\n".join(["| argument or option | what it is | default |", "|---|---|---|", *rows]) + "\n")
+    return "\n".join(lines)
+
+
+def _argument_text(argument: Any) -> str:
+    text = str(argument.name).upper() + ("..." if argument.nargs == -1 else "")
+    return text if argument.required else f"[{text}]"
+
+
+def _row(parameter: Any) -> str:
+    is_argument = parameter.param_type_name == "argument"
+    words = _argument_text(parameter) if is_argument else ", ".join((*parameter.opts, *parameter.secondary_opts))
+    kind = "" if is_argument or getattr(parameter, "is_flag", False) else f" {_kind(parameter)}"
+    about = " ".join(str(parameter.help or "").split())
+    if parameter.envvar:
+        about += f" Environment: `{parameter.envvar}`."
+    default = "required" if parameter.required else _default(parameter)
+    cell = about.strip().replace("|", "\\|")
+    return f"| `{words}{kind}` | {cell} | {default} |".replace("  ", " ")
+
+
+def _kind(parameter: Any) -> str:
+    """What an option takes: the words to choose from, else its type, such as ``INTEGER``."""
+    described = parameter.type_descriptor
+    if described.is_choice:
+        return "\\|".join(map(str, described.choices))
+    plain = parameter.bare_type()
+    return {"str": "TEXT", "int": "INTEGER", "float": "NUMBER", "Path": "PATH"}.get(
+        plain.removeprefix("list[").removesuffix("]"), plain.upper()
+    )
+
+
+def _default(parameter: Any) -> str:
+    value = parameter.default
+    if value is None or value == "" or value is False or (isinstance(value, (list, tuple)) and not value):
+        return ""
+    return f"`{value}`"
+
+
+def main(arguments: list[str]) -> int:
+    text = reference()
+    if "--check" in arguments:
+        if not COMMANDS_PAGE.exists() or COMMANDS_PAGE.read_text(encoding="utf-8") != text:
+            print(f"{COMMANDS_PAGE} is not what the command line says. Write it again with: make docs", file=sys.stderr)
+            return 1
+        return 0
+    COMMANDS_PAGE.write_text(text, encoding="utf-8")
+    print(COMMANDS_PAGE)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
