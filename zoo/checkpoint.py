@@ -50,6 +50,11 @@ def unpack(tensors: Mapping[str, Tensor], model: nn.Module, optimizer: torch.opt
             index, slot = name.removeprefix(_OPTIMIZER).split(".", 1)
             state.setdefault(int(index), {})[slot] = tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    # Fused optimisers walk weight and moments by memory order, unchecked: a moment has to lie as its weight does (channels_last).
+    for parameter in model.parameters():
+        for slot, value in optimizer.state.get(parameter, {}).items():
+            if isinstance(value, Tensor) and slot != "step":
+                optimizer.state[parameter][slot] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def save_checkpoint(files: Files, classifier: str, model: nn.Module, metadata: Mapping[str, Any]) -> FileRef:

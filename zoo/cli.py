@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from zoo.commands import store as store_commands
 from zoo.errors import Interrupted, UsageError, ZooError
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ data_app = typer.Typer(no_args_is_help=True, help="What data sets are found wher
 app.add_typer(data_app, name="data", rich_help_panel="Look")
 
 _STUDY, _STEPS, _CLEAN, _LOOK = "Whole studies", "Step by step", "Clean and compare", "Look"
-_state: dict[str, bool] = {"debug": False}
+_state: dict[str, bool] = {"debug": False, "terminated": False}
 
 WorkspaceOption = Annotated[
     str, typer.Option("--workspace", "-w", envvar="ZOO_WORKSPACE", help="Folder that holds everything a study makes.")
@@ -743,10 +744,16 @@ def data_fetch(
     print(fetch(name, folder or search_places()[-1]))
 
 
+store_commands.register(app)
+
+
 # ---------------------------------------------------------------- entry point
 
 
 def _on_sigterm(*_: object) -> None:
+    # Said and noted at once: whoever terminates may not wait for the way out, and libraries on it turn the exit code into their own.
+    _state["terminated"] = True
+    _say("terminated. Nothing committed is lost; the same command goes on.")
     raise SystemExit(143)
 
 
@@ -757,8 +764,9 @@ def main() -> None:
         sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
     signal.signal(signal.SIGTERM, _on_sigterm)
     code = _run()
-    sys.stdout.flush()
-    raise SystemExit(code)
+    with contextlib.suppress(BrokenPipeError):
+        sys.stdout.flush()
+    raise SystemExit(143 if _state["terminated"] else code)
 
 
 def _run() -> int:
@@ -780,8 +788,6 @@ def _run() -> int:
         sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - the reader of our output has gone; nothing to tell it
         return 0
     except SystemExit as stop:
-        if stop.code == 143:
-            _say("terminated. Nothing committed is lost; the same command goes on.")
         return stop.code if isinstance(stop.code, int) else 0
     except Exception as error:  # noqa: BLE001 - a bug: one line for the user, the traceback with --debug
         _debug()

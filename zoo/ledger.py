@@ -242,7 +242,8 @@ def record_failure(workspace: Workspace, training_id: str, reason: str, details:
 def failures(workspace: Workspace) -> dict[str, str]:
     """Reason of the newest failure by training id, for trainings without a committed outcome."""
     found = {}
-    for name in workspace.files.names("attempts"):
+    # Other things live there too for a while: probes, scratch folders of a run that was killed.
+    for name in (name for name in workspace.files.names("attempts") if name.endswith(".json")):
         with contextlib.suppress(ValueError, KeyError):
             body = json.loads(workspace.files.read(f"attempts/{name}"))
             if workspace.commits.get("training", body["training_id"]) is None:

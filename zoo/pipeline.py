@@ -28,6 +28,7 @@ from zoo.results import write_table
 from zoo.scoring import Population, population_of, score
 from zoo.spec import Experiment, SelectionRule, Training
 from zoo.store.commits import Commit
+from zoo.store.gc import heartbeat
 from zoo.trainset import usable_rows
 from zoo.treatments import apply_rows
 from zoo.workspace import Workspace
@@ -123,7 +124,7 @@ def train(
         epochs: dict[str, int] = {}
         per_epoch = {t.id: costs[t.id] / t.recipe.epochs for t in todo}
         images = sum(training_images(t, dataset) for t in todo)
-        with progress.stage(stage, sum(costs.values())) as bar:
+        with heartbeat(workspace), progress.stage(stage, sum(costs.values())) as bar:
 
             def on_epoch(training_id: str, epoch: int) -> None:
                 gained = epoch - epochs.get(training_id, 0)
@@ -199,7 +200,7 @@ def fill(
     if plan.tasks:
         workspace.check_writable()
         cells = plan.cells
-        with progress.stage(stage, cells) as bar:
+        with heartbeat(workspace), progress.stage(stage, cells) as bar:
             runner().fill(workspace, plan, bar.advance)
             bar.text = f"{cells:,} answers of {len({c for u in plan.units for c in u.classifiers})} classifiers on {' and '.join(splits)}"
 

@@ -78,7 +78,7 @@ def answers_of(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> Answer
     top5_p[:, :top] = ranked[:, :top]
     finite = torch.isfinite(z).all(1)
     prediction = torch.where(finite, order[:, 0], -1)
-    top5[~finite], top5_p[~finite] = -1, float("nan")
+    top5[~finite], top5_p[~finite] = -1, 0.0
     return Answers(
         prediction=prediction.to(torch.int16).numpy(),
         p_label=torch.where(known & finite, own, unknown).numpy(),

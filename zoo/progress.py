@@ -29,9 +29,12 @@ class Stage:
     def __init__(self, progress: Progress, name: str, total: float) -> None:
         self._progress, self.name, self.total = progress, name, total
         self.done, self.text, self.began = 0.0, "", time.monotonic()
+        self._first: tuple[float, float] | None = None
 
     def advance(self, amount: float, note: str | None = None) -> None:
         self.done = min(self.total, self.done + amount)
+        # The rate counts from the first progress: workers take seconds to start, and those say nothing about the rest.
+        self._first = self._first or (time.monotonic(), self.done)
         if note is not None:
             self.text = note
         self._progress._update(self)
@@ -39,8 +42,10 @@ class Stage:
     @property
     def remaining(self) -> float | None:
         """Seconds left at the rate so far; None before there is one."""
-        elapsed = time.monotonic() - self.began
-        return elapsed * (self.total - self.done) / self.done if self.done > 0 and elapsed > 1 else None
+        if self._first is None:
+            return None
+        elapsed, gained = time.monotonic() - self._first[0], self.done - self._first[1]
+        return elapsed * (self.total - self.done) / gained if gained > 0 and elapsed > 1 else None
 
 
 class Progress:

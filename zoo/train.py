@@ -102,7 +102,7 @@ def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
             return recipe.lr * recipe.gamma ** sum(epoch >= round(milestone * recipe.epochs) for milestone in recipe.milestones)
         case "onecycle":
             rise = max(1.0, _ONECYCLE_RISE * total)
-            return recipe.lr * min((step + 1) / rise, (total - step) / max(1.0, total - rise))
+            return recipe.lr * min(1.0, (step + 1) / rise, (total - step) / max(1.0, total - rise))
 
 
 # ---------------------------------------------------------------- the loop
@@ -160,8 +160,8 @@ def fit(
         metrics: Metrics = {
             "epoch": epoch,
             "split": "train",
-            "acc1": float(hits[0]) / seen,
-            "acc5": float(hits[1]) / seen,
+            "acc1": float(hits[0]) / seen if seen else None,
+            "acc5": float(hits[1]) / seen if seen else None,
             "loss": float(losses.double().mean()) if finite.all() else None,
         }
         if not finite.all():

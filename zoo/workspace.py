@@ -13,19 +13,26 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
 from zoo.errors import NotFoundError, StoreError, UsageError
-from zoo.spec import canonical_json
-from zoo.store.commits import Commits
-from zoo.store.files import Files, LocalFiles
+from zoo.store.commits import Commits, sealed_json, unsealed
+from zoo.store.files import TEMPORARY, Files, LocalFiles
 
-__all__ = ["WORKSPACE_VERSION", "Workspace"]
+__all__ = ["MARKER", "MARKER_BYTES", "WORKSPACE_VERSION", "Workspace"]
 
 WORKSPACE_VERSION = 1
-_MARKER = "FORMAT.json"
+MARKER = "FORMAT.json"
+_FORMAT = {"format": "zoo-workspace", "version": WORKSPACE_VERSION, "min_reader": WORKSPACE_VERSION}
+MARKER_BYTES = sealed_json(_FORMAT).encode()
+
+
+def _usable(folder: Path) -> bool:
+    """Whether a workspace can be made here: nothing there yet, or nothing but what a writer that was killed left behind."""
+    if not folder.exists():
+        return True
+    return folder.is_dir() and all(path.name.startswith(TEMPORARY) for path in folder.iterdir())
 
 
 class Workspace:
@@ -45,7 +52,7 @@ class Workspace:
         self.commits = Commits(files)
 
     @classmethod
-    def open(cls, location: str | Path, *, create: bool = False) -> Workspace:
+    def open(cls, location: str | Path, *, create: bool = False, verify: bool = True) -> Workspace:
         text = str(location)
         if text.startswith("s3://"):
             from zoo.store.s3 import S3Files, parse_s3
@@ -59,27 +66,29 @@ class Workspace:
         else:
             root = Path(text).expanduser().absolute()
             workspace = cls(str(root), root, LocalFiles(root))
-        if workspace.files.exists(_MARKER):
-            workspace._verify()
+        if workspace.files.exists(MARKER):
+            if verify:
+                workspace.verify_format()
             return workspace
         if not create:
             raise NotFoundError(
                 f"no workspace at {workspace.location}. Make one with 'zoo demo' or 'zoo train', or choose another with --workspace."
             )
         folder = workspace.root
-        if isinstance(workspace.files, LocalFiles) and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        # Asked again at last: another command may have made the workspace since.
+        if isinstance(workspace.files, LocalFiles) and not _usable(folder) and not workspace.files.exists(MARKER):
             raise StoreError(f"{folder} exists and is not a zoo workspace. Choose a new or an empty folder with --workspace DIR.")
-        body = {"format": "zoo-workspace", "version": WORKSPACE_VERSION, "min_reader": WORKSPACE_VERSION}
-        workspace.files.publish(_MARKER, canonical_json(body).encode())
+        workspace.files.publish(MARKER, MARKER_BYTES)
         return workspace
 
-    def _verify(self) -> None:
-        where = self.files.where(_MARKER)
+    def verify_format(self) -> None:
+        """Refuse a format file that is damaged or asks for a newer zoo (``zoo fsck`` opens without, and looks itself)."""
+        where = self.files.where(MARKER)
         try:
-            needed = int(json.loads(self.files.read(_MARKER))["min_reader"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            needed = int(unsealed(self.files.read(MARKER))["min_reader"])
+        except (ValueError, KeyError, TypeError) as error:
             raise StoreError(
-                f"{where} cannot be read as a workspace's format file ({error}). Restore it or choose another --workspace."
+                f"{where} is damaged ({error}). Put it right with 'zoo fsck --repair', or choose another --workspace."
             ) from None
         if needed > WORKSPACE_VERSION:
             raise StoreError(

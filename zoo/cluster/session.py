@@ -5,10 +5,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
 import sys
 import tempfile
+import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
 
 from zoo.errors import ZooError
 
@@ -21,12 +25,14 @@ _QUIET = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Tune's own makes fit() return as if all were well
     "TUNE_MAX_PENDING_TRIALS_PG": "16",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # a trial that lost its worker is tried again; one that cannot is named by zoo
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_DEDUP_LOGS": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "OMP_NUM_THREADS": "1",
 }
 _LOCAL_OBJECT_STORE = 1 << 30
+_SECONDS_TO_END = 2.0
 
 
 def hush() -> None:
@@ -53,6 +59,9 @@ def session(address: str | None = None, cpus: int | None = None) -> Iterator[Non
 
     stack = contextlib.ExitStack()
     stack.enter_context(_diverted_stderr())
+    # A thread of Ray's prints the death of a worker on stdout, where our data goes; nothing of ours prints before the session ends.
+    stack.enter_context(contextlib.redirect_stdout(stack.enter_context(Path(os.devnull).open("w"))))
+    terminate = signal.getsignal(signal.SIGTERM)
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
     try:
         if address is None:
@@ -65,11 +74,32 @@ def session(address: str | None = None, cpus: int | None = None) -> Iterator[Non
         stack.close()
         where = f"the Ray cluster at {address!r}" if address else "Ray on this machine"
         raise ZooError(f"cannot reach {where}: {error}. Check --address, or run without a cluster: --runner local.") from error
+    # Ray puts its own handler in place of the caller's, and its exit code says nothing of SIGTERM. Only the main thread may set one.
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _in_time(terminate) if callable(terminate) else terminate)
     try:
         yield
     finally:
         ray.shutdown()
         stack.close()
+
+
+def _in_time(handler: Callable[[int, FrameType | None], object]) -> Callable[[int, FrameType | None], object]:
+    """A handler whose SystemExit is kept, whatever happens on the way out.
+
+    Where a whole group is terminated (systemd, Slurm), Ray's own processes die first, and its driver side then aborts or waits for them.
+    """
+
+    def on_signal(number: int, frame: FrameType | None) -> object:
+        try:
+            return handler(number, frame)
+        except SystemExit as stop:
+            last = threading.Timer(_SECONDS_TO_END, os._exit, (stop.code,))
+            last.daemon = True
+            last.start()
+            raise
+
+    return on_signal
 
 
 @contextlib.contextmanager

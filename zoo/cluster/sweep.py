@@ -6,9 +6,12 @@ Tune places, retries and survives lost nodes. It is not asked what is done: that
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -115,6 +118,7 @@ def run_sweep(
     }
     # Tune's own files are scratch: in the workspace, because every node must see them, and gone afterwards.
     scratch = workspace.root / "attempts" / f"tune-{attempt_id()}"
+    _remove_leftovers(scratch.parent)
     scratch.mkdir(parents=True, exist_ok=True)
     hush()
     try:
@@ -132,3 +136,15 @@ def run_sweep(
         ).fit()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove the scratch of sweeps that were killed on this machine; a living one's, or another machine's, is not ours to judge."""
+    mine = f"tune-{socket.gethostname()}-"
+    for old in folder.glob(f"{mine}*"):
+        try:
+            os.kill(int(old.name.removeprefix(mine).partition("-")[0]), 0)
+        except ProcessLookupError:
+            shutil.rmtree(old, ignore_errors=True)
+        except (PermissionError, ValueError):
+            continue

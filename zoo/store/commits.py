@@ -29,7 +29,7 @@ from zoo.errors import StoreError
 from zoo.spec import canonical_json
 from zoo.store.files import FileRef, Files, attempt_id
 
-__all__ = ["COMMIT_FORMAT", "Commit", "Commits"]
+__all__ = ["COMMIT_FORMAT", "Commit", "Commits", "sealed_json", "unsealed"]
 
 COMMIT_FORMAT = 1
 _NAME = re.compile(r"(?P<key>.+)\.g(?P<generation>\d{4})\.json")
@@ -50,6 +50,28 @@ class Commit:
     @property
     def name(self) -> str:
         return f"commits/{self.kind}/{self.key}.g{self.generation:04d}.json"
+
+
+def sealed_json(body: Mapping[str, Any]) -> str:
+    """Canonical JSON of an object with the sha256 of its own content in it."""
+    return canonical_json({**body, "sha256": hashlib.sha256(canonical_json(body).encode()).hexdigest()})
+
+
+def unsealed(data: bytes) -> dict[str, Any]:
+    """The object in a sealed JSON text.
+
+    Raises:
+        ValueError: if a single bit of it has changed.
+    """
+    try:
+        body: dict[str, Any] = json.loads(data)
+        body.pop("sha256")
+    except (ValueError, KeyError, AttributeError, TypeError):
+        raise ValueError(f"{len(data)} bytes that are no sealed record") from None
+    # The whole text is compared: a flipped bit that parses to the same content is damage too.
+    if sealed_json(body).encode() != data:
+        raise ValueError("its sha256 does not match its content")
+    return body
 
 
 class Commits:
@@ -86,8 +108,7 @@ class Commits:
             "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "attempt": attempt_id(),
         }
-        text = canonical_json({**body, "sha256": hashlib.sha256(canonical_json(body).encode()).hexdigest()})
-        self.files.publish(commit.name, text.encode())
+        self.files.publish(commit.name, sealed_json(body).encode())
         there = self._read(commit.name)
         if canonical_json(there.identity) != canonical_json(commit.identity):
             raise StoreError(
@@ -115,23 +136,34 @@ class Commits:
                 newest[match["key"]] = max(newest.get(match["key"], 0), int(match["generation"]))
         return {key: self._read(f"commits/{kind}/{key}.g{generation:04d}.json") for key, generation in sorted(newest.items())}
 
+    def read_fresh(self, name: str) -> Commit:
+        """A record by its path, read and verified now.
+
+        Raises:
+            StoreError: if it is damaged or newer than this zoo.
+        """
+        return self._parse(name, self.files.read(name))
+
+    def forget(self) -> None:
+        """Drop what was read before; for the few who move records aside."""
+        self._cache.clear()
+
     def _read(self, name: str) -> Commit:
         if name not in self._cache:
             self._cache[name] = self._parse(name, self.files.read(name))
         return self._cache[name]
 
     def _parse(self, name: str, data: bytes) -> Commit:
-        damaged = f"{self.files.where(name)} is damaged: {{}}. Restore it, or move it aside and run the command again."
         try:
-            body = json.loads(data)
-            digest = body.pop("sha256")
-        except (ValueError, KeyError, AttributeError, TypeError):
-            raise StoreError(damaged.format(f"{len(data)} bytes that are no commit record")) from None
-        if body.get("format", 0) > COMMIT_FORMAT:
+            body = unsealed(data)
+            format_version = int(body.get("format", 0))
+        except (ValueError, TypeError, AttributeError) as error:
             raise StoreError(
-                f"{self.files.where(name)} has format {body['format']}, this zoo reads up to {COMMIT_FORMAT}. Use a newer zoo."
+                f"{self.files.where(name)} is damaged: {error}. Set it aside with 'zoo fsck --repair' and run the command again."
+            ) from None
+        if format_version > COMMIT_FORMAT:
+            raise StoreError(
+                f"{self.files.where(name)} has format {format_version}, this zoo reads up to {COMMIT_FORMAT}. Use a newer zoo."
             )
-        if hashlib.sha256(canonical_json(body).encode()).hexdigest() != digest:
-            raise StoreError(damaged.format("its sha256 does not match its content"))
         refs = tuple(FileRef(ref["path"], ref["bytes"], ref["sha256"]) for ref in body["files"])
         return Commit(body["kind"], body["key"], body["generation"], body["identity"], body["facts"], refs, body["created"])

@@ -146,7 +146,11 @@ class Disk:
     """The calls that change a file system, one method each."""
 
     def mkdir(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        """Create a folder and its parents; a new name in a folder is durable only once that folder is synced."""
+        if not folder.is_dir():
+            self.mkdir(folder.parent)
+            folder.mkdir(exist_ok=True)
+            self.sync(folder.parent)
 
     def write(self, path: Path, write: Callable[[Path], None]) -> None:
         write(path)
@@ -267,7 +271,7 @@ class LocalFiles(Files):
             try:
                 yield temporary
             finally:
-                temporary.unlink(missing_ok=True)
+                self._disk.unlink(temporary)
 
     @contextlib.contextmanager
     def _storage(self, verb: str, relative: str) -> Iterator[None]:

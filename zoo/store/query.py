@@ -65,7 +65,7 @@ def query(workspace: Workspace, sql: str, *, memory: str = _MEMORY, seconds: flo
         timer = threading.Timer(seconds, connection.interrupt)
         timer.start()
         try:
-            return connection.execute(sql).to_arrow_table()
+            return connection.sql(sql).to_arrow_table()
         except duckdb.InterruptException:
             raise UsageError(f"the query was stopped after {seconds:g} s. Narrow it with a WHERE clause.") from None
         except duckdb.Error as error:

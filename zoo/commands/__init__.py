@@ -1,0 +1,1 @@
+"""Groups of commands that ``zoo.cli`` adds to the program."""
