@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import safetensors.torch
@@ -57,13 +58,19 @@ def unpack(tensors: Mapping[str, Tensor], model: nn.Module, optimizer: torch.opt
                 optimizer.state[parameter][slot] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
+def _writer(tensors: dict[str, Tensor], about: Mapping[str, Any]) -> Callable[[Path], None]:
+    """Writes by plain file I/O: ``save_file`` reports a full disk as an error of its own that is no OSError."""
+    data = safetensors.torch.save(tensors, metadata={"zoo": canonical_json(about)})
+
+    def write(path: Path) -> None:
+        path.write_bytes(data)
+
+    return write
+
+
 def save_checkpoint(files: Files, classifier: str, model: nn.Module, metadata: Mapping[str, Any]) -> FileRef:
     """Write one classifier's weights; ``metadata`` must be JSON."""
-    tensors = _contiguous(model.state_dict())
-    text = {"zoo": canonical_json(metadata)}
-    return files.seal(
-        f"checkpoints/{classifier[:2]}", classifier, ".safetensors", lambda path: safetensors.torch.save_file(tensors, path, metadata=text)
-    )
+    return files.seal(f"checkpoints/{classifier[:2]}", classifier, ".safetensors", _writer(_contiguous(model.state_dict()), metadata))
 
 
 def load_classifier(files: Files, commit: Commit, device: torch.device) -> tuple[nn.Module, Preprocessing]:
@@ -91,8 +98,7 @@ def load_classifier(files: Files, commit: Commit, device: torch.device) -> tuple
 def save_resume(files: Files, training_id: str, epoch: int, tensors: dict[str, Tensor], progress: Mapping[str, Any]) -> None:
     """Write the state to go on from after ``epoch``, then drop older states of the same training."""
     folder = f"resume/{training_id}"
-    text = {"zoo": canonical_json(progress)}
-    kept = files.seal(folder, f"e{epoch:04d}", ".safetensors", lambda path: safetensors.torch.save_file(tensors, path, metadata=text))
+    kept = files.seal(folder, f"e{epoch:04d}", ".safetensors", _writer(tensors, progress))
     for name in files.names(folder):
         if name < kept.path.rsplit("/", 1)[1] and not name.startswith(f"e{epoch:04d}"):
             files.remove(f"{folder}/{name}")

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from zoo.commands import store as store_commands
-from zoo.errors import Interrupted, UsageError, ZooError
+from zoo.errors import Interrupted, UnknownNameError, UsageError, ZooError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from zoo.data import Dataset
     from zoo.pipeline import Runner
     from zoo.progress import Progress
-    from zoo.spec import Arm, Recipe, Sweep, Training
+    from zoo.spec import Arm, Experiment, Recipe, Sweep, Training
     from zoo.workspace import Workspace
 
 __all__ = ["app", "main"]
@@ -59,19 +59,26 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 ScaleOption = Annotated[str | None, typer.Option(help="One of the experiment's scales. Default: its first.")]
 
 _WORKSPACE = "./zoo-workspace"
+_AD_HOC = "train"
+"""Name under which the trainings of 'zoo train --archs' are recorded."""
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version as installed
+
+        print(installed("classifier-zoo"))
+        raise typer.Exit
 
 
 @app.callback()
 def _options(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+    version: Annotated[  # noqa: ARG001 - its callback has printed it
+        bool, typer.Option("--version", help="Print the version and stop.", is_eager=True, callback=_print_version)
+    ] = False,
 ) -> None:
     _state["debug"] = debug
-    if version:
-        from importlib.metadata import version as installed
-
-        print(installed("classifier-zoo"))
-        raise typer.Exit
 
 
 # ---------------------------------------------------------------- helpers
@@ -189,6 +196,9 @@ def run(
     from zoo.summary import summary
 
     spec = experiments.load(experiment, scale)
+    if until not in pipeline.STAGES:
+        raise UnknownNameError("stage", until, pipeline.STAGES)
+    _check_experiment(spec)
     space = _open(workspace, create=True)
     progress = Progress()
     with _runner(runner, address, cpus, gpus) as make:
@@ -334,6 +344,7 @@ def train(
         if archs:
             raise UsageError(f"train takes an experiment ({experiment!r}) or --archs, not both.")
         spec = experiments.load(experiment, scale)
+        _check_experiment(spec)
         space = _open(workspace, create=True)
         with _runner(runner, address, cpus, gpus) as make:
             diverged = pipeline.run(space, spec, make, progress, until="train").diverged
@@ -344,10 +355,21 @@ def train(
     sweep = _sweep(archs, fractions, epochs, snapshots, recipe, treatment, seeds, input_size)
     dataset, trainings, space = _planned(data, sweep, workspace, progress)
     with _runner(runner, address, cpus, gpus) as make:
-        diverged = pipeline.train(space, dataset, "train", "population", trainings, make, progress)
+        diverged = pipeline.train(space, dataset, _AD_HOC, "population", trainings, make, progress)
     pipeline.refuse_diverged(diverged)
     count = sum(len(t.snapshots) for t in trainings)
     print(f"{len(trainings)} trainings done, {count} classifiers in {space.location}. Next: zoo fill -w {workspace} --data {data}")
+
+
+def _check_experiment(spec: Experiment) -> None:
+    """Find a missing data set, an unknown architecture or too small an input before a workspace is made."""
+    from zoo.data import open_dataset
+    from zoo.inputs import geometry
+
+    dataset = open_dataset(spec.dataset)
+    for sweep in (*spec.sweeps, *([spec.retraining] if spec.retraining else [])):
+        for arch in sweep.archs:
+            geometry(dataset, arch, sweep.input_size)
 
 
 def _planned(data: str, sweep: Sweep, workspace: str, progress: Progress) -> tuple[Dataset, list[Training], Workspace]:
@@ -411,6 +433,7 @@ def score(
     label_column: Annotated[str, typer.Option("--label-column", help="label, label_true, or the name of a selection.")] = "label",
     output: Annotated[str | None, typer.Option("--output", "-o", help="Name of the table in results/; default scores-SPLIT.")] = None,
     top: Annotated[int, typer.Option("--top", min=0, help="How many suspects to print.")] = 10,
+    snapshot: Annotated[str | None, typer.Option("--snapshot", help="Score the store as it was when this snapshot was made.")] = None,
     workspace: WorkspaceOption = _WORKSPACE,
     data: Annotated[str | None, typer.Option("--data", help="Data set, where the workspace holds several.")] = None,
     as_json: JsonOption = False,
@@ -421,11 +444,11 @@ def score(
     from zoo.results import write_table
     from zoo.tables import suspect_table
 
-    space = _open(workspace)
+    space = _open(workspace) if snapshot is None else _open(workspace).at(snapshot)
     fingerprint = None if data is None else _dataset_of(space, data).fingerprint
     population = scoring.choose_population(space, where, dataset=fingerprint)
     table = scoring.score(space, population, split, label_column)
-    plain = where is None and label_column == "label"
+    plain = where is None and label_column == "label" and snapshot is None
     name = output or (f"scores-{split}" if plain else f"subscores-{split}")
     write_table(space, name, table, {"population": population.id, "n": len(population.classifiers), "where": where, "label": label_column})
     frame = table.to_pandas()
@@ -477,7 +500,8 @@ def _make_selection(space: Workspace, name: str, rules: str, split: str, replace
     else:
         from zoo.tables import summary_text
 
-        print(f"selection {name!r} = {rules}\n{summary_text(summary)}\nNext: zoo retrain {name} baseline --arch lenet5 --seeds 0,1,2")
+        print(f"selection {name!r} = {rules}\n{summary_text(summary)}")
+        print(f"Next: zoo retrain baseline {name} --arch lenet5 --seeds 0,1,2 -w {space.location}")
 
 
 def _class_count(space: Workspace) -> int:
@@ -649,13 +673,15 @@ def query(
     sql: Annotated[str, typer.Argument(help="One SELECT over the tables of 'zoo schema'.")],
     output_format: Annotated[Literal["table", "csv", "json", "parquet"], typer.Option("--format", help="How to print it.")] = "table",
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write instead of stdout; needed for parquet.")] = None,
+    snapshot: Annotated[str | None, typer.Option("--snapshot", help="Ask the store as it was when this snapshot was made.")] = None,
     workspace: WorkspaceOption = _WORKSPACE,
 ) -> None:
     """SQL (DuckDB) over everything in the workspace, by table name. Reads only."""
     from zoo.store.query import query as run_query
     from zoo.tables import write_result
 
-    write_result(run_query(_open(workspace), sql), output_format, output)
+    space = _open(workspace) if snapshot is None else _open(workspace).at(snapshot)
+    write_result(run_query(space, sql), output_format, output)
 
 
 @app.command(rich_help_panel=_LOOK, epilog="Example: zoo schema scores")
@@ -666,10 +692,11 @@ def schema(
     """Every table and column that queries can use."""
     from zoo.schema import SCHEMA, schema_text
 
+    text = schema_text(table)  # refuses an unknown table
     if as_json:
         _print_json({"schema": 1, "tables": SCHEMA if table is None else {table: SCHEMA[table]}})
     else:
-        print(schema_text(table))
+        print(text)
 
 
 @app.command(rich_help_panel=_LOOK, epilog="Example: zoo status --json")
@@ -693,13 +720,36 @@ def report(
 ) -> None:
     """Tables and figures of the workspace in one self-contained HTML page, each figure with its CSV."""
     from zoo import experiment as experiments
+    from zoo import ledger
     from zoo.data import open_dataset
+    from zoo.errors import NotFoundError
     from zoo.reporting import recorded_run, write_report
 
     space = _open(workspace)
-    name, recorded_scale, timings = recorded_run(space)
-    spec = experiments.load(experiment or name, scale or recorded_scale)
+    timings: dict[str, float] = {}
+    try:
+        name, recorded_scale, timings = recorded_run(space)
+    except NotFoundError:
+        if experiment is None and not len(ledger.population(space)):
+            raise
+        name, recorded_scale = _AD_HOC, None
+    if experiment is None and name == _AD_HOC:
+        spec = _ad_hoc(space)
+    else:
+        spec = experiments.load(experiment or name, scale or (recorded_scale if experiment in (None, name) else None))
     print(write_report(space, spec, open_dataset(spec.dataset), timings))
+
+
+def _ad_hoc(space: Workspace) -> Experiment:
+    """What was made step by step, as an experiment to report on."""
+    from zoo.spec import Experiment
+
+    known = space.commits.all("dataset")
+    if len(known) != 1:
+        names = ", ".join(str(commit.facts["name"]) for commit in known.values())
+        raise UsageError(f"the workspace holds {len(known)} data sets: {names}. Name the experiment: zoo report EXPERIMENT.")
+    facts = next(iter(known.values())).facts
+    return Experiment(name=_AD_HOC, title=f"Classifiers of {facts['name']}", scale="ad-hoc", dataset=str(facts["uri"]), sweeps=())
 
 
 @data_app.command("ls", epilog="Example: zoo data ls --json")

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.data import Dataset, decode_examples
-from zoo.errors import DataError
+from zoo.errors import DataError, UnknownNameError
 from zoo.inputs import Geometry, open_verified
 from zoo.ledger import seen_by
 from zoo.spec import DatasetRef, Preprocessing, canonical_json, content_id
@@ -123,12 +123,13 @@ def plan_fill(
     """Group what has no committed answers: by split and input geometry, in sorted order, so that a rerun makes the same groups.
 
     Raises:
-        DataError: if a split does not exist or a classifier belongs to another class list.
+        UnknownNameError: if a split does not exist.
+        DataError: if a classifier belongs to another class list.
     """
     units: list[tuple[AnswerUnit, Geometry]] = []
     for split in splits:
         if split not in dataset.splits:
-            raise DataError(f"{dataset.name} has no split {split!r}. Its splits: {', '.join(dataset.splits)}. Choose with --splits.")
+            raise UnknownNameError(f"split of {dataset.name}", split, dataset.splits, "Choose with --splits.")
         answered = {name for _, mine in answer_parts(workspace, dataset.fingerprint, split) for name in mine}
         groups: dict[tuple[Geometry, int, str], list[str]] = {}
         for name, commit in sorted(classifiers.items()):

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from zoo.data import Dataset
-from zoo.errors import NotFoundError, UsageError
+from zoo.errors import NotFoundError, UnknownNameError, UsageError
 from zoo.spec import Op, Training, canonical_json, classifier_id, content_id
 from zoo.store.commits import Commit
 from zoo.store.files import attempt_id
@@ -377,7 +377,7 @@ def selection_frame(workspace: Workspace, name: str) -> pd.DataFrame:
     """One manifest by the selection's name: example_id, label, copies, weight.
 
     Raises:
-        NotFoundError: if there is no such selection.
+        UnknownNameError: if there is no such selection.
     """
     manifest = manifest_of(workspace, selection_op(workspace, name)[0].params["id"])
     return pd.DataFrame(
@@ -391,8 +391,8 @@ def selection_op(workspace: Workspace, name: str) -> tuple[Op, ...]:
         return ()
     commit = workspace.commits.get("selection", name)
     if commit is None:
-        known = ", ".join(["baseline", *workspace.commits.all("selection")])
-        raise NotFoundError(f"no selection named {name!r}. There are: {known}. Make one with 'zoo select' or 'zoo relabel'.")
+        known = ["baseline", *workspace.commits.all("selection")]
+        raise UnknownNameError("selection", name, known, "Make one with 'zoo select' or 'zoo relabel'.")
     return (Op(name="manifest", params={"id": commit.identity["manifest"]}),)
 
 

@@ -30,6 +30,7 @@ __all__ = [
     "canonical_json",
     "classifier_id",
     "content_id",
+    "plain_name",
 ]
 
 Scalar = bool | int | float | str
@@ -48,6 +49,17 @@ def content_id(value: Any) -> str:
 def classifier_id(training_id: str, epoch: int) -> str:
     """A classifier is a training at an epoch: ``<training_id>-e0004``."""
     return f"{training_id}-e{epoch:04d}"
+
+
+def plain_name(name: str) -> str:
+    """A name that users give to something stored, checked: it becomes part of a file's name.
+
+    Raises:
+        UsageError: for anything but 1 to 64 letters, digits, dots, dashes and underscores.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
+        raise UsageError(f"name {name!r}: use 1 to 64 letters, digits, dots, dashes or underscores, starting with a letter or digit.")
+    return name
 
 
 class Spec(BaseModel):
@@ -251,11 +263,7 @@ class SelectionRule(Spec):
     @field_validator("name")
     @classmethod
     def _plain_name(cls, value: str) -> str:
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", value):
-            raise UsageError(
-                f"selection name {value!r}: use 1 to 64 letters, digits, dots, dashes or underscores, starting with a letter or digit."
-            )
-        return value
+        return plain_name(value)
 
 
 class Arm(Spec):

@@ -17,7 +17,7 @@ import os
 from pathlib import Path
 
 from zoo.errors import NotFoundError, StoreError, UsageError
-from zoo.store.commits import Commits, sealed_json, unsealed
+from zoo.store.commits import KINDS, Commits, sealed_json, unsealed
 from zoo.store.files import TEMPORARY, Files, LocalFiles
 
 __all__ = ["MARKER", "MARKER_BYTES", "WORKSPACE_VERSION", "Workspace"]
@@ -94,6 +94,30 @@ class Workspace:
             raise StoreError(
                 f"{self.location} needs a zoo that reads workspace version {needed}; this one reads {WORKSPACE_VERSION}. Use a newer zoo."
             )
+
+    def snapshot(self, name: str) -> int:
+        """Give a name to all records there are now; returns how many. The same name for the same records is no change.
+
+        Raises:
+            StoreError: if the name stands for other records already.
+        """
+        found = [f"commits/{kind}/{record}" for kind in KINDS for record in self.files.names(f"commits/{kind}")]
+        self.commits.publish("snapshot", name, identity={"records": found}, facts={"count": len(found)})
+        return len(found)
+
+    def at(self, snapshot: str) -> Workspace:
+        """This workspace as it was when the snapshot was made: newer records do not exist for it.
+
+        Raises:
+            NotFoundError: if there is no such snapshot.
+        """
+        record = self.commits.get("snapshot", snapshot)
+        if record is None:
+            known = ", ".join(self.commits.all("snapshot")) or "none"
+            raise NotFoundError(f"no snapshot {snapshot!r} in {self.location}. There are: {known}. Make one with 'zoo snapshot NAME'.")
+        past = Workspace(self.location, self.root, self.files)
+        past.commits = Commits(self.files, record.identity["records"])
+        return past
 
     def check_writable(self) -> None:
         """Probe with a real write before long work starts.

@@ -120,7 +120,7 @@ def test_a_cut_record_is_damaged(tmp_path_factory: pytest.TempPathFactory, cut: 
     cut = min(cut, len(good) - 1)
     tail = b"\0" * data.draw(st.sampled_from([0, 1, len(good) - cut]))
     record(root).write_bytes(good[:cut] + tail)
-    with pytest.raises(StoreError, match=r"is damaged: .*\. Restore it, or move it aside and run the command again\."):
+    with pytest.raises(StoreError, match=r"is damaged: .*\. .* run the command again\."):
         fresh(root).get("kind", "key")
 
 

@@ -5,79 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
 from tests.store.fault_disk import FaultDisk, Killed
-from zoo.data import Dataset, Split
+from tests.store.story import CLASSES, EXAMPLES, tell
 from zoo.errors import StoreError
-from zoo.ledger import commit_dataset, commit_selection, commit_training, record_plan, selection_frame
-from zoo.results import write_table
-from zoo.scores import answers_from_logits
-from zoo.scoring import population_of, score
-from zoo.selection import manifest_digest
-from zoo.spec import Recipe, Training, classifier_id, content_id
+from zoo.ledger import selection_frame
 from zoo.store import answers as answers_module
 from zoo.store import fsck
-from zoo.store.answers import AnswerUnit, commit_unit, find_receipt, logits_of, shards, write_part
+from zoo.store.answers import logits_of
 from zoo.store.files import LocalFiles
 from zoo.workspace import MARKER, MARKER_BYTES, Workspace
-
-EXAMPLES, CLASSES = 100, 3  # two shards of at most 64
-
-
-class _Source:
-    def encoded(self, example_ids: np.ndarray) -> list[bytes]:
-        return [b""] * len(example_ids)
-
-    def content_digest(self) -> bytes:
-        return b""
-
-
-def _dataset() -> Dataset:
-    labels = np.arange(EXAMPLES, dtype=np.int64) % CLASSES
-    split = Split("train", labels, None, [str(i) for i in range(EXAMPLES)], _Source())
-    return Dataset("nowhere", "tiny", ("a", "b", "c"), {"train": split}, 1, (8, 8), "0123456789abcdef")
-
-
-def _story(workspace: Workspace) -> None:
-    """What a sweep, a fill, a score and a selection write, in their order, with everything that is done already skipped as they do."""
-    dataset = _dataset()
-    commit_dataset(workspace, dataset, {})
-    trainings = [Training(arch="softmax", dataset=dataset.ref, recipe=Recipe(epochs=1), seed=seed) for seed in (0, 1)]
-    record_plan(workspace, "story", "population", trainings)
-    for training in trainings:
-        key = classifier_id(training.id, 1)
-        if workspace.commits.get("checkpoint", key) is None:
-            weights = f"weights of seed {training.seed}".encode()
-            ref = workspace.files.seal(f"checkpoints/{key[:2]}", key, ".bin", lambda path, data=weights: path.write_bytes(data) and None)
-            facts = {"training_id": training.id, "epoch": 1, "train_acc1": 0.5, "test_acc1": 0.5, "test_acc5": 1.0}
-            workspace.commits.publish("checkpoint", key, identity={"training_id": training.id}, facts=facts, files=[ref])
-        if workspace.commits.get("training", training.id) is None:
-            facts = {"status": "done", "epochs": 1, "metrics": [], "stop_reason": "all epochs"}
-            commit_training(workspace, training, facts, np.ones(EXAMPLES, dtype=np.uint16))
-    names = tuple(sorted(classifier_id(t.id, 1) for t in trainings))
-    unit = AnswerUnit(dataset.fingerprint, "train", names, CLASSES, content_id(list(dataset.class_names)), True)
-    if workspace.commits.get("answers", unit.key) is None:
-        receipts = [find_receipt(workspace.files, unit, shard) or _part(workspace, unit, shard, dataset) for shard in shards(EXAMPLES, 64)]
-        commit_unit(workspace, unit, EXAMPLES, EXAMPLES, receipts)
-    table = score(workspace, population_of(workspace, dataset.fingerprint, names), "train")
-    write_table(workspace, "scores-train", table)
-    manifest = pd.DataFrame({"example_id": np.arange(10), "label": 0, "copies": 1, "weight": 1.0})
-    commit_selection(workspace, "few", manifest, manifest_digest(manifest), {"rules": ["by hand"]})
-
-
-def _part(workspace: Workspace, unit: AnswerUnit, shard, dataset: Dataset):
-    labels = dataset.splits["train"].labels[shard.start : shard.stop]
-    logits = [
-        np.random.default_rng([index, shard.index]).normal(size=(len(labels), CLASSES)).astype(np.float32)
-        for index in range(len(unit.classifiers))
-    ]
-    answers = [answers_from_logits(values, labels) for values in logits]
-    nothing = np.zeros(len(labels), dtype=bool)
-    return write_part(workspace.files, unit, shard, answers, nothing, labels, np.zeros((len(answers), len(labels)), dtype=bool), logits)
 
 
 def _open(root: Path, disk: FaultDisk) -> Workspace:
@@ -113,7 +53,7 @@ def _small_shards() -> Iterator[None]:
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
     root = tmp_path_factory.mktemp("whole") / "store"
     disk = FaultDisk()
-    _story(_open(root, disk))
+    tell(_open(root, disk))
     return root, disk.calls
 
 
@@ -129,12 +69,12 @@ def test_after_a_fault_at_any_call_the_store_is_whole_and_a_rerun_completes_it(
         root = tmp_path / str(at)
         disk = FaultDisk(mode, at)
         with pytest.raises((StoreError, Killed)):
-            _story(_open(root, disk))
+            tell(_open(root, disk))
         if (root / MARKER).exists():
             survivor = Workspace.open(root)
             assert fsck.check(survivor, "full") == [], f"{mode} at call {at} left something half visible"
             survived += 1
-        _story(Workspace.open(root, create=True))
+        tell(Workspace.open(root, create=True))
         assert fsck.check(Workspace.open(root), "semantic") == [], f"{mode} at call {at}: the rerun is not whole"
         assert _content(root) == expected, f"{mode} at call {at}: the rerun ended differently"
     assert survived > calls // 2
@@ -161,7 +101,7 @@ def test_a_store_that_publishes_before_it_syncs_is_caught(
     for at in range(1, calls + 1):
         root = tmp_path / str(at)
         try:
-            _story(_open(root, FaultDisk("power", at)))
+            tell(_open(root, FaultDisk("power", at)))
         except (StoreError, Killed):
             if (root / MARKER).exists():
                 damaged += bool(fsck.check(Workspace.open(root), "full"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import secrets
 import signal
 import sys
 import tempfile
@@ -50,9 +51,10 @@ def session(address: str | None = None, cpus: int | None = None) -> Iterator[Non
     """
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
-    # Since Ray 2.59 a local start would switch token authentication on and write a token file into the home folder. Be explicit.
-    if address is None:
-        os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+    # Ray's ports listen on every address of this machine, so a local session asks for a token too: one of its own, that only this process and
+    # its workers know. (Left alone, Ray would write one into the home folder.) Ray reads it once, hence one for the life of the process.
+    if address is None and os.environ.setdefault("RAY_AUTH_MODE", "token") == "token":
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     hush()
     warnings.filterwarnings("ignore", module=r"ray\..*")
     import ray
@@ -60,7 +62,7 @@ def session(address: str | None = None, cpus: int | None = None) -> Iterator[Non
     stack = contextlib.ExitStack()
     stack.enter_context(_diverted_stderr())
     # A thread of Ray's prints the death of a worker on stdout, where our data goes; nothing of ours prints before the session ends.
-    stack.enter_context(contextlib.redirect_stdout(stack.enter_context(Path(os.devnull).open("w"))))
+    stack.enter_context(contextlib.redirect_stdout(stack.enter_context(Path(os.devnull).open("w"))))  # noqa: SIM115
     terminate = signal.getsignal(signal.SIGTERM)
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
     try:

@@ -1,4 +1,4 @@
-"""Commands that look after the store: fsck, gc."""
+"""Commands that look after the store: fsck, snapshot, gc."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
     app.command("fsck", rich_help_panel=_PANEL, epilog="Example: zoo fsck --full --repair")(fsck)
+    app.command("snapshot", rich_help_panel=_PANEL, epilog="Example: zoo snapshot paper-table-1")(snapshot)
     app.command("gc", rich_help_panel=_PANEL, epilog="Example: zoo gc --delete")(gc)
 
 
@@ -61,6 +62,17 @@ def fsck(
         print("clean" if not findings else f"{len(findings)} findings" + ("" if repair else "; set them aside with --repair"))
     if findings:
         raise typer.Exit(2 if any(finding.lost for finding in findings) else 1)
+
+
+def snapshot(
+    name: Annotated[str, typer.Argument(help="Name to give to what is there now.")],
+    workspace: WorkspaceOption = "./zoo-workspace",
+) -> None:
+    """Name the present state of the store, so that a published number can be computed again: zoo score --snapshot NAME."""
+    from zoo.spec import plain_name
+    from zoo.workspace import Workspace
+
+    print(f"snapshot {name!r}: {Workspace.open(workspace).snapshot(plain_name(name))} records")
 
 
 def gc(

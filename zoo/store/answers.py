@@ -24,7 +24,7 @@ from zoo.errors import StoreError
 from zoo.scores import Answers
 from zoo.spec import canonical_json, content_id
 from zoo.store.commits import Commit
-from zoo.store.files import FileRef, Files, sha256_of
+from zoo.store.files import FileRef, Files
 from zoo.workspace import Workspace
 
 __all__ = [
@@ -225,10 +225,10 @@ def find_receipt(files: Files, unit: AnswerUnit, shard: Shard) -> Receipt | None
         match = re.fullmatch(rf"{shard.stem}-([0-9a-f]{{16}})(\.parquet|\.arrow)", name)
         if match is None:
             continue
-        path = files.local(f"{unit.folder}/{name}")
-        digest = sha256_of(path)
+        path = f"{unit.folder}/{name}"
+        digest = files.digest(path)
         if digest[:16] == match[1]:
-            refs[match[2]] = FileRef(f"{unit.folder}/{name}", path.stat().st_size, digest)
+            refs[match[2]] = FileRef(path, files.size(path), digest)
     if ".parquet" not in refs or (unit.logits and ".arrow" not in refs):
         return None
     content = json.loads(pq.read_schema(files.local(refs[".parquet"].path)).metadata[b"zoo"])

@@ -12,6 +12,7 @@ checkpoint     classifier id               one classifier's weights, its preproc
 training       training id                 the outcome of a training, its curve, which examples it saw
 answers        hash of group and split     answers (and logits) of a group of classifiers on one split
 selection      name                        a manifest
+snapshot       name                        a list of records: what a published number was computed from
 =============  ==========================  =====================================================================
 """
 
@@ -21,7 +22,7 @@ import datetime
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,9 +30,13 @@ from zoo.errors import StoreError
 from zoo.spec import canonical_json
 from zoo.store.files import FileRef, Files, attempt_id
 
-__all__ = ["COMMIT_FORMAT", "Commit", "Commits", "sealed_json", "unsealed"]
+__all__ = ["COMMIT_FORMAT", "KINDS", "Commit", "Commits", "sealed_json", "unsealed"]
 
 COMMIT_FORMAT = 1
+
+KINDS = ("dataset", "plan", "checkpoint", "training", "answers", "member", "manifest", "selection")
+"""Kinds of records that hold content (a snapshot only lists them)."""
+
 _NAME = re.compile(r"(?P<key>.+)\.g(?P<generation>\d{4})\.json")
 
 
@@ -77,9 +82,14 @@ def unsealed(data: bytes) -> dict[str, Any]:
 class Commits:
     """Publishes and reads records. Reads are cached: a record never changes once it is there."""
 
-    def __init__(self, files: Files) -> None:
+    def __init__(self, files: Files, only: Collection[str] | None = None) -> None:
+        """``only``: names of the records that exist for this reader, as a snapshot lists them; None = all."""
         self.files = files
+        self._only = None if only is None else frozenset(only)
         self._cache: dict[str, Commit] = {}
+
+    def _there(self, name: str) -> bool:
+        return (self._only is None or name in self._only) and self.files.exists(name)
 
     def publish(
         self,
@@ -121,18 +131,19 @@ class Commits:
         """The newest generation of a unit, or None."""
         # One look at generation 1 answers the common case without listing a folder of thousands.
         first = f"commits/{kind}/{key}.g0001.json"
-        if first not in self._cache and not self.files.exists(first):
+        if self._only is None and first not in self._cache and not self.files.exists(first):
             return None
         generation = 1
-        while self.files.exists(f"commits/{kind}/{key}.g{generation + 1:04d}.json"):
+        while self._there(f"commits/{kind}/{key}.g{generation + 1:04d}.json"):
             generation += 1
-        return self._read(f"commits/{kind}/{key}.g{generation:04d}.json")
+        name = f"commits/{kind}/{key}.g{generation:04d}.json"
+        return self._read(name) if self._only is None or self._there(name) else None
 
     def all(self, kind: str) -> dict[str, Commit]:
         """Newest generation of every unit of a kind, by key, sorted."""
         newest: dict[str, int] = {}
         for name in self.files.names(f"commits/{kind}"):
-            if match := _NAME.fullmatch(name):
+            if (match := _NAME.fullmatch(name)) and (self._only is None or f"commits/{kind}/{name}" in self._only):
                 newest[match["key"]] = max(newest.get(match["key"], 0), int(match["generation"]))
         return {key: self._read(f"commits/{kind}/{key}.g{generation:04d}.json") for key, generation in sorted(newest.items())}
 

@@ -86,6 +86,10 @@ class Files(ABC):
     def read(self, relative: str) -> bytes: ...
 
     @abstractmethod
+    def digest(self, relative: str) -> str:
+        """sha256 of what the storage holds now (not of a cached copy), hex."""
+
+    @abstractmethod
     def local(self, relative: str) -> Path:
         """A path on this machine with the file's content, to be read or mapped, never written."""
 
@@ -185,6 +189,10 @@ class LocalFiles(Files):
 
     def where(self, relative: str) -> str:
         return str(self.path(relative))
+
+    def digest(self, relative: str) -> str:
+        with self._storage("read", relative):
+            return sha256_of(self.path(relative))
 
     def local(self, relative: str) -> Path:
         return self.path(relative)

@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 from zoo.errors import StoreError
 from zoo.spec import canonical_json
 from zoo.store.answers import ANSWER_SCHEMA, AnswerUnit, logits_schema
-from zoo.store.commits import Commit, unsealed
-from zoo.store.files import FileRef, sha256_of
+from zoo.store.commits import KINDS, Commit, unsealed
+from zoo.store.files import FileRef
 from zoo.workspace import MARKER, MARKER_BYTES, Workspace
 
 __all__ = ["CONTENT_FOLDERS", "Finding", "Level", "check", "repair"]
@@ -30,9 +30,7 @@ Level = Literal["quick", "full", "semantic"]
 CONTENT_FOLDERS = ("answers", "checkpoints", "datasets", "selections", "trainings")
 """Folders of immutable files. Every file in them is named by a commit, unfinished, or left over from a writer that was stopped."""
 
-KINDS = ("dataset", "plan", "checkpoint", "training", "answers", "member", "manifest", "selection")
-
-_LOST = {"member", "manifest", "selection"}
+_LOST = {"member", "manifest", "selection", "snapshot"}
 """Kinds that no rerun makes again by itself: imported predictions have to be imported again, selections made again by their rules."""
 
 
@@ -56,7 +54,7 @@ def check(workspace: Workspace, level: Level = "quick", on_unit: Callable[[int, 
     Args:
         on_unit: called with (records checked, records in all).
     """
-    names = [(kind, name) for kind in KINDS for name in workspace.files.names(f"commits/{kind}")]
+    names = [(kind, name) for kind in (*KINDS, "snapshot") for name in workspace.files.names(f"commits/{kind}")]
     found = list(_check_marker(workspace))
     for done, (kind, name) in enumerate(names):
         on_unit(done, len(names))
@@ -110,7 +108,7 @@ def _check_file(workspace: Workspace, commit: Commit, ref: FileRef, level: Level
         _check_header(workspace, commit, ref)
     except (pa.ArrowException, OSError, ValueError, KeyError, UnicodeDecodeError) as error:
         return f"cannot be opened: {str(error).splitlines()[0][:200]}"
-    if level != "quick" and (digest := sha256_of(files.local(ref.path))) != ref.sha256:
+    if level != "quick" and (digest := files.digest(ref.path)) != ref.sha256:
         return f"sha256 {digest[:16]} instead of {ref.sha256[:16]}"
     return None
 

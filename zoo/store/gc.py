@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from zoo.errors import StoreError
+from zoo.store.commits import KINDS
 from zoo.store.files import TEMPORARY, FileRef, attempt_id
-from zoo.store.fsck import CONTENT_FOLDERS, KINDS
+from zoo.store.fsck import CONTENT_FOLDERS
 from zoo.workspace import Workspace
 
 __all__ = ["Garbage", "collect", "find", "heartbeat", "living"]

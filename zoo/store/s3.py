@@ -8,6 +8,7 @@ are kept in a local cache once they were read; readers map that copy.
 from __future__ import annotations
 
 import email.utils
+import hashlib
 import os
 import re
 import secrets
@@ -92,6 +93,9 @@ class S3Files(Files):
                 return data
         except _AbsentError:
             raise StoreError(f"{self.where(relative)} does not exist. Run 'zoo fsck'.") from None
+
+    def digest(self, relative: str) -> str:
+        return hashlib.sha256(self.read(relative)).hexdigest()
 
     def local(self, relative: str) -> Path:
         path = self._cache / relative

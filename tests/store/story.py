@@ -1,0 +1,70 @@
+"""A small story of everything a store holds: data set, plan, checkpoints, trainings, answers and logits, scores, a selection."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from zoo.data import Dataset, Split
+from zoo.ledger import commit_dataset, commit_selection, commit_training, record_plan
+from zoo.results import write_table
+from zoo.scores import answers_from_logits
+from zoo.scoring import population_of, score
+from zoo.selection import manifest_digest
+from zoo.spec import Recipe, Training, classifier_id, content_id
+from zoo.store.answers import AnswerUnit, Receipt, Shard, commit_unit, find_receipt, shards, write_part
+from zoo.workspace import Workspace
+
+EXAMPLES, CLASSES = 100, 3  # two shards of at most 64, see the tests' small_shards
+
+
+class _Source:
+    def encoded(self, example_ids: np.ndarray) -> list[bytes]:
+        return [b""] * len(example_ids)
+
+    def content_digest(self) -> bytes:
+        return b""
+
+
+def _dataset() -> Dataset:
+    labels = np.arange(EXAMPLES, dtype=np.int64) % CLASSES
+    split = Split("train", labels, None, [str(i) for i in range(EXAMPLES)], _Source())
+    return Dataset("nowhere", "tiny", ("a", "b", "c"), {"train": split}, 1, (8, 8), "0123456789abcdef")
+
+
+def tell(workspace: Workspace) -> None:
+    """What a sweep, a fill, a score and a selection write, in their order, with everything that is done already skipped as they do."""
+    dataset = _dataset()
+    commit_dataset(workspace, dataset, {})
+    trainings = [Training(arch="softmax", dataset=dataset.ref, recipe=Recipe(epochs=1), seed=seed) for seed in (0, 1)]
+    record_plan(workspace, "story", "population", trainings)
+    for training in trainings:
+        key = classifier_id(training.id, 1)
+        if workspace.commits.get("checkpoint", key) is None:
+            weights = f"weights of seed {training.seed}".encode()
+            ref = workspace.files.seal(f"checkpoints/{key[:2]}", key, ".bin", lambda path, data=weights: path.write_bytes(data) and None)
+            facts = {"training_id": training.id, "epoch": 1, "train_acc1": 0.5, "test_acc1": 0.5, "test_acc5": 1.0}
+            workspace.commits.publish("checkpoint", key, identity={"training_id": training.id}, facts=facts, files=[ref])
+        if workspace.commits.get("training", training.id) is None:
+            facts = {"status": "done", "epochs": 1, "metrics": [], "stop_reason": "all epochs"}
+            commit_training(workspace, training, facts, np.ones(EXAMPLES, dtype=np.uint16))
+    names = tuple(sorted(classifier_id(t.id, 1) for t in trainings))
+    unit = AnswerUnit(dataset.fingerprint, "train", names, CLASSES, content_id(list(dataset.class_names)), True)
+    if workspace.commits.get("answers", unit.key) is None:
+        receipts = [find_receipt(workspace.files, unit, shard) or _part(workspace, unit, shard, dataset) for shard in shards(EXAMPLES, 64)]
+        commit_unit(workspace, unit, EXAMPLES, EXAMPLES, receipts)
+    table = score(workspace, population_of(workspace, dataset.fingerprint, names), "train")
+    write_table(workspace, "scores-train", table)
+    manifest = pd.DataFrame({"example_id": np.arange(10), "label": 0, "copies": 1, "weight": 1.0})
+    commit_selection(workspace, "few", manifest, manifest_digest(manifest), {"rules": ["by hand"]})
+
+
+def _part(workspace: Workspace, unit: AnswerUnit, shard: Shard, dataset: Dataset) -> Receipt:
+    labels = dataset.splits["train"].labels[shard.start : shard.stop]
+    logits = [
+        np.random.default_rng([index, shard.index]).normal(size=(len(labels), CLASSES)).astype(np.float32)
+        for index in range(len(unit.classifiers))
+    ]
+    answers = [answers_from_logits(values, labels) for values in logits]
+    nothing = np.zeros(len(labels), dtype=bool)
+    return write_part(workspace.files, unit, shard, answers, nothing, labels, np.zeros((len(answers), len(labels)), dtype=bool), logits)
