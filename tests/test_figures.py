@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree as ET
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,7 @@ import pytest
 from zoo import figures
 from zoo.errors import UnknownNameError, UsageError
 from zoo.figures import FIGURES, Provenance
+from zoo.results import csv_text
 
 NASTY = '"><script>alert(1)</script>'
 FORMULA = '=HYPERLINK("#","x")'
@@ -186,7 +187,7 @@ def test_every_caption_says_where_the_numbers_come_from(name: str, tmp_path: Pat
 @pytest.mark.parametrize("name", FIGURES)
 def test_an_svg_is_well_formed_and_markup_in_a_name_stays_text(name: str, tmp_path: Path) -> None:
     files = figures.save(name, tables()[name], tmp_path, HERE, pictures=PICTURES)
-    tags = {element.tag.rsplit("}", 1)[-1] for element in ET.parse(files.svg).iter()}
+    tags = {element.tag.rsplit("}", 1)[-1] for element in ElementTree.parse(files.svg).iter()}
     assert "script" not in tags
     assert "svg" in tags
 
@@ -312,13 +313,13 @@ def test_detection_knows_the_precision_of_a_random_order() -> None:
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
 def test_a_text_that_a_spreadsheet_would_run_gets_a_quote_and_a_number_does_not(start: str) -> None:
     table = pd.DataFrame({"name": [f"{start}1+1", "plain", None], "value": [-1.5, 2.0, np.nan]})
-    rows = list(csv.reader(io.StringIO(figures.csv_text(table), newline="")))
+    rows = list(csv.reader(io.StringIO(csv_text(table), newline="")))
     shown = start.replace("\r", "\n")
     assert rows == [["name", "value"], [f"'{shown}1+1", "-1.5"], ["plain", "2"], ["", ""]]
 
 
 def test_a_carriage_return_inside_a_text_cannot_start_a_row_of_its_own() -> None:
-    assert figures.csv_text(pd.DataFrame({"name": ["a\r=1+1"]})) == 'name\n"a\n=1+1"\n'
+    assert csv_text(pd.DataFrame({"name": ["a\r=1+1"]})) == 'name\n"a\n=1+1"\n'
 
 
 def test_categories_and_nullable_types_keep_their_values_in_csv() -> None:
@@ -330,13 +331,13 @@ def test_categories_and_nullable_types_keep_their_values_in_csv() -> None:
             "x": [0.1, 1 / 3],
         }
     )
-    assert figures.csv_text(table) == "kind,known,n,x\n'=a,True,1,0.1\nb,,,0.3333333333\n"
+    assert csv_text(table, "%.10g") == "kind,known,n,x\n'=a,True,1,0.1\nb,,,0.3333333333\n"
 
 
 def test_control_characters_and_formulas_in_names_neither_break_the_svg_nor_start_mathtext(tmp_path: Path) -> None:
     names = ("\x00bad\x1b", "$x_{", "\u732b" * 200)
     files = figures.save("per_class", figures.tabulate_per_class(six_scores(), names), tmp_path, HERE)
-    text = "".join(ET.parse(files.svg).getroot().itertext())
+    text = "".join(ElementTree.parse(files.svg).getroot().itertext())
     assert "\ufffdbad\ufffd" in text
     assert "$x_{" in text
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import sys
 import traceback
@@ -381,9 +382,10 @@ def _planned(data: str, sweep: Sweep, workspace: str, progress: Progress) -> tup
     dataset = open_dataset(data)
     for arch in sweep.archs:
         geometry(dataset, arch, sweep.input_size)
+    trainings = list(sweep.expand(dataset.ref))
     space = _open(workspace, create=True)
     pipeline.prepare_dataset(space, data, [(arch, sweep.input_size) for arch in sweep.archs], progress)
-    return dataset, list(sweep.expand(dataset.ref)), space
+    return dataset, trainings, space
 
 
 def _dataset_of(space: Workspace, data: str | None) -> Dataset:
@@ -444,6 +446,8 @@ def score(
     from zoo.results import write_table
     from zoo.tables import suspect_table
 
+    if output and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", output):
+        raise UsageError(f"--output {output!r} names a table in results/: allowed are letters, digits, dots, dashes and underscores.")
     space = _open(workspace) if snapshot is None else _open(workspace).at(snapshot)
     fingerprint = None if data is None else _dataset_of(space, data).fingerprint
     population = scoring.choose_population(space, where, dataset=fingerprint)
@@ -526,7 +530,7 @@ def select(
     random_like: Annotated[
         str | None, typer.Option("--random-like", help="Control: as many examples as this selection keeps, at random.")
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Key of the random choices of the rules.")] = 0,
     split: SplitScores = "train",
     replace: ReplaceOption = False,
     workspace: WorkspaceOption = _WORKSPACE,

@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 
 from zoo.errors import UsageError
 from zoo.registry import Registry
+from zoo.results import csv_text
 
 __all__ = [
     "FIGURES",
@@ -40,7 +41,6 @@ __all__ = [
     "Provenance",
     "arm_kind",
     "baseline_arm",
-    "csv_text",
     "draw",
     "file_stem",
     "planted_errors",
@@ -1102,40 +1102,21 @@ def save(
     files = FigureFiles(name, folder / f"{stem}.svg", folder / f"{stem}.png", folder / f"{stem}.csv", entry.title, caption, entry.alt)
     write_atomically(files.svg, svg.getvalue())
     write_atomically(files.png, png.getvalue())
-    write_atomically(files.csv, csv_text(table).encode())
+    write_atomically(files.csv, csv_text(table, _FLOATS).encode())
     return files
+
+
+_FLOATS = "%.10g"
 
 
 def save_table(table: pd.DataFrame, path: Path) -> Path:
     """Write a table as CSV by the rules of ``csv_text``, whole or not at all."""
-    return write_atomically(path, csv_text(table).encode())
+    return write_atomically(path, csv_text(table, _FLOATS).encode())
 
 
 def file_stem(text: str) -> str:
     """A name from data (a split, an arm) as part of a file name: ``"val 2/b"`` -> ``"val-2-b"``."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip(".-")[:80] or "unnamed"
-
-
-def csv_text(table: pd.DataFrame) -> str:
-    r"""A table as CSV: ``\n`` line ends, floats as ``%.10g``, null as nothing.
-
-    A text that a spreadsheet would run as a formula (it starts with = + - @ TAB or CR) gets a quote in front. Numbers do not.
-    A carriage return inside a text becomes a line feed.
-    """
-    safe = table.copy()
-    for position, (_, column) in enumerate(table.items()):
-        if pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_bool_dtype(column.dtype):
-            continue
-        values = [_cell_text(value) if isinstance(value, str) else value for value in column]
-        safe.isetitem(position, pd.Series(values, index=table.index, dtype="object").array)
-    text: str = safe.to_csv(index=False, lineterminator="\n", float_format="%.10g")
-    return text
-
-
-def _cell_text(text: str) -> str:
-    quoted = f"'{text}" if text[:1] in tuple("=+-@\t\r") else text
-    # The CSV writer quotes a line feed, but not a lone carriage return, which a spreadsheet takes for a new row.
-    return quoted.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def write_atomically(path: Path, data: bytes) -> Path:

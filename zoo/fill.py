@@ -134,7 +134,8 @@ def plan_fill(
         groups: dict[tuple[Geometry, int, str], list[str]] = {}
         for name, commit in sorted(classifiers.items()):
             facts = commit.facts
-            if name in answered or facts["dataset"] != dataset.fingerprint:
+            # An imported classifier has no checkpoint: its answers come with 'zoo import'.
+            if name in answered or facts["dataset"] != dataset.fingerprint or commit.kind == "member":
                 continue
             p = Preprocessing(**facts["preprocessing"])
             groups.setdefault((Geometry(p.size, p.channels, p.fit), facts["num_classes"], facts["classes"]), []).append(name)

@@ -32,6 +32,7 @@ __all__ = [
     "commit_selection",
     "commit_training",
     "examples_frame",
+    "examples_table",
     "failures",
     "manifest_of",
     "metrics_frame",
@@ -108,27 +109,12 @@ def commit_dataset(workspace: Workspace, dataset: Dataset, unreadable: Mapping[s
     """Record a data set's examples (ids, keys, labels, what could not be read) and its class list. Pictures stay where they are."""
     if (there := workspace.commits.get("dataset", dataset.fingerprint)) is not None:
         return there
-    names = np.array([*dataset.class_names, None], dtype=object)
-    tables = []
-    for split in dataset.splits.values():
-        ids = np.arange(len(split), dtype=np.int64)
-        reasons = unreadable.get(split.name, {})
-        tables.append(
-            pa.table(
-                {
-                    "split": pa.array([split.name] * len(split), pa.string()),
-                    "example_id": ids,
-                    "key": pa.array(list(split.keys), pa.string()),
-                    "label": pa.array(split.labels, pa.int64(), mask=split.labels < 0),
-                    "label_true": pa.nulls(len(split), pa.int64())
-                    if split.labels_true is None
-                    else pa.array(split.labels_true, pa.int64(), mask=split.labels_true < 0),
-                    "class_name": pa.array(names[split.labels], pa.string()),
-                    "error": pa.array([reasons.get(i) for i in range(len(split))] if reasons else [None] * len(split), pa.string()),
-                }
-            )
-        )
-    table = pa.concat_tables(tables)
+    table = pa.concat_tables(
+        [
+            examples_table(s.name, s.keys, s.labels, s.labels_true, dataset.class_names, unreadable.get(s.name, {}))
+            for s in dataset.splits.values()
+        ]
+    )
     ref = workspace.files.seal("datasets", dataset.fingerprint, ".parquet", lambda path: pq.write_table(table, path, compression="zstd"))
     facts = {
         "name": dataset.name,
@@ -139,6 +125,29 @@ def commit_dataset(workspace: Workspace, dataset: Dataset, unreadable: Mapping[s
     }
     return workspace.commits.publish(
         "dataset", dataset.fingerprint, identity={"fingerprint": dataset.fingerprint}, facts=facts, files=[ref]
+    )
+
+
+def examples_table(
+    split: str,
+    keys: Sequence[str],
+    labels: NDArray[np.int64],
+    labels_true: NDArray[np.int64] | None,
+    class_names: Sequence[str],
+    reasons: Mapping[int, str],
+) -> pa.Table:
+    """What a data set's record says of one split: E rows. ``reasons``: why a picture cannot be read, by example id."""
+    names = np.array([*class_names, None], dtype=object)
+    return pa.table(
+        {
+            "split": pa.array([split] * len(keys), pa.string()),
+            "example_id": np.arange(len(keys), dtype=np.int64),
+            "key": pa.array(list(keys), pa.string()),
+            "label": pa.array(labels, pa.int64(), mask=labels < 0),
+            "label_true": pa.nulls(len(keys), pa.int64()) if labels_true is None else pa.array(labels_true, pa.int64(), mask=labels_true < 0),
+            "class_name": pa.array(names[labels], pa.string()),
+            "error": pa.array([reasons.get(i) for i in range(len(keys))] if reasons else [None] * len(keys), pa.string()),
+        }
     )
 
 
@@ -286,7 +295,10 @@ def _fraction(training: Training) -> dict[str, Any]:
 
 
 def population(workspace: Workspace, role: Role = "population") -> dict[str, Commit]:
-    """Committed classifiers of a role by id, sorted. Those of a training that diverged or has no outcome yet are left out."""
+    """Committed classifiers of a role by id, sorted. Those of a training that diverged or has no outcome yet are left out.
+
+    Imported classifiers (commits of kind ``member``) belong to the population.
+    """
     plans = planned(workspace)
     found = {}
     for key, commit in workspace.commits.all("checkpoint").items():
@@ -294,7 +306,9 @@ def population(workspace: Workspace, role: Role = "population") -> dict[str, Com
         outcome = workspace.commits.get("training", training_id)
         if training_id in plans and plans[training_id][2] == role and outcome is not None and outcome.facts["status"] == "done":
             found[key] = commit
-    return found
+    if role == "population":
+        found |= workspace.commits.all("member")
+    return dict(sorted(found.items()))
 
 
 def classifiers_of(workspace: Workspace, trainings: Iterable[Training]) -> dict[str, Commit]:
@@ -312,12 +326,15 @@ def classifiers_of(workspace: Workspace, trainings: Iterable[Training]) -> dict[
 
 
 def classifiers_frame(workspace: Workspace) -> pd.DataFrame:
-    """The ``classifiers`` table: every committed checkpoint of a finished training."""
+    """The ``classifiers`` table: every committed checkpoint of a finished training, every imported classifier."""
     plans = planned(workspace)
     rows = []
     roles: tuple[Role, ...] = ("population", "retraining")
     for role in roles:
         for key, commit in population(workspace, role).items():
+            if commit.kind == "member":
+                rows.append(_member_row(key, commit))
+                continue
             training = plans[commit.facts["training_id"]][0]
             rows.append(
                 {
@@ -331,6 +348,24 @@ def classifiers_frame(workspace: Workspace) -> pd.DataFrame:
                 }
             )
     return _frame(sorted(rows, key=lambda row: str(row["classifier_id"])), CLASSIFIER_COLUMNS)
+
+
+def _member_row(key: str, commit: Commit) -> dict[str, Any]:
+    """An imported classifier: its name as architecture, the share of the training set it saw where that is known."""
+    train, test = (commit.facts["splits"].get(split, {}) for split in ("train", "test"))
+    return {
+        "classifier_id": key,
+        "role": "population",
+        "arch": commit.facts["name"],
+        "treatment": "imported",
+        "fraction": train.get("fraction"),
+        "replica": 0,
+        "seed": 0,
+        "epoch": 0,
+        "train_acc1": train.get("acc1"),
+        "test_acc1": test.get("acc1"),
+        "test_acc5": test.get("acc5"),
+    }
 
 
 def metrics_frame(workspace: Workspace) -> pd.DataFrame:

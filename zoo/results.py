@@ -24,20 +24,26 @@ __all__ = ["csv_text", "read_table", "table_names", "write_table"]
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-def csv_text(table: pd.DataFrame) -> str:
-    """CSV of a tidy table. A text that a spreadsheet would take for a formula gets a leading quote; lists are JSON."""
-    shown = table.copy()
-    for name in shown.columns:
-        if not pd.api.types.is_numeric_dtype(shown[name].dtype) and not pd.api.types.is_bool_dtype(shown[name].dtype):
-            shown[name] = [_cell(value) for value in shown[name]]
-    buffer = io.StringIO()
-    shown.to_csv(buffer, index=False, lineterminator="\n")
-    return buffer.getvalue()
+def csv_text(table: pd.DataFrame, float_format: str | None = None) -> str:
+    r"""CSV of a tidy table: ``\n`` line ends, null as nothing, lists as JSON, floats by ``float_format`` (None = shortest exact).
+
+    A text that a spreadsheet would run as a formula (it starts with = + - @ TAB or CR) gets a quote in front. Numbers do not.
+    A carriage return inside a text becomes a line feed.
+    """
+    safe = table.copy()
+    for position, (_, column) in enumerate(table.items()):
+        if pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_bool_dtype(column.dtype):
+            continue
+        safe.isetitem(position, pd.Series([_cell(value) for value in column], index=table.index, dtype="object").array)
+    text: str = safe.to_csv(index=False, lineterminator="\n", float_format=float_format)
+    return text
 
 
 def _cell(value: Any) -> Any:
     if isinstance(value, str):
-        return f"'{value}" if value.startswith(_FORMULA) else value
+        quoted = f"'{value}" if value.startswith(_FORMULA) else value
+        # The CSV writer quotes a line feed, but not a lone carriage return, which a spreadsheet takes for a new row.
+        return quoted.replace("\r\n", "\n").replace("\r", "\n")
     if isinstance(value, np.ndarray | list | tuple | dict):
         return json.dumps(value, default=lambda item: item.tolist() if isinstance(item, np.ndarray | np.generic) else str(item))
     return None if value is None or value is pd.NA else value

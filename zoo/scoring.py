@@ -19,7 +19,7 @@ from zoo.store.commits import Commit
 from zoo.store.query import where as select_where
 from zoo.workspace import Workspace
 
-__all__ = ["Population", "choose_population", "list_values", "population_of", "sample_answers", "score"]
+__all__ = ["Population", "choose_population", "list_values", "population_of", "recorded_dataset", "sample_answers", "score"]
 
 
 @dataclass(frozen=True)
@@ -65,11 +65,35 @@ def choose_population(workspace: Workspace, condition: str | None = None, *, dat
         )
     found = sorted({commit.facts["dataset"] for commit in commits.values()})
     if len(found) > 1:
-        names = [str(record.facts["name"]) for f in found if (record := workspace.commits.get("dataset", f)) is not None]
+        seen = [_described(workspace, f, next(key for key, commit in commits.items() if commit.facts["dataset"] == f)) for f in found]
         raise UsageError(
-            f"the classifiers belong to {len(found)} data sets: {', '.join(names)}. Scores are per data set: choose one with --data."
+            f"the classifiers belong to {len(found)} data sets: {'; '.join(seen)}. Scores are per data set: choose one with --data."
         )
     return population_of(workspace, found[0], commits)
+
+
+def recorded_dataset(workspace: Workspace, name: str) -> Commit:
+    """The data set a workspace has recorded under a name, URI or fingerprint.
+
+    Raises:
+        UsageError: if there is none, or several; lists them.
+    """
+    records = workspace.commits.all("dataset")
+    found = [record for key, record in records.items() if name in (key, record.facts["name"], record.facts["uri"])]
+    if len(found) != 1:
+        seen = ", ".join(f"{record.facts['name']} ({key}, {len(record.facts['class_names'])} classes)" for key, record in records.items())
+        raise UsageError(f"{len(found)} data sets of {workspace.location} are called {name!r}. There are: {seen or 'none'}. Choose one of them.")
+    return found[0]
+
+
+def _described(workspace: Workspace, fingerprint: str, classifier: str) -> str:
+    """A data set by name, fingerprint and class list, and one of its classifiers, for messages."""
+    record = workspace.commits.get("dataset", fingerprint)
+    if record is None:
+        return f"{fingerprint} (not recorded; classifier {classifier})"
+    classes = [str(name) for name in record.facts["class_names"]]
+    listed = ", ".join(classes[:5]) + (", ..." if len(classes) > 5 else "")
+    return f"{record.facts['name']} ({fingerprint}; {len(classes)} classes: {listed}; classifier {classifier})"
 
 
 def population_of(workspace: Workspace, fingerprint: str, classifiers: Iterable[str]) -> Population:

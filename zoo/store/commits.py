@@ -6,11 +6,14 @@ size and sha256, and carries what readers need to know without opening them. Kin
 =============  ==========================  =====================================================================
 kind           key                         what it makes visible
 =============  ==========================  =====================================================================
-dataset        fingerprint                 examples table (ids, keys, labels), class list
+dataset        fingerprint                 examples table (ids, keys, labels), class list; of an imported data set, a generation more
+                                           per split
 plan           name and hash               the trainings an experiment or command asked for, and their role
 checkpoint     classifier id               one classifier's weights, its preprocessing and accuracy
 training       training id                 the outcome of a training, its curve, which examples it saw
 answers        hash of group and split     answers (and logits) of a group of classifiers on one split
+member         classifier id               a classifier whose predictions were imported: its name, data set, classes, and per split
+                                           where they came from (file, sha256, kind, masks); a generation more per split
 selection      name                        a manifest
 snapshot       name                        a list of records: what a published number was computed from
 =============  ==========================  =====================================================================

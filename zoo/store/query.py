@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from zoo import ledger
 from zoo.errors import UsageError
+from zoo.scores import SCORES_SCHEMA
 from zoo.store.answers import ANSWER_SCHEMA, answer_parts
 from zoo.workspace import Workspace
 
@@ -39,6 +40,36 @@ TABLES = (
     "trainings",
     "verdicts",
 )
+# Columns of tables that hold nothing yet: every table can be queried from the start. (DuckDB gives answers' float16 as float32.)
+_NO_ANSWERS = pa.schema(
+    [
+        ("split", pa.string()),
+        ("classifier_id", pa.string()),
+        *(
+            (field.name, {"top5": pa.list_(pa.int16()), "top5_p": pa.list_(pa.float32())}.get(field.name, field.type))
+            for field in list(ANSWER_SCHEMA)[1:]
+        ),
+    ]
+).empty_table()
+_NOT_YET = {
+    "scores": SCORES_SCHEMA,
+    "comparisons": pa.schema(
+        [(name, pa.string()) for name in ("arm", "on", "metric")]
+        + [(name, pa.float64()) for name in ("mean", "low", "high")]
+        + [("n_seeds", pa.int64())]
+        + [(name, pa.float64()) for name in ("delta", "delta_low", "delta_high")]
+        + [("note", pa.string())]
+    ),
+    "similarities": pa.schema(
+        [("arm_a", pa.string()), ("seed_a", pa.int64()), ("arm_b", pa.string()), ("seed_b", pa.int64())]
+        + [("measure", pa.string()), ("similarity", pa.float64())]
+    ),
+    "verdicts": pa.schema(
+        [(name, pa.string()) for name in ("claim", "statement")]
+        + [(name, pa.float64()) for name in ("published", "measured", "sd")]
+        + [(name, pa.string()) for name in ("scale", "verdict", "rule")]
+    ),
+}
 _MEMORY = "4GB"
 _SECONDS = 600.0
 
@@ -138,27 +169,23 @@ def _prepare(connection: duckdb.DuckDBPyConnection, workspace: Workspace, named:
                 listed = ", ".join(map(_literal, parts))
                 views.append(f"select {_literal(commit.identity['split'])} as split, {columns} from read_parquet([{listed}]){only}")
         else:
-            for table in _derived(workspace, name):
-                connection.register(name, table)
+            connection.register(name, _derived(workspace, name))
     if "answers" in named:
-        empty = "select null::varchar as split, * from _no_answers"
-        connection.register(
-            "_no_answers", ANSWER_SCHEMA.empty_table().set_column(0, "classifier_id", pa.array([], pa.string())).drop(["top5_p"])
-        )
+        connection.register("_no_answers", _NO_ANSWERS)
         _lock_paths(connection, paths)
-        connection.execute("create view answers as " + (" union all ".join(views) or empty))
+        connection.execute("create view answers as " + (" union all ".join(views) or "select * from _no_answers"))
     _lock(connection, memory, paths)
 
 
-def _derived(workspace: Workspace, name: str) -> list[pa.Table]:
-    """A derived table; ``scores`` is all splits' population scores together."""
+def _derived(workspace: Workspace, name: str) -> pa.Table:
+    """A derived table, empty before it is computed; ``scores`` is all splits' population scores together."""
     files = [
         f
         for f in workspace.files.names("results")
         if f in (f"{name}.parquet", *(f"{name}-{s}.parquet" for s in ("train", "test", "validation")))
     ]
     tables = [pq.read_table(workspace.files.local(f"results/{f}")).replace_schema_metadata(None) for f in files]
-    return [pa.concat_tables(tables, promote_options="permissive")] if tables else []
+    return pa.concat_tables(tables, promote_options="permissive") if tables else _NOT_YET[name].empty_table()
 
 
 def _lock_paths(connection: duckdb.DuckDBPyConnection, paths: list[str]) -> None:
