@@ -201,7 +201,7 @@ def files(workspace: Path) -> dict[str, tuple[str, int]]:
         str(path.relative_to(workspace)): (hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_mtime_ns)
         for folder in IMMUTABLE
         for path in sorted((workspace / folder).rglob("*"))
-        if path.is_file()
+        if path.is_file() and not path.name.startswith(".tmp-")
     }
 
 
@@ -216,7 +216,7 @@ def content(workspace: Path) -> dict[str, str]:
     kept = {path: digest for path, (digest, _) in files(workspace).items() if not path.startswith("commits")}
     tables = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted((workspace / "results").glob("*.csv"))}
     commits = {f"{path.parent.name}/{path.name}": "" for path in (workspace / "commits").rglob("*.json")}
-    return {name: digest for name, digest in kept.items() if not name.startswith("trainings")} | tables | commits
+    return kept | tables | commits
 
 
 def temporary_files(workspace: Path) -> Iterator[Path]:
@@ -261,3 +261,43 @@ def corners(folder: Path, train: int = 240, test: int = 80, *, wrong: int = 8, b
         metadata = {"huggingface": json.dumps({"info": {"features": features}})}
         pq.write_table(table.replace_schema_metadata(metadata), folder / f"{split}-00000-of-00001.parquet")
     return folder
+
+
+# ---------------------------------------------------------------- an experiment to disturb
+
+TRAININGS, RETRAININGS, CHECKPOINTS, PARTS = 6, 4, 12, 8
+_EXPERIMENT = '''
+"""Six trainings of two input sizes, twelve classifiers, eight parts of answers, two arms of two seeds."""
+
+from zoo.recipes import RECIPES
+from zoo.selection import parse
+from zoo.spec import Arm, Experiment, Op, SelectionRule, Sweep
+from zoo.treatments import op
+
+SCALES = ("tiny",)
+
+
+def experiment(scale):
+    recipe = RECIPES["adam"].replace(epochs=4)
+    quarters = tuple((op("subsample", fraction=0.25, replica=replica),) for replica in (1, 2))
+    rules = tuple(Op(name=name, params=params) for name, params in parse("worst:share=0.05"))
+    return Experiment(
+        name="tiny", title="Corners", scale=scale, dataset=DATA,
+        sweeps=(
+            Sweep(archs=("mlp", "lenet5"), treatments=quarters, recipe=recipe, snapshots=(2, 4)),
+            Sweep(archs=("lenet5",), treatments=quarters, recipe=recipe, snapshots=(2, 4), input_size=24),
+        ),
+        fill_splits=("train", "test"),
+        selections=(SelectionRule(name="cleaned", rules=rules),),
+        arms=(Arm(name="baseline", selection=None), Arm(name="cleaned", selection="cleaned")),
+        retraining=Sweep(archs=("mlp",), recipe=recipe, seeds=(0, 1)),
+    )
+'''
+
+
+def tiny_experiment(folder: Path) -> Path:
+    """An experiment file, and its data beside it: 4,200 training pictures are three shards, 80 test pictures one, for each input size."""
+    data = corners(folder / "corners", train=4200, wrong=100)
+    path = folder / "tiny.py"
+    path.write_text(_EXPERIMENT.replace("DATA", repr(str(data))))
+    return path

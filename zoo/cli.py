@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from zoo.commands import exchange as exchange_commands
 from zoo.commands import store as store_commands
 from zoo.errors import Interrupted, UnknownNameError, UsageError, ZooError
 
@@ -263,7 +264,10 @@ def plan(
     dataset = assumed_dataset(assume) if assume else open_dataset(data or name)
     trainings = [training for sweep in sweeps for training in sweep.expand(dataset.ref)]
     again = equal_steps_sweep(spec.retraining, dataset).expand(dataset.ref) * len(spec.arms) if spec and spec.retraining else ()
-    cost = estimate(space, dataset, trainings, splits, retrainings=again, accelerator=gpu, devices=devices, price=gpu_price)
+    keep = spec.keep_logits if spec else None
+    cost = estimate(
+        space, dataset, trainings, splits, retrainings=again, keep_logits=keep, accelerator=gpu, devices=devices, price=gpu_price
+    )
     if as_json:
         _print_json({"schema": 1, "plan": title, "dataset": dataset.name, "device": gpu, **cost.as_json()})
     else:
@@ -394,10 +398,11 @@ def _dataset_of(space: Workspace, data: str | None) -> Dataset:
 
     if data is not None:
         return open_dataset(data)
-    known = space.commits.all("dataset")
+    # Imported data sets have no pictures to open.
+    known = {key: commit for key, commit in space.commits.all("dataset").items() if not commit.facts.get("imported")}
     if len(known) != 1:
         names = ", ".join(str(commit.facts["name"]) for commit in known.values()) or "none"
-        raise UsageError(f"the workspace holds {len(known)} data sets: {names}. Choose one with --data.")
+        raise UsageError(f"the workspace holds {len(known)} data sets with pictures: {names}. Choose one with --data.")
     return open_dataset(next(iter(known.values())).facts["uri"])
 
 
@@ -417,11 +422,12 @@ def fill(
 ) -> None:
     """Stream the splits through every checkpoint that has no committed answers."""
     from zoo import ledger, pipeline
+    from zoo.fill import default_keep_logits
     from zoo.progress import Progress
 
     space = _open(workspace)
     dataset = _dataset_of(space, data)
-    keep = keep_logits or ("all" if len(ledger.population(space)) <= 100 else "val")
+    keep = keep_logits or default_keep_logits(len(ledger.population(space)))
     with _runner(runner, address, cpus, gpus) as make:
         everyone = ledger.population(space) | ledger.population(space, "retraining")
         pipeline.fill(space, dataset, everyone, _listed(splits) or ["train", "test"], keep, make, Progress())
@@ -449,7 +455,7 @@ def score(
     if output and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", output):
         raise UsageError(f"--output {output!r} names a table in results/: allowed are letters, digits, dots, dashes and underscores.")
     space = _open(workspace) if snapshot is None else _open(workspace).at(snapshot)
-    fingerprint = None if data is None else _dataset_of(space, data).fingerprint
+    fingerprint = None if data is None else scoring.dataset_fingerprint(space, data)
     population = scoring.choose_population(space, where, dataset=fingerprint)
     table = scoring.score(space, population, split, label_column)
     plain = where is None and label_column == "label" and snapshot is None
@@ -727,6 +733,7 @@ def report(
     from zoo import ledger
     from zoo.data import open_dataset
     from zoo.errors import NotFoundError
+    from zoo.importing import imported_dataset
     from zoo.reporting import recorded_run, write_report
 
     space = _open(workspace)
@@ -741,7 +748,7 @@ def report(
         spec = _ad_hoc(space)
     else:
         spec = experiments.load(experiment or name, scale or (recorded_scale if experiment in (None, name) else None))
-    print(write_report(space, spec, open_dataset(spec.dataset), timings))
+    print(write_report(space, spec, imported_dataset(space, spec.dataset) or open_dataset(spec.dataset), timings))
 
 
 def _ad_hoc(space: Workspace) -> Experiment:
@@ -798,6 +805,7 @@ def data_fetch(
     print(fetch(name, folder or search_places()[-1]))
 
 
+exchange_commands.register(app)
 store_commands.register(app)
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from zoo import models
 from zoo.data import Dataset, Split
 from zoo.errors import UnknownNameError, UsageError
+from zoo.fill import KeepLogits, default_keep_logits
 from zoo.inputs import geometry
 from zoo.ledger import missing, uncovered_snapshots
 from zoo.progress import duration
@@ -44,6 +45,9 @@ ACCELERATORS = {
 }
 
 _PASSES_TRAINING = 3.0
+_ANSWER_BYTES = 36
+"""Bytes of an answer in Parquet, as measured on the demo's store."""
+
 _OVERHEAD = 1.3
 """Loading, evaluation and snapshots on top of pure network time."""
 
@@ -121,7 +125,7 @@ def estimate(
     fill_splits: Iterable[str] = (),
     *,
     retrainings: Sequence[Training] = (),
-    keep_logits: bool = True,
+    keep_logits: KeepLogits | None = None,
     accelerator: str = "cpu-core",
     devices: int | None = None,
     price: float | None = None,
@@ -145,12 +149,15 @@ def estimate(
     work = [*todo, *retrainings]
     images = sum(training_images(t, dataset) for t in work)
     seconds = sum(training_seconds(t, dataset, device) for t in work)
-    examples = sum(len(dataset.splits[s]) for s in fill_splits if s in dataset.splits)
+    splits = [split for split in fill_splits if split in dataset.splits]
+    keep_logits = keep_logits or default_keep_logits(classifiers)
+    examples = sum(len(dataset.splits[s]) for s in splits)
     seconds += sum(examples * len(t.snapshots or (1,)) * _seconds_per_image(t, dataset, device, 1.0) for t in trainings)
     seconds *= _OVERHEAD / count
     cells = examples * classifiers
     weights = sum(int(models.model(t.arch).parameters * 4) * len(t.snapshots or (1,)) for t in trainings)
-    per_cell = 22 + (2 * len(dataset.class_names) + 4 if keep_logits else 0)
+    logits = {"all": cells, "val": sum(len(dataset.splits[s]) for s in splits if s != "train") * classifiers, "none": 0}[keep_logits]
+    store = cells * _ANSWER_BYTES + logits * (2 * len(dataset.class_names) + 4)
     dollars = None if price is None else seconds / 3600 * count * price
     return Estimate(
         trainings=len(trainings),
@@ -163,7 +170,7 @@ def estimate(
         seconds=seconds,
         dollars=dollars,
         checkpoint_bytes=weights,
-        store_bytes=cells * per_cell,
+        store_bytes=store,
         accelerator=accelerator,
         devices=count,
     )

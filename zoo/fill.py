@@ -24,9 +24,17 @@ from zoo.store.commits import Commit
 from zoo.store.files import FileRef
 from zoo.workspace import Workspace
 
-__all__ = ["FillPlan", "FillTask", "KeepLogits", "decode_task", "plan_fill"]
+__all__ = ["FillPlan", "FillTask", "KeepLogits", "decode_task", "default_keep_logits", "plan_fill"]
 
 KeepLogits = Literal["none", "val", "all"]
+
+_KEEP_ALL_UP_TO = 100
+
+
+def default_keep_logits(classifiers: int) -> KeepLogits:
+    """What is kept where nothing is said: all logits of a population of up to 100, else those of the test splits."""
+    return "all" if classifiers <= _KEEP_ALL_UP_TO else "val"
+
 
 _GROUP_CLASSIFIERS = 128
 _GROUP_BYTES = 4 << 30

@@ -384,7 +384,7 @@ def _parquet(path: Path, name: str, spill: Path) -> Predictions:
             f"{' or '.join(KEY_COLUMNS[:3])}. Drop the others."
         )
     wanted = lists or floats
-    dtype = np.dtype(np.float64)
+    dtype: np.dtype[Any] = np.dtype(np.float64)
     kinds = {schema.field(name).type.value_type if lists else schema.field(name).type for name in wanted}
     if kinds <= {pa.float16(), pa.float32()}:
         dtype = np.dtype(np.float16 if kinds == {pa.float16()} else np.float32)

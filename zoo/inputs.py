@@ -1,6 +1,7 @@
 """From a data set to a network's input: which size, which channels, how to fit, which statistics; in memory or streamed.
 
-The rule, in order: the size asked for, else the model's own default, else the pictures' own size. A picture up to 8 pixels smaller
+The rule, in order: the size asked for, else the pictures' own size where they share one that is below the model's default, else the model's
+default. (A 28-pixel set is not blown up to 224 unless that is asked for.) A picture up to 8 pixels smaller
 than the input is centred on black (28 -> 32), anything else is resized as a whole to the square.
 """
 
@@ -119,13 +120,13 @@ def geometry(dataset: Dataset, arch: str, input_size: int | None) -> Geometry:
     Raises:
         UsageError: if the size is below what the model can take, or no size is known.
     """
-    size = input_size or models.model(arch).default_size
+    default = models.model(arch).default_size
+    native = max(dataset.native_size) if dataset.native_size else None
+    size = input_size or (native if native and (default is None or native < default) else default)
     if size is None:
-        if dataset.native_size is None:
-            raise UsageError(
-                f"{dataset.name}: its pictures differ in size and {arch} has no default input size. Give one with --input-size, such as 32."
-            )
-        size = max(dataset.native_size)
+        raise UsageError(
+            f"{dataset.name}: its pictures differ in size and {arch} has no default input size. Give one with --input-size, such as 32."
+        )
     models.check_input(arch, size)
     channels: Literal[1, 3] = 1 if dataset.channels == 1 else 3
     smaller = dataset.native_size is not None and 0 <= size - max(dataset.native_size) <= _LARGEST_PADDING

@@ -35,7 +35,11 @@ def write_report(workspace: Workspace, experiment: Experiment, dataset: Dataset,
     """
     timings = _record_run(workspace, experiment, timings)
     frame = ledger.classifiers_frame(workspace)
-    mine = frame[(frame["role"] == "population") & frame["training_id"].isin(ledger.trainings_of(workspace, experiment.name))]
+    belongs = frame["training_id"].isin(ledger.trainings_of(workspace, experiment.name))
+    if not experiment.sweeps:  # what was done step by step: imported classifiers are part of it
+        members = [k for k, c in ledger.population(workspace).items() if c.kind == "member" and c.facts["dataset"] == dataset.fingerprint]
+        belongs |= frame["classifier_id"].isin(members)
+    mine = frame[(frame["role"] == "population") & belongs]
     tables = {name: read_table(workspace, name) for name in table_names(workspace)}
     scores = {split: tables[f"scores-{split}"] for split in dataset.splits if f"scores-{split}" in tables}
     seeds = sorted({int(seed) for seed in frame["seed"]})
@@ -66,7 +70,7 @@ def write_report(workspace: Workspace, experiment: Experiment, dataset: Dataset,
         detection=tables.get("detection"),
         convergence=convergence,
         verdicts=tables.get("verdicts"),
-        pictures=partial(_pictures, dataset),
+        pictures=None if dataset.form == "imported" else partial(_pictures, dataset),
         timings=timings,
         next_command=experiment.next_command,
         sections=experiment.sections,

@@ -115,8 +115,8 @@ SCHEMA: dict[str, dict[str, str]] = {
     },
     "similarities": {
         "arm_a": "first arm",
-        "arm_b": "second arm",
         "seed_a": "its seed",
+        "arm_b": "second arm",
         "seed_b": "its seed",
         "measure": "zero_one (both right or both wrong), prediction (equal label), kappa (zero_one beyond what the accuracies give)",
         "similarity": "share of test examples [0, 1]; kappa up to 1",

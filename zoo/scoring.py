@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from zoo import keyed, ledger
+from zoo.data import open_dataset
 from zoo.errors import NotFoundError, UnknownNameError, UsageError
 from zoo.scores import ScoreAccumulator, ScoreTable
 from zoo.spec import content_id
@@ -19,7 +20,18 @@ from zoo.store.commits import Commit
 from zoo.store.query import where as select_where
 from zoo.workspace import Workspace
 
-__all__ = ["Population", "choose_population", "list_values", "population_of", "recorded_dataset", "sample_answers", "score"]
+__all__ = [
+    "Population",
+    "choose_population",
+    "dataset_fingerprint",
+    "examples_of",
+    "list_values",
+    "population_of",
+    "sample_answers",
+    "score",
+]
+
+_SCORED = ("prediction", "p_label", "entropy", "margin", "top5", "top5_p", "in_train")
 
 
 @dataclass(frozen=True)
@@ -72,18 +84,19 @@ def choose_population(workspace: Workspace, condition: str | None = None, *, dat
     return population_of(workspace, found[0], commits)
 
 
-def recorded_dataset(workspace: Workspace, name: str) -> Commit:
-    """The data set a workspace has recorded under a name, URI or fingerprint.
+def dataset_fingerprint(workspace: Workspace, name: str) -> str:
+    """Fingerprint of a data set by the name, URI or fingerprint it is recorded under; else of one that can be opened.
 
     Raises:
-        UsageError: if there is none, or several; lists them.
+        UsageError: if several are recorded under the name (imported ones of several class lists).
+        UnknownNameError: if it is neither recorded nor found.
     """
     records = workspace.commits.all("dataset")
-    found = [record for key, record in records.items() if name in (key, record.facts["name"], record.facts["uri"])]
-    if len(found) != 1:
-        seen = ", ".join(f"{record.facts['name']} ({key}, {len(record.facts['class_names'])} classes)" for key, record in records.items())
-        raise UsageError(f"{len(found)} data sets of {workspace.location} are called {name!r}. There are: {seen or 'none'}. Choose one of them.")
-    return found[0]
+    found = [key for key, record in records.items() if name in (key, record.facts["name"], record.facts["uri"])]
+    if len(found) > 1:
+        seen = ", ".join(f"{key} ({len(records[key].facts['class_names'])} classes)" for key in found)
+        raise UsageError(f"{len(found)} data sets of {workspace.location} are called {name!r}. Choose one by its fingerprint: {seen}.")
+    return found[0] if found else open_dataset(name).fingerprint
 
 
 def _described(workspace: Workspace, fingerprint: str, classifier: str) -> str:
@@ -110,7 +123,12 @@ def population_of(workspace: Workspace, fingerprint: str, classifiers: Iterable[
     return Population(record, members)
 
 
-def _examples(workspace: Workspace, population: Population, split: str) -> pa.Table:
+def examples_of(workspace: Workspace, population: Population, split: str) -> pa.Table:
+    """What is on record of a population's examples on a split, E rows.
+
+    Raises:
+        UnknownNameError: if the data set has no such split.
+    """
     table = pq.read_table(workspace.files.local(population.dataset.files[0].path), filters=[("split", "=", split)])
     if not table.num_rows:
         raise UnknownNameError("split", split, population.dataset.facts["splits"])
@@ -137,10 +155,10 @@ def score(workspace: Workspace, population: Population, split: str, label_column
     Raises:
         StoreError: if a classifier has no answers on the split.
     """
-    examples = _examples(workspace, population, split)
+    examples = examples_of(workspace, population, split)
     given, labels = _labels(workspace, examples, "label"), _labels(workspace, examples, label_column)
     blocks = []
-    for block, answers in read_answers(workspace, population.fingerprint, split, population.classifiers):
+    for block, answers in read_answers(workspace, population.fingerprint, split, population.classifiers, _SCORED):
         own = labels[block.start : block.stop]
         accumulator = ScoreAccumulator(block.example_ids, own, len(population.class_names))
         for _, batch in answers:
@@ -197,11 +215,11 @@ def sample_answers(
     workspace: Workspace, population: Population, split: str, limit: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int16], NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
     """(example ids [e], predictions [N, e], entropies [N, e], labels [e], true labels [e]) of at most ``limit`` keyed examples."""
-    examples = _examples(workspace, population, split)
+    examples = examples_of(workspace, population, split)
     ids = np.arange(examples.num_rows, dtype=np.int64)
     chosen = keyed.choose("sample_answers", ids, min(limit, len(ids)))
     predictions, entropies = [], []
-    for block, batches in read_answers(workspace, population.fingerprint, split, population.classifiers):
+    for block, batches in read_answers(workspace, population.fingerprint, split, population.classifiers, ("prediction", "entropy")):
         inside = chosen[(chosen >= block.start) & (chosen < block.stop)] - block.start
         rows = [
             (b.column("prediction").fill_null(-1).to_numpy()[inside], b.column("entropy").fill_null(0.0).to_numpy()[inside])

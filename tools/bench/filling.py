@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import sys
 import tempfile
@@ -60,8 +61,12 @@ def with_classifiers(root: Path, dataset: Dataset) -> Workspace:
     recipe = Recipe(epochs=1, steps_per_epoch=1)
     trainings = [Training(arch="lenet5", dataset=dataset.ref, recipe=recipe, seed=s, snapshots=(1,)) for s in range(_CLASSIFIERS)]
     ledger.record_plan(workspace, "bench", "population", trainings)
-    LocalRunner("cpu").train(workspace, trainings, {}, lambda training_id, epoch: None)
+    LocalRunner("cpu").train(workspace, trainings, {}, _silent)
     return workspace
+
+
+def _silent(*_: object) -> None:
+    """No progress display."""
 
 
 class Passes:
@@ -80,7 +85,7 @@ class Passes:
         began = time.perf_counter()
         for group in np.array_split(names, groups):
             chosen: dict[str, Commit] = {str(name): classifiers[str(name)] for name in group}
-            runner.fill(workspace, plan_fill(workspace, self.dataset, chosen, [_SPLIT], "all"), lambda cells: None)
+            runner.fill(workspace, plan_fill(workspace, self.dataset, chosen, [_SPLIT], "all"), _silent)
         seconds = since(began)
         assert len(workspace.commits.all("answers")) == groups
         shutil.rmtree(root)
@@ -140,6 +145,8 @@ def one_pass(options_rounds: int, examples: int) -> None:
 
 def on_ray(options_rounds: int, sizes: tuple[int, int]) -> None:
     """Part 2."""
+    # As the command line does: our own messages get a descriptor of their own, so that Ray's C++ log lines can be turned away.
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
     found: dict[int, dict[str, list[float]]] = {}
     with tempfile.TemporaryDirectory() as folder:
         for size in sizes:

@@ -8,7 +8,8 @@ Answers are synthetic (1,000 classes, written with ``zoo.store.answers``): their
   classes, add to two running sums. (There the sums and the table are pandas objects, which costs several times more; here they are
   plain numpy and lists.)
 - *loop over answers*: predictions and entropies are known already; a bare Python loop adds them up.
-- *zoo score*: all columns of the scores table from the Parquet parts; *X and C alone*: ``zoo.scores.x_and_c`` on arrays in memory.
+- *zoo score*: all columns of the scores table from the Parquet parts.
+- *zoo X and C from the store*: predictions and entropies from the same parts, then ``zoo.scores.x_and_c``; *in memory*: that function alone.
 
 Memory: ``zoo.scoring.score`` in a fresh process each; the largest resident size that was the process's own (without mapped files, which the
 system may drop at any time) above what it was before scoring.
@@ -36,7 +37,7 @@ from zoo.data.dataset import Split, fingerprint
 from zoo.data.mnist import ArraySource
 from zoo.scores import Answers, x_and_c
 from zoo.scoring import Population, score
-from zoo.store.answers import AnswerUnit, commit_unit, shards, write_part
+from zoo.store.answers import AnswerUnit, commit_unit, read_answers, shards, write_part
 from zoo.workspace import Workspace
 
 __all__ = ["main"]
@@ -92,10 +93,10 @@ def filled(root: Path, classifiers: int, examples: int) -> tuple[Workspace, Popu
             seen = np.arange(len(part))[None, :] % 2 == np.arange(len(names))[:, None] % 2
             receipts.append(write_part(workspace.files, unit, shard, answers, np.zeros(len(part), dtype=bool), part, seen, None))
         commit_unit(workspace, unit, examples, examples, receipts)
-    return workspace, population_of(workspace, classifiers)
+    return workspace, first_classifiers(workspace, classifiers)
 
 
-def population_of(workspace: Workspace, classifiers: int) -> Population:
+def first_classifiers(workspace: Workspace, classifiers: int) -> Population:
     """The first so many classifiers of a workspace made by ``filled``."""
     return Population(next(iter(workspace.commits.all("dataset").values())), tuple(f"{i:016x}-e0001" for i in range(classifiers)))
 
@@ -139,6 +140,17 @@ def loop_over_answers(
     return [w / members for w in wrong], [2.0 ** (b / members) for b in bits]
 
 
+def x_and_c_from_store(workspace: Workspace, population: Population, labels: NDArray[np.int64]) -> tuple[NDArray[np.float64], ...]:
+    """X and C of a split from the answers of a population, block by block."""
+    blocks = []
+    for block, batches in read_answers(workspace, population.fingerprint, _SPLIT, population.classifiers, ("prediction", "entropy")):
+        answers = [(batch.column("prediction").to_numpy(), batch.column("entropy").to_numpy()) for _, batch in batches]
+        predictions, entropies = (np.stack(columns) for columns in zip(*answers, strict=True))
+        blocks.append(x_and_c(predictions, entropies, labels[block.start : block.stop]))
+    x, c = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+    return x, c
+
+
 def speed(rounds: int, classifiers: int, examples: int) -> None:
     """Both loops on a part small enough to wait for, zoo on all; compared per (classifier, example)."""
     generator = np.random.default_rng(2)
@@ -149,47 +161,51 @@ def speed(rounds: int, classifiers: int, examples: int) -> None:
     entropies = generator.uniform(0, 9, (classifiers, examples)).astype(np.float32)
     with tempfile.TemporaryDirectory() as folder, np.errstate(divide="ignore", invalid="ignore"):
         workspace, population = filled(Path(folder) / "workspace", classifiers, examples)
+        truth = synthetic_dataset(examples).splits[_SPLIT].labels
         sides = {
             "loop over probabilities": timed(lambda: loop_over_probabilities(probabilities, labels)),
             "loop over answers": timed(lambda: loop_over_answers(predictions[:10], entropies[:10], labels)),
             "zoo score, all columns": timed(lambda: score(workspace, population, _SPLIT)),
-            "zoo X and C alone": timed(lambda: x_and_c(predictions, entropies, labels)),
+            "zoo X and C from the store": timed(lambda: x_and_c_from_store(workspace, population, truth)),
+            "zoo X and C in memory": timed(lambda: x_and_c(predictions, entropies, labels)),
         }
+        # The fast way and the whole table say the same.
+        table = score(workspace, population, _SPLIT)
+        for name, values in zip(("x_perplexity", "c_perplexity"), x_and_c_from_store(workspace, population, truth), strict=True):
+            assert np.array_equal(table.column(name).to_numpy(), values), name
         seconds = interleave(sides, rounds)
     cells = dict.fromkeys(sides, classifiers * examples)
     cells |= {"loop over probabilities": loop_members * loop_examples, "loop over answers": 10 * examples}
     each = {side: [s / cells[side] * 1e6 for s in values] for side, values in seconds.items()}
     rows = [{"side": side, "cells": cells[side], "microseconds_per_cell": spread(values).text()} for side, values in each.items()]
     print_table(rows, f"X and C, {_CLASSES:,} classes; cell = one classifier and one example")
-    ratio_line("loop over probabilities / zoo score (all columns), per cell", ratios(each["loop over probabilities"], each["zoo score, all columns"]))
-    ratio_line("loop over probabilities / zoo X and C alone, per cell", ratios(each["loop over probabilities"], each["zoo X and C alone"]), 300)
-    ratio_line("loop over answers / zoo score (all columns), per cell", ratios(each["loop over answers"], each["zoo score, all columns"]))
-    ratio_line("loop over answers / zoo X and C alone, per cell", ratios(each["loop over answers"], each["zoo X and C alone"]))
+    for loop in ("loop over probabilities", "loop over answers"):
+        for side in list(sides)[2:]:
+            target = 300 if (loop, side) == ("loop over probabilities", "zoo X and C from the store") else None
+            ratio_line(f"{loop} / {side}, per cell", ratios(each[loop], each[side]), target)
 
 
 # ---------------------------------------------------------------- memory
 
 
-def _own_bytes() -> int:
-    """Resident memory that belongs to this process alone: not the pages of mapped files."""
+def _bytes(field: str) -> int:
+    """A field of this process's memory. RssAnon: resident without mapped files; VmHWM: most ever resident (getrusage's would be the parent's)."""
     status = Path("/proc/self/status").read_text(encoding="utf-8")
-    found = re.search(r"^RssAnon:\s+(\d+) kB", status, flags=re.MULTILINE)
+    found = re.search(rf"^{field}:\s+(\d+) kB", status, flags=re.MULTILINE)
     assert found is not None, "needs Linux"
     return int(found[1]) * 1024
 
 
 def measure(root: str, classifiers: int) -> None:
     """Body of the fresh process: score once, print the most memory seen (looked at every millisecond) and the time as JSON."""
-    import resource
-
     workspace = Workspace.open(root)
-    population = population_of(workspace, classifiers)
-    before, peak, done = _own_bytes(), 0, threading.Event()
+    population = first_classifiers(workspace, classifiers)
+    before, peak, done = _bytes("RssAnon"), 0, threading.Event()
 
     def watch() -> None:
         nonlocal peak
         while not done.wait(0.001):
-            peak = max(peak, _own_bytes())
+            peak = max(peak, _bytes("RssAnon"))
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -198,8 +214,7 @@ def measure(root: str, classifiers: int) -> None:
     seconds = since(began)
     done.set()
     watcher.join()
-    maximum = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps({"rows": table.num_rows, "seconds": seconds, "own": peak - before, "resident": maximum}))
+    print(json.dumps({"rows": table.num_rows, "seconds": seconds, "own": peak - before, "resident": _bytes("VmHWM")}))
 
 
 def memory(members: tuple[int, int], examples: tuple[int, int]) -> None:

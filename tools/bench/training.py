@@ -2,9 +2,9 @@
 
 zoo: two processes of one thread each, as its runners make them, every one a training of its own (``prepare`` and ``fit``; the pictures are
 decoded once per sweep, which the first training of each process pays outside the measurement). Baseline: one process of two threads,
-``torchvision.datasets.FashionMNIST`` and ``DataLoader(num_workers=2)`` with workers that stay, the loop of the tutorials. Both read the same idx files, train the
-same network with Adam and the same batches per epoch; process and worker start-up is outside the measurement on both sides, reading
-the data inside.
+``torchvision.datasets.FashionMNIST`` and ``DataLoader(num_workers=2)`` with workers that stay, the loop of the tutorials. Both read the same
+idx files, train the same network with Adam and the same batches per epoch; start-up of processes and workers is outside the measurement on
+both sides, reading the data inside.
 """
 
 from __future__ import annotations
@@ -119,7 +119,8 @@ def loader_training(folder: str, arch: str, batch_size: int, augmented: bool) ->
             optimizer.step()
             loss_sum += loss.item() * len(y)
             correct += int((logits.argmax(1) == y).sum())
-        assert np.isfinite(loss_sum) and correct
+        assert np.isfinite(loss_sum)
+        assert correct
 
     return work
 
@@ -140,7 +141,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 Workers(loader_training, [baseline]) as theirs,
             ):
                 seconds = interleave({"zoo": ours.run, "loader": theirs.run}, options.rounds)
-        rates = {name: [images / s for s in seconds[name]] for name, images in (("zoo", _PROCESSES * case.examples), ("loader", case.examples))}
+        rates = {
+            name: [images / s for s in seconds[name]] for name, images in (("zoo", _PROCESSES * case.examples), ("loader", case.examples))
+        }
         for name, what in (("zoo", f"zoo, {_PROCESSES} processes x 1 thread"), ("loader", f"DataLoader, 1 process x {_PROCESSES} threads")):
             precision = f"{case.recipe.precision}, channels last" if name == "zoo" and case.recipe.channels_last else "fp32"
             rows.append(

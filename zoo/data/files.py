@@ -195,6 +195,10 @@ class FileSource:
         self._root = str(root)
         self._files = files
 
+    def path(self, example_id: int) -> Path:
+        """Where the file of an example is."""
+        return Path(self._root) / self._files[example_id].relative
+
     def encoded(self, example_ids: NDArray[np.int64]) -> list[bytes]:
         return [read_regular(f"{self._root}/{self._files[i].relative}") for i in example_ids.tolist()]
 

@@ -61,8 +61,14 @@ _NOT_YET = {
         + [("note", pa.string())]
     ),
     "similarities": pa.schema(
-        [("arm_a", pa.string()), ("seed_a", pa.int64()), ("arm_b", pa.string()), ("seed_b", pa.int64())]
-        + [("measure", pa.string()), ("similarity", pa.float64())]
+        [
+            ("arm_a", pa.string()),
+            ("seed_a", pa.int64()),
+            ("arm_b", pa.string()),
+            ("seed_b", pa.int64()),
+            ("measure", pa.string()),
+            ("similarity", pa.float64()),
+        ]
     ),
     "verdicts": pa.schema(
         [(name, pa.string()) for name in ("claim", "statement")]
