@@ -36,13 +36,15 @@ def planned(side: int) -> Dataset:
         ("lenet5", 28, 36, Geometry(36, 3, "pad")),  # 8 more is still padding
         ("lenet5", 28, 37, Geometry(37, 3, "resize")),  # 9 more is not
         ("lenet5", 28, 20, Geometry(20, 3, "resize")),  # smaller is always resized
-        ("resnet50", 28, None, Geometry(224, 3, "resize")),  # the model's default
-        ("resnet50", 28, 64, Geometry(64, 3, "resize")),  # asked for goes before the model's default
+        ("resnet50", 28, None, Geometry(28, 3, "pad")),  # not blown up to the model's default unless asked
+        ("resnet50", 28, 64, Geometry(64, 3, "resize")),
+        ("resnet50", 500, None, Geometry(224, 3, "resize")),  # the model's default
+        ("resnet50", 220, None, Geometry(220, 3, "pad")),
         ("efficientnet_b2", 260, None, Geometry(260, 3, "pad")),
     ],
 )
 def test_the_size_rule(arch: str, side: int, asked: int | None, expected: Geometry) -> None:
-    """Asked for, else the model's default, else the pictures' own; up to 8 pixels are padded, all else is resized."""
+    """Asked for, else the pictures' own where below the model's default, else that; up to 8 pixels are padded, all else is resized."""
     assert geometry(planned(side), arch, asked) == expected
 
 
@@ -57,7 +59,9 @@ def test_pictures_of_many_sizes_need_a_size(tmp_path: Path) -> None:
     write_split(tmp_path / "mixed" / "train-1.parquet", [0, 1, 2], side=15)
     dataset = open_dataset(str(tmp_path / "mixed"))
     assert dataset.native_size is None
-    with pytest.raises(UsageError, match=r"^mixed: its pictures differ in size and mlp has no default input size\. Give one with --input-size"):
+    with pytest.raises(
+        UsageError, match=r"^mixed: its pictures differ in size and mlp has no default input size\. Give one with --input-size"
+    ):
         geometry(dataset, "mlp", None)
     assert geometry(dataset, "mlp", 14) == Geometry(14, 1, "resize")
 

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tools.make_constraints import renewed
+
 ROOT = Path(__file__).parents[1]
 PIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9.+!]+")
 
@@ -145,6 +147,13 @@ def test_constraints_are_names_and_versions_only() -> None:
     assert lines == sorted(lines, key=str.lower)
     assert len(pins()) == len(lines)
     assert "classifier-zoo" not in pins()
+
+
+def test_pins_are_renewed_from_what_is_installed() -> None:
+    """A new version replaces the old, a new package is added, others and the comments stay, the project itself is left out."""
+    before = "# words\nA_b==1.0\nzlib-ng==3\n"
+    after = renewed(before, {"a-B": "2.0", "new": "0.1", "classifier-zoo": "9", "pip": "1"})
+    assert after == "# words\na-B==2.0\nnew==0.1\nzlib-ng==3\n"
 
 
 def test_every_dependency_is_pinned_within_its_range() -> None:

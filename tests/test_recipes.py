@@ -26,7 +26,14 @@ def test_changes_are_written_behind_the_name() -> None:
 def test_the_recipes_of_the_papers() -> None:
     """He et al. 2016: SGD 0.1, momentum 0.9, weight decay 1e-4, steps at 1/2 and 3/4. The cleaning study: Adam 1e-3, 128, 40 epochs."""
     sgd, cleaning = RECIPES["sgd"], RECIPES["cleaning"]
-    assert (sgd.optimizer, sgd.lr, sgd.momentum, sgd.weight_decay, sgd.batch_size, sgd.milestones) == ("sgd", 0.1, 0.9, 1e-4, 128, (0.5, 0.75))
+    assert (sgd.optimizer, sgd.lr, sgd.momentum, sgd.weight_decay, sgd.batch_size, sgd.milestones) == (
+        "sgd",
+        0.1,
+        0.9,
+        1e-4,
+        128,
+        (0.5, 0.75),
+    )
     assert (cleaning.optimizer, cleaning.lr, cleaning.batch_size, cleaning.epochs) == ("adam", 1e-3, 128, 40)
 
 

@@ -80,7 +80,8 @@ def test_a_newer_format_is_refused(tmp_path: Path) -> None:
     body = {"format": "zoo-workspace", "version": WORKSPACE_VERSION + 5, "min_reader": WORKSPACE_VERSION + 1}
     (tmp_path / MARKER).write_text(sealed_json(body))
     with pytest.raises(
-        StoreError, match=rf"needs a zoo that reads workspace version {WORKSPACE_VERSION + 1}; this one reads {WORKSPACE_VERSION}\. Use a newer"
+        StoreError,
+        match=rf"needs a zoo that reads workspace version {WORKSPACE_VERSION + 1}; this one reads {WORKSPACE_VERSION}\. Use a newer",
     ):
         Workspace.open(tmp_path)
     (tmp_path / MARKER).write_text(sealed_json({**body, "min_reader": WORKSPACE_VERSION}))

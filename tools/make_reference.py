@@ -6,7 +6,11 @@ python -m tools.make_reference --check   exit 1 if the file is not what would be
 
 from __future__ import annotations
 
+import os
+import shlex
+import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,9 +19,12 @@ import typer
 
 from zoo.cli import app
 
-__all__ = ["COMMANDS_PAGE", "command_tree", "commands", "reference"]
+__all__ = ["COMMANDS_PAGE", "README", "command_tree", "commands", "reference", "scale_table"]
 
 COMMANDS_PAGE = Path(__file__).parents[1] / "docs" / "commands.md"
+README = Path(__file__).parents[1] / "README.md"
+
+_SCALE = "## At your scale"
 
 _HEAD = """# Commands
 
@@ -117,6 +124,35 @@ def _default(parameter: Any) -> str:
     return f"`{value}`"
 
 
+def scale_table(readme: str) -> str:
+    """The page with the numbers of the table anew. Row i is the i-th command below the table; its first cell, the words, stays."""
+    before, heading, rest = readme.partition(_SCALE)
+    part, following, after = rest.partition("\n## ")
+    lines = part.splitlines()
+    rows = [i for i, line in enumerate(lines) if line.startswith("|")][2:]
+    plans = [line.removeprefix("$ ") for line in lines if line.startswith("$ zoo plan ")]
+    for i, plan in zip(rows, plans, strict=True):
+        lines[i] = " | ".join([lines[i].rpartition("|")[0].split(" | ")[0], *_planned(plan)]) + " |"
+    return before + heading + "\n".join(lines) + "\n" + following + after
+
+
+def _planned(command: str) -> list[str]:
+    """Cells of a row: trainings, classifiers, training passes, answers, time, cost, checkpoints, answers and logits."""
+    program = [sys.executable, "-c", "from zoo.cli import main; main()", *shlex.split(command)[1:]]
+    with tempfile.TemporaryDirectory() as away:
+        environment = {**os.environ, "ZOO_WORKSPACE": str(Path(away) / "none"), "PYTHONPATH": str(README.parent)}
+        printed = subprocess.run(program, cwd=away, env=environment, capture_output=True, text=True, check=True).stdout
+    facts = {line[2:15].strip(): line[16:] for line in printed.splitlines()[1:]}
+    passes, _, answers = facts["image passes"].partition(" in training, ")
+    checkpoints, _, store = facts["disk"].partition(" checkpoints, ")
+    return [
+        *(facts[name].split()[0] for name in ("trainings", "classifiers")),
+        *(passes, answers.removesuffix(" in the fill"), facts["time"].split()[1]),
+        facts["cost"].removeprefix("about ") if "$" in facts["cost"] else "",
+        *(checkpoints, store.removesuffix(" answers and logits")),
+    ]
+
+
 def main(arguments: list[str]) -> int:
     text = reference()
     if "--check" in arguments:
@@ -125,7 +161,8 @@ def main(arguments: list[str]) -> int:
             return 1
         return 0
     COMMANDS_PAGE.write_text(text, encoding="utf-8")
-    print(COMMANDS_PAGE)
+    README.write_text(scale_table(README.read_text(encoding="utf-8")), encoding="utf-8")
+    print(COMMANDS_PAGE, README, sep="\n")
     return 0
 
 

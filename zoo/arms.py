@@ -123,10 +123,12 @@ class _TestAnswers:
         labels = examples.loc[examples["split"] == "test", "label"].fillna(-1).to_numpy(dtype=np.int64)
         predictions: dict[str, list[NDArray[np.int64]]] = {name: [] for name in classifiers}
         top5: dict[str, list[NDArray[np.int64]]] = {name: [] for name in classifiers}
-        for _, answers in read_answers(workspace, fingerprint, "test", classifiers):
+        for _, answers in read_answers(workspace, fingerprint, "test", classifiers, columns=("prediction", "top5")):
             for name, batch in answers:
-                predictions[name].append(batch.column("prediction").fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64))
-                top5[name].append(list_values(batch.column("top5")).astype(np.int64))
+                said = batch.column("prediction").fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+                predictions[name].append(said)
+                # An unreadable picture has no top 5; the slots of its null row hold anything.
+                top5[name].append(np.where(said[:, None] >= 0, list_values(batch.column("top5")).astype(np.int64), -1))
         return cls(
             {name: np.concatenate(parts) for name, parts in predictions.items()},
             {name: np.concatenate(parts) for name, parts in top5.items()},

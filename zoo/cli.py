@@ -229,7 +229,7 @@ def plan(
     recipe: Annotated[str, typer.Option("--recipe", help="Recipe, as for train.")] = "adam",
     seeds: Annotated[list[str] | None, typer.Option("--seeds", help="Seeds, with commas between them. Default 0.")] = None,
     assume: Annotated[
-        str | None, typer.Option("--assume", help="TRAIN,TEST,CLASSES,SIZE of a data set that is not here, such as 1281167,50000,1000,224.")
+        str | None, typer.Option("--assume", help="TRAIN,TEST,CLASSES,SIZE of a data set that is not here, such as 1281167,50000,1000,400.")
     ] = None,
     gpu: Annotated[str, typer.Option("--gpu", help="Device to plan for: cpu-core (this machine), rtx3090, a100, h100.")] = "cpu-core",
     devices: Annotated[int | None, typer.Option(min=1, help="How many of them.")] = None,

@@ -188,7 +188,7 @@ def assumed_dataset(text: str) -> Dataset:
             raise ValueError
     except ValueError:
         raise UsageError(
-            f"--assume {text!r}: allowed are four whole numbers TRAIN,TEST,CLASSES,SIZE, such as 1281167,50000,1000,224."
+            f"--assume {text!r}: allowed are four whole numbers TRAIN,TEST,CLASSES,SIZE, such as 1281167,50000,1000,400."
         ) from None
     splits = {name: Split(name, np.zeros(n, dtype=np.int64), None, [], _Nothing()) for name, n in (("train", train), ("test", test))}
     names = tuple(str(c) for c in range(classes))

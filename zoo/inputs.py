@@ -31,6 +31,7 @@ __all__ = [
     "open_pictures",
     "open_verified",
     "preprocessing",
+    "require_splits",
     "streams",
 ]
 
@@ -133,13 +134,31 @@ def geometry(dataset: Dataset, arch: str, input_size: int | None) -> Geometry:
     return Geometry(size, channels, "pad" if smaller else "resize")
 
 
+def require_splits(dataset: Dataset, *splits: str) -> None:
+    """Refuse a data set that lacks one of these splits.
+
+    Raises:
+        DataError: naming the first one absent and those there are.
+    """
+    for split in splits:
+        if split not in dataset.splits:
+            raise DataError(
+                f"{dataset.name} has no split {split!r}. Its splits: {', '.join(dataset.splits)}. Training needs train and test: add files for it."
+            )
+
+
 def streams(dataset: Dataset, split: str, geometry: Geometry) -> bool:
     """Whether a split is too large to be held decoded."""
     return len(dataset.splits[split]) * geometry.bytes_per_example > IN_MEMORY_BYTES
 
 
 def open_pictures(dataset: Dataset, split: str, geometry: Geometry, cache: Path | None) -> Pictures:
-    """Pictures of one split, from memory where they fit; held between the trainings of one process."""
+    """Pictures of one split, from memory where they fit; held between the trainings of one process.
+
+    Raises:
+        DataError: if the data set has no such split.
+    """
+    require_splits(dataset, split)
     key = (dataset.fingerprint, split, geometry)
     if key not in _HELD:
         if streams(dataset, split, geometry):

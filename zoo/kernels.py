@@ -140,23 +140,24 @@ def _largest(values: Any, start: int, count: int) -> Any:
 
 
 @_compiled
-def _first(values: Any, start: int, count: int, wanted: Any) -> int:
-    """Lowest place of a value; a minimum over all places, because a search that stops early is not vectorised."""
-    place = np.int32(count - 1)
-    for j in range(count):
-        place = min(place, np.int32(j) if values[start + j] == wanted else np.int32(count - 1))
+def _first(values: Any, start: int, wanted: Any) -> Any:
+    """Lowest place from ``start`` on of a value that is there."""
+    place = start
+    while values[place] != wanted:
+        place += 1
     return place
 
 
 @_compiled
 def _probability(value: Any, top: Any, share: Any) -> Any:
-    return _ZERO if value == _TAKEN else _exp2(max((value - top) * _LOG2_E, _LOWEST_POWER)) * share
+    return _exp2(max((value - top) * _LOG2_E, _LOWEST_POWER)) * share
 
 
 @_compiled
 def _rows(
     bits: Any,
     mask: Any,
+    limit: Any,
     labels: Any,
     buffer: Any,
     prediction: Any,
@@ -167,11 +168,11 @@ def _rows(
     top5_p: Any,
     finite: Any,
 ) -> None:
-    """Answers of E rows [E, M]; the outputs arrive as null answers. ``buffer``: float32, M up to the next multiple of 16, all -inf."""
+    """Answers of E rows [E, M]; the outputs arrive as null answers. ``buffer``: float32, M up to the next multiple of 16, all -inf.
+    ``mask``: exponent of the type; ``limit``: log2 M."""
     examples, classes = bits.shape
     blocks = len(buffer) // _WIDTH
     highest = np.empty(blocks, dtype=np.float32)
-    limit = np.float32(np.log2(np.float64(classes)))
     kept = min(top5.shape[1], classes)
     for row in range(examples):
         if _widen(bits, row, mask, buffer, classes):
@@ -184,12 +185,12 @@ def _rows(
         share = _ONE / s
         entropy[row] = min(max(np.log2(s) - t * share, _ZERO), limit)
         label = labels[row]
-        own = buffer[label] if label >= 0 else _TAKEN
+        own = buffer[label] if label >= 0 else top
         for place in range(kept):
             value = _largest(highest, 0, blocks)
-            block = _first(highest, 0, blocks, value)
+            block = _first(highest, 0, value)
             start = block * _WIDTH
-            best = start + _first(buffer, start, _WIDTH, value)
+            best = _first(buffer, start, value)
             top5[row, place] = best
             top5_p[row, place] = _probability(value, top, share)
             buffer[best] = _TAKEN
@@ -232,6 +233,6 @@ def answers(logits: NDArray[np.float16] | NDArray[np.float32], labels: NDArray[n
     buffer = np.full(-(-classes // _WIDTH) * _WIDTH, _TAKEN, dtype=np.float32)
     mask = bits.dtype.type(0x7C00 if logits.dtype == np.float16 else 0x7F800000)
     f = found
-    _rows(bits, mask, labels, buffer, f.prediction, f.p_label, f.entropy, f.margin, f.top5, top5_p, f.finite)
+    _rows(bits, mask, np.float32(np.log2(classes)), labels, buffer, f.prediction, f.p_label, f.entropy, f.margin, f.top5, top5_p, f.finite)
     found.top5_p[...] = top5_p
     return found

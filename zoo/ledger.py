@@ -144,7 +144,9 @@ def examples_table(
             "example_id": np.arange(len(keys), dtype=np.int64),
             "key": pa.array(list(keys), pa.string()),
             "label": pa.array(labels, pa.int64(), mask=labels < 0),
-            "label_true": pa.nulls(len(keys), pa.int64()) if labels_true is None else pa.array(labels_true, pa.int64(), mask=labels_true < 0),
+            "label_true": pa.nulls(len(keys), pa.int64())
+            if labels_true is None
+            else pa.array(labels_true, pa.int64(), mask=labels_true < 0),
             "class_name": pa.array(names[labels], pa.string()),
             "error": pa.array([reasons.get(i) for i in range(len(keys))] if reasons else [None] * len(keys), pa.string()),
         }

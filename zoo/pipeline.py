@@ -21,7 +21,7 @@ from zoo.detection import detection_table
 from zoo.errors import FailedTrainingsError, NotFoundError, UnknownNameError
 from zoo.estimate import training_images, training_seconds
 from zoo.fill import FillPlan, KeepLogits, plan_fill
-from zoo.inputs import MemoryPictures, geometry, open_pictures
+from zoo.inputs import MemoryPictures, geometry, open_pictures, require_splits
 from zoo.ledger import Role
 from zoo.progress import Progress
 from zoo.results import write_table
@@ -74,6 +74,7 @@ def prepare_dataset(workspace: Workspace, uri: str, inputs: Iterable[tuple[str, 
     Unreadable pictures are counted and named here, before anything is trained on the rest.
     """
     dataset = open_dataset(uri)
+    require_splits(dataset, "train", "test")
     shapes = {geometry(dataset, arch, size) for arch, size in inputs}
     unreadable: dict[str, dict[int, str]] = {}
     for shape in sorted(shapes, key=lambda shape: shape.size):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from zoo import keyed, ledger
 from zoo.data import open_dataset
 from zoo.errors import NotFoundError, UnknownNameError, UsageError
-from zoo.scores import ScoreAccumulator, ScoreTable
+from zoo.scores import ScoreAccumulator
 from zoo.spec import content_id
 from zoo.store.answers import read_answers
 from zoo.store.commits import Commit
@@ -157,16 +157,18 @@ def score(workspace: Workspace, population: Population, split: str, label_column
     """
     examples = examples_of(workspace, population, split)
     given, labels = _labels(workspace, examples, "label"), _labels(workspace, examples, label_column)
-    blocks = []
+    keys, truth = examples.column("key"), _labels(workspace, examples, "label_true")
+    # Into Arrow block by block: the columns of a whole split in numpy, and their concatenation, would stand beside the result.
+    tables = []
     for block, answers in read_answers(workspace, population.fingerprint, split, population.classifiers, _SCORED):
         own = labels[block.start : block.stop]
         accumulator = ScoreAccumulator(block.example_ids, own, len(population.class_names))
         for _, batch in answers:
             accumulator.add(*_columns(batch, own, given[block.start : block.stop]))
-        blocks.append(accumulator.finish())
-    return ScoreTable.concatenate(blocks).to_arrow(
-        split, examples.column("key").to_pylist(), population.class_names, _labels(workspace, examples, "label_true")
-    )
+        rows = slice(block.start, block.stop)
+        tables.append(accumulator.finish().to_arrow(split, keys[rows].to_pylist(), population.class_names, truth[rows]))
+        del accumulator  # or the next block's sums, examples x classes, would stand beside these
+    return pa.concat_tables(tables)
 
 
 def _columns(batch: pa.RecordBatch, labels: NDArray[np.int64], given: NDArray[np.int64]) -> tuple[NDArray[np.int16], ...]:

@@ -10,6 +10,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -41,7 +42,7 @@ def stepper(name: str) -> Callable[[int], float]:
         for _ in range(count):
             loss = functional.cross_entropy(network(pictures), labels)
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         return since(began)
 
@@ -64,9 +65,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     small = [entry.name for entry in models.MODELS.values() if not entry.build.startswith("timm:")]
     steppers = {name: stepper(name) for name in small}
     # As many steps as fit the time, found from a step after the first, which prepares kernels.
-    counts = {name: steps(1) and max(1, round(_SECONDS / (10 if options.quick else 1) / steps(1))) for name, steps in steppers.items()}
-    sides = {name: (lambda name=name: steppers[name](counts[name])) for name in small}  # type: ignore[misc]
-    found = interleave(sides, options.rounds, warm_up=False)
+    for steps in steppers.values():
+        steps(1)
+    counts = {name: max(1, round(_SECONDS / (10 if options.quick else 1) / steps(1))) for name, steps in steppers.items()}
+    found = interleave({name: partial(steppers[name], counts[name]) for name in small}, options.rounds, warm_up=False)
     core = ACCELERATORS["cpu-core"]
     rows: list[dict[str, str | float | int]] = []
     factors = []

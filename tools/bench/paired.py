@@ -71,7 +71,7 @@ def interleave(sides: Mapping[str, Side], rounds: int, *, warm_up: bool = True) 
         for side in sides.values():
             side()
     for number in range(rounds):
-        order = list(sides) if number % 2 == 0 else list(reversed(sides))
+        order = list(sides) if number % 2 == 0 else list(sides)[::-1]
         for name in order:
             found[name].append(sides[name]())
     return found

@@ -177,7 +177,9 @@ def speed(rounds: int, classifiers: int, examples: int) -> None:
     cells = dict.fromkeys(sides, classifiers * examples)
     cells |= {"loop over probabilities": loop_members * loop_examples, "loop over answers": 10 * examples}
     each = {side: [s / cells[side] * 1e6 for s in values] for side, values in seconds.items()}
-    rows = [{"side": side, "cells": cells[side], "microseconds_per_cell": spread(values).text()} for side, values in each.items()]
+    rows: list[dict[str, str | float | int]] = [
+        {"side": side, "cells": cells[side], "microseconds_per_cell": spread(values).text()} for side, values in each.items()
+    ]
     print_table(rows, f"X and C, {_CLASSES:,} classes; cell = one classifier and one example")
     for loop in ("loop over probabilities", "loop over answers"):
         for side in list(sides)[2:]:

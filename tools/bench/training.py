@@ -115,7 +115,7 @@ def loader_training(folder: str, arch: str, batch_size: int, augmented: bool) ->
             logits = model(x)
             loss = functional.cross_entropy(logits, y)
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             loss_sum += loss.item() * len(y)
             correct += int((logits.argmax(1) == y).sum())

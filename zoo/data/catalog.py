@@ -10,6 +10,7 @@ A new form is one function ``Path -> Found | None`` in a module of its own and o
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import threading
@@ -23,14 +24,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from zoo.data.cifar import cifar
 from zoo.data.dataset import Contents, Dataset, EncodedSource, Found, Split, UnreadableImage, fingerprint, split_name
 from zoo.data.decode import encoded_or_reason, image_facts
-from zoo.data.embedded_sets import EMBEDDED, embedded, embedded_path
-from zoo.data.imagefolder import imagefolder
-from zoo.data.imagenet import imagenet
-from zoo.data.mnist import mnist
-from zoo.data.parquet import parquet, parquet_at
+from zoo.data.embedded_sets import EMBEDDED, embedded_path
+from zoo.data.parquet import parquet_at
 from zoo.errors import DataError, UnknownNameError
 from zoo.registry import Registry
 
@@ -39,21 +36,31 @@ __all__ = ["DATASETS", "DatasetRow", "Form", "list_datasets", "open_dataset", "s
 
 @dataclass(frozen=True)
 class Form:
-    """A form data sets come in. ``find``: None if a path is not of this form; cheap. ``looks_for``: for the message when none fits."""
+    """A form data sets come in. ``finder``: ``module:function``, or the function. ``looks_for``: for the message when none fits."""
 
-    find: Callable[[Path], Found | None]
+    finder: str | Callable[[Path], Found | None]
     looks_for: str
+
+    def find(self, path: Path) -> Found | None:
+        """What is at a path, or None if it is not of this form; cheap."""
+        if not isinstance(self.finder, str):
+            return self.finder(path)
+        module, _, function = self.finder.partition(":")
+        found: Found | None = getattr(importlib.import_module(module), function)(path)
+        return found
 
 
 DATASETS: Registry[Form] = Registry(
     "data set form",
     {
-        "embedded": Form(embedded, "a data set that comes with zoo"),
-        "mnist-idx": Form(mnist, "*-images-idx3-ubyte and *-labels-idx1-ubyte, or .gz, here or in raw/"),
-        "cifar-batches": Form(cifar, "data_batch_1..5 and test_batch, here or in cifar-10-batches-py/ (or cifar-100-python/)"),
-        "imagenet": Form(imagenet, "train/nXXXXXXXX/, val/nXXXXXXXX/ or flat val/ILSVRC2012_val_*.JPEG"),
-        "imagefolder": Form(imagefolder, "SPLIT/CLASS/ or CLASS/ folders with image files"),
-        "parquet": Form(parquet, "*.parquet, here or in data/ or SPLIT/ folders"),
+        "embedded": Form("zoo.data.embedded_sets:embedded", "a data set that comes with zoo"),
+        "mnist-idx": Form("zoo.data.mnist:mnist", "*-images-idx3-ubyte and *-labels-idx1-ubyte, or .gz, here or in raw/"),
+        "cifar-batches": Form(
+            "zoo.data.cifar:cifar", "data_batch_1..5 and test_batch, here or in cifar-10-batches-py/ (or cifar-100-python/)"
+        ),
+        "imagenet": Form("zoo.data.imagenet:imagenet", "train/nXXXXXXXX/, val/nXXXXXXXX/ or flat val/ILSVRC2012_val_*.JPEG"),
+        "imagefolder": Form("zoo.data.imagefolder:imagefolder", "SPLIT/CLASS/ or CLASS/ folders with image files"),
+        "parquet": Form("zoo.data.parquet:parquet", "*.parquet, here or in data/ or SPLIT/ folders"),
     },
 )
 """Forms in the order they are tried: those with fixed file names before those that take any."""
@@ -175,7 +182,7 @@ def _at_uri(uri: str) -> Found:
 def _recognised_or_error(path: Path) -> tuple[str, Found]:
     recognised = _recognise(path)
     if recognised is None:
-        forms = "; ".join(f"{name}: {form.looks_for}" for name, form in DATASETS.items() if form.find is not embedded)
+        forms = "; ".join(f"{name}: {form.looks_for}" for name, form in DATASETS.items() if name != "embedded")
         raise DataError(f"{path}: no data set of a known form. Looked for {forms}. Give the folder that holds these.")
     return recognised
 

@@ -1,16 +1,27 @@
 """SQL over a workspace: the tables of ``zoo schema`` as DuckDB views. Reads only, and only what the commits name.
 
-Safe by construction, as far as an SQL engine allows: exactly one SELECT by DuckDB's own parser; files are named one by one, never by a glob;
-access to anything else is off, and the configuration is locked before the query runs. (DuckDB calls its settings no sandbox for hostile SQL;
-isolate at the level of the operating system where queries come from strangers.)
+Three walls, each tested without the others:
+
+1. Form, by DuckDB's own parser: exactly one SELECT (DESCRIBE, SUMMARIZE and SHOW are such), nothing that writes in any part of it, and no
+   table function but those that make rows out of numbers (``_TABLE_FUNCTIONS``): no file reader, no ``query()``, no scan of an address.
+2. Reach: files are named one by one, never by a glob; access to anything else is off, Python's variables are out of sight, and the
+   configuration is locked before the query runs.
+3. Size: DuckDB's memory limit, a limit on the result (which DuckDB does not count: measured, 2.6 GB in 3 s under a limit of 200 MB), and a time
+   limit. One function call that makes one huge value, such as ``repeat('x', 2000000000)``, is neither counted nor interrupted by DuckDB;
+   ``hard_limits`` bounds it by the operating system, which takes a process of its own: ``zoo query`` is one.
+
+DuckDB calls its settings no sandbox for hostile SQL: where queries come from strangers, isolate the process as well.
 """
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import re
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -26,7 +37,7 @@ from zoo.workspace import Workspace
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = ["TABLES", "query", "where"]
+__all__ = ["TABLES", "hard_limits", "query", "where"]
 
 TABLES = (
     "answers",
@@ -77,18 +88,27 @@ _NOT_YET = {
     ),
 }
 _MEMORY = "4GB"
+_RESULT_BYTES = 2 * 10**9
 _SECONDS = 600.0
+_GRACE_SECONDS = 5.0
+_ENGINE_BYTES = 10**9  # what DuckDB, Arrow and their threads take beside the data
+_TABLE_FUNCTIONS = frozenset({"generate_series", "range", "unnest"})
+_READING_NODES = frozenset({"CTE_NODE", "RECURSIVE_CTE_NODE", "SELECT_NODE", "SET_OPERATION_NODE"})
 
 
-def query(workspace: Workspace, sql: str, *, memory: str = _MEMORY, seconds: float = _SECONDS) -> pa.Table:
+def query(
+    workspace: Workspace, sql: str, *, memory: str = _MEMORY, seconds: float = _SECONDS, result_bytes: int = _RESULT_BYTES
+) -> pa.Table:
     """Run one SELECT over the workspace's tables.
 
     Args:
         memory: DuckDB's memory limit.
         seconds: time limit.
+        result_bytes: size limit of the result, which DuckDB's memory limit does not count.
 
     Raises:
-        UsageError: if it is not exactly one SELECT (DESCRIBE, SUMMARIZE and SHOW count as such), or DuckDB refuses it.
+        UsageError: if it is not exactly one SELECT (DESCRIBE, SUMMARIZE and SHOW count as such), goes beyond the tables or a limit, or DuckDB
+            refuses it.
     """
     import duckdb
 
@@ -99,40 +119,119 @@ def query(workspace: Workspace, sql: str, *, memory: str = _MEMORY, seconds: flo
         if re.search(r"\bshow\b", sql, flags=re.IGNORECASE):
             named = list(TABLES)
         _prepare(connection, workspace, named, memory)
-        timer = threading.Timer(seconds, connection.interrupt)
-        timer.start()
-        try:
-            return connection.sql(sql).to_arrow_table()
-        except duckdb.InterruptException:
-            raise UsageError(f"the query was stopped after {seconds:g} s. Narrow it with a WHERE clause.") from None
-        except duckdb.Error as error:
-            raise UsageError(f"the query was refused: {error}. See the tables and columns with 'zoo schema'.") from None
-        finally:
-            timer.cancel()
+        with _interrupted_after(connection, seconds):
+            return _collect(connection.sql(sql), result_bytes)
+    except duckdb.InterruptException:
+        raise UsageError(f"the query was stopped after {seconds:g} s. Narrow it with a WHERE clause.") from None
+    except duckdb.Error as error:
+        raise UsageError(f"the query was refused: {error}. See the tables and columns with 'zoo schema'.") from None
     finally:
         connection.close()
 
 
-def where(frame: pd.DataFrame, condition: str) -> pd.DataFrame:
+def where(frame: pd.DataFrame, condition: str, *, seconds: float = _SECONDS) -> pd.DataFrame:
     """Rows of a table for which an SQL condition holds, such as ``fraction <= 0.25 and arch not like 'vgg%'``.
 
+    The condition is one expression. It may hold subqueries on the table itself, which is called ``classifiers``, and on nothing else.
+
     Raises:
-        UsageError: if the condition is no single expression or names an unknown column; lists the columns.
+        UsageError: if the condition is no single expression, or names an unknown column or another table; lists the columns.
     """
     import duckdb
 
     connection = duckdb.connect(":memory:")
     try:
-        sql = f"select * from population where ({condition}\n)"
-        _check(connection, sql)
-        connection.register("population", frame)
-        _lock(connection, _MEMORY, [])
-        selected: pd.DataFrame = connection.execute(sql).df()
+        sql = f"select * from classifiers where ({condition}\n)"
+        _check_condition(connection, condition, sql)
+        connection.register("classifiers", frame)
+        _lock(connection, _MEMORY)
+        with _interrupted_after(connection, seconds):
+            selected: pd.DataFrame = connection.execute(sql).df()
         return selected
-    except duckdb.Error as error:
-        raise UsageError(f"--where {condition!r} was refused: {error}. Columns: {', '.join(map(str, frame.columns))}.") from None
+    except (duckdb.Error, UsageError) as error:
+        reason = f"not done after {seconds:g} s" if isinstance(error, duckdb.InterruptException) else str(error).rstrip(".")
+        raise UsageError(f"--where {condition!r} was refused: {reason}. Columns: {', '.join(map(str, frame.columns))}.") from None
     finally:
         connection.close()
+
+
+@contextlib.contextmanager
+def hard_limits(*, memory_bytes: int = 4 * 10**9 + _RESULT_BYTES, seconds: float = _SECONDS + _GRACE_SECONDS) -> Iterator[None]:
+    """Limits that hold where DuckDB's do not look. For a process that does nothing else: they are the whole process's.
+
+    Memory beyond ``memory_bytes`` cannot be had (by RLIMIT_DATA, on Linux), which DuckDB reports as an error; after ``seconds`` the process
+    ends with exit code 1, whatever it is doing.
+    """
+
+    def end() -> None:
+        print(f"zoo: the query did not stop after {seconds:g} s and was ended. Narrow it with a WHERE clause.", file=sys.stderr, flush=True)  # noqa: T201
+        os._exit(1)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    with _data_limit(memory_bytes + _ENGINE_BYTES):
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+
+@contextlib.contextmanager
+def _data_limit(more: int) -> Iterator[None]:
+    """At most so many bytes of private memory beyond what the process has reserved already. Linux counts them; elsewhere nothing happens."""
+    if not sys.platform.startswith("linux"):
+        yield
+        return
+    import resource
+    from pathlib import Path
+
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    reserved = int(next(line for line in status.splitlines() if line.startswith("VmData")).split()[1]) * 1024
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    allowed = [reserved + more, *(limit for limit in (soft, hard) if limit != resource.RLIM_INFINITY)]
+    resource.setrlimit(resource.RLIMIT_DATA, (min(allowed), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+@contextlib.contextmanager
+def _interrupted_after(connection: duckdb.DuckDBPyConnection, seconds: float) -> Iterator[None]:
+    timer = threading.Timer(seconds, connection.interrupt)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _collect(relation: duckdb.DuckDBPyRelation, most: int) -> pa.Table:
+    """The whole result, batch by batch, so that one that is too large ends early."""
+    import duckdb
+
+    reader = relation.to_arrow_reader()
+    batches: list[pa.RecordBatch] = []
+    size = 0
+    while True:
+        try:
+            batch = reader.read_next_batch()
+        except StopIteration:
+            break
+        except (OSError, pa.ArrowException) as error:  # so Arrow hands on what DuckDB raises between two batches
+            raise duckdb.InterruptException(str(error)) if "INTERRUPT" in str(error) else duckdb.Error(str(error)) from None
+        batches.append(batch)
+        size += batch.nbytes
+        if size > most:
+            raise UsageError(
+                f"the result is larger than {most:,} bytes ({sum(map(len, batches)):,} rows so far). Narrow it with a WHERE clause or a LIMIT."
+            )
+    return pa.Table.from_batches(batches, schema=reader.schema)
+
+
+# ---------------------------------------------------------------- the form of a query
 
 
 def _check(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
@@ -147,6 +246,76 @@ def _check(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
         raise UsageError(
             f"a query must be exactly one SELECT; this is {' and '.join(kinds) or 'empty'}. The store is read-only by this way."
         )
+    _check_nodes(_nodes(_tree(connection, sql)))
+
+
+def _check_condition(connection: duckdb.DuckDBPyConnection, condition: str, sql: str) -> None:
+    """One expression means the same with brackets around it and without; ``true) or (true`` or ``true order by 1`` do not."""
+    bare, bracketed = (_tree(connection, text) for text in (f"select * from classifiers where {condition}\n", sql))
+    if _without_places(bare) != _without_places(bracketed):
+        raise UsageError("it is not one expression")
+    nodes = _nodes(bracketed)
+    _check_nodes(nodes)
+    own = {("classifiers",), *((str(entry["key"]).lower(),) for node in nodes for entry in node.get("cte_map", {}).get("map", []))}
+    for node in nodes:
+        if node.get("type") in ("BASE_TABLE", "SHOW_REF"):
+            path = tuple(str(part).lower() for part in node["qualified_name"]["path"])
+            if node["type"] == "SHOW_REF" or path not in own:
+                raise UsageError(f"it asks {'.'.join(path) or 'for a description'}; a condition has the table classifiers alone")
+
+
+def _tree(connection: duckdb.DuckDBPyConnection, sql: str) -> dict[str, Any]:
+    """The parsed statement as DuckDB sees it; nothing is run.
+
+    Raises:
+        UsageError: if it does not parse, is no SELECT, or is nested too deeply.
+    """
+    [(text,)] = connection.execute("select json_serialize_sql(?)", [sql]).fetchall()
+    try:
+        tree: dict[str, Any] = json.loads(text)
+    except RecursionError:
+        raise UsageError("the query is nested too deeply. Write it with fewer brackets.") from None
+    if tree["error"]:
+        raise UsageError(f"DuckDB's parser says: {tree['error_message']}")
+    return tree
+
+
+def _nodes(tree: Any) -> list[dict[str, Any]]:
+    """Every object of a parsed statement."""
+    found, waiting = [], [tree]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, dict):
+            found.append(node)
+            waiting += node.values()
+        elif isinstance(node, list):
+            waiting += node
+    return found
+
+
+def _without_places(tree: Any) -> Any:
+    """The same tree without where in the text its parts stood."""
+    for node in _nodes(tree):
+        for place in ("query_location", "query_location_length"):
+            node.pop(place, None)
+    return tree
+
+
+def _check_nodes(nodes: list[dict[str, Any]]) -> None:
+    for node in nodes:
+        kind = str(node.get("type", ""))
+        if kind.endswith("_NODE") and kind not in _READING_NODES:
+            raise UsageError(f"a query only reads; this holds a {kind.partition('_')[0]}. The store is read-only by this way.")
+        if kind == "TABLE_FUNCTION":
+            name = str(node["function"]["function_name"])
+            if name.lower() not in _TABLE_FUNCTIONS:
+                raise UsageError(
+                    f"table function {name!r} is not allowed in a query. Allowed: the tables of 'zoo schema' "
+                    f"and {', '.join(sorted(_TABLE_FUNCTIONS))}."
+                )
+
+
+# ---------------------------------------------------------------- what a query can reach
 
 
 def _prepare(connection: duckdb.DuckDBPyConnection, workspace: Workspace, named: list[str], memory: str) -> None:
@@ -178,7 +347,6 @@ def _prepare(connection: duckdb.DuckDBPyConnection, workspace: Workspace, named:
             connection.register(name, _derived(workspace, name))
     if "answers" in named:
         connection.register("_no_answers", _NO_ANSWERS)
-        _lock_paths(connection, paths)
         connection.execute("create view answers as " + (" union all ".join(views) or "select * from _no_answers"))
     _lock(connection, memory, paths)
 
@@ -194,20 +362,18 @@ def _derived(workspace: Workspace, name: str) -> pa.Table:
     return pa.concat_tables(tables, promote_options="permissive") if tables else _NOT_YET[name].empty_table()
 
 
-def _lock_paths(connection: duckdb.DuckDBPyConnection, paths: list[str]) -> None:
-    connection.execute("set temp_directory = ''")
-    connection.execute(f"set allowed_paths = [{', '.join(map(_literal, paths))}]")
-
-
-def _lock(connection: duckdb.DuckDBPyConnection, memory: str, paths: list[str]) -> None:
-    if not paths:
-        connection.execute("set temp_directory = ''")
+def _lock(connection: duckdb.DuckDBPyConnection, memory: str, paths: Sequence[str] = ()) -> None:
     for setting in (
-        "enable_external_access = false",
+        "temp_directory = ''",
+        f"allowed_paths = [{', '.join(map(_literal, paths))}]",
+        "python_enable_replacements = false",
+        "allow_persistent_secrets = false",
+        "allow_community_extensions = false",
         "autoinstall_known_extensions = false",
         "autoload_known_extensions = false",
         f"memory_limit = {_literal(memory)}",
         f"threads = {os.cpu_count() or 1}",
+        "enable_external_access = false",
         "lock_configuration = true",
     ):
         connection.execute(f"set {setting}")

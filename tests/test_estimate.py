@@ -1,0 +1,128 @@
+"""What a plan costs: image passes, seconds, dollars and bytes, worked by hand from the table's constants."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from factories import Tiny, training
+
+import zoo.estimate
+from zoo import models
+from zoo.data import Dataset
+from zoo.errors import UnknownNameError, UsageError
+from zoo.estimate import ACCELERATORS, Accelerator, Estimate, assumed_dataset, estimate, training_images, training_seconds
+from zoo.spec import Sweep, Training
+from zoo.treatments import op
+
+DEVICE = Accelerator("test", 2.0, 1e-3, "made up")
+
+
+@pytest.fixture
+def planned() -> Dataset:
+    """1,000 + 200 colour pictures of 32 pixels, 10 classes."""
+    return assumed_dataset("1000,200,10,32")
+
+
+def test_image_passes(planned: Dataset) -> None:
+    """Epochs x rows; a quarter of the rows for a quarter; steps x batch where the steps are fixed."""
+    assert training_images(training(planned, epochs=3), planned) == 3000
+    assert training_images(training(planned, epochs=3, treatment=(op("subsample", fraction=0.25),)), planned) == 750
+    assert training_images(training(planned, epochs=3, steps_per_epoch=5, batch_size=16), planned) == 240
+
+
+def test_seconds_of_a_training(planned: Dataset) -> None:
+    """Images x (fixed cost + 3 x multiply-adds / rate): ResNet-20 at 32 pixels has 40.55 million."""
+    job = training(planned, "resnet20", epochs=2)
+    assert training_seconds(job, planned, DEVICE) == pytest.approx(2000 * (1e-3 + 3 * 0.04055 / 2.0))
+
+
+def test_a_plan_by_hand(planned: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two trainings of ResNet-20, two snapshots each, filled on both splits, on two devices at 3 dollars an hour."""
+    monkeypatch.setitem(ACCELERATORS, "test", DEVICE)
+    jobs = [training(planned, "resnet20", epochs=2, seed=seed, snapshots=(1, 2)) for seed in (0, 1)]
+    found = estimate(None, planned, jobs, ("train", "test"), accelerator="test", devices=2, price=3.0)
+    assert (found.trainings, found.trainings_done, found.classifiers, found.classifiers_done) == (2, 0, 4, 0)
+    assert (found.images, found.answers) == (4000, 4 * 1200)
+    train, forward = 4000 * (1e-3 + 3 * 0.04055 / 2), 4800 * (1e-3 + 0.04055 / 2)
+    assert found.seconds == pytest.approx((train + forward) * 1.3 / 2)
+    assert found.dollars == pytest.approx(found.seconds * 2 / 3600 * 3.0)
+    assert found.checkpoint_bytes == 4 * 4 * models.model("resnet20").parameters
+    answer = zoo.estimate._ANSWER_BYTES
+    for keep, kept in (("all", 4800), ("val", 4 * 200), ("none", 0)):
+        store = estimate(None, planned, jobs, ("train", "test"), keep_logits=keep).store_bytes  # type: ignore[arg-type]
+        assert store == 4800 * answer + kept * (2 * 10 + 4)
+
+
+def test_more_devices_take_less_time_and_cost_the_same(planned: Dataset) -> None:
+    jobs = [training(planned, "resnet20")]
+    one, four = (estimate(None, planned, jobs, accelerator="a100", devices=n, price=2.0) for n in (1, 4))
+    assert one.seconds == pytest.approx(4 * four.seconds)
+    assert one.dollars == pytest.approx(four.dollars)
+    assert estimate(None, planned, jobs).devices == os.cpu_count()
+    assert estimate(None, planned, jobs).dollars is None
+
+
+def test_retrainings_cost_image_passes_but_no_answers(planned: Dataset) -> None:
+    """Arms are counted in full: what they train on is not known before the scores are."""
+    jobs = [training(planned)]
+    plain = estimate(None, planned, jobs, ("train",))
+    with_arms = estimate(None, planned, jobs, ("train",), retrainings=[training(planned, seed=s) for s in (1, 2)])
+    assert with_arms.retrainings == 2
+    assert with_arms.images == 3 * plain.images
+    assert with_arms.trainings == plain.trainings
+    assert with_arms.seconds > plain.seconds
+
+
+def test_what_is_done_is_not_trained_again(trained: Tiny) -> None:
+    """All six done: no image passes. One seed more: those of one more. One snapshot more: its training is missing again."""
+    space, dataset, jobs = trained.workspace, trained.dataset, list(trained.trainings)
+    done = estimate(space, dataset, jobs, ("train", "test"))
+    assert (done.trainings, done.trainings_done, done.classifiers, done.classifiers_done, done.images) == (6, 6, 12, 12, 0)
+    more = estimate(space, dataset, [*jobs, jobs[0].replace(seed=1)], ())
+    assert (more.trainings_done, more.classifiers, more.classifiers_done, more.images) == (6, 14, 12, training_images(jobs[0], dataset))
+    snapshot = estimate(space, dataset, [jobs[0].replace(snapshots=(1, 2, 3)), *jobs[1:]], ())
+    assert (snapshot.trainings_done, snapshot.classifiers, snapshot.classifiers_done) == (5, 13, 12)
+
+
+def test_a_plan_for_people(planned: Dataset) -> None:
+    """Title, counts with commas, time, price and disk; it says that it is an estimate, and what its constants rest on."""
+    text = estimate(None, planned, [training(planned)], ("test",), accelerator="a100", price=1.8).text("mine", "pictures")
+    assert text.splitlines()[0] == "mine on pictures (an estimate)"
+    for part in ("1 planned, 0 done, 1 missing", "2,000 in training, 200 in the fill", "1 x a100", "RTX 3090", "about $", "checkpoints"):
+        assert part in text
+    assert "--gpu-price" in estimate(None, planned, [training(planned)]).text("mine", "pictures")
+
+
+def test_a_plan_as_json_has_every_field(planned: Dataset) -> None:
+    found = estimate(None, planned, [training(planned)])
+    assert set(found.as_json()) == set(Estimate.__dataclass_fields__)
+
+
+@pytest.mark.parametrize("name", ACCELERATORS)
+def test_every_accelerator_names_its_source(name: str) -> None:
+    assert ACCELERATORS[name].name == name
+    assert len(ACCELERATORS[name].source) > 10
+
+
+def test_an_unknown_accelerator_is_named(planned: Dataset) -> None:
+    with pytest.raises(UnknownNameError, match=r"^unknown accelerator 'a10'\. Did you mean 'a100'"):
+        estimate(None, planned, [], accelerator="a10")
+
+
+@pytest.mark.parametrize("text", ["", "1,2,3", "1,2,3,4,5", "a,b,c,d", "1000,200,0,32", "1000,-2,10,32", "1e3,200,10,32"])
+def test_an_assumed_data_set_is_four_whole_numbers(text: str) -> None:
+    with pytest.raises(UsageError, match=r"allowed are four whole numbers TRAIN,TEST,CLASSES,SIZE, such as 1281167,50000,1000,224\.$"):
+        assumed_dataset(text)
+
+
+def test_imagenet_can_be_planned_without_being_there() -> None:
+    """1.28 million pictures, 1,000 classes, the ten architectures of study 2: numbers in the right order of magnitude."""
+    dataset = assumed_dataset("1281167,50000,1000,224")
+    sweep = Sweep(archs=("resnet50", "vgg16"), recipe=training(dataset, epochs=90).recipe)
+    jobs: tuple[Training, ...] = sweep.expand(dataset.ref)
+    found = estimate(None, dataset, jobs, ("test",), accelerator="a100", devices=8)
+    assert found.images == 2 * 90 * 1281167
+    assert 5 < found.seconds / 3600 < 50
+    with pytest.raises(UsageError, match="an assumed data set has no pictures"):
+        dataset.splits["train"].source.encoded([0])  # type: ignore[union-attr, arg-type]
