@@ -25,7 +25,6 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
 from zoo import keyed
 from zoo.errors import UnknownNameError, UsageError
@@ -365,6 +364,8 @@ def _gaussian_noise(
 
     clip(x + sigma * z), rounded. One draw per picture, the same in every epoch; z does not depend on sigma. Source: study 1 RQ4.
     """
+    from scipy.special import ndtri  # 0.2 s to import, which a plan need not wait for
+
     draws = _pixel_draws(f"gaussian_noise/{seed}", images, example_ids, channels)
     # A draw of exactly 0 would be -infinity; 2**-54 lies below every other draw.
     noise = ndtri(np.maximum(draws, 2.0**-54))
