@@ -103,10 +103,10 @@ class Running:
         self.family()
         os.killpg(self.process.pid, number)
 
-    def finish(self, seconds: float = 120.0) -> Result:
-        """Wait for the end of the command and of everything it started."""
+    def finish(self, seconds: float = 120.0, *, but: tuple[str, ...] = ()) -> Result:
+        """Wait for the end of the command and of everything it started, ``but`` for processes whose command line begins so."""
         code = self.process.wait(seconds)
-        gone_by(self.family, 30.0)
+        gone_by(lambda: {pid: line for pid, line in self.family().items() if not (but and line.startswith(but))}, 30.0)
         return Result(code, self.out, self.err)
 
     def __enter__(self) -> Running:

@@ -305,8 +305,10 @@ def test_there_is_no_drawer_for_odds_and_ends() -> None:
 
 
 def test_the_library_raises_and_only_the_command_line_prints() -> None:
-    """``print`` and ``sys.exit`` appear in the command line, its commands, the progress display and the table writer alone."""
+    """``print`` and ``sys.exit`` appear in the command line, its commands and the progress display, but for one last resort."""
     printing = {
         module for module, text in sources().items() if re.search(r"^\s*(print\(|sys\.exit\(|raise SystemExit)", text, flags=re.MULTILINE)
     }
-    assert {module for module in printing if not module.startswith("zoo.commands")} <= {"zoo.cli", "zoo.progress"}
+    # A query that does not stop at its time limit is ended with its process: there is nobody left to raise to.
+    last_words = {"zoo.store.query"}
+    assert {module for module in printing if not module.startswith("zoo.commands")} <= {"zoo.cli", "zoo.progress"} | last_words

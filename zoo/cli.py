@@ -687,11 +687,14 @@ def query(
     workspace: WorkspaceOption = _WORKSPACE,
 ) -> None:
     """SQL (DuckDB) over everything in the workspace, by table name. Reads only."""
+    from zoo.store.query import hard_limits
     from zoo.store.query import query as run_query
     from zoo.tables import write_result
 
     space = _open(workspace) if snapshot is None else _open(workspace).at(snapshot)
-    write_result(run_query(space, sql), output_format, output)
+    with hard_limits():
+        found = run_query(space, sql)
+    write_result(found, output_format, output)
 
 
 @app.command(rich_help_panel=_LOOK, epilog="Example: zoo schema scores")

@@ -1,7 +1,7 @@
 """What a sweep will cost, before anything runs: image passes, seconds, dollars, bytes. Loads no torch.
 
-Time is a model, not a promise: seconds per image = fixed cost + multiply-adds / rate, forward and backward three times the forward. The
-CPU constants were measured with ``tools/bench/models.py`` (docs/LOG.md); trainings already committed in the workspace correct them.
+Time is a model, not a promise: seconds per image = fixed cost + multiply-adds / rate, forward and backward three times the forward. Of the small
+networks the measured rate of one core is in the table of models itself (``tools/bench/models.py``, docs/LOG.md).
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from zoo.fill import KeepLogits, default_keep_logits
 from zoo.inputs import geometry
 from zoo.ledger import missing, uncovered_snapshots
 from zoo.progress import duration
-from zoo.spec import Training
+from zoo.spec import Training, classifier_id
+from zoo.store.answers import answer_parts
 from zoo.workspace import Workspace
 
 __all__ = ["ACCELERATORS", "Accelerator", "Estimate", "assumed_dataset", "estimate", "training_images", "training_seconds"]
@@ -114,6 +115,8 @@ def training_seconds(training: Training, dataset: Dataset, accelerator: Accelera
 def _seconds_per_image(training: Training, dataset: Dataset, accelerator: Accelerator, passes: float) -> float:
     model = models.model(training.arch)
     size = geometry(dataset, training.arch, training.input_size).size
+    if accelerator.name == "cpu-core" and model.images_per_second is not None:
+        return passes / _PASSES_TRAINING / model.images_per_second * (size / model.reference_size) ** 2
     gigamacs = model.mega_macs_at(size) / 1e3
     return accelerator.image_seconds + passes * gigamacs / accelerator.training_gigamacs
 
@@ -152,12 +155,19 @@ def estimate(
     splits = [split for split in fill_splits if split in dataset.splits]
     keep_logits = keep_logits or default_keep_logits(classifiers)
     examples = sum(len(dataset.splits[s]) for s in splits)
-    seconds += sum(examples * len(t.snapshots or (1,)) * _seconds_per_image(t, dataset, device, 1.0) for t in trainings)
+    cells = 0
+    for split in splits:
+        done = set() if workspace is None else {name for _, mine in answer_parts(workspace, dataset.fingerprint, split) for name in mine}
+        for training in trainings:
+            epochs = training.snapshots or (training.recipe.epochs,)
+            open_cells = len(dataset.splits[split]) * sum(classifier_id(training.id, epoch) not in done for epoch in epochs)
+            cells += open_cells
+            seconds += open_cells * _seconds_per_image(training, dataset, device, 1.0)
     seconds *= _OVERHEAD / count
-    cells = examples * classifiers
+    whole = examples * classifiers
     weights = sum(int(models.model(t.arch).parameters * 4) * len(t.snapshots or (1,)) for t in trainings)
-    logits = {"all": cells, "val": sum(len(dataset.splits[s]) for s in splits if s != "train") * classifiers, "none": 0}[keep_logits]
-    store = cells * _ANSWER_BYTES + logits * (2 * len(dataset.class_names) + 4)
+    logits = {"all": whole, "val": sum(len(dataset.splits[s]) for s in splits if s != "train") * classifiers, "none": 0}[keep_logits]
+    store = whole * _ANSWER_BYTES + logits * (2 * len(dataset.class_names) + 4)
     dollars = None if price is None else seconds / 3600 * count * price
     return Estimate(
         trainings=len(trainings),

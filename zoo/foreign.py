@@ -263,7 +263,7 @@ def read_class_names(path: Path) -> tuple[str, ...]:
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """One classifier's outputs. ``values`` [E, M] is memory-mapped; ``block`` gives rows in the order of the examples.
+    """One classifier's outputs [E, M], in a .npy file. ``block`` maps it, copies some rows, in the order of the examples, and unmaps it.
 
     ``source``: name of the file, ``part``: its place in a cube. ``columns``: names of the M columns, where they have some. ``keys``: which
     example each row is, ``id_column`` says by which column; None = in the order of the labels. ``order``: row of each example, int64 [E].
@@ -272,7 +272,8 @@ class Predictions:
     name: str
     source: str
     sha256: str
-    values: NDArray[Any]
+    file: Path
+    shape: tuple[int, int]
     part: int | None = None
     columns: tuple[str, ...] | None = None
     keys: tuple[str, ...] | None = None
@@ -280,16 +281,15 @@ class Predictions:
     order: NDArray[np.int64] | None = None
     classes: NDArray[np.int64] | None = None
 
-    @property
-    def shape(self) -> tuple[int, int]:
-        return self.values.shape[0], self.values.shape[1]
-
     def block(self, start: int, stop: int) -> NDArray[Any]:
         """Rows of examples start..stop-1, in native byte order and class order."""
-        rows = self.values[start:stop] if self.order is None else self.values[self.order[start:stop]]
+        # Mapped anew each time: pages of a map that stays open count as this process's memory, and there may be hundreds of files.
+        mapped = load_npy(self.file, "predictions")
+        values = mapped if self.part is None else mapped[self.part]
+        rows = values[start:stop] if self.order is None else values[self.order[start:stop]]
         if self.classes is not None:
             rows = rows[:, self.classes]
-        return np.ascontiguousarray(rows, dtype=rows.dtype.newbyteorder("="))
+        return np.array(rows, dtype=rows.dtype.newbyteorder("="), order="C")
 
 
 def open_predictions(files: Sequence[Path], names: Sequence[str], scratch: Path) -> list[Predictions]:
@@ -359,9 +359,9 @@ def _npy(path: Path, name: str) -> list[Predictions]:
     _check_class_count(path, array.shape[-1])
     digest = sha256_of(path)
     if array.ndim == 2:
-        return [Predictions(name, path.name, digest, array)]
+        return [Predictions(name, path.name, digest, path, array.shape)]
     width = len(str(len(array) - 1))
-    return [Predictions(f"{name}-{i:0{width}d}", path.name, digest, array[i], part=i) for i in range(len(array))]
+    return [Predictions(f"{name}-{i:0{width}d}", path.name, digest, path, array.shape[1:], part=i) for i in range(len(array))]
 
 
 def _check_class_count(path: Path, classes: int) -> None:
@@ -404,9 +404,8 @@ def _parquet(path: Path, name: str, spill: Path) -> Predictions:
         raise DataError(f"{path} has no rows. Allowed: one row per example. Write it again.")
     _check_class_count(path, classes)
     found = tuple(example_keys(pa.array(keys), f"{path}, column {key}")) if key is not None else None
-    values = np.load(spill, mmap_mode="r", allow_pickle=False)
     named = tuple(floats) if floats else None
-    return Predictions(name, path.name, sha256_of(path), values, columns=named, keys=found, id_column=key or "")
+    return Predictions(name, path.name, sha256_of(path), spill, (rows, classes), columns=named, keys=found, id_column=key or "")
 
 
 def example_keys_of_batch(column: pa.Array, where: str, start: int) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,13 +15,14 @@ from zoo.data import open_dataset
 from zoo.errors import NotFoundError, UnknownNameError, UsageError
 from zoo.scores import ScoreAccumulator
 from zoo.spec import content_id
-from zoo.store.answers import read_answers
+from zoo.store.answers import logits_of, read_answers
 from zoo.store.commits import Commit
 from zoo.store.query import where as select_where
 from zoo.workspace import Workspace
 
 __all__ = [
     "Population",
+    "Probabilities",
     "choose_population",
     "dataset_fingerprint",
     "examples_of",
@@ -112,14 +113,30 @@ def _described(workspace: Workspace, fingerprint: str, classifier: str) -> str:
 def population_of(workspace: Workspace, fingerprint: str, classifiers: Iterable[str]) -> Population:
     """Exactly these classifiers, on one data set.
 
+    A data set's fingerprint covers its class list in order, so two lists can never share one; the list a classifier recorded is compared all
+    the same, because answers of another list would be counted under wrong names.
+
     Raises:
         NotFoundError: if the workspace does not know the data set, or there is no classifier.
+        UsageError: if a classifier belongs to another data set or class list; names both.
     """
     record, members = workspace.commits.get("dataset", fingerprint), tuple(sorted(classifiers))
     if record is None:
         raise NotFoundError(f"data set {fingerprint} is not recorded in {workspace.location}. Run 'zoo fill' with its --data.")
     if not members:
         raise NotFoundError(f"no finished classifier in {workspace.location} to score with. See 'zoo status'.")
+    classes = content_id(list(record.facts["class_names"]))
+    made = {**workspace.commits.all("checkpoint"), **workspace.commits.all("member")}
+    for name in members:
+        if name not in made:
+            continue
+        own = str(made[name].facts.get("dataset", fingerprint))
+        if own != fingerprint or made[name].identity.get("classes", classes) != classes:
+            here = f"{record.facts['name']} ({fingerprint}; {len(record.facts['class_names'])} classes)"
+            there = _described(workspace, own, name) if own != fingerprint else f"another class list (classifier {name})"
+            raise UsageError(
+                f"the classifiers belong to several class lists: {here} and {there}. Scores are per data set: choose with --data."
+            )
     return Population(record, members)
 
 
@@ -211,6 +228,40 @@ def _relabelled(
     p[changed] = own
     m[changed] = own - np.where(hit[:, 0], ranked[:, 1], ranked[:, 0])
     return p, m
+
+
+@dataclass(frozen=True)
+class Probabilities:
+    """Class probabilities of a population on a split, from the logits that were kept; see ``detection.Members``."""
+
+    workspace: Workspace
+    population: Population
+    split: str
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(classifiers, examples, classes)"""
+        facts = self.population.dataset.facts
+        return len(self.population.classifiers), int(facts["splits"][self.split]), len(facts["class_names"])
+
+    def __iter__(self) -> Iterator[NDArray[np.float64]]:
+        for name in self.population.classifiers:
+            p = np.exp(logits_of(self.workspace, name, self.split).astype(np.float64))  # centred: the largest is 1
+            p /= p.sum(axis=1, keepdims=True)
+            yield p
+
+    def held_out(self) -> NDArray[np.bool_]:
+        """bool [classifiers, examples]: not trained on it, or not known to be."""
+        classifiers, examples, _ = self.shape
+        held = np.ones((classifiers, examples), dtype=bool)
+        index = {name: position for position, name in enumerate(self.population.classifiers)}
+        for block, answers in read_answers(
+            self.workspace, self.population.fingerprint, self.split, self.population.classifiers, ("in_train",)
+        ):
+            for name, batch in answers:
+                seen = batch.column("in_train").fill_null(False).to_numpy(zero_copy_only=False)
+                held[index[name], block.start : block.stop] = ~seen
+        return held
 
 
 def sample_answers(

@@ -36,6 +36,8 @@ class Model:
             input and 10 classes.
         reference_size, reference_channels: the reference input, S x S x K.
         paper: source.
+        images_per_second: measured rate of one CPU core in training (forward, backward, Adam step; batches of 64) at the reference size;
+            None = estimate by ``mega_macs``. See ``tools/bench/models.py``; it only serves plans and progress bars.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Model:
     reference_size: int
     reference_channels: int
     paper: str
+    images_per_second: float | None = None
 
     def mega_macs_at(self, size: int) -> float:
         """Estimate for another side, in millions: in proportion to the area (a few per cent off where sides round)."""

@@ -35,6 +35,7 @@ __all__ = [
     "answer_parts",
     "commit_unit",
     "find_receipt",
+    "logits_blocks",
     "logits_of",
     "read_answers",
     "shards",
@@ -348,19 +349,29 @@ def _block(
                 yield name, pa.concat_tables(own).combine_chunks().to_batches()[0]
 
 
-def logits_of(workspace: Workspace, classifier: str, split: str) -> NDArray[np.float16]:
-    """Centred logits (minus their maximum) of one classifier, float16 [E, M], memory-mapped; one copy if the split has several shards.
+def logits_blocks(workspace: Workspace, classifier: str, split: str) -> list[NDArray[np.float16]]:
+    """Centred logits (minus their maximum) of one classifier, float16 [n, M] per shard in order, each a memory map: nothing is read yet.
 
     Raises:
         StoreError: if none were kept.
     """
-    for commit, mine in answer_parts(workspace, split=split):
+    # Any unit will do: where two fills met, one of them may have kept logits and the other not.
+    for commit in workspace.commits.all("answers").values():
         paths = [ref.path for ref in commit.files if ref.path.endswith(".arrow")]
-        if classifier in mine and paths:
+        if commit.identity["split"] == split and classifier in commit.identity["classifiers"] and paths:
             index = commit.identity["classifiers"].index(classifier)
-            blocks = [_logits_block(workspace.files.local(path), index, commit.identity["num_classes"]) for path in paths]
-            return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+            return [_logits_block(workspace.files.local(path), index, commit.identity["num_classes"]) for path in paths]
     raise StoreError(f"no logits of {classifier} on {split} are kept. Fill with --keep-logits all.")
+
+
+def logits_of(workspace: Workspace, classifier: str, split: str) -> NDArray[np.float16]:
+    """``logits_blocks`` as one array [E, M]: a memory map of a split of one shard, else one copy.
+
+    Raises:
+        StoreError: if none were kept.
+    """
+    blocks = logits_blocks(workspace, classifier, split)
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
 
 def _logits_block(path: Path, index: int, num_classes: int) -> NDArray[np.float16]:
