@@ -112,7 +112,7 @@ def test_an_unknown_accelerator_is_named(planned: Dataset) -> None:
 
 @pytest.mark.parametrize("text", ["", "1,2,3", "1,2,3,4,5", "a,b,c,d", "1000,200,0,32", "1000,-2,10,32", "1e3,200,10,32"])
 def test_an_assumed_data_set_is_four_whole_numbers(text: str) -> None:
-    with pytest.raises(UsageError, match=r"allowed are four whole numbers TRAIN,TEST,CLASSES,SIZE, such as 1281167,50000,1000,224\.$"):
+    with pytest.raises(UsageError, match=r"allowed are four whole numbers TRAIN,TEST,CLASSES,SIZE, such as 1281167,50000,1000,400\.$"):
         assumed_dataset(text)
 
 

@@ -448,7 +448,7 @@ def score(
 ) -> None:
     """X- and C-perplexity, label quality and confusions of every example, by a population or a part of it."""
     from zoo import scoring
-    from zoo.detection import detection_table, suspects
+    from zoo.detection import label_errors, suspects
     from zoo.results import write_table
     from zoo.tables import suspect_table
 
@@ -462,7 +462,7 @@ def score(
     name = output or (f"scores-{split}" if plain else f"subscores-{split}")
     write_table(space, name, table, {"population": population.id, "n": len(population.classifiers), "where": where, "label": label_column})
     frame = table.to_pandas()
-    found = detection_table(frame)
+    found = label_errors(frame, scoring.Probabilities(space, population, split))
     if as_json:
         _print_json(
             {
@@ -474,7 +474,9 @@ def score(
                 "population": population.id,
                 "mean_x": frame["x_perplexity"].mean(),
                 "mean_c": frame["c_perplexity"].mean(),
-                "detection": json.loads(found.to_json(orient="records")),
+                "detection": json.loads(found.table.to_json(orient="records")),
+                "flagged": json.loads(found.flagged.to_json(orient="records")),
+                "cleanlab": found.reason or "measured",
                 "suspects": json.loads(
                     suspects(frame, top)[["example_id", "key", "label", "top_confusion", "label_quality"]].to_json(orient="records")
                 ),
@@ -482,8 +484,10 @@ def score(
         )
         return
     print(f"{len(frame):,} examples of {split} by {len(population.classifiers)} classifiers: {space.results / f'{name}.csv'}")
-    if len(found):
-        _print_frame(found)
+    if len(found.table):
+        _print_frame(found.table)
+        if found.reason:
+            print(f"Without cleanlab beside them. {found.reason}")
     if top:
         _print_frame(suspect_table(suspects(frame, top), population.class_names))
 

@@ -57,6 +57,7 @@ class ReportData:
         comparisons: one row per arm x metric x evaluation set: arm, on, metric, mean, low, high, n_seeds, delta, delta_low, delta_high,
             note; the full evaluation set first.
         detection: one row per score: score, auroc, average_precision, precision_at_n, recall_at_n, n_errors.
+        detection_notes: sentences under that table.
         convergence: measure (x | c), n, mean, low, high.
         verdicts: one row per claim, any columns; a column ``verdict`` is marked.
         pictures: where pictures come from; None where there are none (imported predictions).
@@ -75,6 +76,7 @@ class ReportData:
     arms: pd.DataFrame | None = None
     comparisons: pd.DataFrame | None = None
     detection: pd.DataFrame | None = None
+    detection_notes: Sequence[str] = ()
     convergence: pd.DataFrame | None = None
     verdicts: pd.DataFrame | None = None
     pictures: PictureSource | None = None
@@ -496,6 +498,7 @@ def _detection(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
     return [
         drawn,
         TablePart("Detection of the planted errors.", tuple(Column(head, head != "score") for head in heads), rows, drawn.csv),
+        *(TextPart(note) for note in data.detection_notes),
     ]
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from zoo import compare, ledger, scoring
 from zoo.data import Dataset, decode_examples
+from zoo.detection import label_errors
 from zoo.errors import NotFoundError, UsageError
 from zoo.figures import Provenance
 from zoo.report import ReportData, render
@@ -57,6 +58,7 @@ def write_report(workspace: Workspace, experiment: Experiment, dataset: Dataset,
     if "train" in scores and len(mine) > 1:
         convergence = convergence_table(workspace, scoring.population_of(workspace, dataset.fingerprint, mine["classifier_id"]))
         write_table(workspace, "convergence", convergence)
+    detection, notes = _detection(workspace, dataset.fingerprint, mine["classifier_id"], scores)
     data = ReportData(
         title=experiment.title,
         experiment=experiment.name,
@@ -67,7 +69,8 @@ def write_report(workspace: Workspace, experiment: Experiment, dataset: Dataset,
         class_names=dataset.class_names,
         arms=_full_test(tables.get("arms")),
         comparisons=tables.get("comparisons"),
-        detection=tables.get("detection"),
+        detection=tables.get("detection") if detection is None else detection,
+        detection_notes=notes,
         convergence=convergence,
         verdicts=tables.get("verdicts"),
         pictures=None if dataset.form == "imported" else partial(_pictures, dataset),
@@ -90,6 +93,23 @@ def _checkout() -> str:
     except (OSError, subprocess.CalledProcessError):
         return ""
     return f"{commit}, changed" if changed.strip() else commit
+
+
+def _detection(
+    workspace: Workspace, fingerprint: str, classifiers: Sequence[str], scores: Mapping[str, pd.DataFrame]
+) -> tuple[pd.DataFrame | None, list[str]]:
+    """How well label errors are found, on the first split with known truth (train before others), and what is to be said about it."""
+    for split in sorted(scores, key=lambda name: name != "train"):
+        if len(classifiers) and scores[split]["label_true"].notna().any():
+            population = scoring.population_of(workspace, fingerprint, classifiers)
+            found = label_errors(scores[split], scoring.Probabilities(workspace, population, split))
+            notes = [
+                f"{row['score']}: {row['n_flagged']:,.0f} examples flagged by cleanlab's own estimate of their number, precision "
+                f"{row['precision']:.3f}, recall {row['recall']:.3f}."
+                for row in found.flagged.to_dict(orient="records")
+            ]
+            return found.table, notes or [f"Without cleanlab beside them. {found.reason}"]
+    return None, []
 
 
 def _full_test(arms: pd.DataFrame | None) -> pd.DataFrame | None:
