@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import math
+import re
+import sys
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 import pytest
+from factories import Tiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from zoo.detection import SUSPICIOUS_SIDE, auroc, average_precision, detection_table, midranks, suspects
-from zoo.errors import UnknownNameError, UsageError
+from zoo import scoring
+from zoo.detection import SUSPICIOUS_SIDE, auroc, average_precision, detection_table, label_errors, midranks, suspects
+from zoo.errors import StoreError, UnknownNameError, UsageError
 from zoo.scores import perplexity
+from zoo.store.query import query
 
 NAN = float("nan")
 # few distinct values, so that ties are the rule
@@ -89,9 +95,9 @@ def test_each_score_is_suspicious_on_its_own_side() -> None:
     table = detection_table(frame)
     assert table["score"].tolist() == list(SUSPICIOUS_SIDE)
     for measure in ("auroc", "average_precision", "precision_at_n", "recall_at_n"):
-        assert table[measure].tolist() == [1.0] * 6
+        assert table[measure].tolist() == [1.0] * len(SUSPICIOUS_SIDE)
     upside_down = detection_table(frame.assign(**{name: -frame[name] for name in SUSPICIOUS_SIDE}))
-    assert upside_down["auroc"].tolist() == [0.0] * 6
+    assert upside_down["auroc"].tolist() == [0.0] * len(SUSPICIOUS_SIDE)
 
 
 def test_rows_without_the_score_or_the_truth_are_left_out_of_its_row() -> None:
@@ -156,3 +162,179 @@ def test_refusals_say_what_is_allowed() -> None:
         suspects(scores_frame(), -1)
     with pytest.raises(UnknownNameError, match="unknown score column 'label_true'"):
         detection_table(scores_frame().drop(columns="label_true"))
+
+
+# ---------------------------------------------------------------- beside cleanlab
+
+
+class Panel:
+    """Class probabilities [N, E, M] as members of a population; ``held``: bool [N, E]."""
+
+    def __init__(self, probabilities: np.ndarray, held: np.ndarray | None = None) -> None:
+        self.probabilities, self.held = probabilities, held
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        n, e, m = self.probabilities.shape
+        return n, e, m
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return iter(self.probabilities.astype(np.float64))
+
+    def held_out(self) -> np.ndarray:
+        return np.ones(self.shape[:2], dtype=bool) if self.held is None else self.held
+
+
+def panel(held_out: float = 0.5) -> tuple[Panel, np.ndarray, np.ndarray]:
+    """(12 classifiers on 300 examples of 4 classes, labels, true labels): 30 labels are wrong; a classifier that saw one believes it."""
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 4, 300)
+    labels = truth.copy()
+    labels[:30] = (labels[:30] + 1) % 4
+    held = rng.random((12, 300)) < held_out
+    logits = rng.normal(size=(12, 300, 4)) * 2
+    logits[:, np.arange(300), truth] += 1.5
+    logits[:, np.arange(300), labels] += np.where(held, 0.0, 4.0)
+    e = np.exp(logits)
+    return Panel(e / e.sum(axis=2, keepdims=True), held), labels, truth
+
+
+def panel_scores(members: Panel, labels: np.ndarray, truth: np.ndarray) -> pd.DataFrame:
+    frame = perplexity(members.probabilities, labels, kind="probs", in_train=~members.held)
+    return frame.reset_index().assign(label_true=truth)
+
+
+def test_cleanlabs_scores_are_those_of_its_own_functions() -> None:
+    """The rows beside ours are what cleanlab gives for the same arrays, measured by the same measures; one array is held at a time."""
+    rank, flt = pytest.importorskip("cleanlab.rank"), pytest.importorskip("cleanlab.filter")
+    members, labels, truth = panel(held_out=0.8)
+    is_error = labels != truth
+    found = label_errors(panel_scores(members, labels, truth), members)
+    assert found.reason == ""
+    rows = found.table.set_index("score")
+    assert list(rows.index)[-3:] == ["cleanlab_ensemble", "cleanlab_issues", "cleanlab_issues_heldout"]
+
+    ensemble = rank.get_label_quality_ensemble_scores(labels, list(members.probabilities), verbose=False)
+    assert rows.loc["cleanlab_ensemble", "auroc"] == pytest.approx(auroc(-ensemble, is_error), abs=1e-12)
+    assert rows.loc["cleanlab_ensemble", "average_precision"] == pytest.approx(average_precision(-ensemble, is_error), abs=1e-12)
+
+    held_mean = (members.probabilities * members.held[:, :, None]).sum(axis=0) / members.held.sum(axis=0)[:, None]
+    for name, mean in (("cleanlab_issues", members.probabilities.mean(axis=0)), ("cleanlab_issues_heldout", held_mean)):
+        flagged = flt.find_label_issues(labels, mean, n_jobs=1)
+        line = found.flagged.set_index("score").loc[name]
+        assert line["n_flagged"] == flagged.sum()
+        assert line["precision"] == pytest.approx(is_error[flagged].mean(), abs=1e-12)
+        assert line["recall"] == pytest.approx(flagged[is_error].mean(), abs=1e-12)
+        order = flt.find_label_issues(labels, mean, n_jobs=1, return_indices_ranked_by="normalized_margin")
+        if len(order) >= 30:
+            assert rows.loc[name, "precision_at_n"] == pytest.approx(is_error[order[:30]].mean(), abs=1e-12)
+    assert (found.flagged["n_flagged"] > 0).all()
+
+
+def test_held_out_probabilities_find_what_seen_ones_hide() -> None:
+    """Where half of the classifiers have learnt the wrong labels, find_label_issues flags none of 30 errors by all, most by the held-out ones."""
+    pytest.importorskip("cleanlab")
+    members, labels, truth = panel()
+    flagged = label_errors(panel_scores(members, labels, truth), members).flagged.set_index("score")
+    assert flagged.loc["cleanlab_issues", ["n_flagged", "recall"]].tolist() == [0, 0]
+    assert np.isnan(flagged.loc["cleanlab_issues", "precision"])
+    assert flagged.loc["cleanlab_issues_heldout", "recall"] > 0.6
+
+
+def test_examples_without_label_answer_or_held_out_classifier_are_left_out() -> None:
+    """Example 40 has no label, 41 no answer, 42 was seen by all: cleanlab's rows leave them out, the last only where held-out ones count."""
+    pytest.importorskip("cleanlab")
+    members, labels, truth = panel()
+    members.held[:, 42] = False
+    scores = panel_scores(members, labels, truth)
+    scores["label"] = scores["label"].astype("Int64")
+    scores.loc[40, "label"] = pd.NA
+    scores.loc[[40, 41], "label_quality"] = NAN
+    part = np.delete(np.arange(300), [40, 41])
+    fewer = Panel(members.probabilities[:, part], members.held[:, part])
+    expected = label_errors(panel_scores(fewer, labels[part], truth[part]), fewer).table.set_index("score")
+    found = label_errors(scores, members).table.set_index("score")
+    for name in ("cleanlab_ensemble", "cleanlab_issues", "cleanlab_issues_heldout"):
+        assert found.loc[name].tolist() == pytest.approx(expected.loc[name].tolist(), abs=1e-12)
+
+
+class Unkept(Panel):
+    def __iter__(self) -> Iterator[np.ndarray]:
+        raise StoreError("no logits of c1 on train are kept. Fill with --keep-logits all.")
+
+
+class Broken(Panel):
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return iter(self.probabilities * np.float64(7))
+
+
+class Huge(Panel):
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return 12, 10**6, 1000
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        (Unkept, r"^cleanlab needs full probabilities: no logits of c1 on train are kept\. Fill with --keep-logits all\.$"),
+        (Broken, r"^cleanlab refuses these probabilities: "),
+        (Huge, r"^12 classifiers x 1,000,000 examples x 1,000 classes are more than 500,000,000 probabilities, .* with --where\.$"),
+    ],
+)
+def test_what_cleanlab_cannot_use_leaves_its_rows_out_with_a_reason(kind: type[Panel], reason: str) -> None:
+    """Our own rows stay as they are."""
+    pytest.importorskip("cleanlab")
+    members, labels, truth = panel()
+    scores = panel_scores(members, labels, truth)
+    found = label_errors(scores, kind(members.probabilities, members.held))
+    assert re.search(reason, found.reason)
+    pd.testing.assert_frame_equal(found.table, detection_table(scores))
+    assert found.flagged.empty
+
+
+def test_without_cleanlab_the_reason_is_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is optional: nothing fails."""
+    members, labels, truth = panel()
+    for name in ("cleanlab", "cleanlab.rank", "cleanlab.filter"):
+        monkeypatch.setitem(sys.modules, name, None)
+    found = label_errors(panel_scores(members, labels, truth), members)
+    assert found.reason == "cleanlab is not installed: pip install 'classifier-zoo[cleanlab]'."
+    assert "label_quality" in set(found.table["score"])
+
+
+def test_scores_of_other_classifiers_are_not_compared() -> None:
+    """Scores of 12 classifiers and a population of 11 are two things."""
+    members, labels, truth = panel()
+    found = label_errors(panel_scores(members, labels, truth), Panel(members.probabilities[:11], members.held[:11]))
+    assert found.reason == "The scores are of 12 classifiers, the population has 11 now. Score again with 'zoo score'."
+
+
+def test_without_known_truth_there_is_nothing_to_measure() -> None:
+    members, labels, truth = panel()
+    found = label_errors(panel_scores(members, labels, truth).assign(label_true=NAN), members)
+    assert found.table.empty
+    assert found.reason == "No true label is known."
+
+
+def test_the_store_gives_the_probabilities_behind_its_answers(trained: Tiny) -> None:
+    """Rows sum to 1; p(label) is the answers' to float16's precision; held out is what the answers say; all of it beside cleanlab."""
+    pytest.importorskip("cleanlab")
+    space = trained.workspace
+    population = scoring.choose_population(space)
+    members = scoring.Probabilities(space, population, "train")
+    assert members.shape == (12, 60, 3)
+    arrays, held = list(members), members.held_out()
+    labels = trained.dataset.splits["train"].labels
+    for name, p, mine in zip(population.classifiers, arrays, held, strict=True):
+        np.testing.assert_allclose(p.sum(axis=1), 1.0, atol=1e-12)
+        sql = f"select example_id, p_label, in_train from answers where classifier_id = '{name}' and split = 'train' order by 1"
+        answers = query(space, sql).to_pandas()
+        readable = answers["p_label"].notna().to_numpy()
+        np.testing.assert_allclose(p[np.arange(60), labels][readable], answers["p_label"][readable], atol=2e-3)
+        assert mine.tolist() == (~answers["in_train"].astype(bool)).tolist()
+    assert not held.all()
+    assert held.any()
+    found = label_errors(scoring.score(space, population, "train").to_pandas(), members)
+    assert found.reason == ""
+    assert len(found.table) == len(SUSPICIOUS_SIDE)

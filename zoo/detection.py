@@ -220,7 +220,9 @@ def label_errors(scores: pd.DataFrame, members: Members) -> LabelErrors:
         return LabelErrors(table, flagged, "No true label is known.")
     classifiers, examples, classes = members.shape
     if int(scores["n"].max()) != classifiers:
-        reason = f"The scores are of {int(scores['n'].max())} classifiers, the population has {classifiers} now. Score again with 'zoo score'."
+        reason = (
+            f"The scores are of {int(scores['n'].max())} classifiers, the population has {classifiers} now. Score again with 'zoo score'."
+        )
         return LabelErrors(table, flagged, reason)
     if classifiers * examples * classes > _MOST_PROBABILITIES:
         reason = (

@@ -48,4 +48,4 @@ def load(name: str, scale: str | None = None) -> Experiment:
     made = make(chosen)
     if not isinstance(made, Experiment):
         raise UsageError(f"{path}: experiment({chosen!r}) returned {type(made).__name__}, not zoo.spec.Experiment.")
-    return made
+    return made.replace(source=name if name in known else str(path.absolute()))

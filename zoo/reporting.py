@@ -58,7 +58,7 @@ def write_report(workspace: Workspace, experiment: Experiment, dataset: Dataset,
     if "train" in scores and len(mine) > 1:
         convergence = convergence_table(workspace, scoring.population_of(workspace, dataset.fingerprint, mine["classifier_id"]))
         write_table(workspace, "convergence", convergence)
-    detection, notes = _detection(workspace, dataset.fingerprint, mine["classifier_id"], scores)
+    detection, notes = _detection(workspace, dataset.fingerprint, list(mine["classifier_id"]), scores)
     data = ReportData(
         title=experiment.title,
         experiment=experiment.name,
@@ -136,20 +136,21 @@ def convergence_table(workspace: Workspace, population: scoring.Population) -> p
 def _record_run(workspace: Workspace, experiment: Experiment, timings: Mapping[str, float]) -> dict[str, float]:
     """Remember which experiment this workspace's report is about, and the longest time each stage took (a rerun finds most of it done)."""
     known: dict[str, float] = {}
+    source = experiment.source or experiment.name
     try:
         name, scale, known = recorded_run(workspace)
-        if (name, scale) != (experiment.name, experiment.scale):
+        if (name, scale) != (source, experiment.scale):
             known = {}
     except NotFoundError:
         pass
     merged = {stage: max(seconds, known.get(stage, 0.0)) for stage, seconds in {**known, **timings}.items()}
-    body = {"experiment": experiment.name, "scale": experiment.scale, "timings": merged}
+    body = {"experiment": source, "scale": experiment.scale, "timings": merged}
     workspace.files.replace("results/run.json", canonical_json(body).encode())
     return merged
 
 
 def recorded_run(workspace: Workspace) -> tuple[str, str, dict[str, float]]:
-    """(experiment, scale, seconds per stage) of the run that made this workspace's report.
+    """(experiment's name or path, scale, seconds per stage) of the run that made this workspace's report.
 
     Raises:
         NotFoundError: if no report was made yet.

@@ -278,7 +278,8 @@ class Experiment(Spec):
     """A study: what to train, fill, score, select, retrain and report. Made by ``experiment()`` of a file in experiments/.
 
     Stages run in this order and each may be empty: train ``sweeps`` -> fill ``fill_splits`` -> score -> ``selections`` -> retrain
-    ``arms`` with ``retraining`` -> compare ``on`` cleaned test sets -> report ``sections``.
+    ``arms`` with ``retraining`` -> compare ``on`` cleaned test sets -> report ``sections``. ``source``: what loads it again, a name or a file's
+    path; filled in by ``zoo.experiment.load``.
     """
 
     name: str
@@ -294,6 +295,7 @@ class Experiment(Spec):
     on: tuple[Op, ...] = ()
     sections: tuple[str, ...] = ()
     next_command: str = ""
+    source: str = ""
 
 
 def parse_scalar(text: str) -> Scalar:

@@ -342,13 +342,11 @@ def _block(
         handles = [pq.ParquetFile(workspace.files.local(path), memory_map=True) for path in needed]
         for start in range(0, len(mine), _READ_CLASSIFIERS):
             names = mine[start : start + _READ_CLASSIFIERS]
-            wanted = [group.index(name) for name in names]
-            # Joined once for all of them: a classifier is then a slice, which costs nothing.
-            read = [handle.read_row_groups(wanted, columns=columns).combine_chunks().to_batches()[0] for handle in handles]
-            rows = [len(batch) // len(names) for batch in read]
+            tables = [handle.read_row_groups([group.index(name) for name in names], columns=columns) for handle in handles]
+            rows = [len(table) // len(names) for table in tables]
             for position, name in enumerate(names):
-                own = [batch.slice(position * n, n) for batch, n in zip(read, rows, strict=True)]
-                yield name, own[0] if len(own) == 1 else pa.concat_batches(own)
+                own = [table.slice(position * n, n) for table, n in zip(tables, rows, strict=True)]
+                yield name, pa.concat_tables(own).combine_chunks().to_batches()[0]
 
 
 def logits_blocks(workspace: Workspace, classifier: str, split: str) -> list[NDArray[np.float16]]:

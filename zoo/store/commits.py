@@ -40,6 +40,8 @@ COMMIT_FORMAT = 1
 KINDS = ("dataset", "plan", "checkpoint", "training", "answers", "member", "manifest", "selection")
 """Kinds of records that hold content (a snapshot only lists them)."""
 
+_SEAL = re.compile(rb',"sha256":"([0-9a-f]{64})"}\Z')
+_SEAL_BYTES = 77
 _NAME = re.compile(r"(?P<key>.+)\.g(?P<generation>\d{4})\.json")
 
 
@@ -71,6 +73,12 @@ def unsealed(data: bytes) -> dict[str, Any]:
     Raises:
         ValueError: if a single bit of it has changed.
     """
+    # "sha256" sorts last in every record there is: then it is cut off, and the rest hashed as it stands, for half of what the way below costs.
+    seal = _SEAL.search(data, max(len(data) - _SEAL_BYTES, 0))
+    if seal and hashlib.sha256(data[: seal.start()] + b"}").hexdigest().encode() == seal[1]:
+        sealed: dict[str, Any] = json.loads(data)
+        del sealed["sha256"]
+        return sealed
     try:
         body: dict[str, Any] = json.loads(data)
         body.pop("sha256")
