@@ -38,7 +38,7 @@ class Accelerator:
 
 
 ACCELERATORS = {
-    "cpu-core": Accelerator("cpu-core", 15.0, 3.5e-5, "measured, docs/LOG.md"),
+    "cpu-core": Accelerator("cpu-core", 30.0, 4e-6, "measured, docs/LOG.md"),
     # timm's published table (AMP, channels last): ResNet-50 trains at 1,218 images/s x 4.1 GMAC x 3 on an RTX 3090.
     "rtx3090": Accelerator("rtx3090", 15_000.0, 2e-5, "timm benchmark table, PyTorch 1.12"),
     "a100": Accelerator("a100", 32_000.0, 1e-5, "RTX 3090 x 2.13, timm issue 1491"),

@@ -58,10 +58,19 @@ class Model:
 
 
 def _small(
-    name: str, family: str, module: str, min_size: int, parameters: int, mega_macs: float, paper: str, *, cifar: bool = False
+    name: str,
+    family: str,
+    module: str,
+    min_size: int,
+    parameters: int,
+    mega_macs: float,
+    paper: str,
+    *,
+    cifar: bool = False,
+    rate: float | None = None,
 ) -> Model:
     reference = (32, 3) if cifar else (28, 1)
-    return Model(name, family, f"zoo.models.{module}:{name}", min_size, None, parameters, mega_macs, *reference, paper)
+    return Model(name, family, f"zoo.models.{module}:{name}", min_size, None, parameters, mega_macs, *reference, paper, rate)
 
 
 def _timm(name: str, family: str, min_size: int, default_size: int, parameters: int, mega_macs: float, paper: str) -> Model:
@@ -76,26 +85,26 @@ _DENSENET = "Huang, Liu, van der Maaten, Weinberger 2017"
 _EFFICIENTNET = "Tan, Le 2019"
 _NIN = "Lin, Chen, Yan 2014"
 
-# Minimum sizes, parameters and multiply-adds are checked by tests against the built networks.
+# Minimum sizes, parameters and multiply-adds are checked by tests against the built networks; rates by tools/bench/models.py.
 MODELS: Registry[Model] = Registry(
     "model",
     {
         entry.name: entry
         for entry in (
-            _small("lenet5", "lenet5", "small", 12, 61_706, 0.4165, "LeCun, Bottou, Bengio, Haffner 1998"),
-            _small("resnet20", "resnet", "small", 8, 269_722, 40.55, _RESNET, cifar=True),
-            _small("nin", "nin", "small", 8, 966_986, 222.5, _NIN, cifar=True),
-            _small("softmax", "softmax", "small", 8, 7_850, 0.00784, "softmax regression"),
-            _small("mlp", "mlp", "small", 8, 235_146, 0.2348, "perceptron with two hidden layers"),
-            _small("resnet8", "resnet", "small", 8, 75_002, 9.145, _RESNET),
-            _small("vgg_mini", "vgg", "minis", 8, 35_610, 1.176, _VGG),
-            _small("resnet_mini", "resnet", "minis", 8, 24_666, 0.4646, _RESNET),
-            _small("inception_mini", "inception", "minis", 8, 31_338, 0.6133, _INCEPTION),
-            _small("xception_mini", "xception", "minis", 8, 21_114, 0.6157, _XCEPTION),
-            _small("densenet_mini", "densenet", "minis", 8, 38_362, 0.9934, _DENSENET),
-            _small("efficientnet_mini", "efficientnet", "minis", 8, 26_338, 0.4361, _EFFICIENTNET),
-            _small("mobilenet_mini", "mobilenet", "minis", 8, 23_242, 0.4679, "Sandler, Howard, Zhu, Zhmoginov, Chen 2018"),
-            _small("nin_mini", "nin", "minis", 8, 38_898, 0.899, _NIN),
+            _small("lenet5", "lenet5", "small", 12, 61_706, 0.4165, "LeCun, Bottou, Bengio, Haffner 1998", rate=11_600),
+            _small("resnet20", "resnet", "small", 8, 269_722, 40.55, _RESNET, cifar=True, rate=298),
+            _small("nin", "nin", "small", 8, 966_986, 222.5, _NIN, cifar=True, rate=60.6),
+            _small("softmax", "softmax", "small", 8, 7_850, 0.00784, "softmax regression", rate=217_000),
+            _small("mlp", "mlp", "small", 8, 235_146, 0.2348, "perceptron with two hidden layers", rate=47_000),
+            _small("resnet8", "resnet", "small", 8, 75_002, 9.145, _RESNET, rate=1_220),
+            _small("vgg_mini", "vgg", "minis", 8, 35_610, 1.176, _VGG, rate=8_170),
+            _small("resnet_mini", "resnet", "minis", 8, 24_666, 0.4646, _RESNET, rate=5_780),
+            _small("inception_mini", "inception", "minis", 8, 31_338, 0.6133, _INCEPTION, rate=6_070),
+            _small("xception_mini", "xception", "minis", 8, 21_114, 0.6157, _XCEPTION, rate=6_060),
+            _small("densenet_mini", "densenet", "minis", 8, 38_362, 0.9934, _DENSENET, rate=5_610),
+            _small("efficientnet_mini", "efficientnet", "minis", 8, 26_338, 0.4361, _EFFICIENTNET, rate=4_420),
+            _small("mobilenet_mini", "mobilenet", "minis", 8, 23_242, 0.4679, "Sandler, Howard, Zhu, Zhmoginov, Chen 2018", rate=5_680),
+            _small("nin_mini", "nin", "minis", 8, 38_898, 0.899, _NIN, rate=7_360),
             # The ten of study 2. EfficientNet-B2 at 260 as there and in its paper; timm's own figure is 256.
             _timm("vgg16", "vgg", 32, 224, 134_301_514, 15466.2, _VGG),
             _timm("resnet50", "resnet", 8, 224, 23_528_522, 4087.2, _RESNET),
