@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import sys
@@ -10,15 +11,18 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 import pytest
-from factories import Tiny
+from factories import Tiny, trained_workspace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from tests.commands import done
 from zoo import scoring
 from zoo.detection import SUSPICIOUS_SIDE, auroc, average_precision, detection_table, label_errors, midranks, suspects
 from zoo.errors import StoreError, UnknownNameError, UsageError
+from zoo.reporting import write_report
 from zoo.scores import perplexity
+from zoo.spec import Experiment
 from zoo.store.query import query
 
 NAN = float("nan")
@@ -338,3 +342,31 @@ def test_the_store_gives_the_probabilities_behind_its_answers(trained: Tiny) -> 
     found = label_errors(scoring.score(space, population, "train").to_pandas(), members)
     assert found.reason == ""
     assert len(found.table) == len(SUSPICIOUS_SIDE)
+
+
+def test_the_command_and_the_report_say_it(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """``zoo score --json``, its table and the report hold cleanlab's rows beside ours, and what it flags by its own estimate."""
+    pytest.importorskip("cleanlab")
+    tiny = trained_workspace(tmp_path_factory.mktemp("said"))
+    said = json.loads(done("score", "--json", "-w", tiny.root))
+    assert [row["score"] for row in said["detection"]] == list(SUSPICIOUS_SIDE)
+    assert {"auroc", "average_precision", "precision_at_n", "recall_at_n", "n_errors"} < set(said["detection"][0])
+    assert [row["score"] for row in said["flagged"]] == ["cleanlab_issues", "cleanlab_issues_heldout"]
+    assert said["cleanlab"] == "measured"
+    assert "cleanlab_ensemble" in done("score", "--top", "0", "-w", tiny.root)
+    about = Experiment(name="tiny", title="Tiny", scale="smoke", dataset=tiny.dataset.uri, sweeps=())
+    page = write_report(tiny.workspace, about, tiny.dataset, {}).read_text(encoding="utf-8")
+    assert "cleanlab_issues_heldout" in page
+    assert "flagged by cleanlab&#39;s own estimate of their number" in page
+
+
+def test_a_report_says_why_cleanlab_is_missing(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Our own scores are shown, and a sentence."""
+    tiny = trained_workspace(tmp_path_factory.mktemp("unsaid"))
+    done("score", "--top", "0", "-w", tiny.root)
+    for name in ("cleanlab", "cleanlab.rank", "cleanlab.filter"):
+        monkeypatch.setitem(sys.modules, name, None)
+    about = Experiment(name="tiny", title="Tiny", scale="smoke", dataset=tiny.dataset.uri, sweeps=())
+    page = write_report(tiny.workspace, about, tiny.dataset, {}).read_text(encoding="utf-8")
+    assert "cleanlab_ensemble" not in page
+    assert "Without cleanlab beside them. cleanlab is not installed" in page

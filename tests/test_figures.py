@@ -313,7 +313,7 @@ def test_detection_knows_the_precision_of_a_random_order() -> None:
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
 def test_a_text_that_a_spreadsheet_would_run_gets_a_quote_and_a_number_does_not(start: str) -> None:
     table = pd.DataFrame({"name": [f"{start}1+1", "plain", None], "value": [-1.5, 2.0, np.nan]})
-    rows = list(csv.reader(io.StringIO(csv_text(table), newline="")))
+    rows = list(csv.reader(io.StringIO(csv_text(table, "%.10g"), newline="")))
     shown = start.replace("\r", "\n")
     assert rows == [["name", "value"], [f"'{shown}1+1", "-1.5"], ["plain", "2"], ["", ""]]
 

@@ -7,18 +7,18 @@ Measures: area under the ROC curve; average precision; precision and recall amon
 
 Detectors (``SUSPICIOUS_SIDE``), with p_i the class probabilities of classifier i:
 
-=========================  ==============================================================================================
-``label_quality``          1 - (n X + 1 - mean p(label)) / (n + 1), over held-out classifiers where there are some, else all
-``x_perplexity``           X: share of all classifiers whose most probable class is not the label
-``x_heldout``              X over those that were not trained on the example
-``mean_margin``            mean of p_i(label) - largest other p_i
-``mean_p_label``           mean of p_i(label); cleanlab's self-confidence, unweighted
-``c_perplexity``           C: 2 ** mean entropy in bits; says hard, not wrong, and stands here for comparison
-``cleanlab_ensemble``      cleanlab.rank.get_label_quality_ensemble_scores, its defaults: self-confidence weighted by accuracy
-``cleanlab_issues``        cleanlab.filter.find_label_issues on the mean of all p_i, its defaults: what it flags comes first,
-                           both parts in the order of its normalised margin
+===========================  ==========================================================================================================
+``label_quality``            1 - (n X + 1 - mean p(label)) / (n + 1), over held-out classifiers where there are some, else all
+``x_perplexity``             X: share of all classifiers whose most probable class is not the label
+``x_heldout``                X over those that were not trained on the example
+``mean_margin``              mean of p_i(label) - largest other p_i
+``mean_p_label``             mean of p_i(label): self-confidence, unweighted
+``c_perplexity``             C: 2 ** mean entropy in bits; says hard, not wrong, and stands here for comparison
+``cleanlab_ensemble``        cleanlab.rank.get_label_quality_ensemble_scores by its defaults: self-confidence weighted by accuracy
+``cleanlab_issues``          cleanlab.filter.find_label_issues by its defaults on the mean of all p_i: what it flags comes first, both
+                             parts in the order of its normalised margin
 ``cleanlab_issues_heldout``  the same on the mean over the classifiers that were not trained on the example
-=========================  ==============================================================================================
+===========================  ==========================================================================================================
 
 Sources: AUROC = Mann-Whitney U / (errors * correct), ties by midranks (Hanley & McNeil 1982). Average precision: mean of precision over
 recall steps, one step per distinct score, as scikit-learn. Which measures, and the ensemble score: Kuan & Mueller, "Model-agnostic label quality

@@ -280,10 +280,11 @@ def tabulate_contact_sheet(scores: pd.DataFrame, class_names: Sequence[str], lim
         (null where the true label is unknown).
     """
     columns = FIGURES["contact_sheet"].columns
-    rows = np.flatnonzero(scores["top_confusion"].to_numpy() != scores["label"].to_numpy())
+    quality = scores["label_quality"].to_numpy(np.float64, na_value=np.nan)
+    # An example without a quality (unreadable, no label) is no suspect, though its null differs from any label.
+    rows = np.flatnonzero((scores["top_confusion"].to_numpy() != scores["label"].to_numpy()) & np.isfinite(quality))
     if not len(rows):
         return _stack([], columns)
-    quality = scores["label_quality"].to_numpy(np.float64)
     order = rows[np.argsort(quality[rows], kind="stable")][:limit]
     table = _named_points(scores, order, class_names, planted_errors(scores))
     table = table.assign(
@@ -890,7 +891,8 @@ def _draw_detection(table: pd.DataFrame, _pictures: Pictures) -> Figure:
     axes[0].set_yticks(y, [safe_text(score, 28) for score in table["score"]])
     axes[0].set_ylim(len(table) - 0.4, -0.6)
     errors = sorted({int(n) for n in table["n_errors"]})
-    axes[2].set_xlabel(f"n = number of planted errors ({', '.join(f'{n:,}' for n in errors)})" if len(errors) < 4 else "n = planted errors")
+    numbers = f" ({', '.join(f'{n:,}' for n in errors)})" if len(errors) < 4 else ""
+    axes[2].set_xlabel(f"n = number of planted errors{numbers}", fontsize=9)
     axes[0].set_xlabel("1 = every error before every clean example", fontsize=9)
     axes[1].set_xlabel("1 = the errors come first", fontsize=9)
     handles, texts = axes[0].get_legend_handles_labels()

@@ -57,7 +57,8 @@ _C3 = np.float32(0.05550410866482158)
 _C4 = np.float32(0.009618129107628477)
 _C5 = np.float32(0.0013333558146428443)
 _C6 = np.float32(0.00015403530393381608)
-_WIDTH = 16
+_WIDTH = 16  # elements under one maximum
+_MAXIMA = 8  # maxima are padded to whole vectors of so many
 
 
 def _compiled(function: _Function) -> _Function:
@@ -72,13 +73,13 @@ def _compiled(function: _Function) -> _Function:
     return compiled
 
 
-def _inline(function: _Function) -> _Function:
-    """Emits LLVM instructions where it is called."""
-    return intrinsic(function) if AVAILABLE else function  # type: ignore[no-any-return]
+def _inline(function: Callable[..., Any]) -> Any:
+    """Emits LLVM instructions where it is called (without numba's context, the first parameter)."""
+    return intrinsic(function) if AVAILABLE else function
 
 
 @_inline
-def _as_float(context: Any, bits: Any) -> Any:
+def _as_float(_types: Any, bits: Any) -> Any:
     """float32 of the bits of a float16 (uint16) or a float32 (uint32)."""
 
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
@@ -90,7 +91,7 @@ def _as_float(context: Any, bits: Any) -> Any:
 
 
 @_inline
-def _power_of_two(context: Any, exponent: Any) -> Any:
+def _power_of_two(_types: Any, exponent: Any) -> Any:
     """2**k as float32 for int32 k in -126..127: k shifted into the exponent's bits."""
 
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
@@ -100,8 +101,20 @@ def _power_of_two(context: Any, exponent: Any) -> Any:
     return (types.float32(types.int32), generate) if exponent == types.int32 else None
 
 
+@_inline
+def _larger(_types: Any, left: Any, right: Any) -> Any:
+    """The larger of two float32, none of them NaN. The built-in ``max`` becomes a comparison that LLVM does not turn into vectors."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        single = ir.FloatType()
+        function = builder.module.declare_intrinsic("llvm.maxnum", [single], ir.FunctionType(single, [single, single]))
+        return builder.call(function, arguments, fastmath=("nnan", "nsz"))
+
+    return (types.float32(types.float32, types.float32), generate) if left == right == types.float32 else None
+
+
 @_compiled
-def _widen(bits: Any, row: int, mask: Any, buffer: Any, classes: int) -> bool:
+def _widen(bits: Any, row: int, mask: Any, buffer: Any, classes: int) -> Any:
     """Row of logits as float32 into the buffer; whether it holds a NaN or an infinity (an exponent of ones)."""
     wrong = np.uint32(0)
     for j in range(classes):
@@ -132,10 +145,18 @@ def _sums(buffer: Any, top: Any) -> Any:
 
 
 @_compiled
-def _largest(values: Any, start: int, count: int) -> Any:
+def _largest(values: Any) -> Any:
+    best = _TAKEN
+    for j in range(len(values)):
+        best = _larger(best, values[j])
+    return best
+
+
+@_compiled
+def _largest_of_16(values: Any, start: int) -> Any:
     best = values[start]
-    for j in range(1, count):
-        best = max(best, values[start + j])
+    for j in range(1, _WIDTH):
+        best = _larger(best, values[start + j])
     return best
 
 
@@ -172,29 +193,30 @@ def _rows(
     ``mask``: exponent of the type; ``limit``: log2 M."""
     examples, classes = bits.shape
     blocks = len(buffer) // _WIDTH
-    highest = np.empty(blocks, dtype=np.float32)
+    maxima = -(-blocks // _MAXIMA) * _MAXIMA
+    highest = np.full(maxima, _TAKEN, dtype=np.float32)
     kept = min(top5.shape[1], classes)
     for row in range(examples):
         if _widen(bits, row, mask, buffer, classes):
             continue
         finite[row] = True
         for block in range(blocks):
-            highest[block] = _largest(buffer, block * _WIDTH, _WIDTH)
-        top = _largest(highest, 0, blocks)
+            highest[block] = _largest_of_16(buffer, block * _WIDTH)
+        top = _largest(highest)
         s, t = _sums(buffer, top)
         share = _ONE / s
         entropy[row] = min(max(np.log2(s) - t * share, _ZERO), limit)
         label = labels[row]
         own = buffer[label] if label >= 0 else top
         for place in range(kept):
-            value = _largest(highest, 0, blocks)
+            value = _largest(highest)
             block = _first(highest, 0, value)
             start = block * _WIDTH
             best = _first(buffer, start, value)
             top5[row, place] = best
             top5_p[row, place] = _probability(value, top, share)
             buffer[best] = _TAKEN
-            highest[block] = _largest(buffer, start, _WIDTH)
+            highest[block] = _largest_of_16(buffer, start)
         prediction[row] = top5[row, 0]
         if label >= 0:
             p_label[row] = _probability(own, top, share)

@@ -357,7 +357,8 @@ def _suspects(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
     table = figures.tabulate_contact_sheet(data.scores[split], data.class_names, MAX_SUSPECTS)
     if table.empty:
         return Absent(f"No example of {split} has a top confusion other than its label: there is no suspect.")
-    total = int((data.scores[split]["top_confusion"] != data.scores[split]["label"]).sum())
+    scores = data.scores[split]
+    total = int(((scores["top_confusion"] != scores["label"]) & scores["label_quality"].notna()).sum())
     known = table["planted"].notna()
     told = ""
     if known.any():

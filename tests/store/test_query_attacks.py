@@ -213,7 +213,7 @@ ATTACKS: dict[str, str] = READERS | {
     "reader in a lateral join": "from range(1) r, lateral (select * from read_text('{f}/canary.txt')) t",
     "reader beside answers": "select * from answers, read_text('{f}/canary.txt')",
     "reader in a common table": "with t as (from read_text('{f}/canary.txt')) from t",
-    "reader in a recursion": "with recursive t as (select content from read_text('{f}/canary.txt') union all select content from t where false) from t",
+    "reader in a recursion": "with recursive t as (select content from read_text('{f}/canary.txt') union all from t where false) from t",
     "reader in a condition": "select 1 where exists (from read_text('{f}/canary.txt') where content like 'canary-c0%')",
     "reader in an order": "from metrics order by (select content from read_text('{f}/canary.txt'))",
     "pivot over a reader": "pivot read_csv('{f}/canary.csv') on n in (1) using first(secret)",
@@ -239,8 +239,8 @@ ATTACKS: dict[str, str] = READERS | {
     "no text": "",
     "only a comment": "-- copy (select 1) to '{out}'",
 }
-HARMLESS = {"path of a link", "log", "getvariable"}
-"""Not refused in every version of DuckDB, or refused for other reasons: only their consequences count."""
+HARMLESS = {"getvariable"}
+"""An answer, but an empty one: only their consequences count."""
 
 
 def test_there_are_attacks_enough() -> None:
@@ -430,5 +430,7 @@ def test_half_precision_lists_come_as_floats(field: Field) -> None:
 def test_a_new_workspace_is_no_weaker(tmp_path: Path) -> None:
     """Without any answers there are no files to read: none can be."""
     (tmp_path / "canary.txt").write_text(SECRET)
-    with pytest.raises(UsageError, match="table function 'read_text' is not allowed in a query. Allowed: the tables of 'zoo schema' and "):
+    with pytest.raises(
+        UsageError, match=r"^table function 'read_text' is not allowed in a query\. Allowed: the tables of 'zoo schema' and "
+    ):
         query(new_workspace(tmp_path), f"from read_text('{tmp_path}/canary.txt'), answers")

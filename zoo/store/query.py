@@ -91,7 +91,7 @@ _MEMORY = "4GB"
 _RESULT_BYTES = 2 * 10**9
 _SECONDS = 600.0
 _GRACE_SECONDS = 5.0
-_ENGINE_BYTES = 10**9  # what DuckDB, Arrow and their threads take beside the data
+_ENGINE_BYTES = 10**9 + (os.cpu_count() or 1) * 2**24  # what DuckDB, Arrow and their threads take beside the data
 _TABLE_FUNCTIONS = frozenset({"generate_series", "range", "unnest"})
 _READING_NODES = frozenset({"CTE_NODE", "RECURSIVE_CTE_NODE", "SELECT_NODE", "SET_OPERATION_NODE"})
 

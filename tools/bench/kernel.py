@@ -1,0 +1,127 @@
+"""The compiled kernel: from raw logits to entropy, argmax, p(label), margin and top 5, against numpy and torch, per row and element.
+
+Sides, all on the same rows and all giving the same ten numbers per row:
+
+- *plain numpy*: float32, an expression per line, all rows at once, as a notebook has it; *numpy in pieces*: the same, 64 rows at a time, so
+  that nothing leaves the cache;
+- *reference*: ``zoo.scores.answers_from_logits`` (float64); *torch*: ``zoo.predict.answers_of``, what a fill calls;
+- *kernel*: ``zoo.kernels.answers``, if the extra ``fast`` is installed.
+
+One thread each.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tools.bench.paired import interleave, print_table, ratio_line, ratios, settings, since, spread, timed
+from zoo import kernels
+from zoo.predict import answers_of
+from zoo.scores import TOP_CLASSES, answers_from_logits
+
+__all__ = ["main"]
+
+_SHIFT = 20.0
+"""Added to every logit: raw logits do not have their maximum at 0."""
+
+
+def plain_numpy(logits: NDArray[Any], labels: NDArray[np.int64]) -> tuple[NDArray[Any], ...]:
+    """Entropy, prediction, p(label), margin, top 5 and their probabilities of E rows."""
+    z = logits.astype(np.float32)
+    z -= z.max(axis=1, keepdims=True)
+    p = np.exp(z)
+    p /= p.sum(axis=1, keepdims=True)
+    entropy = -(p * np.log2(np.maximum(p, np.float32(1e-37)))).sum(axis=1)
+    kept = min(TOP_CLASSES, logits.shape[1])
+    top = np.argpartition(-z, kept - 1, axis=1)[:, :kept]
+    top = np.take_along_axis(top, np.argsort(-np.take_along_axis(z, top, axis=1), axis=1), axis=1)
+    top_p = np.take_along_axis(p, top, axis=1)
+    own = p[np.arange(len(p)), labels]
+    prediction = z.argmax(axis=1)
+    return entropy, prediction, own, own - np.where(prediction == labels, top_p[:, 1], top_p[:, 0]), top, top_p
+
+
+def in_pieces(logits: NDArray[Any], labels: NDArray[np.int64]) -> None:
+    for start in range(0, len(logits), 64):
+        plain_numpy(logits[start : start + 64], labels[start : start + 64])
+
+
+def compare(rounds: int, rows: int, classes: int, dtype: type[np.floating[Any]], target: float | None) -> None:
+    """One table: all sides at one number of classes and one type."""
+    generator = np.random.default_rng(classes)
+    logits = (generator.normal(size=(rows, classes)) * 3 + _SHIFT).astype(dtype)
+    labels = generator.integers(0, classes, rows)
+    work: dict[str, Callable[[], object]] = {
+        "plain numpy": lambda: plain_numpy(logits, labels),
+        "numpy in pieces": lambda: in_pieces(logits, labels),
+        "reference": lambda: answers_from_logits(logits, labels),
+        "torch": lambda: answers_of(logits.astype(np.float32), labels),
+    }
+    if kernels.AVAILABLE:
+        work["kernel"] = lambda: kernels.answers(logits, labels)  # type: ignore[arg-type]
+    seconds = interleave({name: timed(side) for name, side in work.items()}, rounds)
+    print_table(
+        [
+            {
+                "side": name,
+                "us_per_row": spread([s / rows * 1e6 for s in values]).text(),
+                "ns_per_element": spread([s / rows / classes * 1e9 for s in values]).text(),
+            }
+            for name, values in seconds.items()
+        ],
+        f"{classes:,} classes, {np.dtype(dtype).name}, {rows:,} rows",
+    )
+    if not kernels.AVAILABLE:
+        return
+    for name in list(work)[:-1]:
+        ratio_line(f"{name} / kernel", ratios(seconds[name], seconds["kernel"]), target if name == "plain numpy" else None)
+    found, expected = kernels.answers(logits, labels), answers_from_logits(logits, labels)  # type: ignore[arg-type]
+    same = bool((found.prediction == expected.prediction).all() and (found.top5 == expected.top5).all())
+    error = float(np.abs(found.entropy - expected.entropy).max())
+    p_error = float(np.abs(found.p_label - expected.p_label).max())
+    print(f"predictions and top 5 equal: {same}; largest error {error:.2g} bit, p(label) {p_error:.2g}; target <= 1e-05 bit")
+
+
+def vectorised() -> None:
+    """What LLVM made of the loop of exponentials: packed or scalar, and what the first call costs."""
+    logits = np.zeros((1, 100), dtype=np.float32)
+    began = time.perf_counter()
+    kernels.answers(logits, np.zeros(1, dtype=np.int64))
+    print(f"first call: {since(began):.2f} s (kept on disk after the first process: later ones only load it)")
+    from numba import njit
+
+    compiled = njit(fastmath=kernels._FAST_MATH, error_model="numpy")(kernels._sums.py_func)  # a kept one cannot be looked at
+    buffer = np.zeros(1008, dtype=np.float32)
+    compiled(buffer, np.float32(0))
+    listing = next(iter(compiled.inspect_asm().values()))
+    packed, scalar = (len(re.findall(rf"vfn?m(?:add|sub)\d+{kind}", listing)) for kind in ("ps", "ss"))
+    wide = {register: len(re.findall(register, listing)) for register in ("zmm", "ymm")}
+    print(
+        f"loop of exponentials: {packed} packed and {scalar} scalar multiply-adds, registers {wide}; calls of exp2: {listing.count('exp2f')}"
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print all comparisons."""
+    options = settings(str(__doc__), rounds=9, argv=argv)
+    torch.set_num_threads(1)
+    if kernels.AVAILABLE:
+        vectorised()
+    else:
+        print("numba is not installed (the extra 'fast'): without the kernel")
+    for classes in (10, 100, 1000):
+        for dtype in (np.float32, np.float16):
+            compare(options.rounds, 512 if options.quick else 2048, classes, dtype, 10 if classes == 1000 else None)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
