@@ -34,8 +34,6 @@ OPTIONS = {
     "report": "--scale --workspace EXPERIMENT",
     "import": "--classes --dataset --ids --in-train --json --keep-logits --kind --label-true --labels --names --split --workspace FILES",
     "export": "--data --force --json --output --probabilities --selection --split --to --where --workspace WHAT",
-    "import": "--classes --dataset --ids --in-train --json --keep-logits --kind --label-true --labels --names --split --workspace FILES",
-    "export": "--data --force --json --output --probabilities --selection --split --to --where --workspace WHAT",
     "fsck": "--full --json --quick --repair --semantic --workspace",
     "snapshot": "--workspace NAME",
     "gc": "--delete --json --older-than --workspace",
