@@ -8,7 +8,7 @@ import sys
 
 __all__ = ["main"]
 
-NAMES = ("imports", "models", "training", "filling", "scoring", "orchestration")
+NAMES = ("imports", "models", "training", "filling", "scoring", "orchestration", "store", "kernel")
 
 
 def main() -> int:
