@@ -21,6 +21,7 @@ from zoo.figures import Provenance
 from zoo.report import ReportData, render
 from zoo.results import read_table, table_names, write_table
 from zoo.spec import Experiment, canonical_json
+from zoo.store.files import LocalFiles
 from zoo.workspace import Workspace
 
 __all__ = ["convergence_table", "recorded_run", "write_report"]
@@ -78,7 +79,12 @@ def write_report(workspace: Workspace, experiment: Experiment, dataset: Dataset,
         next_command=experiment.next_command,
         sections=experiment.sections,
     )
-    return render(data, workspace.report)
+    page = render(data, workspace.report)
+    if not isinstance(workspace.files, LocalFiles):
+        # Drawn in a folder of this machine, then put where the study lives.
+        for path in (page, *sorted(workspace.figures.iterdir())):
+            workspace.files.replace(path.relative_to(workspace.root).as_posix(), path.read_bytes())
+    return page
 
 
 def _checkout() -> str:

@@ -16,8 +16,9 @@ class Killed(BaseException):
 
 
 class FaultDisk(Disk):
-    """Counts its calls. At call ``at`` it raises ENOSPC once (``fail``), or dies (``kill``), or dies and loses what was not synced (``power``).
+    """Counts its calls. What happens at call ``at`` is the mode:
 
+    ``fail`` raises ENOSPC once; ``interrupt`` raises as Ctrl-C does, once; ``kill`` dies; ``power`` dies and loses what was not synced.
     ``at`` = 0 never fails. A dead disk changes nothing any more, whatever is asked of it.
     """
 
@@ -33,6 +34,8 @@ class FaultDisk(Disk):
         if self.calls == self.at:
             if self.mode == "fail":
                 raise OSError(errno.ENOSPC, "No space left on device")
+            if self.mode == "interrupt":
+                raise KeyboardInterrupt
             if self.mode == "power":
                 self._lose_power()
             self.dead = True

@@ -26,15 +26,15 @@ class _Source:
         return b""
 
 
-def _dataset() -> Dataset:
+def _dataset(class_names: tuple[str, ...], keys: list[str]) -> Dataset:
     labels = np.arange(EXAMPLES, dtype=np.int64) % CLASSES
-    split = Split("train", labels, None, [str(i) for i in range(EXAMPLES)], _Source())
-    return Dataset("nowhere", "tiny", ("a", "b", "c"), {"train": split}, 1, (8, 8), "0123456789abcdef")
+    split = Split("train", labels, None, keys, _Source())
+    return Dataset("nowhere", "tiny", class_names, {"train": split}, 1, (8, 8), "0123456789abcdef")
 
 
-def tell(workspace: Workspace) -> None:
+def tell(workspace: Workspace, class_names: tuple[str, ...] = ("a", "b", "c"), keys: list[str] | None = None) -> None:
     """What a sweep, a fill, a score and a selection write, in their order, with everything that is done already skipped as they do."""
-    dataset = _dataset()
+    dataset = _dataset(class_names, keys or [str(i) for i in range(EXAMPLES)])
     commit_dataset(workspace, dataset, {})
     trainings = [Training(arch="softmax", dataset=dataset.ref, recipe=Recipe(epochs=1), seed=seed) for seed in (0, 1)]
     record_plan(workspace, "story", "population", trainings)
@@ -46,7 +46,8 @@ def tell(workspace: Workspace) -> None:
             facts = {"training_id": training.id, "epoch": 1, "train_acc1": 0.5, "test_acc1": 0.5, "test_acc5": 1.0}
             workspace.commits.publish("checkpoint", key, identity={"training_id": training.id}, facts=facts, files=[ref])
         if workspace.commits.get("training", training.id) is None:
-            facts = {"status": "done", "epochs": 1, "metrics": [], "stop_reason": "all epochs"}
+            facts = {"status": "done", "epochs": 1, "metrics": [], "stop_reason": "all epochs", "steps": 1, "train_seconds": 1.0}
+            facts |= {"n_train": EXAMPLES, "n_unique": EXAMPLES, "versions": {}}
             commit_training(workspace, training, facts, np.ones(EXAMPLES, dtype=np.uint16))
     names = tuple(sorted(classifier_id(t.id, 1) for t in trainings))
     unit = AnswerUnit(dataset.fingerprint, "train", names, CLASSES, content_id(list(dataset.class_names)), True)

@@ -57,7 +57,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
     return root, disk.calls
 
 
-@pytest.mark.parametrize("mode", ["fail", "kill", "power"])
+@pytest.mark.parametrize("mode", ["fail", "interrupt", "kill", "power"])
 def test_after_a_fault_at_any_call_the_store_is_whole_and_a_rerun_completes_it(
     tmp_path: Path, undisturbed: tuple[Path, int], mode: str
 ) -> None:
@@ -68,7 +68,7 @@ def test_after_a_fault_at_any_call_the_store_is_whole_and_a_rerun_completes_it(
     for at in range(1, calls + 1):
         root = tmp_path / str(at)
         disk = FaultDisk(mode, at)
-        with pytest.raises((StoreError, Killed)):
+        with pytest.raises((StoreError, KeyboardInterrupt, Killed)):
             tell(_open(root, disk))
         if (root / MARKER).exists():
             survivor = Workspace.open(root)
