@@ -134,9 +134,20 @@ def start(folder: Path, *arguments: object, env: dict[str, str] | None = None) -
     stdout, stderr = folder / f"{number}.out", folder / f"{number}.err"
     with stdout.open("wb") as out, stderr.open("wb") as err:
         process = subprocess.Popen(
-            [ZOO, *map(str, arguments)], stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=env or environment(), start_new_session=True
+            [ZOO, *map(str, arguments)],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            env=env or environment(),
+            start_new_session=True,
+            preexec_fn=_interruptible,
         )
     return Running(process, stdout, stderr)
+
+
+def _interruptible() -> None:
+    """Let the command hear SIGINT even where the tests themselves run in a shell's background, which ignores it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def run(folder: Path, *arguments: object, seconds: float = 180.0) -> Result:
