@@ -242,6 +242,7 @@ def plan(
     from zoo.data import open_dataset
     from zoo.errors import NotFoundError
     from zoo.estimate import assumed_dataset, estimate
+    from zoo.pipeline import resolved
 
     if (experiment is None) == (archs is None):
         raise UsageError("plan needs either an experiment or --archs, not both and not neither. Example: zoo plan demo")
@@ -262,7 +263,7 @@ def plan(
         )
         title = "ad-hoc sweep"
     dataset = assumed_dataset(assume) if assume else open_dataset(data or name)
-    trainings = [training for sweep in sweeps for training in sweep.expand(dataset.ref)]
+    trainings = [training for sweep in sweeps for training in resolved(sweep, dataset).expand(dataset.ref)]
     again = equal_steps_sweep(spec.retraining, dataset).expand(dataset.ref) * len(spec.arms) if spec and spec.retraining else ()
     keep = spec.keep_logits if spec else None
     cost = estimate(
@@ -386,7 +387,7 @@ def _planned(data: str, sweep: Sweep, workspace: str, progress: Progress) -> tup
     dataset = open_dataset(data)
     for arch in sweep.archs:
         geometry(dataset, arch, sweep.input_size)
-    trainings = list(sweep.expand(dataset.ref))
+    trainings = list(pipeline.resolved(sweep, dataset).expand(dataset.ref))
     space = _open(workspace, create=True)
     pipeline.prepare_dataset(space, data, [(arch, sweep.input_size) for arch in sweep.archs], progress)
     return dataset, trainings, space

@@ -20,8 +20,10 @@ from zoo.fill import KeepLogits, default_keep_logits
 from zoo.inputs import geometry
 from zoo.ledger import missing, uncovered_snapshots
 from zoo.progress import duration
-from zoo.spec import Training, classifier_id
+from zoo.spec import Op, Training, classifier_id, treatment_text
 from zoo.store.answers import answer_parts
+from zoo.trainset import usable_rows
+from zoo.treatments import TREATMENTS, Manifest, apply_rows
 from zoo.workspace import Workspace
 
 __all__ = ["ACCELERATORS", "Accelerator", "Estimate", "assumed_dataset", "estimate", "training_images", "training_seconds"]
@@ -103,8 +105,26 @@ def training_images(training: Training, dataset: Dataset) -> int:
     recipe = training.recipe
     if recipe.steps_per_epoch is not None:
         return recipe.epochs * recipe.steps_per_epoch * recipe.batch_size
-    rows = round(len(dataset.splits["train"]) * float(training.param("subsample", "fraction") or 1.0))
-    return recipe.epochs * rows
+    return recipe.epochs * _rows_left(dataset, training.treatment)
+
+
+_rows_known: dict[tuple[str, int, str], int] = {}
+
+
+def _rows_left(dataset: Dataset, treatment: tuple[Op, ...]) -> int:
+    """Rows of the treated training set; of a selection, whose size is the workspace's to know, those of the whole set."""
+    if any(TREATMENTS[step.name].needs_manifests for step in treatment):
+        return len(dataset.splits["train"])
+    on_rows = tuple(step for step in treatment if TREATMENTS[step.name].on_rows is not None)
+    key = dataset.fingerprint, len(dataset.splits["train"]), treatment_text(on_rows)
+    if key not in _rows_known:
+        rows = usable_rows(dataset, {})
+        _rows_known[key] = len(apply_rows(on_rows, rows, manifests=_no_manifest) if on_rows else rows)
+    return _rows_known[key]
+
+
+def _no_manifest(name: str) -> Manifest:
+    raise AssertionError(f"manifest {name} is not looked up here")
 
 
 def training_seconds(training: Training, dataset: Dataset, accelerator: Accelerator = ACCELERATORS["cpu-core"]) -> float:
@@ -200,7 +220,7 @@ def assumed_dataset(text: str) -> Dataset:
         raise UsageError(
             f"--assume {text!r}: allowed are four whole numbers TRAIN,TEST,CLASSES,SIZE, such as 1281167,50000,1000,400."
         ) from None
-    splits = {name: Split(name, np.zeros(n, dtype=np.int64), None, [], _Nothing()) for name, n in (("train", train), ("test", test))}
+    splits = {name: Split(name, np.arange(n, dtype=np.int64) % classes, None, [], _Nothing()) for name, n in (("train", train), ("test", test))}
     names = tuple(str(c) for c in range(classes))
     return Dataset("assumed", f"assumed ({text})", names, splits, 3, (size, size), "assumed")
 

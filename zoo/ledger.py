@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
@@ -65,6 +66,7 @@ TRAINING_COLUMNS = {
     "status": "string",
     "n_train": "Int64",
     "n_unique": "Int64",
+    "label_change_rate": "float64",
     "steps": "Int64",
     "stop_reason": "string",
     "train_seconds": "float64",
@@ -211,8 +213,11 @@ def missing(workspace: Workspace, trainings: Iterable[Training]) -> list[Trainin
     seen: dict[str, Training] = {}
     for training in trainings:
         if training.id in seen:
-            both = {*seen[training.id].snapshots, *training.snapshots}
-            seen[training.id] = seen[training.id].replace(snapshots=tuple(both))
+            known = seen[training.id]
+            both = {*known.snapshots, *training.snapshots}
+            # The finer of two curves; 0 = no curve.
+            every = math.gcd(known.eval_every, training.eval_every)
+            seen[training.id] = known.replace(snapshots=tuple(both), eval_every=every)
         else:
             seen[training.id] = training
     return [
@@ -282,6 +287,7 @@ def trainings_frame(workspace: Workspace) -> pd.DataFrame:
         }
         if commit is not None:
             row |= {name: commit.facts[name] for name in ("status", "n_train", "n_unique", "steps", "stop_reason", "train_seconds")}
+            row["label_change_rate"] = commit.facts.get("label_change_rate")
             row["versions"] = canonical_json(commit.facts["versions"])
         elif training_id in failed:
             row |= {"status": "failed", "stop_reason": failed[training_id]}

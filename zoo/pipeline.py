@@ -26,11 +26,11 @@ from zoo.ledger import Role
 from zoo.progress import Progress
 from zoo.results import write_table
 from zoo.scoring import Population, population_of, score
-from zoo.spec import Experiment, SelectionRule, Training
+from zoo.spec import Experiment, SelectionRule, Sweep, Training
 from zoo.store.commits import Commit
 from zoo.store.gc import heartbeat
 from zoo.trainset import usable_rows
-from zoo.treatments import apply_rows
+from zoo.treatments import apply_rows, resolve
 from zoo.workspace import Workspace
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "fill",
     "prepare_dataset",
     "refuse_diverged",
+    "resolved",
     "run",
     "score_splits",
     "select",
@@ -135,6 +136,15 @@ def train(
             runner().train(workspace, todo, costs, on_epoch)
             bar.text = f"{len(todo)} trainings, {images:,} image passes"
     return _diverged(workspace, trainings)
+
+
+def resolved(sweep: Sweep, dataset: Dataset) -> Sweep:
+    """The sweep with the class names in its treatments replaced by the data set's indices.
+
+    Raises:
+        UnknownNameError, UsageError: as ``zoo.treatments.resolve``.
+    """
+    return sweep.replace(treatments=tuple(resolve(treatment, dataset.class_names) for treatment in sweep.treatments))
 
 
 def _check_treatments(workspace: Workspace, dataset: Dataset, trainings: Sequence[Training]) -> None:
@@ -266,7 +276,7 @@ def run(workspace: Workspace, experiment: Experiment, runner: Callable[[], Runne
     inputs = {(arch, sweep.input_size) for sweep in sweeps for arch in sweep.archs}
     dataset = prepare_dataset(workspace, experiment.dataset, inputs, progress)
     done = Run(experiment, dataset)
-    trainings = [training for sweep in experiment.sweeps for training in sweep.expand(dataset.ref)]
+    trainings = [training for sweep in experiment.sweeps for training in resolved(sweep, dataset).expand(dataset.ref)]
     done.diverged += train(workspace, dataset, experiment.name, "population", trainings, runner, progress)
     # An experiment's scores come from its own classifiers, whatever else the workspace holds.
     members = ledger.classifiers_of(workspace, trainings)

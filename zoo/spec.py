@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -31,6 +31,7 @@ __all__ = [
     "classifier_id",
     "content_id",
     "plain_name",
+    "treatment_text",
 ]
 
 Scalar = bool | int | float | str
@@ -103,6 +104,11 @@ class Op(Spec):
         """Readable form, also the form the command line takes: ``subsample:fraction=0.25,replica=1``."""
         settings = ",".join(f"{k}={_scalar_text(v)}" for k, v in sorted(self.params.items()))
         return f"{self.name}:{settings}" if settings else self.name
+
+
+def treatment_text(ops: Sequence[Op]) -> str:
+    """The steps as users read them: ``subsample:fraction=0.25,replica=1 + label_noise:fraction=0.2``; ``none`` without a step."""
+    return " + ".join(op.text for op in ops) or "none"
 
 
 def _scalar_text(value: Scalar) -> str:
@@ -209,7 +215,7 @@ class Training(Spec):
 
     @property
     def treatment_text(self) -> str:
-        return " + ".join(op.text for op in self.treatment) or "none"
+        return treatment_text(self.treatment)
 
     def param(self, op_name: str, param: str) -> Scalar | None:
         """The value of one parameter of the first treatment step of that name, or None."""

@@ -133,7 +133,7 @@ def fit(
         losses = torch.zeros(len(batches), device=device)
         hits = torch.zeros(2, device=device)
         seen = 0
-        for index, (positions, raw, readable) in enumerate(_fetch(data.train, batches, device)):
+        for index, (positions, raw, readable) in enumerate(_fetch(data.train_at(epoch), batches, device)):
             step = (epoch - 1) * per_epoch + index
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(recipe, step, per_epoch)
@@ -399,6 +399,7 @@ def _commit_outcome(workspace: Workspace, training: Training, data: TrainingData
         "snapshots": snapshots,
         "n_train": len(rows.example_ids),
         "n_unique": len(unique),
+        "label_change_rate": data.label_change_rate,
         "class_counts": np.bincount(rows.labels, minlength=len(data.class_names)).tolist(),
         "unreadable": {split: len(reasons) for split, reasons in data.unreadable.items()},
         "metrics": outcome.metrics,

@@ -7,7 +7,7 @@ picture leaves the training set and is counted; it never shifts an id. Test sets
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -17,7 +17,7 @@ from zoo.data import Dataset, Decoded
 from zoo.inputs import MemoryPictures, Pictures, geometry, open_pictures, open_verified, preprocessing
 from zoo.ledger import manifest_of
 from zoo.spec import Op, Preprocessing, Training
-from zoo.treatments import Rows, apply_images, apply_rows
+from zoo.treatments import Rows, apply_images, apply_rows, each_epoch
 from zoo.workspace import Workspace
 
 __all__ = ["TrainingData", "prepare", "usable_rows"]
@@ -28,7 +28,7 @@ class TrainingData:
     """What the loop needs. n training rows (copies count), E_test test examples.
 
     ``train`` is asked by row position 0..n-1, ``test`` by test example id. ``unreadable``: split -> example id -> reason, as far as known
-    before training (a streamed split finds out as it goes).
+    before training (a streamed split finds out as it goes). ``given_labels``: int64 [E], the data set's own labels of the training split.
     """
 
     rows: Rows
@@ -37,8 +37,22 @@ class TrainingData:
     test_labels: NDArray[np.int64]
     preprocessing: Preprocessing
     class_names: tuple[str, ...]
-    examples: int
+    given_labels: NDArray[np.int64]
     unreadable: Mapping[str, Mapping[int, str]]
+
+    @property
+    def examples(self) -> int:
+        """E: examples of the training split, trained on or not."""
+        return len(self.given_labels)
+
+    @property
+    def label_change_rate(self) -> float | None:
+        """Share of the rows whose label is not the data set's; None without rows."""
+        return float(np.mean(self.rows.labels != self.given_labels[self.rows.example_ids])) if len(self.rows) else None
+
+    def train_at(self, epoch: int) -> Pictures:
+        """The training pictures of an epoch (1-based); the same in every epoch unless the treatment draws anew."""
+        return replace(self.train, epoch=epoch) if isinstance(self.train, _TreatedPictures) else self.train
 
 
 @dataclass(frozen=True)
@@ -48,6 +62,7 @@ class _TreatedPictures:
     pictures: Pictures
     example_ids: NDArray[np.int64]
     treatment: tuple[Op, ...]
+    epoch: int = 1
 
     @property
     def streamed(self) -> bool:
@@ -56,7 +71,7 @@ class _TreatedPictures:
     def gather(self, positions: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
         ids = self.example_ids[positions]
         images, unreadable = self.pictures.gather(ids)
-        return apply_images(self.treatment, images, ids), unreadable
+        return apply_images(self.treatment, images, ids, epoch=self.epoch), unreadable
 
 
 def prepare(workspace: Workspace, training: Training) -> TrainingData:
@@ -76,7 +91,7 @@ def prepare(workspace: Workspace, training: Training) -> TrainingData:
     }
     rows = apply_rows(training.treatment, usable_rows(dataset, unreadable.get("train", {})), manifests=partial(manifest_of, workspace))
     treated: Pictures = _TreatedPictures(train, rows.example_ids, training.treatment)
-    if isinstance(train, MemoryPictures):
+    if isinstance(train, MemoryPictures) and not each_epoch(training.treatment):
         # One copy of just the rows that are trained on, treated once for all epochs.
         treated = MemoryPictures(Decoded(treated.gather(np.arange(len(rows.example_ids), dtype=np.int64))[0], {}))
     split = dataset.splits["train"]
@@ -87,7 +102,7 @@ def prepare(workspace: Workspace, training: Training) -> TrainingData:
         test_labels=dataset.splits["test"].labels,
         preprocessing=preprocessing(dataset, shape, workspace.cache),
         class_names=dataset.class_names,
-        examples=len(split),
+        given_labels=split.labels,
         unreadable=unreadable,
     )
 

@@ -31,7 +31,7 @@ from zoo.errors import UnknownNameError, UsageError
 from zoo.registry import Registry
 from zoo.spec import Op, parse_call
 
-__all__ = ["TREATMENTS", "Manifest", "Parameter", "Rows", "Treatment", "apply_images", "apply_rows", "op", "parse"]
+__all__ = ["TREATMENTS", "Manifest", "Parameter", "Rows", "Treatment", "apply_images", "apply_rows", "each_epoch", "op", "parse", "resolve"]
 
 Scalar = bool | int | float | str
 
@@ -125,9 +125,13 @@ class Within:
         return f"{self.low:g} to {self.high:g}" if self.low is not None else f"{self.high:g} or less"
 
 
+class _OfClass:
+    """Marks a parameter that means a class: its index, or its name until ``resolve`` has looked it up."""
+
+
 Fraction = Annotated[float, Within(0, 1)]
 Count = Annotated[int, Within(0)]
-ClassIndex = Annotated[int, Within(0)]
+ClassIndex = Annotated[int, Within(0), _OfClass()]
 NoiseChannels = Literal["shared", "independent"]
 
 
@@ -135,7 +139,8 @@ NoiseChannels = Literal["shared", "independent"]
 class Parameter:
     """One parameter of a treatment, read from its function's signature.
 
-    ``kinds``: the plain types it takes; ``words``: the fixed texts it takes; ``within``: the range of its numbers.
+    ``kinds``: the plain types it takes; ``words``: the fixed texts it takes; ``within``: the range of its numbers; ``of_class``: whether it
+    means a class, which may also be named.
     """
 
     name: str
@@ -144,12 +149,13 @@ class Parameter:
     within: Within | None
     default: Scalar | None
     required: bool
+    of_class: bool = False
 
     @property
     def allowed(self) -> str:
         nouns = {float: "a number", int: "a whole number", bool: "true or false", str: "text"}
         choices = [nouns[kind] + (f" from {self.within}" if self.within and kind in (int, float) else "") for kind in self.kinds]
-        return " or ".join(choices + [repr(word) for word in self.words])
+        return " or ".join(choices + ["a class name"] * self.of_class + [repr(word) for word in self.words])
 
     def check(self, treatment: str, value: Scalar) -> Scalar:
         """The value in its canonical type (1 -> 1.0 where a number is wanted).
@@ -157,8 +163,10 @@ class Parameter:
         Raises:
             UsageError: naming treatment, parameter, value and what is allowed.
         """
-        if isinstance(value, str) and value in self.words:
+        if isinstance(value, str) and (value in self.words or (self.of_class and value)):
             return value
+        if value == math.inf and "inf" in self.words:
+            return "inf"
         for kind in self.kinds:
             if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
                 value = float(value)
@@ -178,6 +186,7 @@ class Treatment:
 
     ``on_rows(rows, *, ...) -> Rows``; where ``needs_manifests``, ``on_rows(rows, manifests, *, ...)``.
     ``on_images(images uint8 [n, H, W, K], example_ids int64 [n], *, ...) -> uint8 [n, H, W, K]``, which never writes to its argument.
+    Where ``each_epoch``, it also takes ``epoch`` (1-based), which is not a user's to give: the pictures differ from epoch to epoch.
     ``check(params)`` refuses combinations of parameters that are each fine.
     """
 
@@ -185,6 +194,7 @@ class Treatment:
     on_rows: Callable[..., Rows] | None = None
     on_images: Callable[..., NDArray[np.uint8]] | None = None
     needs_manifests: bool = False
+    each_epoch: bool = False
     check: Callable[[dict[str, Scalar]], None] | None = None
 
     @property
@@ -205,11 +215,11 @@ class Treatment:
         hints = typing.get_type_hints(self._function, include_extras=True)
         found = {}
         for parameter in inspect.signature(self._function).parameters.values():
-            if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+            if parameter.kind is inspect.Parameter.KEYWORD_ONLY and not (self.each_epoch and parameter.name == "epoch"):
                 required = parameter.default is inspect.Parameter.empty
-                kinds, words, within = _read_annotation(hints[parameter.name])
+                kinds, words, within, of_class = _read_annotation(hints[parameter.name])
                 default = None if required else parameter.default
-                found[parameter.name] = Parameter(parameter.name, kinds, words, within, default, required)
+                found[parameter.name] = Parameter(parameter.name, kinds, words, within, default, required, of_class)
         return found
 
     @property
@@ -219,39 +229,38 @@ class Treatment:
         return f"{self.name}:{','.join(settings)}" if settings else self.name
 
 
-def _read_annotation(hint: Any) -> tuple[tuple[type, ...], tuple[str, ...], Within | None]:
-    """Splits ``Annotated[int, Within(0)] | Literal["random"]`` into plain types, words and range."""
+def _read_annotation(hint: Any) -> tuple[tuple[type, ...], tuple[str, ...], Within | None, bool]:
+    """Splits ``Annotated[int, Within(0)] | Literal["random"]`` into plain types, words, range and whether it means a class."""
     if typing.get_origin(hint) is Annotated:
         base, *notes = typing.get_args(hint)
-        kinds, words, _ = _read_annotation(base)
-        return kinds, words, next((note for note in notes if isinstance(note, Within)), None)
+        kinds, words, _, _ = _read_annotation(base)
+        within = next((note for note in notes if isinstance(note, Within)), None)
+        return kinds, words, within, any(isinstance(note, _OfClass) for note in notes)
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         parts = [_read_annotation(part) for part in typing.get_args(hint)]
         return (
-            tuple(kind for kinds, _, _ in parts for kind in kinds),
-            tuple(word for _, words, _ in parts for word in words),
-            next((within for _, _, within in parts if within), None),
+            tuple(kind for part in parts for kind in part[0]),
+            tuple(word for part in parts for word in part[1]),
+            next((part[2] for part in parts if part[2]), None),
+            any(part[3] for part in parts),
         )
     if typing.get_origin(hint) is Literal:
-        return (), typing.get_args(hint), None
-    return (hint,), (), None
+        return (), typing.get_args(hint), None, False
+    return (hint,), (), None, False
 
 
 # ---------------------------------------------------------------------------------------------------------------- rows
 
 
-def _subsample(rows: Rows, *, fraction: Fraction, replica: Count = 0, stratified: bool = False) -> Rows:
-    """A random part of the examples: exactly round(fraction * n) of them.
+def _drawn(rows: Rows, key: str, count: int, *, fraction: float, stratified: bool) -> NDArray[np.bool_]:
+    """Mask [n] of ``count`` rows drawn at random; ``stratified``: of each class its share ``fraction``, rounded by largest remainder.
 
-    Replicas are independent draws. Copies of one example are in or out together, save at the edge of the count. ``stratified``: each
-    class gives its share, rounded by largest remainder (ties to the lower class), so that the total stays round(fraction * n).
-
-    Source: study 1 RQ2 (plain random deletion), study 2's populations (three replicas each of 0.25, 0.5, 0.75).
+    Ties of the remainder go to the lower class. Copies of one example are in or out together, save at the edge of the count.
     """
-    key = f"subsample/{fraction!r}/{replica}"
-    count = round(fraction * len(rows))
     if not stratified:
-        return rows.take(keyed.choose(key, rows.example_ids, count))
+        mask = np.zeros(len(rows), dtype=np.bool_)
+        mask[keyed.choose(key, rows.example_ids, count)] = True
+        return mask
     shares = fraction * np.bincount(rows.labels, minlength=rows.num_classes)  # [M]
     # A share such as 0.29 * 100 = 28.999999999999996 is cut to 28 and has the largest remainder, so it is 29 after the next two lines.
     quotas = np.floor(shares).astype(np.int64)
@@ -261,7 +270,38 @@ def _subsample(rows: Rows, *, fraction: Fraction, replica: Count = 0, stratified
     first_of_class = np.concatenate([[0], np.cumsum(np.bincount(rows.labels, minlength=rows.num_classes))[:-1]])  # [M]
     rank = np.empty(len(rows), dtype=np.int64)
     rank[order] = np.arange(len(rows)) - first_of_class[rows.labels[order]]
-    return rows.take(rank < quotas[rows.labels])
+    drawn: NDArray[np.bool_] = rank < quotas[rows.labels]
+    return drawn
+
+
+def _subsample(rows: Rows, *, fraction: Fraction, replica: Count = 0, stratified: bool = False) -> Rows:
+    """A random part of the examples: exactly round(fraction * n) of them.
+
+    Replicas and fractions are independent draws. ``stratified``: each class gives its share, rounded by largest remainder (ties to the
+    lower class), so that the total stays round(fraction * n).
+
+    Source: study 2's populations (three replicas each of 0.25, 0.5, 0.75).
+    """
+    key, count = f"subsample/{fraction!r}/{replica}", round(fraction * len(rows))
+    return rows.take(_drawn(rows, key, count, fraction=fraction, stratified=stratified))
+
+
+def _take(rows: Rows, *, count: Annotated[int, Within(1)], replica: Count = 0, stratified: bool = False) -> Rows:
+    """A random part of a given size; with one replica, a smaller part lies within a larger one. ``stratified``: as ``subsample``."""
+    if count > len(rows):
+        raise UsageError(f"take: count = {count} of {len(rows)} examples. Allowed: 1 to {len(rows)}. Write it as take:count=N.")
+    return rows.take(_drawn(rows, f"take/{replica}", count, fraction=count / len(rows), stratified=stratified))
+
+
+def _delete_fraction(rows: Rows, *, fraction: Fraction, replica: Count = 0, stratified: bool = False) -> Rows:
+    """Exactly round(fraction * n) examples are left out, at random; what is left out at 10 % is also left out at 20 %.
+
+    1 leaves nothing: the training ends as ``empty``, without a classifier. ``stratified``: of each class its share, as ``subsample``.
+
+    Source: study 1 RQ2, which deletes at random, not per class.
+    """
+    count = round(fraction * len(rows))
+    return rows.take(~_drawn(rows, f"delete_fraction/{replica}", count, fraction=fraction, stratified=stratified))
 
 
 def _label_noise(rows: Rows, *, fraction: Fraction, to: ClassIndex | Literal["random"] = "random", seed: Count = 0) -> Rows:
@@ -327,12 +367,16 @@ def _manifest(rows: Rows, manifests: Callable[[str], Manifest], *, id: str) -> R
     return Rows(manifest.example_ids[position], manifest.labels[position], manifest.weights[position], rows.num_classes)
 
 
-def _class_of(rows: Rows, treatment: str, name: str, label: int) -> int:
+def _class_of(rows: Rows, treatment: str, name: str, label: int | str) -> int:
     """The class index, if the data set has it: the number of classes is known only now."""
-    if not 0 <= label < rows.num_classes:
+    return _class_index(rows.num_classes, treatment, name, label)
+
+
+def _class_index(num_classes: int, treatment: str, name: str, label: Scalar) -> int:
+    if not isinstance(label, int) or not 0 <= label < num_classes:
         raise UsageError(
             f"{treatment}: {name} = {label} is no class of this data set. "
-            f"Allowed: 0 to {rows.num_classes - 1}. Write it as {treatment}:{name}=CLASS."
+            f"Allowed: 0 to {num_classes - 1}. Write it as {treatment}:{name}=CLASS."
         )
     return label
 
@@ -364,9 +408,15 @@ def _gaussian_noise(
 
     clip(x + sigma * z), rounded. One draw per picture, the same in every epoch; z does not depend on sigma. Source: study 1 RQ4.
     """
+    return _with_gaussian(f"gaussian_noise/{seed}", images, example_ids, sigma, channels)
+
+
+def _with_gaussian(
+    key: str, images: NDArray[np.uint8], example_ids: NDArray[np.int64], sigma: float, channels: NoiseChannels
+) -> NDArray[np.uint8]:
     from scipy.special import ndtri  # 0.2 s to import, which a plan need not wait for
 
-    draws = _pixel_draws(f"gaussian_noise/{seed}", images, example_ids, channels)
+    draws = _pixel_draws(key, images, example_ids, channels)
     # A draw of exactly 0 would be -infinity; 2**-54 lies below every other draw.
     noise = ndtri(np.maximum(draws, 2.0**-54))
     return _to_bytes(images + sigma * noise)
@@ -384,7 +434,13 @@ def _salt_pepper(
 
     Corrupted pixels: 2 * share on average (share = 0.4 leaves 20 %). Source: study 1 RQ4, where share is called a and b = 1 - a.
     """
-    draws = _pixel_draws(f"salt_pepper/{seed}", images, example_ids, channels)
+    return _with_salt_pepper(f"salt_pepper/{seed}", images, example_ids, share, channels)
+
+
+def _with_salt_pepper(
+    key: str, images: NDArray[np.uint8], example_ids: NDArray[np.int64], share: float, channels: NoiseChannels
+) -> NDArray[np.uint8]:
+    draws = _pixel_draws(key, images, example_ids, channels)
     salted = np.where(draws > 1.0 - share, np.uint8(255), images)
     return np.where(draws < share, np.uint8(0), salted)
 
@@ -407,7 +463,7 @@ def _contrast(
     images: NDArray[np.uint8],
     example_ids: NDArray[np.int64],  # noqa: ARG001 - every treatment of images has it
     *,
-    factor: Annotated[float, Within(0)],
+    factor: Annotated[float, Within(0)] | Literal["inf"],
     pivot: Annotated[float, Within(0, 255)] | Literal["image"] = "image",
     overflow: Literal["clip", "wrap"] = "clip",
 ) -> NDArray[np.uint8]:
@@ -415,14 +471,48 @@ def _contrast(
 
     ``pivot``: the grey level (0..255) that stays, such as the data set's mean, or ``image`` = each picture's own mean over pixels and
     channels. ``overflow``: ``clip`` to 0..255, or ``wrap`` around modulo 256 as arithmetic on bytes without a check does.
+    ``factor=inf``, the limit of clipping: 0 under the pivot, 255 over it, the pivot where it is met.
 
     Source: study 1 RQ4 on MNIST ("weaker", "stronger"); the paper gives no factor, claim S1.12 asks which factors fit its numbers.
     """
     middle = images.mean(axis=(1, 2, 3), keepdims=True, dtype=np.float64) if isinstance(pivot, str) else np.float64(pivot)
+    if isinstance(factor, str):
+        return np.where(images < middle, np.uint8(0), np.where(images > middle, np.uint8(255), images))
     values = middle + factor * (images - middle)  # float64 [n, H, W, K]
     if overflow == "clip":
         return _to_bytes(values)
     return np.mod(np.rint(values), 256.0).astype(np.uint8)
+
+
+def _check_contrast(params: dict[str, Scalar]) -> None:
+    if params["factor"] == "inf" and params["overflow"] == "wrap":
+        raise UsageError("contrast: factor = inf has no value that could wrap around. Allowed with overflow=wrap: a number. Use overflow=clip.")
+
+
+def _gaussian_noise_each_epoch(
+    images: NDArray[np.uint8],
+    example_ids: NDArray[np.int64],
+    *,
+    sigma: Annotated[float, Within(0)],
+    seed: Count = 0,
+    channels: NoiseChannels = "shared",
+    epoch: int,
+) -> NDArray[np.uint8]:
+    """As ``gaussian_noise``, but drawn anew in every epoch: an augmentation, not a damaged data set. A different experiment from study 1's."""
+    return _with_gaussian(f"gaussian_noise_each_epoch/{seed}/{epoch}", images, example_ids, sigma, channels)
+
+
+def _salt_pepper_each_epoch(
+    images: NDArray[np.uint8],
+    example_ids: NDArray[np.int64],
+    *,
+    share: Annotated[float, Within(0, 0.5)],
+    seed: Count = 0,
+    channels: NoiseChannels = "shared",
+    epoch: int,
+) -> NDArray[np.uint8]:
+    """As ``salt_pepper``, but drawn anew in every epoch: an augmentation, not a damaged data set. A different experiment from study 1's."""
+    return _with_salt_pepper(f"salt_pepper_each_epoch/{seed}/{epoch}", images, example_ids, share, channels)
 
 
 TREATMENTS: Registry[Treatment] = Registry(
@@ -431,6 +521,8 @@ TREATMENTS: Registry[Treatment] = Registry(
         treatment.name: treatment
         for treatment in (
             Treatment("subsample", on_rows=_subsample),
+            Treatment("take", on_rows=_take),
+            Treatment("delete_fraction", on_rows=_delete_fraction),
             Treatment("label_noise", on_rows=_label_noise),
             Treatment("delete_class", on_rows=_delete_class),
             Treatment("relabel", on_rows=_relabel, check=_check_relabel),
@@ -438,7 +530,9 @@ TREATMENTS: Registry[Treatment] = Registry(
             Treatment("gaussian_noise", on_images=_gaussian_noise),
             Treatment("salt_pepper", on_images=_salt_pepper),
             Treatment("gamma", on_images=_gamma),
-            Treatment("contrast", on_images=_contrast),
+            Treatment("contrast", on_images=_contrast, check=_check_contrast),
+            Treatment("gaussian_noise_each_epoch", on_images=_gaussian_noise_each_epoch, each_epoch=True),
+            Treatment("salt_pepper_each_epoch", on_images=_salt_pepper_each_epoch, each_epoch=True),
         )
     },
 )
@@ -499,9 +593,15 @@ def _parse_step(text: str) -> Op:
 
 
 def _checked_chain(ops: Iterable[Op]) -> tuple[Op, ...]:
-    """The steps, if they can follow each other: a manifest replaces the whole training set, so nothing that chose rows may precede it."""
+    """The steps, if they can follow each other.
+
+    A manifest replaces the whole training set, so nothing that chose rows may precede it. The same random step with the same seed would
+    meet the same examples (a label moved twice could come out right). A class that an earlier step emptied has nothing to delete or relabel.
+    """
     chain = tuple(ops)
     before = 0
+    drawn: set[tuple[str, Scalar]] = set()
+    emptied: dict[Scalar, str] = {}
     for step in chain:
         if TREATMENTS[step.name].needs_manifests and before:
             raise UsageError(
@@ -509,7 +609,54 @@ def _checked_chain(ops: Iterable[Op]) -> tuple[Op, ...]:
                 f"Write {step.text}+..., or make the selection from a population trained with those steps."
             )
         before += TREATMENTS[step.name].on_rows is not None
+        if "seed" in step.params:
+            if (draw := (step.name, step.params["seed"])) in drawn:
+                raise UsageError(
+                    f"{step.text}: an earlier {step.name} has seed {draw[1]} too and would draw the same again. "
+                    f"Steps of one name need different seeds. Write {step.name}:...,seed=OTHER."
+                )
+            drawn.add(draw)
+        if step.name in ("delete_class", "relabel"):
+            label = step.params["label"]
+            if label in emptied:
+                raise UsageError(
+                    f"{step.text}: after {emptied[label]} no example of class {label} is left. "
+                    f"A class can be deleted or relabelled once. Put the steps in another order, or leave one out."
+                )
+            emptied[label] = step.text
+            emptied.pop(step.params.get("to", ""), None)
+        if step.name == "label_noise":
+            emptied.clear()
     return chain
+
+
+def resolve(ops: Sequence[Op], class_names: Sequence[str]) -> tuple[Op, ...]:
+    """The steps with class names replaced by class indices (a number is an index already).
+
+    Raises:
+        UnknownNameError: for a class that the data set does not have, with its nearest name.
+        UsageError: for an index out of range, or steps that cannot follow each other.
+    """
+    resolved = []
+    for step in ops:
+        params = dict(step.params)
+        for parameter in TREATMENTS[step.name].parameters.values():
+            value = params[parameter.name]
+            if not parameter.of_class or value in parameter.words:
+                continue
+            if isinstance(value, str):
+                if value not in class_names:
+                    raise UnknownNameError(f"class of {step.name}", value, class_names)
+                params[parameter.name] = list(class_names).index(value)
+            else:
+                _class_index(len(class_names), step.name, parameter.name, value)
+        resolved.append(op(step.name, **params))
+    return _checked_chain(resolved)
+
+
+def each_epoch(ops: Sequence[Op]) -> bool:
+    """Whether the pictures differ from epoch to epoch."""
+    return any(TREATMENTS[step.name].each_epoch for step in ops)
 
 
 def apply_rows(ops: Sequence[Op], rows: Rows, *, manifests: Callable[[str], Manifest]) -> Rows:
@@ -534,7 +681,9 @@ def apply_rows(ops: Sequence[Op], rows: Rows, *, manifests: Callable[[str], Mani
     return rows
 
 
-def apply_images(ops: Sequence[Op], images: NDArray[np.uint8], example_ids: NDArray[np.int64]) -> NDArray[np.uint8]:
+def apply_images(
+    ops: Sequence[Op], images: NDArray[np.uint8], example_ids: NDArray[np.int64], *, epoch: int = 1
+) -> NDArray[np.uint8]:
     """The pictures after the steps on images, in order; steps on rows are passed over.
 
     Each picture's result depends on its pixels and its example id alone, so any block of a data set may be treated anywhere.
@@ -543,14 +692,18 @@ def apply_images(ops: Sequence[Op], images: NDArray[np.uint8], example_ids: NDAr
         ops: canonical steps, from ``op`` or ``parse``.
         images: uint8 [n, H, W, K]; read only.
         example_ids: int64 [n].
+        epoch: 1-based; matters only to steps that draw anew in each epoch.
 
     Returns:
         uint8 [n, H, W, K]: new, or ``images`` itself where no step concerns images.
     """
     if images.dtype != np.uint8 or images.ndim != 4 or len(images) != len(example_ids):
         raise ValueError(f"images {images.dtype} {images.shape}, {len(example_ids)} example ids; expected uint8 [n, H, W, K] and n ids")
-    steps = [(TREATMENTS[step.name].on_images, step.params) for step in ops]
-    functions = [(function, params) for function, params in steps if function is not None]
+    functions: list[tuple[Callable[..., NDArray[np.uint8]], dict[str, Any]]] = []
+    for step in ops:
+        treatment = TREATMENTS[step.name]
+        if treatment.on_images is not None:
+            functions.append((treatment.on_images, {**step.params, "epoch": epoch} if treatment.each_epoch else {**step.params}))
     if not functions:
         return images
     treated = np.empty_like(images)
