@@ -3,7 +3,7 @@
 Source: He, Yu, Wang, Li, Chen, "From Data Quality to Model Quality: an Exploratory Study on Deep Learning", figures 2, 3, 5, 8, 9, 11, 12 and
 its claims about CIFAR-10.
 
-Scales: ``laptop`` trains ResNet-8 and a small NIN in place of ResNet-20 and NIN, on 2,500 of the 50,000 images, three seeds. ``paper`` trains
+Scales: ``laptop`` trains ResNet-8 and a small NIN in place of ResNet-20 and NIN, on 3,000 of the 50,000 images, three seeds. ``paper`` trains
 ResNet-20 and NIN on all of them (a GPU is wanted), relabelling each class to the next one; ``paper-pairs`` relabels every class to every
 other (90 pairs). ``smoke`` runs a few points of every question on the embedded Fashion-MNIST (grey) in a minute; its numbers mean nothing.
 Command: ``zoo run data_quality_cifar10 --scale laptop``.
@@ -27,7 +27,7 @@ GAMMAS = (0.25, 0.5, 2.0, 4.0)
 ARCHS = {"smoke": ("resnet_mini", "nin_mini"), "laptop": ("resnet8", "nin_mini"), "paper": ("resnet20", "nin")}
 """The ResNet first, the NIN second."""
 
-IMAGES = {"smoke": 400, "laptop": 2_500, "paper": None}
+IMAGES = {"smoke": 400, "laptop": 3_000, "paper": None}
 SEEDS = {"smoke": (0, 1), "laptop": (0, 1, 2), "paper": (0, 1, 2)}
 SIZES = {"smoke": (), "laptop": (16,), "paper": (16, 64)}
 """Sides, beside the native 32, at which the Gaussian noise of sigma 16 is repeated (claim S1.17)."""

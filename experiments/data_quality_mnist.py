@@ -29,7 +29,7 @@ SEEDS = {"smoke": (0, 1), "laptop": (0, 1, 2), "paper": (0, 1, 2)}
 
 RECIPE = {
     "smoke": RECIPES["onecycle"].replace(epochs=4, lr=4e-3, batch_size=64, stop_train_acc=0.999),
-    "laptop": RECIPES["onecycle"].replace(epochs=20, lr=4e-3, batch_size=128, stop_train_acc=0.999),
+    "laptop": RECIPES["onecycle"].replace(epochs=24, lr=4e-3, batch_size=128, stop_train_acc=0.999),
     "paper": RECIPES["adam"].replace(epochs=100, stop_train_acc=0.999),
 }
 
