@@ -10,9 +10,27 @@ nothing. Command: ``zoo run data_quality_mnist --scale laptop``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo.claims import Claim, Finding, Verdict, above, all_of, any_of, below, points_text, verdict_table
+from zoo.measures import (
+    Row,
+    accuracy_line,
+    beyond_ceiling,
+    f_test,
+    lines,
+    matched_harm,
+    power_law_table,
+    reference_line,
+    value,
+)
+from zoo.outcomes import Outcomes
 from zoo.recipes import RECIPES
 from zoo.spec import Experiment
-from zoo.study import Point, sweeps_of
+from zoo.study import Chart, Findings, Point, sweeps_of
 from zoo.treatments import op
 
 SCALES = ("laptop", "smoke", "paper")
@@ -32,6 +50,9 @@ RECIPE = {
     "laptop": RECIPES["onecycle"].replace(epochs=24, lr=4e-3, batch_size=128, stop_train_acc=0.999),
     "paper": RECIPES["adam"].replace(epochs=100, stop_train_acc=0.999),
 }
+
+
+ARCH = "lenet5"
 
 
 def points(scale: str, seed: int) -> list[Point]:
@@ -72,7 +93,7 @@ def experiment(scale: str) -> Experiment:
         dataset="fashion-mini" if scale == "smoke" else "mnist",
         sweeps=sweeps_of(
             lambda seed: points(scale, seed),
-            archs=("lenet5",),
+            archs=(ARCH,),
             seeds=SEEDS[scale],
             recipe=RECIPE[scale],
             eval_every=dict.fromkeys(aspects, every),
@@ -80,4 +101,329 @@ def experiment(scale: str) -> Experiment:
         fill_splits=("test",),
         keep_logits="none",
         next_command='zoo query "select treatment, seed, epochs, stop_reason, label_change_rate from trainings order by treatment"',
+    )
+
+
+# ---------------------------------------------------------------- claims, with the rules that decide them
+
+
+def _deleted(outcomes: Outcomes) -> Finding:
+    drops = np.stack([outcomes.drop("delete_class", c, arch=ARCH) for c in outcomes.settings("delete_class")])  # [classes, seeds]
+    beyond = np.stack([beyond_ceiling(outcomes, "delete_class", int(c), arch=ARCH) for c in outcomes.settings("delete_class")])
+    note = (
+        f"Smallest drop of a class {points_text(drops.min(axis=0))}. No network can avoid losing the deleted class's own share; "
+        f"beyond that share the mean drop is {points_text(beyond.mean(axis=0))}."
+    )
+    return Finding(all_of([above(drop, 0.05) for drop in drops]), drops.mean(axis=0), note=note)
+
+
+def _class_matters(outcomes: Outcomes) -> Finding:
+    beyond = [beyond_ceiling(outcomes, "delete_class", int(c), arch=ARCH) for c in outcomes.settings("delete_class")]
+    between, within, p = f_test(beyond)
+    verdict: Verdict = "fails" if between < within else "holds" if p < 0.05 else "undecided"
+    note = f"Sd between classes {100 * between:.2f} points, pooled sd over seeds {100 * within:.2f} points, p = {p:.2g} (one-way ANOVA)."
+    return Finding(verdict, np.stack(beyond).mean(axis=0), note=note)
+
+
+def _size(outcomes: Outcomes) -> Finding:
+    half, tenth = outcomes.drop("delete", 0.5, arch=ARCH), outcomes.drop("delete", 0.9, arch=ARCH)
+    note = f"Drop at 50 % deleted {points_text(half)}, at 90 % deleted {points_text(tenth)}."
+    return Finding(all_of([below(half, 0.01), below(tenth, 0.03)]), tenth, note=note)
+
+
+def _noise_ends_at_90(aspect: str) -> Callable[[Outcomes], Finding]:
+    def measure(outcomes: Outcomes) -> Finding:
+        accuracy = outcomes.acc(aspect, 0.2, arch=ARCH)
+        reached = outcomes.table.loc[outcomes.rows(aspect, 0.2, arch=ARCH), "train_acc1"].astype(float)
+        note = f"Training accuracy on the noisy labels at the end: {points_text(reached, 'share')}."
+        return Finding(all_of([above(accuracy, 0.85), below(accuracy, 0.95)]), accuracy, "share", note)
+
+    return measure
+
+
+def _noise_is_chance_at_15(aspect: str) -> Callable[[Outcomes], Finding]:
+    def measure(outcomes: Outcomes) -> Finding:
+        accuracy = outcomes.acc(aspect, 0.15, arch=ARCH)
+        means = {p: float(outcomes.acc(aspect, p, arch=ARCH).mean()) for p in outcomes.settings(aspect)}
+        under = [p for p, mean in means.items() if mean < 0.15]
+        note = f"Mean accuracy first falls under 15 % at p = {min(under):.0%}." if under else "No p of the grid brings it under 15 %."
+        return Finding(below(accuracy, 0.15), accuracy, "share", note)
+
+    return measure
+
+
+def _harms(outcomes: Outcomes, percent: int) -> dict[str, NDArray[np.float64]]:
+    """Drop at ``percent`` % of the examples affected. One class of ten is 10 % of the examples."""
+    share = percent / 100
+    groups = {
+        f"{percent} % random wrong labels": [("noise_random", share, -1)],
+        f"{percent} % labels set to 0": [("noise_to_0", share, -1)],
+        f"{percent} % deleted at random": [("delete", share, -1)],
+    }
+    if percent == 10:
+        groups["one class deleted (mean of all)"] = outcomes.changes("delete_class")
+    return matched_harm(outcomes, groups, arch=ARCH)
+
+
+def _labels_harm_most(outcomes: Outcomes) -> Finding:
+    parts, notes = [], []
+    for percent in (10, 20):
+        harms = _harms(outcomes, percent)
+        noise = harms[f"{percent} % random wrong labels"]
+        others = {name: harm for name, harm in harms.items() if "labels" not in name}
+        parts += [above(noise - harm, 0.0) for harm in others.values()]
+        notes.append(", ".join(f"{name} {points_text(harm)}" for name, harm in harms.items()))
+    return Finding(all_of(parts), _harms(outcomes, 20)["20 % random wrong labels"], note="Drops: " + "; ".join(notes) + ".")
+
+
+def _contrast(aspect: str, *, weaker: bool, low: float, high: float) -> Callable[[Outcomes], Finding]:
+    """Holds if at some factor of that direction the drop lies between low and high; fails if at all of them it lies outside."""
+
+    def measure(outcomes: Outcomes) -> Finding:
+        factors = [k for k in outcomes.settings(aspect) if (k < 1) == weaker]
+        drops = {k: outcomes.drop(aspect, k, arch=ARCH) for k in factors}
+        verdict = any_of([all_of([above(drop, low), below(drop, high)]) for drop in drops.values()])
+        note = "Drop by factor: " + ", ".join(f"k = {k:g}: {points_text(drop)}" for k, drop in drops.items()) + "."
+        accuracy = {k: float(outcomes.acc(aspect, k, arch=ARCH).mean()) for k in factors}
+        if not weaker:
+            under = [k for k, mean in accuracy.items() if mean <= 0.67]
+            note += f" 67 % is reached from k = {min(under):g} on." if under else " 67 % is reached at no k of the grid."
+        return Finding(verdict, max(drops.values(), key=lambda drop: float(drop.mean())), note=note)
+
+    return measure
+
+
+def _stronger_is_worse(outcomes: Outcomes) -> Finding:
+    worst = [
+        np.max([outcomes.drop("contrast", k, arch=ARCH) for k in outcomes.settings("contrast") if (k < 1) == weaker], axis=0)
+        for weaker in (True, False)
+    ]
+    note = f"Largest drop of a weaker contrast {points_text(worst[0])}, of a stronger one {points_text(worst[1])} (clipped)."
+    return Finding(above(worst[1] - worst[0], 0.0), worst[1] - worst[0], note=note)
+
+
+CLAIMS = (
+    Claim(
+        "S1.1",
+        "Deleting one class lowers the test accuracy by at least 5 points, whichever class it is",
+        '"decreases significantly"',
+        "Drop against the baseline of the same seed; for every class the 95 % interval lies above 5 points. Measured: mean over the classes.",
+        _deleted,
+    ),
+    Claim(
+        "S1.4",
+        "What deleting a class costs depends on the class",
+        '"varies with the content of that class"',
+        "Drop beyond the class's own share of the test set: the sd between classes exceeds the pooled sd over seeds, and p < .05 in a "
+        "one-way ANOVA; fails if the sd between classes is the smaller one. Measured: mean over the classes.",
+        _class_matters,
+    ),
+    Claim(
+        "S1.6",
+        "Half of the training set costs at most 1 point, nine tenths at most 3",
+        '"not significantly influence"',
+        "Drop at 50 % deleted under 1 point and at 90 % deleted under 3 points, each by its 95 % interval. Measured: the drop at 90 %.",
+        _size,
+    ),
+    Claim(
+        "S1.8 random",
+        "With random wrong labels the accuracy decreases to about 90 %",
+        "about 90 %",
+        "Accuracy at 20 % wrong labels, the end of the fine grid, between 85 % and 95 %, by its 95 % interval.",
+        _noise_ends_at_90("noise_random"),
+    ),
+    Claim(
+        "S1.8 to 0",
+        "With labels set to 0 the accuracy decreases to about 90 %",
+        "about 90 %",
+        "As S1.8 random, for labels set to 0.",
+        _noise_ends_at_90("noise_to_0"),
+    ),
+    Claim(
+        "S1.9 random",
+        "At 15 % random wrong labels the accuracy is that of guessing",
+        "10 % at 15 %",
+        "Accuracy at 15 % wrong labels under 15 %, by its 95 % interval. The paper contradicts itself here (S1.8): both are judged.",
+        _noise_is_chance_at_15("noise_random"),
+    ),
+    Claim(
+        "S1.9 to 0",
+        "At 15 % labels set to 0 the accuracy is that of guessing",
+        "10 % at 15 %",
+        "As S1.9 random, for labels set to 0.",
+        _noise_is_chance_at_15("noise_to_0"),
+    ),
+    Claim(
+        "S1.11",
+        "Wrong labels harm more than any other damage to as many examples",
+        '"Label errors are the most harmful"',
+        "At 10 % and at 20 % of the examples affected: the drop by random wrong labels exceeds that by random deletion and (10 %) that by "
+        "deleting one class, each by the 95 % interval of the paired difference. Measured: drop at 20 % wrong labels.",
+        _labels_harm_most,
+    ),
+    Claim(
+        "S1.12 weaker",
+        "A weaker contrast costs about 3 points",
+        "98 % to 95 %",
+        "At some factor of the grid under 1 the drop lies between 1.5 and 6 points, by its 95 % interval. Measured: the largest drop.",
+        _contrast("contrast", weaker=True, low=0.015, high=0.06),
+    ),
+    Claim(
+        "S1.12 stronger",
+        "A stronger contrast costs about 31 points",
+        "98 % to 67 %",
+        "At some clipped factor of the grid over 1 (or infinite) the drop lies between 20 and 45 points, by its 95 % interval. "
+        "Measured: the largest drop.",
+        _contrast("contrast", weaker=False, low=0.2, high=0.45),
+    ),
+    Claim(
+        "S1.12 wrapped",
+        "A stronger contrast whose bytes wrap around costs about 31 points",
+        "98 % to 67 %",
+        "As S1.12 stronger, for values taken modulo 256 instead of clipped: what an unchecked computation on bytes would have done.",
+        _contrast("contrast_wrap", weaker=False, low=0.2, high=0.45),
+    ),
+    Claim(
+        "S1.12 order",
+        "A stronger contrast harms more than a weaker one",
+        "-31 against -3 points",
+        "Largest drop over the stronger (clipped) factors minus largest drop over the weaker ones, above 0 by its 95 % interval.",
+        _stronger_is_worse,
+    ),
+)
+
+
+# ---------------------------------------------------------------- figures
+
+
+def _two_ranges(outcomes: Outcomes, aspects: dict[str, str]) -> list[Row]:
+    """Accuracy against per cent in the paper's two ranges, 0 to 100 in steps of 10 and 1 to 20 in steps of 1."""
+    return [
+        row
+        for panel, inside in (("0 to 100 %", lambda x: x % 10 == 0), ("0 to 20 %", lambda x: x <= 20))
+        for aspect, series in aspects.items()
+        for row in accuracy_line(
+            outcomes,
+            aspect,
+            arch=ARCH,
+            panel=panel,
+            series=series,
+            baseline_at=None if aspect == "keep" else 0.0,
+            within=inside,
+            x=lambda setting: round(100 * setting),
+        )
+    ]
+
+
+def findings(outcomes: Outcomes) -> Findings:
+    """Figures 1, 4, 6, 7, 10 of the paper, four that it lacks, and the verdicts."""
+    classes = [int(c) for c in outcomes.settings("delete_class")]
+    name = outcomes.class_names.__getitem__
+    first, beyond = [], []
+    for c in classes:
+        rows = outcomes.rows("delete_class", c, arch=ARCH)
+        others = np.delete(np.arange(len(outcomes.class_names)), c)
+        weights = outcomes.class_shares[others]
+        rest = outcomes.recalls(rows)[:, others] @ weights / weights.sum()
+        first += [
+            value("", "all classes", c, outcomes.acc("delete_class", c, arch=ARCH), x_text=name(c)),
+            value("", "the other classes", c, rest, x_text=name(c)),
+            value("", "ceiling: all but the deleted class", c, [1 - outcomes.class_shares[c]], x_text=name(c), reference=True),
+        ]
+        beyond.append(value("", "drop beyond the ceiling", c, beyond_ceiling(outcomes, "delete_class", c, arch=ARCH), x_text=name(c)))
+    factors = [value("", "clipped", 1.0, outcomes.acc("baseline", arch=ARCH), x_text="1")]
+    for aspect, series in (("contrast", "clipped"), ("contrast_wrap", "wrapped around")):
+        factors += accuracy_line(outcomes, aspect, arch=ARCH, series=series)
+    # Infinity has no place on an axis of numbers: the axis is even and shows the factors as text.
+    top = 2 * max(row["x"] for row in factors if np.isfinite(row["x"]))
+    contrast = sorted(({**row, "x": row["x"] if np.isfinite(row["x"]) else top} for row in factors), key=lambda row: float(row["x"]))
+    harms = [
+        value(f"{percent} % of the examples affected", "drop", position, harm, x_text=kind.replace(f"{percent} % ", ""))
+        for percent in (10, 20)
+        for position, (kind, harm) in enumerate(_harms(outcomes, percent).items())
+    ]
+    size_rows, law = power_law_table(outcomes, ["delete", "keep"], arch=ARCH, series="LeNet-5")
+    noise = {"noise_to_0": "labels set to 0", "noise_random": "random wrong labels"}
+    deleted = "examples deleted or kept (%)"
+    return Findings(
+        charts=(
+            Chart(
+                "figure-01",
+                "Figure 1: accuracy when one class is deleted",
+                "bars",
+                lines(first),
+                "class deleted",
+                "test accuracy",
+                "Accuracy on the whole test set, and on the classes that were not deleted. Bars: mean and sd over seeds.",
+            ),
+            Chart(
+                "beyond-ceiling",
+                "Accuracy lost beyond the class-deletion ceiling",
+                "bars",
+                lines(beyond),
+                "class deleted",
+                "drop beyond the ceiling",
+                "Drop against the baseline of the same seed minus the deleted class's share of the test set, which no network could keep. "
+                "Under 0: the other classes gain. Not in the paper.",
+            ),
+            Chart(
+                "figure-04",
+                "Figure 4: accuracy when the size of the training set is changed",
+                "lines",
+                lines(_two_ranges(outcomes, {"delete": "deleted", "keep": "kept"})),
+                deleted,
+                "test accuracy",
+                "Both readings of the paper's percentages: that share deleted (its text), that share kept. No example left counts as chance.",
+            ),
+            Chart(
+                "size-power-law",
+                "Test error against training-set size",
+                "lines",
+                lines(size_rows),
+                "training examples",
+                "test error",
+                f"Power law fitted by least squares in log-log (R\u00b2 = {law.r2:.3f}). Not in the paper.",
+                x_scale="log",
+            ),
+            *(
+                Chart(
+                    f"figure-0{number}",
+                    f"Figure {number}: accuracy with {noise[aspect]}",
+                    "lines",
+                    lines(_two_ranges(outcomes, {aspect: noise[aspect]})),
+                    "labels changed (%)",
+                    "test accuracy",
+                    caption,
+                )
+                for number, aspect, caption in (
+                    (6, "noise_to_0", "Labels set to 0, zeros included: the true error rate is smaller by their share."),
+                    (7, "noise_random", "Each changed label is a wrong one, uniformly among the others."),
+                )
+            ),
+            Chart(
+                "figure-10",
+                "Figure 10: accuracy when the contrast of the training images is changed",
+                "lines",
+                lines(
+                    [
+                        *contrast,
+                        *reference_line("", "baseline", [row["x"] for row in contrast], float(outcomes.acc("baseline", arch=ARCH).mean())),
+                    ]
+                ),
+                "contrast factor k",
+                "test accuracy",
+                "x' = m + k (x - m), m the image's mean; inf is the threshold at m. Clipped to 0..255, or wrapped around modulo 256.",
+                x_scale="even",
+            ),
+            Chart(
+                "matched-harm",
+                "Harm at the same share of affected examples",
+                "bars",
+                lines(harms),
+                "damage",
+                "drop of test accuracy",
+                "Drop against the baseline of the same seed. Not in the paper, which compares damages of unequal extent.",
+            ),
+        ),
+        verdicts=verdict_table(CLAIMS, outcomes),
     )

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import types
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from zoo.errors import UnknownNameError, UsageError
 from zoo.spec import Experiment
 
-__all__ = ["folders", "load", "names"]
+__all__ = ["findings_of", "folders", "load", "names"]
 
 
 def folders() -> list[Path]:
@@ -30,15 +33,7 @@ def load(name: str, scale: str | None = None) -> Experiment:
         UnknownNameError: for an unknown experiment or scale.
         UsageError: if the file is no experiment.
     """
-    known = names()
-    path = known.get(name) or Path(name)
-    if path.suffix != ".py" or not path.is_file():
-        raise UnknownNameError("experiment", name, known, "A path to a .py file also works.")
-    spec = importlib.util.spec_from_file_location(f"zoo_experiment_{path.stem}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    path, module = _module(name)
     make, scales = getattr(module, "experiment", None), getattr(module, "SCALES", None)
     if not inspect.isfunction(make) or not scales:
         raise UsageError(f"{path} is no experiment: it must define SCALES (names) and experiment(scale) -> zoo.spec.Experiment.")
@@ -48,4 +43,29 @@ def load(name: str, scale: str | None = None) -> Experiment:
     made = make(chosen)
     if not isinstance(made, Experiment):
         raise UsageError(f"{path}: experiment({chosen!r}) returned {type(made).__name__}, not zoo.spec.Experiment.")
-    return made.replace(source=name if name in known else str(path.absolute()))
+    return made.replace(source=name if name in names() else str(path.absolute()))
+
+
+def findings_of(experiment: Experiment) -> tuple[Callable[..., Any], Callable[..., Any]] | None:
+    """(points, findings) of an experiment whose file says what it finds; None if it does not.
+
+    ``points(scale, seed)`` -> its ``zoo.study.Point``s; ``findings(zoo.outcomes.Outcomes)`` -> ``zoo.study.Findings``.
+    """
+    if not experiment.source:
+        return None
+    _, module = _module(experiment.source)
+    points, findings = getattr(module, "points", None), getattr(module, "findings", None)
+    return None if points is None or findings is None else (points, findings)
+
+
+def _module(name: str) -> tuple[Path, types.ModuleType]:
+    known = names()
+    path = known.get(name) or Path(name)
+    if path.suffix != ".py" or not path.is_file():
+        raise UnknownNameError("experiment", name, known, "A path to a .py file also works.")
+    spec = importlib.util.spec_from_file_location(f"zoo_experiment_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return path, module

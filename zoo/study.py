@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
+
+import pandas as pd
 
 from zoo.spec import Op, Recipe, Sweep, treatment_text
 
-__all__ = ["Point", "sweeps_of"]
+__all__ = ["HEAT_COLUMNS", "LINE_COLUMNS", "VERDICT_COLUMNS", "Chart", "Findings", "Point", "sweeps_of"]
 
 
 @dataclass(frozen=True)
@@ -68,3 +71,51 @@ def sweeps_of(
             for (every, size), treatments in groups.items()
         ]
     return tuple(sweeps)
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One figure of a study, ready to be drawn by ``zoo.charts``.
+
+    Args:
+        name: file stem, such as ``figure-04``.
+        title: heading.
+        kind: ``lines`` (curves with bands), ``bars`` (grouped by series), ``heat`` (one matrix per panel).
+        table: tidy. ``lines`` and ``bars``: panel, series, x, x_text, y, sd (null = a single value), n (seeds), reference (bool: drawn
+            as a dashed line without markers, such as a ceiling). ``heat``: panel, row, column, value, in the order to be shown.
+        x_label: what x is, with its unit (``heat``: what the columns are).
+        y_label: what y is, with its unit (``heat``: what the rows are).
+        caption: what is seen and where it stands in the paper.
+        x_scale: ``linear``, ``log``, or ``even``: equal steps in the order of x, labelled by x_text. ``bars`` are always even.
+        percent: whether the values are fractions to be shown in per cent.
+    """
+
+    name: str
+    title: str
+    kind: Literal["lines", "bars", "heat"]
+    table: pd.DataFrame
+    x_label: str
+    y_label: str
+    caption: str
+    x_scale: Literal["linear", "log", "even"] = "linear"
+    percent: bool = True
+
+
+LINE_COLUMNS = ("panel", "series", "x", "x_text", "y", "sd", "n", "reference")
+HEAT_COLUMNS = ("panel", "row", "column", "value")
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What an experiment's own ``findings(outcomes)`` makes of its results: charts in the order to be shown, and the verdict table.
+
+    ``verdicts``: one row per claim with the columns ``VERDICT_COLUMNS``.
+    """
+
+    charts: tuple[Chart, ...]
+    verdicts: pd.DataFrame
+
+
+VERDICT_COLUMNS = ("claim", "statement", "published", "measured", "mean", "sd", "n", "scale", "verdict", "rule", "note")
+"""Claim's id; its statement; the paper's words or number; measured value as text; its mean and sd over n seeds (null where it is no single
+number); scale; holds, fails, undecided or not tested; the rule that decides, fixed before looking; what decided it, or why it is not tested."""
