@@ -11,9 +11,36 @@ Command: ``zoo run data_quality_cifar10 --scale laptop``.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo.claims import Claim, Finding, NotTested, Verdict, above, all_of, below, points_text, verdict_table
+from zoo.errors import NotFoundError
+from zoo.measures import (
+    Row,
+    accuracy_line,
+    beyond_ceiling,
+    change_name,
+    changed_table,
+    curve_table,
+    f_test,
+    heat,
+    lines,
+    matched_harm,
+    power_law_table,
+    rank_correlation,
+    reference_line,
+    seed_noise,
+    size_of,
+    value,
+)
+from zoo.outcomes import Outcomes
 from zoo.recipes import RECIPES
 from zoo.spec import Experiment, Recipe
-from zoo.study import Point, sweeps_of
+from zoo.study import Chart, Findings, Point, sweeps_of
 from zoo.treatments import op
 
 SCALES = ("laptop", "smoke", "paper", "paper-pairs")
@@ -83,3 +110,603 @@ def experiment(scale: str) -> Experiment:
         keep_logits="none",
         next_command='zoo query "select arch, treatment, seed, epochs, stop_reason from trainings order by arch, treatment"',
     )
+
+
+# ---------------------------------------------------------------- claims, with the rules that decide them
+
+CLASS_CHANGES = ("delete_class", "relabel")
+CONTAMINATIONS = ("gaussian", "salt_pepper", "gamma")
+KNEE = 10_000
+"""Images below which the paper sees the accuracy drop sharply."""
+
+Measure = Callable[[Outcomes, str], Finding]
+
+
+def _every_class_suffers(outcomes: Outcomes, arch: str) -> Finding:
+    baseline = outcomes.recalls(outcomes.rows("baseline", arch=arch))  # [seeds, M]
+    deltas, names = [], []
+    for aspect, setting, other in outcomes.changes(*CLASS_CHANGES):
+        delta = outcomes.recalls(outcomes.rows(aspect, setting, arch=arch, other=other)) - baseline
+        for c, name in enumerate(outcomes.class_names):
+            if c != int(setting):
+                deltas.append(delta[:, c])
+                names.append(f"{name} after {change_name(outcomes, setting, other)}")
+    cells = np.stack(deltas)  # [cells, seeds]
+    means, seeds = cells.mean(axis=1), cells.shape[1]
+    pooled = float(np.sqrt(cells.var(axis=1, ddof=1).mean())) if seeds > 1 else float("inf")
+    # One-sided 5 % for all cells together (Bonferroni), normal: the pooled sd has hundreds of degrees of freedom.
+    from scipy.special import ndtri
+
+    limit = float(ndtri(1 - 0.05 / len(cells))) * pooled / np.sqrt(seeds)
+    rises = np.flatnonzero(means > limit)
+    verdict: Verdict = "fails" if len(rises) else "holds" if (means < 0).all() else "undecided"
+    best = np.argsort(-means)[:3]
+    note = (
+        f"{np.mean(means < 0):.0%} of {len(cells)} cells (other class x change) fell; {len(rises)} rose by more than {100 * limit:.1f} points. "
+        f"Largest rises of recall: " + ", ".join(f"{names[i]} {100 * means[i]:+.1f}" for i in best) + "."
+    )
+    return Finding(verdict, cells.mean(axis=0), note=note)
+
+
+def _deleting_is_relabelling(outcomes: Outcomes, arch: str) -> Finding:
+    gaps, noise = [], []
+    for aspect, c, other in outcomes.changes("relabel"):
+        deleted = outcomes.drop("delete_class", c, arch=arch)
+        gaps.append(np.abs(outcomes.drop(aspect, c, arch=arch, other=other) - deleted))
+        noise.append(np.abs(deleted - np.roll(deleted, 1)))
+    gap = np.mean(gaps, axis=0)
+    # With one seed there is nothing to compare with.
+    note = f"The same measure between two seeds of deleting one class: {points_text(np.mean(noise, axis=0))}." if len(gap) > 1 else ""
+    return Finding(below(gap, 0.015), gap, note=note)
+
+
+def _class_matters(outcomes: Outcomes, arch: str) -> Finding:
+    beyond = [beyond_ceiling(outcomes, "delete_class", int(c), arch=arch) for c in outcomes.settings("delete_class")]
+    between, within, p = f_test(beyond)
+    verdict: Verdict = "fails" if between < within else "holds" if p < 0.05 else "undecided"
+    note = f"Sd between classes {100 * between:.2f} points, pooled sd over seeds {100 * within:.2f} points, p = {p:.2g} (one-way ANOVA)."
+    return Finding(verdict, np.stack(beyond).mean(axis=0), note=note)
+
+
+def _networks_agree(outcomes: Outcomes) -> Finding:
+    changes = outcomes.changes(*CLASS_CHANGES)
+    shares = []
+    for arch in outcomes.archs:
+        baseline = outcomes.rows("baseline", arch=arch)
+        shares.append([outcomes.changed(outcomes.rows(a, s, arch=arch, other=o), baseline) for a, s, o in changes])
+    first, second = (np.stack(of_arch, axis=1) for of_arch in shares)  # [seeds, changes, M]
+    values = np.array([rank_correlation(a, b) for a, b in zip(first, second, strict=True)])
+    own = [c for c, (_, setting, _) in enumerate(changes)]
+    mask = np.ones(first.shape[1:], dtype=bool)
+    mask[own, [int(setting) for _, setting, _ in changes]] = False
+    rest = np.array([rank_correlation(a[mask], b[mask]) for a, b in zip(first, second, strict=True)])
+    note = f"Without the changed class itself, which every network loses: {points_text(rest, '')}."
+    return Finding(above(values, 0.5), values, "", note)
+
+
+def _knee(outcomes: Outcomes, arch: str) -> Finding:
+    sizes = {s: size_of(outcomes, "delete", s, arch=arch) for s in outcomes.settings("delete")}
+    full = size_of(outcomes, "baseline", 0.0, arch=arch)
+    if full <= KNEE:
+        raise NotTested(f"the largest training set has {full:,} images; the claim is about more and fewer than {KNEE:,}")
+    return _slopes(outcomes, arch, full, sizes, KNEE)
+
+
+def _scaled_knee(outcomes: Outcomes, arch: str) -> Finding:
+    sizes = {s: size_of(outcomes, "delete", s, arch=arch) for s in outcomes.settings("delete")}
+    full = size_of(outcomes, "baseline", 0.0, arch=arch)
+    return _slopes(outcomes, arch, full, sizes, round(0.2 * full))
+
+
+def _slopes(outcomes: Outcomes, arch: str, full: int, sizes: dict[float, int], knee: int) -> Finding:
+    """Gain of accuracy per doubling of the training set, under and over the knee; the claim: under it at least twice as much."""
+    at = {full: outcomes.acc("baseline", arch=arch)} | {n: outcomes.acc("delete", s, arch=arch) for s, n in sizes.items()}
+    below_knee, above_knee = sorted(n for n in at if n <= knee), sorted(n for n in at if n >= knee)
+    if len(below_knee) < 2 or len(above_knee) < 2:
+        raise NotTested(f"the grid has fewer than two sizes on each side of {knee:,}")
+
+    def slope(ns: Sequence[int]) -> NDArray[np.float64]:
+        fit = np.polyfit(np.log2(ns), np.stack([at[n] for n in ns]), 1)
+        return np.asarray(fit[0], dtype=np.float64)
+
+    under, over = slope(below_knee), slope(above_knee)
+    note = f"Points per doubling: {points_text(under)} up to {knee:,} images, {points_text(over)} from there on."
+    return Finding(above(under - 2 * over, 0.0), under - 2 * over, note=note)
+
+
+def _peak_minus_final(outcomes: Outcomes, arch: str, p: float) -> NDArray[np.float64]:
+    curves = [outcomes.curve(int(row), "test")["acc1"].astype(float) for row in outcomes.rows("noise_random", p, arch=arch)]
+    if min(len(curve) for curve in curves) < 3:
+        raise NotTested("the test accuracy was evaluated fewer than three times per training")
+    return np.array([curve.max() - curve.iloc[-1] for curve in curves])
+
+
+def _declines_after_peak(outcomes: Outcomes, arch: str) -> Finding:
+    falls = {p: _peak_minus_final(outcomes, arch, p) for p in outcomes.settings("noise_random") if p >= 0.2}
+    note = "Peak minus final: " + ", ".join(f"p = {p:.0%}: {points_text(fall)}" for p, fall in falls.items()) + "."
+    return Finding(all_of([above(fall, 0.01) for fall in falls.values()]), np.mean(list(falls.values()), axis=0), note=note)
+
+
+def _no_decline_at_10(outcomes: Outcomes, arch: str) -> Finding:
+    fall = _peak_minus_final(outcomes, arch, 0.1)
+    return Finding(below(fall, 0.01), fall)
+
+
+def _intolerable(outcomes: Outcomes, arch: str) -> Finding:
+    drops = {p: outcomes.drop("noise_random", p, arch=arch) for p in outcomes.settings("noise_random") if p > 0.2}
+    note = "Drop: " + ", ".join(f"p = {p:.0%}: {points_text(drop)}" for p, drop in drops.items()) + "."
+    return Finding(all_of([above(drop, 0.1) for drop in drops.values()]), np.min(list(drops.values()), axis=0), note=note)
+
+
+def _harms(outcomes: Outcomes, arch: str, percent: int) -> dict[str, NDArray[np.float64]]:
+    """Drop at ``percent`` % of the examples (of the pixels, for salt and pepper) affected. One class of ten is 10 % of the examples."""
+    share = percent / 100
+    groups = {"wrong labels": [("noise_random", share, -1)]}
+    if percent == 10:
+        groups["one class deleted (mean of all)"] = outcomes.changes("delete_class")
+        groups["one class relabelled (mean of all)"] = outcomes.changes("relabel")
+    if percent >= 20:
+        groups["deleted at random"] = [("delete", share, -1)]
+    groups["pixels black or white"] = [("salt_pepper", share / 2, -1)]
+    return matched_harm(outcomes, groups, arch=arch)
+
+
+def _labels_harm_most(outcomes: Outcomes, arch: str) -> Finding:
+    parts, notes = [], []
+    for percent in (10, 20, 40, 60):
+        harms = _harms(outcomes, arch, percent)
+        noise = harms["wrong labels"]
+        parts += [above(noise - harm, 0.0) for name, harm in harms.items() if name != "wrong labels"]
+        notes.append(f"{percent} %: " + ", ".join(f"{name} {points_text(harm)}" for name, harm in harms.items()))
+    return Finding(all_of(parts), outcomes.drop("noise_random", 0.2, arch=arch), note="Drops at " + "; ".join(notes) + ".")
+
+
+def _gaussian(first: float, second: float) -> Measure:
+    """Accuracy at sigma ``first`` minus that at ``second`` is above 0."""
+
+    def measure(outcomes: Outcomes, arch: str) -> Finding:
+        def at(sigma: float) -> NDArray[np.float64]:
+            return outcomes.acc("gaussian", sigma, arch=arch) if sigma else outcomes.acc("baseline", arch=arch)
+
+        return Finding(above(at(first) - at(second), 0.0), at(first) - at(second))
+
+    return measure
+
+
+def _salt_pepper_never_helps(outcomes: Outcomes, arch: str) -> Finding:
+    drops = {a: outcomes.drop("salt_pepper", a, arch=arch) for a in outcomes.settings("salt_pepper")}
+    note = "Drop: " + ", ".join(f"a = {a:g}: {points_text(drop)}" for a, drop in drops.items()) + "."
+    return Finding(all_of([above(drop, 0.0) for drop in drops.values()]), np.min(list(drops.values()), axis=0), note=note)
+
+
+def _salt_pepper_great_damage(outcomes: Outcomes, arch: str) -> Finding:
+    drops = [outcomes.drop("salt_pepper", a, arch=arch) for a in (0.3, 0.4)]
+    return Finding(all_of([above(drop, 0.1) for drop in drops]), np.min(drops, axis=0))
+
+
+def _salt_pepper_helps(outcomes: Outcomes, arch: str) -> Finding:
+    gain = -outcomes.drop("salt_pepper", 0.05, arch=arch)
+    return Finding(above(gain, 0.0), gain)
+
+
+def _darker_is_worse(outcomes: Outcomes, arch: str) -> Finding:
+    gaps = [outcomes.acc("gamma", 1 / g, arch=arch) - outcomes.acc("gamma", g, arch=arch) for g in (2.0, 4.0)]
+    note = f"Gamma 0.5 against 2: {points_text(gaps[0])}; 0.25 against 4: {points_text(gaps[1])} in favour of brightening."
+    return Finding(all_of([above(gap, 0.0) for gap in gaps]), np.mean(gaps, axis=0), note=note)
+
+
+def _brightness_never_helps(outcomes: Outcomes, arch: str) -> Finding:
+    drops = {g: outcomes.drop("gamma", g, arch=arch) for g in outcomes.settings("gamma")}
+    note = "Drop: " + ", ".join(f"gamma = {g:g}: {points_text(drop)}" for g, drop in drops.items()) + "."
+    return Finding(all_of([above(drop, 0.0) for drop in drops.values()]), np.min(list(drops.values()), axis=0), note=note)
+
+
+def _mean_drops(outcomes: Outcomes, arch: str) -> dict[str, NDArray[np.float64]]:
+    """Mean drop over the paper's own grid of each kind of damage."""
+    kinds = {
+        "image noise and brightness": CONTAMINATIONS,
+        "class deleted or relabelled": CLASS_CHANGES,
+        "size": ("delete",),
+        "wrong labels": ("noise_random",),
+    }
+    return matched_harm(outcomes, {name: outcomes.changes(*aspects) for name, aspects in kinds.items()}, arch=arch)
+
+
+def _image_noise_harms_least(outcomes: Outcomes, arch: str) -> Finding:
+    drops = _mean_drops(outcomes, arch)
+    noise = drops.pop("image noise and brightness")
+    note = f"Mean drop over the paper's grids: image noise {points_text(noise)}, " + ", ".join(
+        f"{name} {points_text(drop)}" for name, drop in drops.items()
+    )
+    note += f". Salt and pepper at a = 0.4 alone: {points_text(outcomes.drop('salt_pepper', 0.4, arch=arch))}."
+    return Finding(all_of([above(drop - noise, 0.0) for drop in drops.values()]), noise, note=note)
+
+
+def _small_pictures_suffer_more(outcomes: Outcomes, arch: str) -> Finding:
+    drops = {s: outcomes.drop("gaussian_size", s, arch=arch, baseline=("baseline_size", s)) for s in outcomes.settings("gaussian_size")}
+    drops[32.0] = outcomes.drop("gaussian", 16.0, arch=arch)
+    sides = sorted(drops)
+    if len(sides) < 2:
+        raise NotTested("only one picture size is trained on at this scale")
+    note = "Drop at sigma 16: " + ", ".join(f"{side:g} pixels {points_text(drops[side])}" for side in sides) + "."
+    return Finding(all_of([above(drops[a] - drops[b], 0.0) for a, b in itertools.pairwise(sides)]), drops[sides[0]], note=note)
+
+
+PER_NETWORK: tuple[tuple[str, str, str, str, Measure], ...] = (
+    (
+        "S1.2",
+        "Deleting or relabelling one class lowers the recall of all classes",
+        '"affects the accuracy of all classes negatively"',
+        (
+            "Cells: every other class under every change. Fails if the mean recall of one cell rises beyond the one-sided 5 % limit for all cells "
+            "together (Bonferroni, sd over seeds pooled over the cells); holds if every mean falls. Measured: mean change of recall."
+        ),
+        _every_class_suffers,
+    ),
+    (
+        "S1.3",
+        "Deleting a class and relabelling it cost the same",
+        '"roughly equal"',
+        "Absolute difference of the two drops of one class, mean over classes, under 1.5 points by its 95 % interval.",
+        _deleting_is_relabelling,
+    ),
+    (
+        "S1.4",
+        "What deleting a class costs depends on the class",
+        '"varies with the content of that class"',
+        (
+            "Drop beyond the class's own share of the test set: the sd between classes exceeds the pooled sd over seeds, and p < .05 in a "
+            "one-way ANOVA; fails if the sd between classes is the smaller one. Measured: mean over the classes."
+        ),
+        _class_matters,
+    ),
+    (
+        "S1.7",
+        "Under 10,000 images the accuracy drops sharply, over them it gains little",
+        '"drops sharply" under 10,000',
+        "Points of accuracy per doubling of the training set up to 10,000 images, minus twice that from 10,000 on, above 0 by its 95 % interval.",
+        _knee,
+    ),
+    (
+        "S1.7 scaled",
+        "The same knee at a fifth of the training set, whatever its size",
+        "10,000 of 50,000",
+        "As S1.7, with the knee at 20 % of the scale's full training set. Not the paper's claim: its shape at a smaller size.",
+        _scaled_knee,
+    ),
+    (
+        "S1.10 decline",
+        "From 20 % wrong labels on, the test accuracy peaks early and then declines",
+        '"declines after a steep increase at the very beginning"',
+        (
+            "Highest test accuracy of a training's curve minus its last, above 1 point by its 95 % interval at each p from 20 %. "
+            "Measured: mean over those p."
+        ),
+        _declines_after_peak,
+    ),
+    (
+        "S1.10 limit",
+        "At 10 % wrong labels it does not decline",
+        '"more than 20 %"',
+        "Highest test accuracy minus the last at p = 10 %, under 1 point by its 95 % interval.",
+        _no_decline_at_10,
+    ),
+    (
+        "S1.10 intolerable",
+        "More than 20 % wrong labels are intolerable",
+        '"more than 20% error labels are intolerable"',
+        "Intolerable: a drop above 10 points, by its 95 % interval, at each p over 20 %. Measured: the smallest of those drops.",
+        _intolerable,
+    ),
+    (
+        "S1.11",
+        "Wrong labels harm more than any other damage of the same extent",
+        '"Label errors are the most harmful"',
+        (
+            "At 10, 20, 40 and 60 % of the examples (salt and pepper: of the pixels) affected, the drop by wrong labels exceeds every other, each "
+            "by the 95 % interval of the paired difference. Measured: drop at 20 % wrong labels."
+        ),
+        _labels_harm_most,
+    ),
+    (
+        "S1.13 gain",
+        "Gaussian noise of sigma 2 raises the accuracy",
+        '"slightly higher"',
+        "Accuracy at sigma 2 minus the baseline's, above 0 by its 95 % interval.",
+        _gaussian(2.0, 0.0),
+    ),
+    (
+        "S1.13 8",
+        "Sigma 8 is worse than sigma 2",
+        '"things get worse"',
+        "Accuracy at sigma 2 minus that at 8, above 0 by its 95 % interval.",
+        _gaussian(2.0, 8.0),
+    ),
+    (
+        "S1.13 16",
+        "Sigma 16 is worse than sigma 8",
+        '"deteriorated"',
+        "Accuracy at sigma 8 minus that at 16, above 0 by its 95 % interval.",
+        _gaussian(8.0, 16.0),
+    ),
+    (
+        "S1.14 never",
+        "Salt and pepper never raises the accuracy",
+        '"it can\'t improve the accuracy"',
+        "Drop above 0 by its 95 % interval at each a. Measured: the smallest of those drops.",
+        _salt_pepper_never_helps,
+    ),
+    (
+        "S1.14 damage",
+        "Salt and pepper with a over 0.2 does great damage",
+        '"great damage"',
+        "Drop above 10 points by its 95 % interval at a = 0.3 and 0.4. Measured: the smaller one.",
+        _salt_pepper_great_damage,
+    ),
+    (
+        "S1.14 findings",
+        "A little salt and pepper raises the accuracy (the paper's findings contradict its results)",
+        '"can help raise the accuracy"',
+        "Accuracy at a = 0.05 minus the baseline's, above 0 by its 95 % interval.",
+        _salt_pepper_helps,
+    ),
+    (
+        "S1.15 darker",
+        "Darkening harms slightly more than brightening as much",
+        '"slightly more harmful"',
+        "Accuracy at gamma 0.5 minus that at 2, and at 0.25 minus that at 4, both above 0 by their 95 % intervals. Measured: their mean.",
+        _darker_is_worse,
+    ),
+    (
+        "S1.15 never",
+        "Changing the brightness never helps",
+        '"not helpful"',
+        "Drop above 0 by its 95 % interval at each gamma. Measured: the smallest of those drops.",
+        _brightness_never_helps,
+    ),
+    (
+        "S1.16",
+        "Noise in the images harms less than the other kinds of damage",
+        '"less harmful to data set quality"',
+        (
+            "Mean drop over the paper's grid of Gaussian noise, salt and pepper and gamma: lower than that of class changes, of deletion and of "
+            "wrong labels, each by the 95 % interval of the paired difference. The grids are not matched. Measured: the drop by image noise."
+        ),
+        _image_noise_harms_least,
+    ),
+    (
+        "S1.17",
+        "The same sigma harms small pictures more than large ones",
+        "stated without an experiment",
+        (
+            "Drop at sigma 16 decreases with the side of the pictures (resized after decoding), each step by the 95 % interval. Measured: the "
+            "drop at the smallest side."
+        ),
+        _small_pictures_suffer_more,
+    ),
+)
+
+AGREEMENT = (
+    "S1.5",
+    "ResNet and NIN are changed alike",
+    '"NIN networks show similar results"',
+    "Rank correlation, over changes and true classes, of the shares of predictions that differ from the baseline's, above 0.5 by its 95 % interval.",
+)
+
+
+def claims(archs: Sequence[str]) -> list[Claim]:
+    """Every claim, once per network where it is about one."""
+
+    def of(arch: str, measure: Measure) -> Callable[[Outcomes], Finding]:
+        return lambda outcomes: measure(outcomes, arch)
+
+    listed = [
+        Claim(f"{claim} {arch}", statement, published, rule, of(arch, measure))
+        for claim, statement, published, rule, measure in PER_NETWORK
+        for arch in archs
+    ]
+    return [*listed, Claim(*AGREEMENT, _networks_agree)]
+
+
+# ---------------------------------------------------------------- figures
+
+
+def _with_baseline(outcomes: Outcomes, aspect: str, panel: str, at: float) -> list[Row]:
+    return [row for arch in outcomes.archs for row in accuracy_line(outcomes, aspect, arch=arch, panel=panel, series=arch, baseline_at=at)]
+
+
+def _changes_of_classes(outcomes: Outcomes) -> list[Chart]:
+    """Figures 2 and 3, the same seen as recalls, and the costs beyond the ceiling."""
+    changes = outcomes.changes(*CLASS_CHANGES)
+    charts = []
+    for number, arch in zip((2, 3), outcomes.archs, strict=True):
+        totals = []
+        for position, (aspect, setting, other) in enumerate(changes):
+            rows = outcomes.rows(aspect, setting, arch=arch, other=other)
+            shares = outcomes.changed(rows, outcomes.rows("baseline", arch=arch)) @ outcomes.class_shares
+            name = change_name(outcomes, setting, other)
+            totals.append(value("", "changed", position, shares, x_text=name))
+            noise = float(seed_noise(outcomes, arch=arch) @ outcomes.class_shares)
+            totals.append(value("", "another seed, nothing changed", position, [noise], x_text=name, reference=True))
+        caption = "Share of test images predicted differently than by the network of the same seed trained on the correct data set"
+        charts += [
+            Chart(
+                f"figure-0{number}",
+                f"Figure {number}: predictions that differ after one class is changed ({arch})",
+                "bars",
+                lines(totals),
+                "change",
+                "share of test predictions",
+                f"{caption}; the dashes: two networks of different seeds, nothing changed.",
+            ),
+            Chart(
+                f"figure-0{number}-classes",
+                f"Figure {number} by true class ({arch})",
+                "heat",
+                heat(changed_table(outcomes, changes, arch=arch, panel="")),
+                "true class",
+                "change",
+                f"{caption}, by true class. The last row is the noise between seeds. In per cent.",
+            ),
+            Chart(
+                f"figure-0{number}-recall",
+                f"Change of each class's recall ({arch})",
+                "heat",
+                heat(changed_table(outcomes, changes, arch=arch, panel="", recall=True)),
+                "true class",
+                "change",
+                "Recall minus that of the network trained on the correct data set, mean over seeds, in percentage points. Not in the paper.",
+            ),
+        ]
+    beyond = [
+        value(
+            "class deleted" if aspect == "delete_class" else "class relabelled to the next",
+            arch,
+            c,
+            beyond_ceiling(outcomes, aspect, int(c), arch=arch, other=other),
+            x_text=outcomes.class_names[int(c)],
+        )
+        for arch in outcomes.archs
+        for aspect, c, other in changes
+        if other in (-1, (int(c) + 1) % len(outcomes.class_names))
+    ]
+    charts.append(
+        Chart(
+            "beyond-ceiling",
+            "Accuracy lost beyond the class-deletion ceiling",
+            "bars",
+            lines(beyond),
+            "class",
+            "drop beyond the ceiling",
+            "Drop against the baseline of the same seed minus the class's share of the test set, which is lost in any case. Under 0: the other "
+            "classes gain. Not in the paper.",
+        )
+    )
+    return charts
+
+
+def _noise_charts(outcomes: Outcomes) -> list[Chart]:
+    """Figures 8 and 9."""
+    charts = []
+    for number, arch in zip((8, 9), outcomes.archs, strict=True):
+        series = [
+            ("0 %", "baseline", 0.0),
+            *((f"{p:.0%}".replace("%", " %"), "noise_random", p) for p in outcomes.settings("noise_random")),
+        ]
+        charts.append(
+            Chart(
+                f"figure-0{number}",
+                f"Figure {number}: accuracy by epoch with wrong labels ({arch})",
+                "lines",
+                lines(curve_table(outcomes, series, arch=arch)),
+                "epoch",
+                "accuracy",
+                "Training accuracy is that on the (partly wrong) training labels, running over the epoch; the test set is clean. A curve ends where "
+                "the training accuracy reached the stop rule.",
+            )
+        )
+    rows = []
+    for arch in outcomes.archs:
+        rows += accuracy_line(outcomes, "noise_random", arch=arch, series=f"{arch}, final", baseline_at=0.0, x=lambda s: round(100 * s))
+        for p in outcomes.settings("noise_random"):
+            peaks = [outcomes.curve(int(r), "test")["acc1"].max() for r in outcomes.rows("noise_random", p, arch=arch)]
+            rows.append(value("", f"{arch}, best epoch", round(100 * p), peaks))
+    charts.append(
+        Chart(
+            "noise-final-peak",
+            "Final and best test accuracy with wrong labels",
+            "lines",
+            lines(rows),
+            "wrong labels (%)",
+            "test accuracy",
+            "The best epoch is chosen on the test set, so it is a bound, not a method. Not in the paper as one figure.",
+        )
+    )
+    return charts
+
+
+def findings(outcomes: Outcomes) -> Findings:
+    """Figures 2, 3, 5, 8, 9, 11, 12 of the paper, those that it lacks, and the verdicts."""
+    size_rows, law_rows = [], []
+    for arch in outcomes.archs:
+        for setting in [None, *outcomes.settings("delete")]:
+            name = ("baseline", 0.0) if setting is None else ("delete", setting)
+            size_rows.append(value("", arch, size_of(outcomes, *name, arch=arch), outcomes.acc(*name, arch=arch)))
+        law_rows += power_law_table(outcomes, ["delete"], arch=arch, series=arch)[0]
+    noises = [
+        *_with_baseline(outcomes, "salt_pepper", "salt and pepper: a (2a of the pixels)", 0.0),
+        *_with_baseline(outcomes, "gamma", "brightness: gamma (over 1 is darker)", 1.0),
+    ]
+    gaussian = _with_baseline(outcomes, "gaussian", "", 0.0)
+    for arch in outcomes.archs:
+        level = float(outcomes.acc("baseline", arch=arch).mean())
+        gaussian += reference_line("", f"{arch}, baseline", [row["x"] for row in gaussian], level)
+    harms = [
+        value(f"{percent} % affected", arch, position, harm, x_text=kind)
+        for percent in (10, 20, 40, 60)
+        for arch in outcomes.archs
+        for position, (kind, harm) in enumerate(_available(outcomes, arch, percent).items())
+    ]
+    return Findings(
+        charts=(
+            *_changes_of_classes(outcomes),
+            Chart(
+                "figure-05",
+                "Figure 5: accuracy when the size of the training set is changed",
+                "lines",
+                lines(sorted(size_rows, key=lambda row: (row["series"], row["x"]))),
+                "training images",
+                "test accuracy",
+                "Images deleted at random, not per class.",
+            ),
+            Chart(
+                "size-power-law",
+                "Test error against training-set size",
+                "lines",
+                lines(law_rows),
+                "training images",
+                "test error",
+                "Power law fitted by least squares in log-log. Not in the paper.",
+                x_scale="log",
+            ),
+            *_noise_charts(outcomes),
+            Chart(
+                "figure-11",
+                "Figure 11: accuracy with salt-and-pepper noise and with changed brightness",
+                "lines",
+                lines(noises),
+                "a, gamma",
+                "test accuracy",
+                "a = 0 and gamma = 1 are the images as they are.",
+                x_scale="even",
+            ),
+            Chart(
+                "figure-12",
+                "Figure 12: accuracy with Gaussian noise",
+                "lines",
+                lines(gaussian),
+                "sigma (grey levels of 0..255)",
+                "test accuracy",
+                "One draw per pixel, the same in the three channels, fixed for all epochs; sigma 0 is the images as they are.",
+            ),
+            Chart(
+                "matched-harm",
+                "Harm at the same extent of damage",
+                "bars",
+                lines(harms),
+                "damage",
+                "drop of test accuracy",
+                "Share of the examples affected; for salt and pepper the share of the pixels of every image. Drop against the baseline of the same "
+                "seed. Not in the paper, which compares damages of unequal extent.",
+            ),
+        ),
+        verdicts=verdict_table(claims(outcomes.archs), outcomes),
+    )
+
+
+def _available(outcomes: Outcomes, arch: str, percent: int) -> dict[str, NDArray[np.float64]]:
+    """``_harms``, or nothing where this scale lacks a point."""
+    try:
+        return _harms(outcomes, arch, percent)
+    except NotFoundError:
+        return {}
