@@ -63,6 +63,26 @@ def test_equal_logits_go_to_the_lowest_class_as_in_the_reference(dtype: type) ->
 
 
 @compiled
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ({67: 5, 35: 4, 3: 3, 99: 2, 19: 1}, [67, 35, 3, 99, 19]),
+        ({67: 5, 35: 5, 3: 5, 99: 5, 19: 5, 51: 5}, [3, 19, 35, 51, 67]),
+        ({j: j for j in range(100)}, [99, 98, 97, 96, 95]),
+        ({j: -j for j in range(100)}, [0, 1, 2, 3, 4]),
+        ({}, [0, 1, 2, 3, 4]),
+    ],
+    ids=["one lane", "equal in one lane", "rising", "falling", "all equal"],
+)
+def test_the_five_best_wherever_they_are(row: dict[int, int], expected: list[int], dtype: type) -> None:
+    """100 classes, 0 where nothing is said; 3, 19, 35, 51, 67 and 99 share the lane 3 of 16, whose maximum is then one of sixteen."""
+    logits = np.zeros((1, 100), dtype=dtype)
+    logits[0, list(row)] = list(row.values())
+    assert kernels.answers(logits, np.array([0])).top5.tolist() == [expected]
+
+
+@compiled
 def test_a_row_by_hand() -> None:
     """Logits ln 1, ln 2, ln 4, ln 1: p = 1/8, 2/8, 4/8, 1/8, so 1.75 bits; label 1 has p 1/4 and margin -1/4."""
     found = kernels.answers(np.log(np.array([[1, 2, 4, 1]], dtype=np.float32)), np.array([1]))

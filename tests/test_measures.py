@@ -234,4 +234,5 @@ def test_verdict_table_says_what_was_not_tested_and_why() -> None:
     assert (table.loc[0, "mean"], table.loc[0, "n"], table.loc[0, "scale"]) == (pytest.approx(0.25), 2, "smoke")
     assert table.loc[1, "note"] == "only one picture size"
     assert pd.isna(table.loc[1, "mean"])
+    assert pd.isna(table.loc[1, "measured"])
     assert "no point delete 0.3" in table.loc[2, "note"]

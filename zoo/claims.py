@@ -120,4 +120,5 @@ def verdict_table(claims: Sequence[Claim], outcomes: Outcomes) -> pd.DataFrame:
             }
         rows.append(row)
     table = pd.DataFrame(rows, columns=list(VERDICT_COLUMNS))
-    return table.astype({"mean": "float64", "sd": "float64", "n": "Int64"})
+    numbers = {"mean": "float64", "sd": "float64", "n": "Int64"}
+    return table.astype({name: numbers.get(name, "string") for name in VERDICT_COLUMNS})

@@ -4,18 +4,22 @@
 read once, stays in the first-level cache, and leaves as ten numbers. Predictions and the five most probable classes are the reference's
 exactly, ties included (they are compared as given, never computed); entropies are within 1e-5 bit of it, probabilities within 1e-6.
 
-One row of M classes:
+One row of M classes, 16 at a time:
 
-1. widen float16 to float32 into a buffer, padded to 16s with -inf; look for NaN and infinity in the bits;
-2. largest value of each 16, then of those: the row's maximum;
+1. prefetch the next row; widen float16 to float32 into a buffer, padded to 16s with -inf, and keep the largest value of each lane (of the
+   classes that are equal modulo 16); a product with 0 that is not 0 betrays a NaN or an infinity;
+2. the largest of these 16 is the row's maximum; the fifth largest is a bound that at least five classes reach, so the best five all do;
 3. s = sum 2**y and t = sum 2**y y with y = (logit - max) log2 e, so that the entropy is log2 s - t / s: two terms >= 0, nothing cancels.
-   2**y = 2**k * polynomial(y - k) with k the nearest whole number: degree 6 on [-1/2, 1/2] is within 1e-7 relative, and the loop has no
-   call and no branch, which is what lets LLVM turn it into vector instructions (``numpy.exp2`` would be a call per element);
-4. five times: the 16 with the largest maximum, its first place with that value, take it out, and only that maximum anew.
+   2**y = 2**k * polynomial(y - k) with k the nearest whole number: degree 6 on [-1/2, 1/2] is within 1.7e-7 relative;
+4. classes that reach the bound, about six of 1,000 in no particular order, are sorted into the best five.
+
+Steps 1 and 3 and the comparison of step 4 are emitted as vectors of 16 float32, which LLVM splits where registers are shorter. Loops that it
+turns into vectors by itself get 256 of AVX-512's 512 bits, and a comparison of 16 values does not become 16 bits.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -28,6 +32,7 @@ from zoo.scores import TOP_CLASSES, Answers
 try:
     from llvmlite import ir
     from numba import njit, types
+    from numba.core import cgutils
     from numba.extending import intrinsic
 
     AVAILABLE = True
@@ -41,31 +46,24 @@ SUPPORTED = (np.float16, np.float32)
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
-# No "ninf": -inf marks what is taken. No NaN reaches arithmetic whose result is used, so "nnan" is safe, and a vector maximum needs it.
-_FAST_MATH = {"reassoc", "contract", "nsz", "nnan", "arcp"}
-
-_LOG2_E = np.float32(1.4426950408889634)
-_HALF = np.float32(0.5)
+_WIDTH = 16  # lanes of a vector; 32 is 5 % faster for 1,000 classes and 10 % slower for 10
+_LOG2_E = np.float32(math.log2(math.e))
+_LOWEST_POWER = -126.0  # the least power of two that is a normal float32; smaller ones count as this, 1e-38
+_ROUNDER = 1.5 * 2**23  # adding it to a float32 rounds it to a whole number, which is then in the lowest bits of the sum
+_TERMS = tuple(float(np.float32(math.log(2) ** i / math.factorial(i))) for i in range(7))  # 2**f = sum (f ln 2)**i / i!
 _ONE = np.float32(1.0)
 _ZERO = np.float32(0.0)
-_LOWEST_POWER = np.float32(-126.0)  # the least power of two that is a normal float32; smaller ones count as this, 1e-38
-_TAKEN = np.float32(-np.inf)
-# 2**f = sum (f ln 2)**i / i! on [-1/2, 1/2]; the first term left out is below 1.2e-7 relative
-_C1 = np.float32(0.6931471805599453)
-_C2 = np.float32(0.2402265069591007)
-_C3 = np.float32(0.05550410866482158)
-_C4 = np.float32(0.009618129107628477)
-_C5 = np.float32(0.0013333558146428443)
-_C6 = np.float32(0.00015403530393381608)
-_WIDTH = 16  # elements under one maximum
-_MAXIMA = 8  # maxima are padded to whole vectors of so many
+_NONE = np.float32(-np.inf)
 
 
 def _compiled(function: _Function) -> _Function:
-    """The function compiled on first use and kept on disk where that is possible; itself where numba is absent (and never called)."""
+    """The function compiled on first use and kept on disk where that is possible; itself where numba is absent (and never called).
+
+    Never with numba's ``fastmath``: it reaches the emitted vectors too, and would fold away the rounding and the products with 0.
+    """
     if not AVAILABLE:
         return function
-    options: dict[str, Any] = {"fastmath": _FAST_MATH, "error_model": "numpy", "nogil": True}
+    options: dict[str, Any] = {"error_model": "numpy", "nogil": True}
     try:
         compiled: _Function = njit(cache=True, **options)(function)
     except RuntimeError:  # no folder to keep it in
@@ -78,150 +76,203 @@ def _inline(function: Callable[..., Any]) -> Any:
     return intrinsic(function) if AVAILABLE else function
 
 
+# ---------------------------------------------------------------- vectors; ``emit`` is LLVM's builder
+
+
+def _vector(element: Any) -> Any:
+    return ir.VectorType(element, _WIDTH)
+
+
+def _floats(value: float) -> Any:
+    """The float32 in every lane."""
+    return ir.Constant(_vector(ir.FloatType()), [value] * _WIDTH)
+
+
+def _integers(value: int) -> Any:
+    """The int32 in every lane."""
+    return ir.Constant(_vector(ir.IntType(32)), [value] * _WIDTH)
+
+
+def _every_lane(emit: Any, value: Any) -> Any:
+    """A value known only when running in every lane."""
+    undefined = ir.Constant(_vector(value.type), ir.Undefined)
+    return emit.shuffle_vector(emit.insert_element(undefined, value, ir.IntType(32)(0)), undefined, _integers(0))
+
+
+def _place(emit: Any, data: Any, start: Any, element: Any) -> Any:
+    """Pointer to the 16 elements from ``start`` on."""
+    return emit.bitcast(emit.gep(data, [start]), _vector(element).as_pointer())
+
+
+def _multiply_add(emit: Any, left: Any, right: Any, addend: Any) -> Any:
+    return emit.fadd(emit.fmul(left, right, flags=("contract",)), addend, flags=("contract",))
+
+
+def _larger(emit: Any, left: Any, right: Any) -> Any:
+    return emit.select(emit.fcmp_ordered(">", left, right), left, right)
+
+
+def _call(emit: Any, name: str, result: Any, arguments: list[Any], fastmath: tuple[str, ...] = ()) -> Any:
+    """Call of LLVM's own function of that name."""
+    function = cgutils.get_or_insert_function(emit.module, ir.FunctionType(result, [a.type for a in arguments]), name)
+    return emit.call(function, arguments, fastmath=fastmath)
+
+
+def _total(emit: Any, vector: Any) -> Any:
+    """Sum of the lanes, in any order."""
+    return _call(emit, f"llvm.vector.reduce.fadd.v{_WIDTH}f32", ir.FloatType(), [ir.FloatType()(0.0), vector], ("reassoc",))
+
+
+def _steps(emit: Any, stop: Any) -> Any:
+    """The loop over 0, 16, 32 .. below ``stop``: ``with _steps(emit, stop) as (start, _)``."""
+    return cgutils.for_range_slice(emit, ir.IntType(64)(0), stop, ir.IntType(64)(_WIDTH))
+
+
 @_inline
-def _as_float(_types: Any, bits: Any) -> Any:
-    """float32 of the bits of a float16 (uint16) or a float32 (uint32)."""
+def _read(_types: Any, bits: Any, _row: Any, buffer: Any, highest: Any) -> Any:
+    """Copies a row of ``bits`` (uint16 [E, M] of float16, uint32 of float32) into the buffer (float32, M up to the next multiple of 16, the
+    rest -inf) and the maximum of each lane into ``highest`` (float32 [16]); returns whether all logits are finite."""
 
-    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        if bits == types.uint16:
-            return builder.fpext(builder.bitcast(arguments[0], ir.HalfType()), ir.FloatType())
-        return builder.bitcast(arguments[0], ir.FloatType())
+    def generate(context: Any, emit: Any, _signature: Any, arguments: Any) -> Any:
+        rows, copy, maxima = (context.make_array(kind)(context, emit, arguments[i]) for i, kind in ((0, bits), (2, buffer), (3, highest)))
+        half = bits.dtype == types.uint16
+        element, size, name = (ir.HalfType(), 2, "f16") if half else (ir.FloatType(), 4, "f32")
+        classes = cgutils.unpack_tuple(emit, rows.shape, 2)[1]
+        row = emit.bitcast(emit.gep(rows.data, [emit.mul(arguments[1], classes)]), element.as_pointer())
+        best, products = cgutils.alloca_once_value(emit, _floats(-math.inf)), cgutils.alloca_once_value(emit, _floats(0.0))
 
-    return (types.float32(bits), generate) if bits in (types.uint16, types.uint32) else None
+        def step(start: Any, present: Any = None) -> None:
+            """16 logits, or those of the lanes that are present."""
+            place = _place(emit, row, start, element)
+            below = emit.bitcast(emit.gep(row, [emit.add(start, classes)]), ir.IntType(8).as_pointer())
+            _call(emit, "llvm.prefetch.p0", ir.VoidType(), [below, *map(ir.IntType(32), (0, 3, 1))])  # read, keep, data; may be outside
+            if present is None:
+                values = emit.load(place, align=size)
+            else:
+                absent = ir.Constant(_vector(element), [-math.inf] * _WIDTH)
+                values = _call(emit, f"llvm.masked.load.v{_WIDTH}{name}.p0", absent.type, [place, ir.IntType(32)(size), present, absent])
+            if half:
+                values = emit.fpext(values, _vector(ir.FloatType()))
+            emit.store(values, _place(emit, copy.data, start, ir.FloatType()), align=4)
+            emit.store(_larger(emit, values, emit.load(best)), best)
+            checked = values if present is None else emit.select(present, values, _floats(0.0))
+            emit.store(_multiply_add(emit, checked, _floats(0.0), emit.load(products)), products)
+
+        whole = emit.and_(classes, ir.IntType(64)(-_WIDTH))
+        with _steps(emit, whole) as (start, _):
+            step(start)
+        with emit.if_then(emit.icmp_signed("<", whole, classes)):
+            left = _every_lane(emit, emit.trunc(emit.sub(classes, whole), ir.IntType(32)))
+            step(whole, emit.icmp_signed("<", ir.Constant(left.type, list(range(_WIDTH))), left))
+        emit.store(emit.load(best), _place(emit, maxima.data, ir.IntType(64)(0), ir.FloatType()), align=4)
+        return emit.fcmp_ordered("==", _total(emit, emit.load(products)), ir.FloatType()(0.0))
+
+    return types.boolean(bits, types.int64, buffer, highest), generate
 
 
 @_inline
-def _power_of_two(_types: Any, exponent: Any) -> Any:
-    """2**k as float32 for int32 k in -126..127: k shifted into the exponent's bits."""
-
-    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        word = ir.IntType(32)
-        return builder.bitcast(builder.shl(builder.add(arguments[0], ir.Constant(word, 127)), ir.Constant(word, 23)), ir.FloatType())
-
-    return (types.float32(types.int32), generate) if exponent == types.int32 else None
-
-
-@_inline
-def _larger(_types: Any, left: Any, right: Any) -> Any:
-    """The larger of two float32, none of them NaN. The built-in ``max`` becomes a comparison that LLVM does not turn into vectors."""
-
-    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        single = ir.FloatType()
-        function = builder.module.declare_intrinsic("llvm.maxnum", [single], ir.FunctionType(single, [single, single]))
-        return builder.call(function, arguments, fastmath=("nnan", "nsz"))
-
-    return (types.float32(types.float32, types.float32), generate) if left == right == types.float32 else None
-
-
-@_compiled
-def _widen(bits: Any, row: int, mask: Any, buffer: Any, classes: int) -> Any:
-    """Row of logits as float32 into the buffer; whether it holds a NaN or an infinity (an exponent of ones)."""
-    wrong = np.uint32(0)
-    for j in range(classes):
-        word = bits[row, j]
-        wrong |= np.uint32((word & mask) == mask)
-        buffer[j] = _as_float(word)
-    return wrong != 0
-
-
-@_compiled
-def _exp2(y: Any) -> Any:
-    """2**y for y in -126..0."""
-    k = np.floor(y + _HALF)
-    f = y - k
-    return (_ONE + f * (_C1 + f * (_C2 + f * (_C3 + f * (_C4 + f * (_C5 + f * _C6)))))) * _power_of_two(np.int32(k))
-
-
-@_compiled
-def _sums(buffer: Any, top: Any) -> Any:
+def _sums(_types: Any, buffer: Any, _top: Any) -> Any:
     """s = sum 2**y and t = sum 2**y y of a padded row (-inf adds 1e-38)."""
-    s, t = _ZERO, _ZERO
-    for j in range(len(buffer)):
-        y = max((buffer[j] - top) * _LOG2_E, _LOWEST_POWER)
-        e = _exp2(y)
-        s += e
-        t += e * y
-    return s, t
+
+    def generate(context: Any, emit: Any, signature: Any, arguments: Any) -> Any:
+        values = context.make_array(buffer)(context, emit, arguments[0])
+        top = _every_lane(emit, arguments[1])
+        s, t = cgutils.alloca_once_value(emit, _floats(0.0)), cgutils.alloca_once_value(emit, _floats(0.0))
+        with _steps(emit, values.nitems) as (start, _):
+            logits = emit.load(_place(emit, values.data, start, ir.FloatType()), align=4)
+            y = _larger(emit, emit.fmul(emit.fsub(logits, top), _floats(float(_LOG2_E))), _floats(_LOWEST_POWER))
+            rounded = emit.fadd(y, _floats(_ROUNDER))
+            f = emit.fsub(y, emit.fsub(rounded, _floats(_ROUNDER)))
+            power = _floats(_TERMS[-1])
+            for term in _TERMS[-2::-1]:
+                power = _multiply_add(emit, power, f, _floats(term))
+            k = emit.shl(emit.bitcast(rounded, _vector(ir.IntType(32))), _integers(23))  # where a float32 has its exponent
+            e = emit.bitcast(emit.add(emit.bitcast(power, k.type), k), power.type)
+            emit.store(emit.fadd(e, emit.load(s)), s)
+            emit.store(_multiply_add(emit, e, y, emit.load(t)), t)
+        return context.make_tuple(emit, signature.return_type, [_total(emit, emit.load(s)), _total(emit, emit.load(t))])
+
+    return types.UniTuple(types.float32, 2)(buffer, types.float32), generate
 
 
-@_compiled
-def _largest(values: Any) -> Any:
-    best = _TAKEN
-    for j in range(len(values)):
-        best = _larger(best, values[j])
-    return best
+@_inline
+def _reaching(_types: Any, values: Any, _start: Any, _bound: Any) -> Any:
+    """Which of the 16 values from ``start`` on are >= bound: bit i for the i-th."""
+
+    def generate(context: Any, emit: Any, _signature: Any, arguments: Any) -> Any:
+        data = context.make_array(values)(context, emit, arguments[0]).data
+        compared = emit.load(_place(emit, data, arguments[1], ir.FloatType()), align=4)
+        reaching = emit.fcmp_ordered(">=", compared, _every_lane(emit, arguments[2]))
+        return emit.zext(emit.bitcast(reaching, ir.IntType(_WIDTH)), ir.IntType(64))
+
+    return types.uint64(values, types.int64, types.float32), generate
 
 
-@_compiled
-def _largest_of_16(values: Any, start: int) -> Any:
-    best = values[start]
-    for j in range(1, _WIDTH):
-        best = _larger(best, values[start + j])
-    return best
+@_inline
+def _count(_types: Any, _bits: Any) -> Any:
+    """Number of bits that are 1."""
+    return types.int64(types.uint64), lambda _context, emit, _signature, arguments: emit.ctpop(arguments[0])
 
 
-@_compiled
-def _first(values: Any, start: int, wanted: Any) -> Any:
-    """Lowest place from ``start`` on of a value that is there."""
-    place = start
-    while values[place] != wanted:
-        place += 1
-    return place
+@_inline
+def _lowest(_types: Any, _bits: Any) -> Any:
+    """Place of the lowest bit that is 1, of a number that is not 0."""
+    return types.int64(types.uint64), lambda _context, emit, _signature, arguments: emit.cttz(arguments[0], ir.IntType(1)(1))
+
+
+# ---------------------------------------------------------------- rows
 
 
 @_compiled
 def _probability(value: Any, top: Any, share: Any) -> Any:
-    return _exp2(max((value - top) * _LOG2_E, _LOWEST_POWER)) * share
+    return np.exp2((value - top) * _LOG2_E) * share
 
 
 @_compiled
 def _rows(
-    bits: Any,
-    mask: Any,
-    limit: Any,
-    labels: Any,
-    buffer: Any,
-    prediction: Any,
-    p_label: Any,
-    entropy: Any,
-    margin: Any,
-    top5: Any,
-    top5_p: Any,
-    finite: Any,
+    bits: Any, limit: Any, labels: Any, prediction: Any, p_label: Any, entropy: Any, margin: Any, top5: Any, top5_p: Any, finite: Any
 ) -> None:
-    """Answers of E rows [E, M]; the outputs arrive as null answers. ``buffer``: float32, M up to the next multiple of 16, all -inf.
-    ``mask``: exponent of the type; ``limit``: log2 M."""
+    """Answers of E rows [E, M]; the outputs arrive as null answers. ``limit``: log2 M."""
     examples, classes = bits.shape
-    blocks = len(buffer) // _WIDTH
-    maxima = -(-blocks // _MAXIMA) * _MAXIMA
-    highest = np.full(maxima, _TAKEN, dtype=np.float32)
-    kept = min(top5.shape[1], classes)
+    kept = min(TOP_CLASSES, classes)
+    buffer = np.empty(-(-classes // _WIDTH) * _WIDTH, dtype=np.float32)
+    highest = np.empty(_WIDTH, dtype=np.float32)
+    best = np.empty(TOP_CLASSES, dtype=np.float32)
+    places = np.empty(TOP_CLASSES, dtype=np.int64)
     for row in range(examples):
-        if _widen(bits, row, mask, buffer, classes):
+        if not _read(bits, row, buffer, highest):
             continue
         finite[row] = True
-        for block in range(blocks):
-            highest[block] = _largest_of_16(buffer, block * _WIDTH)
-        top = _largest(highest)
+        top, bound = _NONE, _NONE
+        for lane in range(_WIDTH):
+            value = highest[lane]
+            top = max(top, value)
+            bound = max(bound, value if _count(_reaching(highest, 0, value)) >= TOP_CLASSES else _NONE)
         s, t = _sums(buffer, top)
         share = _ONE / s
         entropy[row] = min(max(np.log2(s) - t * share, _ZERO), limit)
+        best[:] = _NONE
+        for start in range(0, len(buffer), _WIDTH):
+            left = _reaching(buffer, start, bound)
+            while left:
+                place = start + _lowest(left)
+                left &= left - np.uint64(1)
+                value = buffer[place]
+                if value > best[TOP_CLASSES - 1]:  # not >=: among equals the lower class came first and stays before
+                    i = TOP_CLASSES - 1
+                    while i > 0 and value > best[i - 1]:
+                        best[i], places[i] = best[i - 1], places[i - 1]
+                        i -= 1
+                    best[i], places[i] = value, place
+        for i in range(kept):
+            top5[row, i] = places[i]
+            top5_p[row, i] = _probability(best[i], top, share)
+        prediction[row] = places[0]
         label = labels[row]
-        own = buffer[label] if label >= 0 else top
-        for place in range(kept):
-            value = _largest(highest)
-            block = _first(highest, 0, value)
-            start = block * _WIDTH
-            best = _first(buffer, start, value)
-            top5[row, place] = best
-            top5_p[row, place] = _probability(value, top, share)
-            buffer[best] = _TAKEN
-            highest[block] = _largest_of_16(buffer, start)
-        prediction[row] = top5[row, 0]
         if label >= 0:
-            p_label[row] = _probability(own, top, share)
+            p_label[row] = _probability(buffer[label], top, share)
             rival = top5_p[row, 0]
-            if top5[row, 0] == label:
+            if places[0] == label:
                 rival = top5_p[row, 1] if classes > 1 else _ZERO
             margin[row] = p_label[row] - rival
 
@@ -252,9 +303,7 @@ def answers(logits: NDArray[np.float16] | NDArray[np.float32], labels: NDArray[n
         top5_p=np.zeros((examples, TOP_CLASSES), dtype=np.float16),
         finite=np.zeros(examples, dtype=np.bool_),
     )
-    buffer = np.full(-(-classes // _WIDTH) * _WIDTH, _TAKEN, dtype=np.float32)
-    mask = bits.dtype.type(0x7C00 if logits.dtype == np.float16 else 0x7F800000)
     f = found
-    _rows(bits, mask, np.float32(np.log2(classes)), labels, buffer, f.prediction, f.p_label, f.entropy, f.margin, f.top5, top5_p, f.finite)
+    _rows(bits, np.float32(np.log2(classes)), labels, f.prediction, f.p_label, f.entropy, f.margin, f.top5, top5_p, f.finite)
     found.top5_p[...] = top5_p
     return found

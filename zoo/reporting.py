@@ -16,12 +16,15 @@ from numpy.typing import NDArray
 from zoo import compare, ledger, scoring
 from zoo.data import Dataset, decode_examples
 from zoo.detection import label_errors
-from zoo.errors import NotFoundError, UsageError
+from zoo.errors import NotFoundError, StoreError, UsageError
+from zoo.experiment import findings_of
 from zoo.figures import Provenance
+from zoo.outcomes import collect
 from zoo.report import ReportData, render
 from zoo.results import read_table, table_names, write_table
 from zoo.spec import Experiment, canonical_json
 from zoo.store.files import LocalFiles
+from zoo.study import Findings
 from zoo.workspace import Workspace
 
 __all__ = ["convergence_table", "recorded_run", "write_report"]
@@ -45,6 +48,7 @@ def write_report(workspace: Workspace, experiment: Experiment, dataset: Dataset,
     tables = {name: read_table(workspace, name) for name in table_names(workspace)}
     scores = {split: tables[f"scores-{split}"] for split in dataset.splits if f"scores-{split}" in tables}
     seeds = sorted({int(seed) for seed in frame["seed"]})
+    findings, findings_note = _findings(workspace, experiment, dataset)
     provenance = Provenance(
         experiment=experiment.name,
         scale=experiment.scale,
@@ -73,7 +77,9 @@ def write_report(workspace: Workspace, experiment: Experiment, dataset: Dataset,
         detection=tables.get("detection") if detection is None else detection,
         detection_notes=notes,
         convergence=convergence,
-        verdicts=tables.get("verdicts"),
+        verdicts=None if findings is None else findings.verdicts,
+        charts=() if findings is None else findings.charts,
+        findings_note=findings_note,
         pictures=None if dataset.form == "imported" else partial(_pictures, dataset),
         timings=timings,
         next_command=experiment.next_command,
@@ -85,6 +91,23 @@ def write_report(workspace: Workspace, experiment: Experiment, dataset: Dataset,
         for path in (page, *sorted(workspace.figures.iterdir())):
             workspace.files.replace(path.relative_to(workspace.root).as_posix(), path.read_bytes())
     return page
+
+
+def _findings(workspace: Workspace, experiment: Experiment, dataset: Dataset) -> tuple[Findings | None, str]:
+    """What the experiment's own file finds, its tables written; or why it finds nothing yet."""
+    hooks = findings_of(experiment)
+    if hooks is None:
+        return None, ""
+    points, find = hooks
+    try:
+        outcomes = collect(workspace, dataset, experiment, points)
+    except (NotFoundError, StoreError) as reason:
+        return None, str(reason)
+    found: Findings = find(outcomes)
+    about = {"experiment": experiment.name, "scale": experiment.scale}
+    write_table(workspace, "outcomes", outcomes.table, about)
+    write_table(workspace, "verdicts", found.verdicts, about)
+    return found, ""
 
 
 def _checkout() -> str:

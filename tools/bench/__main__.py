@@ -8,7 +8,7 @@ import sys
 
 __all__ = ["main"]
 
-NAMES = ("imports", "models", "training", "filling", "scoring", "orchestration", "store", "kernel")
+NAMES = ("imports", "models", "training", "filling", "scoring", "orchestration", "store", "kernel", "study")
 
 
 def main() -> int:

@@ -45,6 +45,7 @@ TABLES = (
     "comparisons",
     "examples",
     "metrics",
+    "outcomes",
     "scores",
     "selections",
     "similarities",
@@ -81,10 +82,24 @@ _NOT_YET = {
             ("similarity", pa.float64()),
         ]
     ),
+    "outcomes": pa.schema(
+        [
+            ("aspect", pa.string()),
+            ("setting", pa.float64()),
+            ("other", pa.int64()),
+            ("arch", pa.string()),
+            ("seed", pa.int64()),
+            *((name, pa.string()) for name in ("training_id", "treatment", "status", "stop_reason")),
+            ("epochs", pa.int64()),
+            ("reached", pa.bool_()),
+            ("n_train", pa.int64()),
+            *((name, pa.float64()) for name in ("label_change_rate", "train_acc1", "test_acc1")),
+        ]
+    ),
     "verdicts": pa.schema(
-        [(name, pa.string()) for name in ("claim", "statement")]
-        + [(name, pa.float64()) for name in ("published", "measured", "sd")]
-        + [(name, pa.string()) for name in ("scale", "verdict", "rule")]
+        [(name, pa.string()) for name in ("claim", "statement", "published", "measured")]
+        + [("mean", pa.float64()), ("sd", pa.float64()), ("n", pa.int64())]
+        + [(name, pa.string()) for name in ("scale", "verdict", "rule", "note")]
     ),
 }
 _MEMORY = "4GB"
