@@ -16,7 +16,7 @@ help:
 	@echo "make test    the whole test suite"
 	@echo "make lint    ruff (check and format) and mypy --strict"
 	@echo "make format  let ruff rewrite what it can"
-	@echo "make docs    write docs/commands.md again from the command line itself"
+	@echo "make docs    write docs/commands.md and docs/treatments.md again from the program itself"
 	@echo "make bench   speed and memory, paired and interleaved; figures go to docs/LOG.md by hand"
 	@echo "make setup   only the virtual environment in $(VENV)"
 	@echo "make clean   remove caches and builds; distclean removes $(VENV) too. Workspaces are never removed."

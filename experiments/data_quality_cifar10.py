@@ -112,6 +112,7 @@ def experiment(scale: str) -> Experiment:
         ),
         fill_splits=("test",),
         keep_logits="none",
+        sections=("summary", "verdicts", "charts", "rerun"),
         next_command='zoo query "select arch, treatment, seed, epochs, stop_reason from trainings order by arch, treatment"',
     )
 
@@ -247,8 +248,8 @@ def _harms(outcomes: Outcomes, arch: str, percent: int) -> dict[str, NDArray[np.
     share = percent / 100
     groups = {"wrong labels": [("noise_random", share, -1)]}
     if percent == 10:
-        groups["one class deleted (mean of all)"] = outcomes.changes("delete_class")
-        groups["one class relabelled (mean of all)"] = outcomes.changes("relabel")
+        groups["class deleted (mean)"] = outcomes.changes("delete_class")
+        groups["class relabelled (mean)"] = outcomes.changes("relabel")
     if percent >= 20:
         groups["deleted at random"] = [("delete", share, -1)]
     groups["pixels black or white"] = [("salt_pepper", share / 2, -1)]

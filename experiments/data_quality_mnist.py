@@ -105,6 +105,7 @@ def experiment(scale: str) -> Experiment:
         ),
         fill_splits=("test",),
         keep_logits="none",
+        sections=("summary", "verdicts", "charts", "rerun"),
         next_command='zoo query "select treatment, seed, epochs, stop_reason, label_change_rate from trainings order by treatment"',
     )
 
@@ -166,7 +167,7 @@ def _harms(outcomes: Outcomes, percent: int) -> dict[str, NDArray[np.float64]]:
         f"{percent} % deleted at random": [("delete", share, -1)],
     }
     if percent == 10:
-        groups["one class deleted (mean of all)"] = outcomes.changes("delete_class")
+        groups["class deleted (mean)"] = outcomes.changes("delete_class")
     return matched_harm(outcomes, groups, arch=ARCH)
 
 

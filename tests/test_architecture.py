@@ -5,7 +5,7 @@
     number ring    everything not named below: numpy, pyarrow, duckdb, pandas
     torch ring     models.small, models.minis, models.backbones, checkpoint, train, predict, local
     ray ring       cluster
-    drawing ring   figures, report, reporting (matplotlib through figures)
+    drawing ring   figures, charts, sheets, report, reporting (matplotlib through the first three)
 
 An import never points outward; exceptions are named below with their reasons.
 """
@@ -26,7 +26,7 @@ from factories import Tiny
 
 ROOT = Path(__file__).parents[1]
 TORCH_RING = {f"zoo.{name}" for name in ("checkpoint", "local", "models.backbones", "models.minis", "models.small", "predict", "train")}
-DRAWING_RING = {"zoo.figures", "zoo.report", "zoo.reporting"}
+DRAWING_RING = {"zoo.charts", "zoo.figures", "zoo.report", "zoo.reporting", "zoo.sheets"}
 HEAVY = ("torch", "torchvision", "timm", "safetensors", "ray", "matplotlib")
 
 ALLOWED = {
@@ -34,7 +34,7 @@ ALLOWED = {
     "safetensors": {"zoo.checkpoint"},
     "timm": {"zoo.models.backbones"},
     "ray": {"zoo.cluster.*"},
-    "matplotlib": {"zoo.figures"},
+    "matplotlib": {"zoo.charts", "zoo.figures", "zoo.sheets"},
     # Downloads go through torchvision, imported when one is asked for and at no other time.
     "torchvision": {"zoo.data.fetch"},
 }
@@ -43,7 +43,7 @@ ALLOWED = {
 LATE = {
     # The composition root: a command chooses where to run and what to draw, inside its body.
     "zoo.cli": {"zoo.cluster.*", "zoo.local", "zoo.reporting"},
-    "zoo.commands.*": {"zoo.cluster.*", "zoo.local", "zoo.reporting", "zoo.report", "zoo.figures"},
+    "zoo.commands.*": {"zoo.cluster.*", "zoo.local", "zoo.reporting", "zoo.report", "zoo.figures", "zoo.sheets"},
     # A name that is not in the table is looked up in timm, and only then.
     "zoo.models": {"zoo.models.backbones"},
 }

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tools.make_reference import COMMANDS_PAGE, command_tree, commands, main, reference
+from tools.make_reference import COMMANDS_PAGE, TREATMENTS_PAGE, command_tree, commands, main, reference, treatments_page
+from zoo.treatments import TREATMENTS
 
 if TYPE_CHECKING:
     from factories import Tiny
@@ -56,6 +57,33 @@ def test_every_command_is_documented_with_an_example() -> None:
         assert section is not None, name
         assert command.help, name
         assert any(example.startswith(name) for example in console_commands(section[1])), name
+
+
+def test_the_list_of_treatments_is_what_the_table_says() -> None:
+    """docs/treatments.md equals a fresh generation, and has a section with the usage and every parameter of each; if not: make docs."""
+    page = TREATMENTS_PAGE.read_text(encoding="utf-8")
+    assert page == treatments_page(page)
+    for name, treatment in TREATMENTS.items():
+        section = re.search(rf"^### {name}\n(.*?)(?=^### |\Z)", page, flags=re.MULTILINE | re.DOTALL)
+        assert section is not None, name
+        assert f"    {treatment.usage}\n" in section[1]
+        assert re.findall(r"^\| `(\w+)` \|", section[1], flags=re.MULTILINE) == list(treatment.parameters)
+
+
+def test_an_old_list_of_treatments_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Twin: a treatment that is new in the table ends the check with 1; what is written by hand above the list stays when it is made anew."""
+    page = tmp_path / "treatments.md"
+    monkeypatch.setattr("tools.make_reference.TREATMENTS_PAGE", page)
+    page.write_text("# Mine\n\nMy words.\n\n## All treatments\nold\n", encoding="utf-8")
+    assert main(["--check"]) == 1
+    assert "treatments.md is not what the program says. Write it again with: make docs" in capsys.readouterr().err
+    page.write_text(treatments_page(page.read_text(encoding="utf-8")), encoding="utf-8")
+    assert main(["--check"]) == 0
+    assert page.read_text(encoding="utf-8").startswith("# Mine\n\nMy words.\n\n## All treatments\n")
+    monkeypatch.setitem(TREATMENTS._entries, "brand_new", TREATMENTS["gamma"])
+    assert main(["--check"]) == 1
+    with pytest.raises(ValueError, match="has no heading '## All treatments'"):
+        treatments_page("# Nothing\n")
 
 
 def test_every_option_is_explained() -> None:

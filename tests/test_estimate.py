@@ -13,7 +13,7 @@ from zoo.data import Dataset
 from zoo.errors import UnknownNameError, UsageError
 from zoo.estimate import ACCELERATORS, Accelerator, Estimate, assumed_dataset, estimate, training_images, training_seconds
 from zoo.spec import Sweep, Training
-from zoo.treatments import op
+from zoo.treatments import op, parse
 
 DEVICE = Accelerator("test", 2.0, 1e-3, "made up")
 
@@ -29,6 +29,24 @@ def test_image_passes(planned: Dataset) -> None:
     assert training_images(training(planned, epochs=3), planned) == 3000
     assert training_images(training(planned, epochs=3, treatment=(op("subsample", fraction=0.25),)), planned) == 750
     assert training_images(training(planned, epochs=3, steps_per_epoch=5, batch_size=16), planned) == 240
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ("delete_class:label=3", 900),  # 100 of each class
+        ("delete_class:label=3+delete_class:label=4+take:count=10", 10),
+        ("delete_fraction:fraction=0.99", 10),
+        ("delete_fraction:fraction=1", 0),
+        ("take:count=250+subsample:fraction=0.5+gaussian_noise:sigma=3", 125),
+        ("label_noise:fraction=1,to=0", 1000),
+        ("label_noise:fraction=1,to=0+delete_class:label=0", 0),
+        ("manifest:id=aa", 1000),  # how large a selection is, only its workspace knows
+    ],
+)
+def test_image_passes_are_those_of_the_rows_left(planned: Dataset, text: str, rows: int) -> None:
+    """The treatment is applied, whatever it is."""
+    assert training_images(training(planned, epochs=2, treatment=parse(text)), planned) == 2 * rows
 
 
 def test_seconds_of_a_training(planned: Dataset) -> None:

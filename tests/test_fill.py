@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,14 @@ from factories import QUIET, TEST, TRAIN, Tiny, tiny_dataset, training, workspac
 
 import zoo.fill
 import zoo.store.answers
+from tests.commands import done
 from zoo import ledger, pipeline
 from zoo.data import Dataset
-from zoo.errors import StoreError, UnknownNameError
+from zoo.errors import NotFoundError, StoreError, UnknownNameError
 from zoo.fill import FillPlan, FillTask, cells_of, membership, plan_fill, receipt_from_json, receipt_to_json
 from zoo.local import LocalRunner
-from zoo.store.answers import answer_parts, logits_of
+from zoo.store.answers import AnswerUnit, answer_parts, logits_of
+from zoo.store.commits import Commits
 from zoo.workspace import Workspace
 
 RUNNER = LocalRunner("cpu")
@@ -163,6 +166,87 @@ def test_a_new_classifier_makes_only_its_own_files(trained: Tiny, tmp_path: Path
     after = files_of(space, "answers")
     assert {name: after[name] for name in before} == before
     assert len(after) == len(before) + 2
+
+
+def test_a_fill_of_everything_plans_what_a_fill_of_everyone_named_plans(trained: Tiny, unfilled: Workspace, tmp_path: Path) -> None:
+    """Nothing filled, all filled, and two splits with a unit of one, one of them set aside: the same units, in the same order."""
+    RUNNER.fill(unfilled, plan(unfilled, trained.dataset, ("test",)), lambda cells: None)
+    name = sorted(ledger.population(unfilled))[3]
+    alone = {name: ledger.population(unfilled)[name]}
+    RUNNER.fill(unfilled, plan_fill(unfilled, trained.dataset, alone, ("train",), "all"), lambda cells: None)
+
+    def planned(space: Workspace) -> list[AnswerUnit]:
+        fresh = Workspace.open(space.root)
+        found = plan_fill(fresh, trained.dataset, None, ("train", "test"), None).units
+        assert found == plan(fresh, trained.dataset, ("train", "test")).units
+        return found
+
+    (unit,) = planned(unfilled)
+    assert (unit.split, len(unit.classifiers), name in unit.classifiers) == ("train", 11, False)
+    assert planned(trained.workspace) == []
+    # The record set aside and its part with it; else the part would be found, and committed anew.
+    (record,) = (c for c in unfilled.commits.all("answers").values() if c.identity["split"] == "train")
+    unfilled.files.move(record.name, f"quarantine/{record.name}")
+    shutil.rmtree(unfilled.root / "answers" / record.key)
+    (unit,) = planned(unfilled)
+    assert (unit.split, len(unit.classifiers)) == ("train", 12)
+
+
+def test_zoo_fill_reads_the_records_it_needs_and_no_others(trained: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thirteenth classifier: of 13 checkpoints and 7 trainings one each; the two units of twelve, which no name tells; the new ones."""
+    space = Workspace.open(shutil.copytree(trained.root, tmp_path / "zoo"))
+    job = training(trained.dataset, "softmax", seed=99, epochs=1, snapshots=(1,))
+    pipeline.train(space, trained.dataset, "more", "population", [job], lambda: RUNNER, QUIET)
+    read: list[str] = []
+    parse = Commits._parse
+    monkeypatch.setattr(Commits, "_parse", lambda self, name, data: (read.append(name), parse(self, name, data))[1])
+    assert "has answers" in done("fill", "-w", space.root, "--runner", "local")
+    assert Counter(name.split("/")[1] for name in read) == {"dataset": 1, "checkpoint": 1, "training": 1, "plan": 2, "answers": 2 + 2}
+    assert {f"commits/checkpoint/{job.id}-e0001.g0001.json", f"commits/training/{job.id}.g0001.json"} < set(read)
+    read.clear()
+    done("fill", "-w", space.root, "--runner", "local")
+    # All is filled: the units of one are known by name, and no checkpoint, training or plan is looked at.
+    assert Counter(name.split("/")[1] for name in read) == {"dataset": 1, "answers": 2}
+
+
+def test_logits_of_large_populations_are_kept_on_the_test_split(
+    unfilled: Workspace, trained: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing said: all logits of twelve where up to twelve are few, those of the test split where up to eleven are; a retraining does not count."""
+    job = training(trained.dataset, "softmax", seed=99, epochs=1, snapshots=(1,))
+    pipeline.train(unfilled, trained.dataset, "arm", "retraining", [job], lambda: RUNNER, QUIET)
+    for limit, expected in ((12, {("train", True), ("test", True)}), (11, {("train", False), ("test", True)})):
+        monkeypatch.setattr(zoo.fill, "_KEEP_ALL_UP_TO", limit)
+        found = plan_fill(unfilled, trained.dataset, None, ("train", "test"), None).units
+        assert {(unit.split, unit.logits) for unit in found} == expected
+        assert {len(unit.classifiers) for unit in found} == {13}
+
+
+def test_without_a_trained_classifier_there_is_nothing_to_fill(trained: Tiny, tmp_path: Path) -> None:
+    """An empty workspace, and one whose training has not ended; a store where all is filled has nothing to do, which is no error."""
+    space = workspace(tmp_path)
+    for classifiers in (None, {}):
+        with pytest.raises(NotFoundError, match=r"^no trained classifier in .*\. Train some first: zoo train --help$"):
+            plan_fill(space, trained.dataset, classifiers, ("train",), None)
+    space.commits.publish("checkpoint", "ab-e0001", identity={}, facts={"training_id": "ab", "dataset": trained.dataset.fingerprint})
+    with pytest.raises(NotFoundError, match="no trained classifier"):
+        plan_fill(space, trained.dataset, None, ("train",), None)
+    assert plan_fill(trained.workspace, trained.dataset, None, ("train",), None).units == []
+    with pytest.raises(NotFoundError, match="no trained classifier"):
+        plan_fill(trained.workspace, trained.dataset, {}, ("train",), None)
+
+
+def test_answers_record_how_the_pictures_were_given(trained: Tiny) -> None:
+    """Per classifier of the unit, equal to what its checkpoint records: 12 pixels, grey, padded, with statistics."""
+    space = trained.workspace
+    checkpoints = space.commits.all("checkpoint")
+    for commit in space.commits.all("answers").values():
+        recorded = commit.facts["preprocessing"]
+        assert list(recorded) == sorted(commit.identity["classifiers"])
+        assert recorded == {name: checkpoints[name].facts["preprocessing"] for name in recorded}
+        for name, given in recorded.items():
+            assert (given["size"], given["channels"], given["fit"]) == (12, 1, "pad"), name
+            assert len(given["mean"]) == len(given["std"]) == 1
 
 
 def test_the_driver_commits_with_the_last_receipt(unfilled: Workspace, trained: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,6 +38,7 @@ def finish(space: Workspace, job: Training, *, epochs: int | None = None, status
             facts = {"training_id": job.id, "epoch": epoch, "train_acc1": 0.5, "test_acc1": 0.25, "test_acc5": 1.0, "dataset": "f"}
             space.commits.publish("checkpoint", classifier_id(job.id, epoch), identity={"epoch": epoch}, facts=facts)
     facts = {"status": status, "epochs": reached, "n_train": 3, "n_unique": 2, "steps": 9, "stop_reason": "test", "train_seconds": 1.5}
+    facts["label_change_rate"] = 0.25
     curve = [{"epoch": 1, "split": "train", "acc1": 0.5, "acc5": 1.0, "loss": None}]
     ledger.commit_training(space, job, {**facts, "versions": {"torch": "x"}, "metrics": curve}, np.array([2, 0, 1], dtype=np.uint16))
 
@@ -112,6 +113,15 @@ def test_a_training_asked_for_twice_is_done_once_with_all_snapshots(space: Works
     assert job.snapshots == (1, 2)
 
 
+@pytest.mark.parametrize(("asked", "every"), [((4, 6), 2), ((4, 0), 4), ((0, 0), 0), ((3, 5, 15), 1), ((6, 6), 6)])
+def test_a_training_asked_for_twice_is_evaluated_often_enough_for_both(
+    space: Workspace, dataset: Dataset, asked: tuple[int, ...], every: int
+) -> None:
+    """Every 4 and every 6 epochs: every 2, so that both curves have their points. 0 = no curve, and adds none."""
+    (job,) = ledger.missing(space, [training(dataset, epochs=30, eval_every=each) for each in asked])
+    assert job.eval_every == every
+
+
 def test_uncovered_snapshots(space: Workspace, dataset: Dataset) -> None:
     """Before: all of them (the last epoch where none is named). Done: those without a checkpoint. Diverged: none."""
     job = training(dataset, epochs=5, snapshots=(1, 3, 5))
@@ -171,6 +181,68 @@ def test_recording_a_plan_twice_is_one_plan(space: Workspace, dataset: Dataset) 
     assert set(ledger.planned(space)) == {job.id for job in jobs}
 
 
+def test_the_id_of_a_planned_training_is_that_of_the_training(dataset: Dataset) -> None:
+    """By its text alone where it names every field; built first where it lacks one that an earlier zoo did not have."""
+    jobs = [
+        training(dataset),
+        training(dataset, "mlp", seed=7, input_size=16, snapshots=(1, 2), eval_every=1, lr=1, milestones=(0.5,), label_smoothing=0.1),
+        training(
+            dataset,
+            "lenet5",
+            treatment=(op("subsample", fraction=0.5, replica=2), op("contrast", factor="inf")),
+            stop_train_acc=0.9,
+            augment="flip",
+        ),
+    ]
+    assert len({job.id for job in jobs}) == 3
+    for job in jobs:
+        spec = job.as_json()
+        assert ledger._planned_id(spec) == job.id
+        shorter = {name: value for name, value in spec.items() if name != "eval_every"}
+        assert ledger._planned_id(shorter) == job.id
+        older = {**spec, "recipe": {name: value for name, value in spec["recipe"].items() if name != "channels_last"}}
+        assert ledger._planned_id(older) == job.id
+
+
+def roles_in(space: Workspace, dataset: Dataset) -> dict[str, str]:
+    """Classifier id -> name: population of 2 x 2, a retraining, one in no plan, one that diverged after a snapshot, one under way."""
+    names = ("first", "second", "retraining", "unplanned", "diverged", "unfinished")
+    jobs = {name: training(dataset, seed=seed, snapshots=(1, 2)) for seed, name in enumerate(names)}
+    ledger.record_plan(space, "a", "population", [jobs[n] for n in ("first", "diverged", "unfinished")])
+    ledger.record_plan(space, "b", "population", [jobs[n] for n in ("first", "second")])
+    ledger.record_plan(space, "c", "retraining", [jobs[n] for n in ("first", "retraining")])
+    for name in ("first", "second", "retraining", "unplanned"):
+        finish(space, jobs[name])
+    finish(space, jobs["diverged"], status="diverged")
+    for name in ("diverged", "unfinished"):
+        facts = {"training_id": jobs[name].id, "epoch": 1, "dataset": "f"}
+        space.commits.publish("checkpoint", classifier_id(jobs[name].id, 1), identity={}, facts=facts)
+    return {classifier_id(job.id, epoch): f"{name} {epoch}" for name, job in jobs.items() for epoch in (1, 2)}
+
+
+def test_the_size_of_the_population_is_counted_up_to_a_limit(space: Workspace, dataset: Dataset) -> None:
+    """4 planned classifiers of done trainings and an imported one are 5; asked whether there are 3, 3 is the answer."""
+    assert ledger.population_size(space, 10) == 0
+    names = roles_in(space, dataset)
+    assert [ledger.population_size(space, limit) for limit in (10, 5, 4, 1)] == [4, 4, 4, 1]
+    space.commits.publish("member", "imported", identity={}, facts={})
+    assert len(ledger.population(space)) == 5
+    assert [ledger.population_size(space, limit) for limit in (10, 5, 3)] == [5, 5, 3]
+    answered = {key for key, name in names.items() if name in ("first 1", "second 2", "retraining 1")}
+    assert ledger.population_size(Workspace.open(space.root), 10, answered) == 5
+
+
+def test_trained_classifiers_are_those_of_done_trainings_on_a_data_set(space: Workspace, dataset: Dataset) -> None:
+    """Of every role and of none, without those named, without those of another data set."""
+    names = roles_in(space, dataset)
+    key = next(key for key, name in names.items() if name == "first 1")
+    expected = {f"{name} {epoch}" for name in ("first", "second", "retraining", "unplanned") for epoch in (1, 2)}
+    assert {names[key] for key in ledger.trained(space, "f")} == expected
+    assert list(ledger.trained(space, "f")) == sorted(ledger.trained(space, "f"))
+    assert {names[key] for key in ledger.trained(space, "f", {key})} == expected - {"first 1"}
+    assert ledger.trained(space, "another") == {}
+
+
 def test_the_trainings_table_says_what_a_training_is(space: Workspace, dataset: Dataset) -> None:
     """Architecture, treatment, fraction and replica (1 and 0 for the whole set), seed, recipe; counts only when done."""
     half = training(dataset, "mlp", treatment=(op("subsample", fraction=0.5, replica=2),), seed=4)
@@ -181,6 +253,7 @@ def test_the_trainings_table_says_what_a_training_is(space: Workspace, dataset: 
     row = frame.loc[half.id]
     assert (row["arch"], row["fraction"], row["replica"], row["seed"], row["epochs"]) == ("mlp", 0.5, 2, 4, 2)
     assert (row["n_train"], row["n_unique"], row["steps"], row["train_seconds"]) == (3, 2, 9, 1.5)
+    assert row["label_change_rate"] == 0.25
     assert row["treatment"] == "subsample:fraction=0.5,replica=2,stratified=false"
     other = frame.loc[whole.id]
     assert (other["fraction"], other["replica"], other["status"], other["treatment"]) == (1.0, 0, "planned", "none")

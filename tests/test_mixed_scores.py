@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +15,9 @@ import pytest
 from factories import dataset_folder, tiny_dataset
 
 from tests.commands import done, zoo
+from zoo import ledger
 from zoo.data import Dataset, Split, open_dataset
-from zoo.errors import NotFoundError, UsageError
+from zoo.errors import NotFoundError, StoreError, UsageError
 from zoo.ledger import CLASSIFIER_COLUMNS, classifiers_frame, commit_dataset, commit_training, record_plan
 from zoo.scores import answers_from_logits
 from zoo.scoring import choose_population, population_of, score
@@ -53,8 +57,30 @@ def members(data: Dataset) -> list[Member]:
     ]
 
 
-def write(space: Workspace, data: Dataset, chosen: Sequence[Member], groups: int, *, classes: str = "") -> Workspace:
-    """A store with exactly these classifiers, their answers in so many units. Answers depend on the classifier's name and nothing else."""
+GREY: dict[str, Any] = {"size": 28, "channels": 1, "fit": "pad", "mean": [0.25], "std": [0.5]}
+"""A ``zoo.spec.Preprocessing`` as a checkpoint records it."""
+
+
+def as_grey(training: Training) -> dict[str, Any]:
+    return GREY
+
+
+def write(
+    space: Workspace,
+    data: Dataset,
+    chosen: Sequence[Member],
+    groups: int,
+    *,
+    classes: str = "",
+    given: Callable[[Training], dict[str, Any]] = as_grey,
+    recorded: bool = True,
+) -> Workspace:
+    """A store with exactly these classifiers, their answers in so many units. Answers depend on the classifier's name and nothing else.
+
+    Args:
+        given: preprocessing of a training's checkpoints.
+        recorded: whether the records of the answers hold it too.
+    """
     listed = classes or content_id(list(data.class_names))
     commit_dataset(space, data, {})
     trainings = list({training.id: training for training, _ in chosen}.values())
@@ -62,17 +88,20 @@ def write(space: Workspace, data: Dataset, chosen: Sequence[Member], groups: int
     for training in trainings:
         facts = {"status": "done", "epochs": 2, "metrics": [], "stop_reason": "all epochs"}
         commit_training(space, training, facts, np.ones(EXAMPLES, dtype=np.uint16))
-    names = []
+    names, ways = [], {}
     for training, epoch in chosen:
         names.append(classifier_id(training.id, epoch))
-        identity = {"training_id": training.id, "epoch": epoch, "dataset": data.fingerprint, "classes": listed}
+        ways[names[-1]] = given(training)
+        about = {"arch": training.arch, "preprocessing": ways[names[-1]]}
+        identity = {"training_id": training.id, "epoch": epoch, "dataset": data.fingerprint, "classes": listed, **about}
         space.commits.publish(
             "checkpoint", names[-1], identity=identity, facts={**identity, "train_acc1": 0.5, "test_acc1": 0.1 * epoch, "test_acc5": 1.0}
         )
     names.sort(key=lambda name: name[::-1])  # the order of the store is not the order of names
     for group in np.array_split(np.array(names), groups):
         unit = AnswerUnit(data.fingerprint, "train", tuple(group.tolist()), len(data.class_names), listed, False)
-        commit_unit(space, unit, EXAMPLES, EXAMPLES, [_part(space, unit, shard, data) for shard in shards(EXAMPLES, 64)])
+        receipts = [_part(space, unit, shard, data) for shard in shards(EXAMPLES, 64)]
+        commit_unit(space, unit, EXAMPLES, EXAMPLES, receipts, ways if recorded else None)
     return space
 
 
@@ -282,3 +311,113 @@ def test_no_two_class_lists_share_a_fingerprint(tmp_path: Path) -> None:
     found = [tiny_dataset(tmp_path / "as is"), renamed("1", ["a", "b", "c"]), renamed("2", ["b", "a", "c"]), renamed("3", ["a", "b", "c"])]
     assert len({data.fingerprint for data in found}) == 3
     assert found[1].fingerprint == found[3].fingerprint
+
+
+# ---------------------------------------------------------------- preprocessing
+
+
+def seed_1_as(**changed: Any) -> Callable[[Training], dict[str, Any]]:
+    """The vgg11s of seed 1 with other values of these fields, everything else as ``GREY``."""
+    return lambda training: {**GREY, **changed} if (training.arch, training.seed) == ("vgg11", 1) else GREY
+
+
+@pytest.mark.parametrize(("field", "value"), [("channels", 3), ("fit", "resize"), ("mean", [0.250001]), ("std", [0.25])])
+def test_one_architecture_and_size_is_given_its_pictures_in_one_way(tmp_path: Path, field: str, value: object) -> None:
+    """One field of Preprocessing differs, be it in the sixth digit: refused with a classifier of either way, the field and both values."""
+    data = dataset()
+    space = write(new(tmp_path / "zoo"), data, members(data), 3, given=seed_1_as(**{field: value}))
+    ways = {classifier_id(t.id, epoch): (GREY[field], value)[t.seed] for t, epoch in members(data) if t.arch == "vgg11"}
+    pattern = (
+        r"^classifiers (\S+) and (\S+), both vgg11 at 28 x 28 pixels, were given their pictures in different ways: (.*)\. A score takes"
+    )
+    with pytest.raises(UsageError, match=pattern) as caught:
+        choose_population(space)
+    found = re.match(pattern, str(caught.value))
+    assert found is not None
+    assert found[3] == f"{field} {ways[found[1]]} and {ways[found[2]]}"
+    assert ways[found[1]] != ways[found[2]]
+    # Twin: either way alone is a population, and so is a mixture without that architecture.
+    for condition, count in (("arch = 'vgg11' and seed = 0", 4), ("arch = 'vgg11' and seed = 1", 4), ("arch <> 'vgg11'", 16)):
+        assert len(choose_population(space, condition).classifiers) == count
+
+
+def test_all_fields_that_differ_are_named(tmp_path: Path) -> None:
+    """fit, mean and std differ, size and channels do not."""
+    data = dataset()
+    chosen = members(data)
+    space = write(new(tmp_path / "zoo"), data, chosen, 1, given=seed_1_as(fit="resize", mean=[0.0], std=[1.0]))
+    with pytest.raises(UsageError, match=r"ways: fit \S+ and \S+, mean \S+ and \S+, std \S+ and \S+\. A score"):
+        choose_population(space)
+
+
+def test_architectures_and_sizes_are_mixed(tmp_path: Path) -> None:
+    """Sizes 224, 260 and 299, statistics of their own for each, and two sizes of one architecture: one population of 24."""
+    sizes = {("lenet5", 0): 224, ("lenet5", 1): 260, ("vgg11", 0): 224, ("vgg11", 1): 299, ("vgg16", 0): 299, ("vgg16", 1): 299}
+
+    def given(training: Training) -> dict[str, Any]:
+        size = sizes[training.arch, training.seed]
+        fit = "pad" if training.arch == "vgg16" else "resize"
+        return {"size": size, "channels": 3, "fit": fit, "mean": [size / 1000, 0.5, 0.5], "std": [0.25] * 3}
+
+    space = write(new(tmp_path / "zoo"), dataset(), members(dataset()), 2, given=given)
+    assert len(choose_population(space).classifiers) == 24
+
+
+def test_zoo_score_refuses_mixed_preprocessing_and_writes_nothing(tmp_path: Path) -> None:
+    """Exit 2, both names, nothing on stdout, no table; the condition that the message gives, for all of that way, makes the score."""
+    data = dataset()
+    space = write(new(tmp_path / "zoo"), data, members(data), 2, given=seed_1_as(fit="resize"))
+    ended = zoo("score", "-w", space.root)
+    assert (ended.code, ended.out) == (2, "")
+    found = re.search(
+        r"classifiers (\S+) and (\S+), both vgg11.*: fit \w+ and \w+\. .*--where \"classifier_id <> '(\S+)'\"", ended.err, re.DOTALL
+    )
+    assert found is not None, ended.err
+    assert found[2] == found[3]
+    assert {found[1], found[2]} <= set(ledger.population(space))
+    assert not space.results.exists()
+    assert "100 examples of train by 20 classifiers" in done(
+        "score", "-w", space.root, "--where", "arch <> 'vgg11' or seed <> 1", "--top", "0"
+    )
+
+
+def test_imported_classifiers_are_compared_with_nothing(tmp_path: Path) -> None:
+    """No preprocessing is known of them: they join any population, also several of one name."""
+    data = dataset()
+    space = write(new(tmp_path / "zoo"), data, members(data)[:2], 1)
+    facts = {"name": "vgg11", "dataset": data.fingerprint, "classes": content_id(list(ANIMALS)), "splits": {}}
+    for key in ("imported-1", "imported-2"):
+        space.commits.publish("member", key, identity={"classes": facts["classes"]}, facts=facts)
+    assert len(choose_population(space).classifiers) == 4
+
+
+@pytest.mark.parametrize("split_of_other", ["train", "test"])
+def test_answers_are_made_as_the_checkpoint_says(tmp_path: Path, split_of_other: str) -> None:
+    """A checkpoint was replaced by one with another mean: its old answers are refused, on whatever split, until they are moved away."""
+    data, chosen = dataset(), members(dataset())[:4]
+    space = write(new(tmp_path / "zoo"), data, chosen, 4, given=lambda training: {**GREY, "mean": [0.75]})
+    names = choose_population(space).classifiers
+    stale = AnswerUnit(data.fingerprint, split_of_other, names[:1], 3, content_id(list(ANIMALS)), logits=True)
+    receipts = [_part(space, stale, shard, data) for shard in shards(EXAMPLES, 64)]
+    # Where two fills met, the second unit may be the one whose logits are read.
+    commit_unit(space, replace(stale, logits=False, source="second"), EXAMPLES, EXAMPLES, receipts, {names[0]: GREY})
+    key = replace(stale, logits=False, source="second").key
+    ended = zoo("score", "-w", space.root)
+    assert (ended.code, ended.out) == (1, "")
+    assert f"the answers of classifier {names[0]} on {split_of_other} were made in another way than its checkpoint says: " in ended.err
+    assert "mean [0.25] and [0.75]. Both have to be the same: leave it out, such as" in ended.err
+    assert not space.results.exists()
+    with pytest.raises(StoreError, match=rf"answers/{key}\.g0001\.json and {space.root}/answers/{key} elsewhere and run 'zoo fill'\.$"):
+        population_of(space, data.fingerprint, names)
+    assert population_of(space, data.fingerprint, names[1:]).classifiers == names[1:]
+    shutil.move(space.root / f"commits/answers/{key}.g0001.json", tmp_path)
+    assert "by 4 classifiers" in done("score", "-w", space.root, "--top", "0")
+
+
+def test_answers_that_record_no_preprocessing_are_taken(tmp_path: Path) -> None:
+    """Records of an earlier zoo: the same table as with it."""
+    data = dataset()
+    tables = [
+        train_scores(write(new(tmp_path / str(recorded)), data, members(data)[:3], 1, recorded=recorded)) for recorded in (True, False)
+    ]
+    assert tables[0].equals(tables[1])

@@ -16,9 +16,10 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
-from zoo.errors import DataError, UnknownNameError
+from zoo.errors import DataError, UnknownNameError, UsageError
 from zoo.figures import FIGURES, Provenance
 from zoo.report import SECTIONS, PictureSource, ReportData, duration_text, inline_svg, render
+from zoo.study import LINE_COLUMNS, VERDICT_COLUMNS, Chart
 
 SHAPES = ("disc", "ring", "square", "frame", "cross", "bar", "stripe", "triangle", "diamond", "dots")
 SIDE = 28
@@ -182,6 +183,24 @@ def make_convergence() -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
+def make_chart(name: str = "figure-01", title: str = "Label noise", **changes: Any) -> Chart:
+    """Accuracy against label noise of two networks."""
+    rows = [(title, arch, x, f"{x:.0%}", 0.9 - x * drop, 0.01, 3, False) for arch, drop in (("LeNet", 0.5), ("NIN", 1)) for x in (0.1, 0.2)]
+    table = pd.DataFrame(rows, columns=list(LINE_COLUMNS))
+    return dataclasses.replace(Chart(name, title, "lines", table, "noise", "accuracy", f"About {title}."), **changes)
+
+
+def make_verdicts() -> pd.DataFrame:
+    """Four claims, one of each verdict."""
+    rows = [
+        ("S1.01", "noise harms", "5 points", "4.9 points", 0.049, 0.002, 3, "laptop", "holds", "at least 3 points", "all seeds agree"),
+        ("S1.02", "order matters", "2 points", "0.1 points", 0.001, 0.002, 3, "laptop", "fails", "at least 1 point", None),
+        ("S1.03", "size helps", "yes", "0.9 points", 0.009, 0.02, 3, "laptop", "undecided", "at least 1 point", "the interval holds 1"),
+        ("S1.04", "inputs of 64 pixels", "figure 12", None, None, None, None, "laptop", "not tested", None, "needs scale paper"),
+    ]
+    return pd.DataFrame(rows, columns=list(VERDICT_COLUMNS))
+
+
 NASTY = '"><script>alert(1)</script>'
 FORMULA = '=HYPERLINK("#","x")'
 HERE = Provenance("demo", "demo", "shapes", 75, 5000, (0, 1, 2), "0.1.0", "abc1234")
@@ -245,6 +264,7 @@ def demo(**changes: Any) -> ReportData:
         detection=make_detection(),
         convergence=make_convergence(),
         verdicts=pd.DataFrame({"claim": ["S2.1"], "published": ["+2.6"], "measured": [2.4], "verdict": ["holds"]}),
+        charts=(make_chart(),),
         pictures=pictures_of(scores),
         timings={"train": 83.2, "fill": 12.1},
         next_command="zoo run population --scale laptop",
@@ -311,7 +331,7 @@ def test_every_id_is_unique_and_every_reference_has_its_target(demo_html: str) -
 def test_every_figure_says_what_it_is_and_links_its_files(demo_html: str, demo_folder: Path) -> None:
     page = Page(demo_html)
     drawings = [attributes for tag, attributes in page.tags if tag == "svg"]
-    assert len(drawings) == 9  # eight figures, the plane for both splits
+    assert len(drawings) == 10  # eight figures, the plane for both splits, one chart
     assert all(attributes.get("role") == "img" and attributes.get("aria-label") for attributes in drawings)
     linked = {a["href"] for tag, a in page.tags if tag == "a" and (a["href"] or "").startswith("figures/")}
     assert {f"figures/{name}.csv" for name in FIGURES} <= linked
@@ -358,7 +378,8 @@ def test_a_hostile_name_is_shown_as_text_everywhere(tmp_path: Path) -> None:
         arms=arms.assign(arm=arms["arm"].replace("relabelled", NASTY)),
         comparisons=comparisons.assign(arm=comparisons["arm"].replace("relabelled", NASTY), note=NASTY, on=FORMULA),
         detection=make_detection().assign(score=NASTY),
-        verdicts=pd.DataFrame({NASTY: [FORMULA], "verdict": [NASTY]}),
+        verdicts=pd.DataFrame({name: [FORMULA if name == "claim" else NASTY] for name in VERDICT_COLUMNS}),
+        charts=(make_chart(title=NASTY, x_label=NASTY, y_label=NASTY, caption=NASTY),),
         pictures=None,
         timings={NASTY: 1.0},
         next_command=NASTY,
@@ -387,7 +408,9 @@ def test_a_name_with_brackets_inside_a_figure_keeps_its_quotes_and_ids() -> None
 
 def test_what_is_absent_is_left_out_with_a_reason(tmp_path: Path) -> None:
     _, page = page_of(small(scores={}, population=make_population().iloc[:0]), tmp_path)
-    assert page.words.count("Left out:") == len(SECTIONS) - 2  # all but the summary and how to rerun
+    assert f"Left out ({len(SECTIONS) - 2})" in page.words  # all but the summary and how to rerun
+    assert [a["id"] for tag, a in page.tags if tag == "h2"] == ["summary", "rerun", "left-out"]
+    assert sum(tag == "li" for tag, _ in page.tags) == 3 + len(SECTIONS) - 2
     assert "Nothing was retrained in this experiment." in page.words
 
 
@@ -403,7 +426,7 @@ def test_empty_tables_are_like_absent_ones(tmp_path: Path) -> None:
         verdicts=pd.DataFrame(),
     )
     _, page = page_of(report, tmp_path)
-    assert page.words.count("Left out:") == len(SECTIONS) - 2
+    assert [a["id"] for tag, a in page.tags if tag == "h2"] == ["summary", "rerun", "left-out"]
 
 
 def test_no_suspects_one_seed_one_classifier_and_no_truth_are_told(tmp_path: Path) -> None:
@@ -439,6 +462,86 @@ def test_of_a_thousand_classes_the_page_shows_the_twenty_worst_and_the_csv_all(t
 def test_only_the_sections_asked_for_appear_in_their_order(tmp_path: Path) -> None:
     _, page = page_of(small(sections=("rerun", "summary")), tmp_path)
     assert [a["id"] for tag, a in page.tags if tag == "h2"] == ["rerun", "summary"]
+
+
+def study(**changes: Any) -> ReportData:
+    """A report of a study that has charts and verdicts, and no scores."""
+    return small(
+        **{
+            "scores": {},
+            "provenance": dataclasses.replace(HERE, n_examples=0),
+            "verdicts": make_verdicts(),
+            "charts": (make_chart(), make_chart("figure-02", "Size")),
+            **changes,
+        }
+    )
+
+
+def test_a_study_shows_its_verdicts_then_its_charts_then_the_rest(tmp_path: Path) -> None:
+    _, page = page_of(study(), tmp_path)
+    assert [a["id"] for tag, a in page.tags if tag == "h2"] == ["summary", "verdicts", "charts", "population", "rerun", "left-out"]
+    words = page.words
+    assert words.index("Verdicts") < words.index("Figures of the study") < words.index("The population")
+    assert "15 classifiers from 3 trainings of 1 architecture on shapes with 10 classes." in words
+
+
+def test_a_page_of_charts_and_verdicts_alone_counts_no_nothings(tmp_path: Path) -> None:
+    bare = dataclasses.replace(HERE, n_classifiers=0, n_examples=0)
+    _, page = page_of(study(population=make_population().iloc[:0], provenance=bare), tmp_path)
+    assert [a["id"] for tag, a in page.tags if tag == "h2"] == ["summary", "verdicts", "charts", "rerun", "left-out"]
+    for noise in ("0 classifiers", "no examples", "N = 0", "E = 0", "nan", "None"):
+        assert noise not in page.words
+
+
+def test_every_chart_has_its_title_drawing_caption_and_files(tmp_path: Path) -> None:
+    _, page = page_of(study(), tmp_path)
+    assert sum(tag == "h3" for tag, _ in page.tags) == 2
+    assert page.words.index("About Label noise. Experiment demo") < page.words.index("About Size. Experiment demo")
+    assert [a["aria-label"] for tag, a in page.tags if tag == "svg"][:2] == [
+        "Line chart: accuracy by noise. Label noise",
+        "Line chart: accuracy by noise. Size",
+    ]
+    linked = [a["href"] for tag, a in page.tags if tag == "a" and "figure-0" in (a["href"] or "")]
+    assert linked == [f"figures/figure-0{at}.{kind}" for at in (1, 2) for kind in ("csv", "svg", "png")]
+    assert all((tmp_path / str(address)).is_file() for address in linked)
+
+
+@pytest.mark.parametrize("name", ["figure-01", "population", "verdicts"])
+def test_two_figures_of_one_name_are_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=rf"cannot have a chart named '{name}'.*Names of charts must differ"):
+        render(study(charts=(make_chart(), make_chart(name))), tmp_path / "report.html")
+
+
+def test_each_verdict_has_its_mark_and_is_counted(tmp_path: Path) -> None:
+    html, page = page_of(study(), tmp_path)
+    assert "4 claims: holds 1, fails 1, undecided 1, not tested 1." in page.words
+    cells = re.findall(r'<td class="short (\w+)">([^<]*)</td>', html)
+    assert [cell for cell in cells if cell[0] != "role"] == [
+        ("good", "\u2713 holds"),
+        ("bad", "\u2717 fails"),
+        ("open", "? undecided"),
+        ("untested", "\u25cb not tested"),
+    ]
+
+
+def test_rule_and_note_stand_under_their_claim_and_the_csv_has_every_column(tmp_path: Path) -> None:
+    html, page = page_of(study(), tmp_path)
+    table = html[html.index("Published claims") :]
+    heads = re.findall(r'<th scope="col"[^>]*>([^<]*)</th>', table[: table.index("<tbody>")])
+    assert heads == ["claim", "statement", "published", "measured", "scale", "verdict"]
+    words = page.words
+    assert "holds Rule: at least 3 points Note: all seeds agree S1.02" in words
+    assert "fails Rule: at least 1 point S1.03" in words
+    assert "not tested Note: needs scale paper" in words
+    read = pd.read_csv(tmp_path / "figures" / "verdicts.csv")
+    pd.testing.assert_frame_equal(read, make_verdicts(), check_dtype=False)
+
+
+def test_verdicts_of_other_columns_are_shown_as_they_are(tmp_path: Path) -> None:
+    html, page = page_of(study(verdicts=pd.DataFrame({"what": ["noise"], "rule": ["none"], "verdict": ["perhaps"]})), tmp_path)
+    table = html[html.index("Published claims") : html.index("Figures of the study</h2>")]
+    assert re.findall(r"<t[hd][^>]*>([^<]*)</t[hd]>", table) == ["what", "rule", "verdict", "noise", "none", "perhaps"]
+    assert "1 claim: perhaps 1." in page.words
 
 
 def test_an_unknown_section_lists_the_near_ones(tmp_path: Path) -> None:

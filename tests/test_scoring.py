@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from factories import CLASSES, TRAIN, UNREADABLE_TRAIN, Tiny, tiny_dataset, training, workspace
+from factories import CLASSES, QUIET, TRAIN, UNREADABLE_TRAIN, Tiny, tiny_dataset, training, workspace
 from numpy.typing import NDArray
 
 import zoo
-from zoo import ledger, scoring
+from zoo import ledger, pipeline, scoring
 from zoo.errors import NotFoundError, UnknownNameError, UsageError
+from zoo.local import LocalRunner
 from zoo.scores import SCORES_SCHEMA
 from zoo.scoring import Population, choose_population, list_values, population_of, sample_answers, score
 from zoo.spec import content_id
@@ -290,6 +293,25 @@ def test_a_sample_of_answers_is_part_of_all(trained: Tiny) -> None:
     np.testing.assert_array_equal(labels, everyone[3][ids])
     np.testing.assert_array_equal(truth, everyone[4][ids])
     assert (everyone[1][:, list(UNREADABLE_TRAIN)] == -1).all()
+
+
+def test_the_rows_of_a_sample_are_those_of_its_population_whatever_the_fills(tmp_path: Path) -> None:
+    """Filled one classifier at a time, the last name first: each row is still the one of its name."""
+    dataset, space = tiny_dataset(tmp_path), workspace(tmp_path)
+    runner = LocalRunner("cpu")
+    jobs = [training(dataset, seed=seed, epochs=1, snapshots=(1,)) for seed in range(4)]
+    pipeline.prepare_dataset(space, dataset.uri, [("softmax", None)], QUIET)
+    pipeline.train(space, dataset, "tiny", "population", jobs, lambda: runner, QUIET)
+    members = ledger.classifiers_of(space, jobs)
+    for name in reversed(list(members)):
+        pipeline.fill(space, dataset, {name: members[name]}, ("test",), "none", lambda: runner, QUIET)
+    population = population_of(space, dataset.fingerprint, members)
+    together = sample_answers(space, population, "test", 10**6)
+    for row, name in enumerate(population.classifiers):
+        alone = sample_answers(space, population_of(space, dataset.fingerprint, [name]), "test", 10**6)
+        np.testing.assert_array_equal(together[1][row], alone[1][0])
+        np.testing.assert_array_equal(together[2][row], alone[2][0])
+    assert len({tuple(row) for row in together[2].tolist()}) == 4
 
 
 def test_list_values_keep_the_places_of_null_rows() -> None:

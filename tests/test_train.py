@@ -22,7 +22,7 @@ from zoo.data import Dataset, Decoded, open_dataset
 from zoo.errors import StoreError
 from zoo.inputs import MemoryPictures
 from zoo.local import LocalRunner
-from zoo.spec import DatasetRef, Preprocessing, Recipe, Training, classifier_id
+from zoo.spec import DatasetRef, Op, Preprocessing, Recipe, Training, classifier_id
 from zoo.train import Outcome, augment, epoch_batches, evaluate, fit, learning_rate, normalise, run_training, steps_per_epoch
 from zoo.trainset import TrainingData, prepare
 from zoo.treatments import Rows, op
@@ -166,7 +166,7 @@ def memory_data(
     rows = Rows(np.arange(n), np.array(labels), np.array(weights or [1.0] * n, dtype=np.float32), classes)
     shape = Preprocessing(size=images.shape[1], channels=1, fit="pad", mean=(0.5,), std=(0.25,))
     pictures = Fixed(images, None if mask is None else np.array(mask))
-    return TrainingData(rows, pictures, pictures, np.array(labels), shape, tuple("abcdefgh"[:classes]), n, {})
+    return TrainingData(rows, pictures, pictures, np.array(labels), shape, tuple("abcdefgh"[:classes]), np.array(labels), {})
 
 
 def plain(**recipe: object) -> Training:
@@ -451,6 +451,7 @@ RECIPES: dict[str, dict[str, object]] = {
     "drop-out": {"arch": "with_dropout", "optimizer": "adam"},
     "augmentation": {"arch": "mlp", "optimizer": "adam", "augment": "crop_flip"},
     "steps over passes": {"arch": "mlp", "optimizer": "adam", "steps_per_epoch": 3, "schedule": "onecycle"},
+    "noise drawn in each epoch": {"arch": "mlp", "optimizer": "adam", "treatment": (op("gaussian_noise_each_epoch", sigma=40),)},
 }
 
 
@@ -715,6 +716,41 @@ def test_an_empty_training_set_is_an_outcome(tmp_path: Path) -> None:
     assert not ledger.seen_by(space, job.id).any()
 
 
+def test_the_label_change_rate_is_kept(tmp_path: Path) -> None:
+    """All 20 labels of two classes set to 0: the 10 ones are changed, half of them. Twin: without a treatment none; without rows not known."""
+    dataset = tiny_dataset(tmp_path, train=cycle(20, 2), test=cycle(10, 2), classes=2)
+    space = workspace(tmp_path)
+    steps: dict[float | None, tuple[Op, ...]] = {
+        0.5: (op("label_noise", fraction=1, to=0),),
+        0.0: (),
+        None: (op("delete_fraction", fraction=1),),
+    }
+    for rate, treatment in steps.items():
+        job = training(dataset, epochs=1, treatment=treatment)
+        run_training(space, job, device=CPU)
+        assert facts_of(space, job)["label_change_rate"] == rate
+        ledger.record_plan(space, "test", "population", [job])
+    frame = ledger.trainings_frame(space)
+    assert frame.set_index("treatment")["label_change_rate"].dropna().sort_index(ascending=False).to_dict() == {
+        "none": 0.0,
+        "label_noise:fraction=1,seed=0,to=0": 0.5,
+    }
+
+
+def test_noise_drawn_in_each_epoch_is_another_training_than_fixed_noise(tmp_path: Path, dataset: Dataset) -> None:
+    """Same strength and seed, another id, other weights; its second epoch sees other pixels than its first."""
+    space = workspace(tmp_path)
+    jobs = [training(dataset, epochs=2, treatment=(op(name, sigma=40),)) for name in ("gaussian_noise", "gaussian_noise_each_epoch")]
+    for job in jobs:
+        run_training(space, job, device=CPU)
+    assert jobs[0].id != jobs[1].id
+    weights = checkpoints(space)
+    assert weights[classifier_id(jobs[0].id, 2)] != weights[classifier_id(jobs[1].id, 2)]
+    seen = [[prepare(space, job).train_at(epoch).gather(np.arange(4))[0] for epoch in (1, 2)] for job in jobs]
+    assert np.array_equal(seen[0][0], seen[0][1])
+    assert not np.array_equal(seen[1][0], seen[1][1])
+
+
 def test_training_ends_early_at_the_accuracy_asked_for(tmp_path: Path, dataset: Dataset) -> None:
     """``stop_train_acc=0.9``: ends in the first epoch that reaches it, says so, and its last checkpoint is that epoch's."""
     space = workspace(tmp_path)
@@ -760,12 +796,13 @@ def _streaming(monkeypatch: pytest.MonkeyPatch) -> None:
     zoo.inputs._statistics.cache_clear()
 
 
-@pytest.mark.parametrize("treatment", ["", "gaussian_noise", "copies"])
+@pytest.mark.parametrize("treatment", ["", "gaussian_noise", "gaussian_noise_each_epoch", "copies"])
 def test_streamed_pictures_give_the_same_weights_bit_for_bit(
     tmp_path: Path, dataset: Dataset, request: pytest.FixtureRequest, treatment: str
 ) -> None:
     """Decoded at every use or held in memory: the same bytes, with image treatments and subsets too (all pictures readable)."""
-    ops = {"": (), "gaussian_noise": (op("gaussian_noise", sigma=20),), "copies": (op("subsample", fraction=0.5),)}[treatment]
+    noise = {name: (op(name, sigma=20),) for name in ("gaussian_noise", "gaussian_noise_each_epoch")}
+    ops = {"": (), **noise, "copies": (op("subsample", fraction=0.5),)}[treatment]
     job = training(dataset, "nin_mini", epochs=2, treatment=ops, augment="flip")
     held, streamed = workspace(tmp_path / "held"), workspace(tmp_path / "streamed")
     run_training(held, job, device=CPU)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import subprocess
 import sys
 from collections import Counter
@@ -9,22 +11,36 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from skimage.exposure import adjust_gamma
 from skimage.util import random_noise
 
-from zoo import treatments
+from zoo import keyed, treatments
 from zoo.errors import UnknownNameError, UsageError
 from zoo.spec import Op
-from zoo.treatments import TREATMENTS, Manifest, Rows, Treatment, apply_images, apply_rows, op, parse
+from zoo.treatments import (
+    TREATMENTS,
+    Manifest,
+    Rows,
+    Treatment,
+    apply_images,
+    apply_rows,
+    each_epoch,
+    op,
+    parse,
+    resolve,
+    treatment_help,
+)
 
 settings.register_profile("shared-machine", deadline=None)  # time limits fail on a busy machine, not on a wrong result
 settings.load_profile("shared-machine")
 
 EXAMPLES: dict[str, dict[str, bool | int | float | str]] = {
     "subsample": {"fraction": 0.4, "replica": 1, "stratified": True},
+    "take": {"count": 3},
+    "delete_fraction": {"fraction": 0.4, "replica": 1, "stratified": True},
     "label_noise": {"fraction": 0.3},
     "delete_class": {"label": 2},
     "relabel": {"label": 2, "to": 0},
@@ -33,10 +49,15 @@ EXAMPLES: dict[str, dict[str, bool | int | float | str]] = {
     "salt_pepper": {"share": 0.2, "channels": "independent"},
     "gamma": {"gamma": 0.5},
     "contrast": {"factor": 2},
+    "gaussian_noise_each_epoch": {"sigma": 8, "channels": "independent"},
+    "salt_pepper_each_epoch": {"share": 0.2},
 }
 """One use of every treatment; the laws below run over all of them, with its defaults where nothing is listed here."""
 
 ON_ROWS = [name for name, treatment in TREATMENTS.items() if treatment.on_rows and not treatment.needs_manifests]
+FEWEST = {"take": 3}
+"""Rows that the example above needs, where any number from none on will not do."""
+
 ON_IMAGES = [name for name, treatment in TREATMENTS.items() if treatment.on_images]
 
 
@@ -77,6 +98,30 @@ def test_every_treatment_explains_itself(treatment: Treatment) -> None:
 
 def test_usage_text() -> None:
     assert TREATMENTS["subsample"].usage == "subsample:fraction=...,replica=0,stratified=false"
+
+
+@pytest.mark.parametrize("treatment", TREATMENTS.values(), ids=TREATMENTS)
+def test_every_treatment_is_described_in_words_and_for_programs(treatment: Treatment) -> None:
+    """The help has the usage, the summary, and a line a parameter that says what is allowed; the same facts are there as JSON."""
+    short, whole = (treatment_help(treatment, whole=whole) for whole in (False, True))
+    lines = short.splitlines()
+    assert lines[0] == treatment.usage
+    assert " ".join(treatment.summary.replace("``", "").split()) in " ".join(short.split())
+    assert [line.split()[0] for line in lines[len(lines) - len(treatment.parameters) :]] == list(treatment.parameters)
+    assert " ".join(treatment.about.replace("``", "").split()) in " ".join(whole.split())
+    facts = treatment.as_json()
+    assert (facts["name"], facts["acts_on"]) == (treatment.name, "rows" if treatment.on_rows else "images")
+    assert [parameter["name"] for parameter in facts["parameters"]] == list(treatment.parameters)
+
+
+def test_help_by_hand() -> None:
+    assert treatment_help(TREATMENTS["label_noise"], whole=False).splitlines() == [
+        "label_noise:fraction=...,to=random,seed=0",
+        "  Wrong labels: exactly round(fraction * n) rows get another label, or the label to.",
+        "  fraction  a number from 0 to 1; required",
+        "  to        a whole number from 0 or a class name or 'random'; default random",
+        "  seed      a whole number from 0; default 0",
+    ]
 
 
 # ---------------------------------------------------------------------------------------------------- steps and their text
@@ -135,19 +180,29 @@ def test_text_and_steps_are_inverse(fraction: float, replica: int, stratified: b
         ("subsample:fraction=half", "subsample: fraction = 'half' is not possible. Allowed: a number from 0 to 1. "),
         ("subsample:fraction=true", "subsample: fraction = True is not possible. "),
         ("subsample:fraction=nan", "subsample: fraction = nan is not possible. "),
-        ("subsample:fraction=0.5,replica=0.5", "subsample: replica = 0.5 is not possible. Allowed: a whole number from 0 or more. "),
+        ("subsample:fraction=0.5,replica=0.5", "subsample: replica = 0.5 is not possible. Allowed: a whole number from 0. "),
         ("subsample:fraction=0.5,stratified=1", "subsample: stratified = 1 is not possible. Allowed: true or false. "),
         (
-            "label_noise:fraction=0.5,to=zero",
-            "label_noise: to = 'zero' is not possible. Allowed: a whole number from 0 or more or 'random'. ",
+            "label_noise:fraction=0.5,to=-1",
+            "label_noise: to = -1 is not possible. Allowed: a whole number from 0 or a class name or 'random'. ",
         ),
+        ("label_noise:fraction=1.01", "label_noise: fraction = 1.01 is not possible. Allowed: a number from 0 to 1. "),
+        ("delete_fraction:fraction=-0.01", "delete_fraction: fraction = -0.01 is not possible. Allowed: a number from 0 to 1. "),
+        ("delete_fraction:fraction=10 %", "delete_fraction: fraction = '10 %' is not possible. Allowed: a number from 0 to 1. "),
+        ("take:count=0", "take: count = 0 is not possible. Allowed: a whole number from 1. Write it as take:count=VALUE."),
+        ("take:count=0.5", "take: count = 0.5 is not possible. Allowed: a whole number from 1. "),
+        ("contrast:factor=-inf", "contrast: factor = -inf is not possible. Allowed: a number from 0 or 'inf'. "),
+        ("contrast:factor=inf,overflow=wrap", "contrast: factor = inf has no value that could wrap around. "),
         ("gaussian_noise:sigma=2,channels=red", "Allowed: 'shared' or 'independent'. Write it as gaussian_noise:channels=VALUE."),
         ("salt_pepper:share=0.6", "salt_pepper: share = 0.6 is not possible. Allowed: a number from 0 to 0.5. "),
         ("gamma:gamma=inf", "gamma: gamma = inf is not possible. "),
-        ("delete_class:label=-1", "delete_class: label = -1 is not possible. Allowed: a whole number from 0 or more. "),
+        ("delete_class:label=-1", "delete_class: label = -1 is not possible. Allowed: a whole number from 0 or a class name. "),
+        ("delete_class:label=true", "delete_class: label = True is not possible. "),
+        ("delete_class:label=", "delete_class: label = '' is not possible. "),
+        ("gaussian_noise_each_epoch:sigma=1,epoch=2", "unknown parameter of gaussian_noise_each_epoch 'epoch'"),
         (
             "delete_class",
-            "parameter label is missing; given: none. Allowed: a whole number from 0 or more. Write it as delete_class:label=...",
+            "parameter label is missing; given: none. Allowed: a whole number from 0 or a class name. Write it as delete_class:label=...",
         ),
         ("relabel:label=3,to=3", "relabel: label = 3 onto to = 3 changes nothing. The two classes must differ. Choose another class"),
         ("subsample:fraction", "parameter 'fraction' has no value"),
@@ -251,6 +306,90 @@ def test_stratified_shares_are_not_spoiled_by_floating_point() -> None:
     assert np.bincount(kept.labels).tolist() == [29, 29]
 
 
+def ids_of(text: str, rows: Rows) -> set[int]:
+    return set(treated(text, rows).example_ids.tolist())
+
+
+def test_take_by_hand() -> None:
+    """7 of 20 are 7; all 20 are all, in their order; 21 are refused, also where an earlier step has left fewer."""
+    rows = rows_of([label % 4 for label in range(20)])
+    assert len(treated("take:count=7", rows)) == 7
+    assert as_table(treated("take:count=20", rows)) == as_table(rows)
+    for text, left in (("take:count=21", 20), ("delete_fraction:fraction=0.5+take:count=11", 10)):
+        with pytest.raises(
+            UsageError, match=rf"^take: count = \d+ of {left} examples\. Allowed: 1 to {left}\. Write it as take:count=N\.$"
+        ):
+            treated(text, rows)
+
+
+def test_a_smaller_part_lies_within_a_larger_one() -> None:
+    """Every size from 1 to 60 contains the one before; another replica is another draw (of 30 of 60, about 15 in common)."""
+    rows = rows_of([label % 10 for label in range(60)])
+    parts = [ids_of(f"take:count={count}", rows) for count in range(1, 61)]
+    assert [len(part) for part in parts] == list(range(1, 61))
+    assert all(small < large for small, large in itertools.pairwise(parts))
+    assert 7 < len(parts[29] & ids_of("take:count=30,replica=1", rows)) < 23
+
+
+@pytest.mark.parametrize(
+    ("n", "fraction", "left"),
+    [
+        (10_000, 0.1, 9_000),
+        (10_000, 0.99, 100),
+        (60, 0.01, 59),  # round(0.6) = 1
+        (60, 0.008, 60),  # round(0.48) = 0
+        (5, 0.5, 3),  # round(2.5) = 2: halves go to the even number
+        (7, 0.5, 3),  # round(3.5) = 4
+        (100, 0.29, 71),  # 0.29 * 100 is 28.999999999999996
+        (7, 0, 7),
+        (7, 1, 0),
+        (0, 0.5, 0),
+    ],
+)
+@pytest.mark.parametrize("stratified", ["false", "true"])
+def test_deleted_counts_by_hand(n: int, fraction: float, left: int, stratified: str) -> None:
+    rows = rows_of([label % 10 for label in range(n)])
+    assert len(treated(f"delete_fraction:fraction={fraction},stratified={stratified}", rows)) == left
+
+
+def test_what_is_deleted_stays_deleted_at_a_higher_fraction() -> None:
+    """The 28 fractions of study 1 (1 to 20 %, 30 to 100 %) on 200 examples: each part lies within the one before; at the end there is nothing."""
+    rows = rows_of([label % 10 for label in range(200)])
+    percents = [*range(1, 21), *range(30, 101, 10)]
+    parts = [ids_of(f"delete_fraction:fraction={percent / 100}", rows) for percent in percents]
+    assert [len(part) for part in parts] == [200 - 2 * percent for percent in percents]
+    assert all(large > small for large, small in itertools.pairwise(parts))
+    assert parts[-1] == set()
+    assert ids_of("delete_fraction:fraction=0.5,replica=1", rows) != ids_of("delete_fraction:fraction=0.5", rows)
+
+
+def test_stratified_deletion_by_hand() -> None:
+    """Half of 5, 3 and 2 deleted: 3, 1 and 1 (the remainder of .5 goes to the lower class), so 2, 2 and 1 are left."""
+    rows = rows_of([0] * 5 + [1] * 3 + [2] * 2, num_classes=3)
+    assert np.bincount(treated("delete_fraction:fraction=0.5,stratified=true", rows).labels).tolist() == [2, 2, 1]
+
+
+def test_stratified_parts_of_equal_classes_are_nested() -> None:
+    """Ten classes of 6: every size contains the one before, and no two classes differ by more than one example."""
+    rows = rows_of([label % 10 for label in range(60)])
+    parts = [treated(f"take:count={count},stratified=true", rows) for count in range(1, 61)]
+    for part in parts:
+        counts = np.bincount(part.labels, minlength=10)
+        assert counts.max() - counts.min() <= 1
+    sets = [set(part.example_ids.tolist()) for part in parts]
+    assert all(small < large for small, large in itertools.pairwise(sets))
+
+
+def test_stratified_parts_of_unequal_classes_follow_the_largest_remainder() -> None:
+    """6, 6 and 2 examples. 10 of 14: shares 4.29, 4.29, 1.43, so 4, 4, 2. 11 of 14: 4.71, 4.71, 1.57, so 5, 5, 1: the quota of the smallest
+    class falls as the whole grows (the Alabama paradox), and one example of the smaller part is not in the larger."""
+    rows = rows_of([0] * 6 + [1] * 6 + [2] * 2, num_classes=3)
+    ten, eleven = (treated(f"take:count={count},stratified=true", rows) for count in (10, 11))
+    assert np.bincount(ten.labels).tolist() == [4, 4, 2]
+    assert np.bincount(eleven.labels).tolist() == [5, 5, 1]
+    assert len(set(ten.example_ids.tolist()) - set(eleven.example_ids.tolist())) == 1
+
+
 @pytest.mark.parametrize(
     ("text", "name"),
     [
@@ -272,6 +411,122 @@ def test_a_class_the_data_set_does_not_have(text: str, name: str) -> None:
 def test_one_class_has_no_wrong_label() -> None:
     with pytest.raises(UsageError, match="no wrong label exists among 1 class"):
         treated("label_noise:fraction=1", rows_of([0, 0], num_classes=1))
+
+
+# --------------------------------------------------------------------------------------------------------- classes by name
+
+ANIMALS = ("ant", "bee", "cat", "random", "4")
+
+
+@pytest.mark.parametrize(
+    ("text", "resolved"),
+    [
+        ("delete_class:label=bee", "delete_class:label=1"),
+        ("relabel:label=cat,to=ant", "relabel:label=2,to=0"),
+        ("relabel:label=cat,to=1", "relabel:label=2,to=1"),
+        ("label_noise:fraction=0.5,to=bee", "label_noise:fraction=0.5,to=1"),
+        ("label_noise:fraction=0.5,to=random", "label_noise:fraction=0.5,to=random"),  # the word comes before a class of that name
+        ("delete_class:label=random", "delete_class:label=3"),
+        ("delete_class:label=4", "delete_class:label=4"),  # a number is an index, also where a class is called so
+        ("gamma:gamma=2+delete_class:label=bee", "gamma:gamma=2+delete_class:label=1"),
+        ("none", "none"),
+    ],
+)
+def test_classes_may_be_named(text: str, resolved: str) -> None:
+    """A name and its index are the same step, and with it the same training."""
+    assert resolve(parse(text), ANIMALS) == parse(resolved)
+    assert resolve(parse(resolved), ANIMALS) == parse(resolved)
+
+
+def test_a_class_that_does_not_exist_is_answered_with_the_nearest() -> None:
+    with pytest.raises(
+        UnknownNameError, match=r"^unknown class of delete_class 'bea'\. Did you mean 'bee'\? Known: 4, ant, bee, cat, random\.$"
+    ):
+        resolve(parse("delete_class:label=bea"), ANIMALS)
+    with pytest.raises(UnknownNameError, match=r"^unknown class of label_noise 'Cat'\. Did you mean 'cat'"):
+        resolve(parse("label_noise:fraction=1,to=Cat"), ANIMALS)
+    with pytest.raises(UsageError, match=r"^relabel: to = 5 is no class of this data set\. Allowed: 0 to 4\."):
+        resolve(parse("relabel:label=bee,to=5"), ANIMALS)
+
+
+def test_what_names_hide_is_found_when_they_are_known() -> None:
+    """bee is class 1: relabelling it onto 1 changes nothing, and it cannot be deleted twice."""
+    with pytest.raises(UsageError, match=r"^relabel: label = 1 onto to = 1 changes nothing\."):
+        resolve(parse("relabel:label=bee,to=1"), ANIMALS)
+    with pytest.raises(UsageError, match=r"^delete_class:label=1: after delete_class:label=1 no example of class 1 is left\."):
+        resolve(parse("delete_class:label=bee+delete_class:label=1"), ANIMALS)
+
+
+def test_a_name_that_nobody_looked_up_is_no_class() -> None:
+    """Rows know no names: a step has to be resolved first."""
+    with pytest.raises(UsageError, match=r"^delete_class: label = bee is no class of this data set\. Allowed: 0 to 9\."):
+        treated("delete_class:label=bee", rows_of([0, 1]))
+
+
+# ------------------------------------------------------------------------------------------- steps that cannot follow each other
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("delete_class:label=3+delete_class:label=3", "delete_class:label=3: after delete_class:label=3 no example of class 3 is left. "),
+        ("delete_class:label=3+relabel:label=3,to=1", "relabel:label=3,to=1: after delete_class:label=3 no example of class 3 is left. "),
+        ("relabel:label=3,to=1+delete_class:label=3", "delete_class:label=3: after relabel:label=3,to=1 no example of class 3 is left. "),
+        ("relabel:label=3,to=1+gamma:gamma=2+relabel:label=3,to=2", "relabel:label=3,to=2: after relabel:label=3,to=1 no example"),
+        (
+            "label_noise:fraction=0.1+label_noise:fraction=0.2",
+            "label_noise:fraction=0.2,seed=0,to=random: an earlier label_noise has seed 0 too and would draw the same again. Steps of one",
+        ),
+        ("gaussian_noise:sigma=3,seed=7+gamma:gamma=2+gaussian_noise:sigma=3,seed=7", "an earlier gaussian_noise has seed 7 too"),
+        ("salt_pepper_each_epoch:share=0.1+salt_pepper_each_epoch:share=0.1", "an earlier salt_pepper_each_epoch has seed 0 too"),
+        ("delete_class:label=3+manifest:id=aa", "manifest:id=aa comes after 1 other step(s) on rows"),
+        ("take:count=3+label_noise:fraction=1+manifest:id=aa", "manifest:id=aa comes after 2 other step(s) on rows"),
+    ],
+)
+def test_an_order_that_makes_no_sense_is_refused(text: str, message: str) -> None:
+    """By what is written, before any data are seen, and again where the steps are applied."""
+    with pytest.raises(UsageError) as caught:
+        parse(text)
+    assert message in str(caught.value)
+    steps = [step for part in text.split("+") for step in parse(part)]
+    with pytest.raises(UsageError) as caught:
+        apply_rows(steps, rows_of([3, 1]), manifests=no_manifests)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "delete_class:label=3+delete_class:label=4",
+        "delete_class:label=3+relabel:label=1,to=3+delete_class:label=3",  # there are examples of class 3 again
+        "relabel:label=3,to=1+relabel:label=1,to=3",
+        "delete_class:label=3+label_noise:fraction=0.5+delete_class:label=3",  # wrong labels may fill a class again
+        "label_noise:fraction=0.1+label_noise:fraction=0.2,seed=1",
+        "gaussian_noise:sigma=3+gaussian_noise_each_epoch:sigma=3+salt_pepper:share=0.1",
+        "subsample:fraction=0.5+subsample:fraction=0.5,replica=1+take:count=1+delete_fraction:fraction=0.1+delete_fraction:fraction=0.1",
+        "manifest:id=aa+take:count=3",
+    ],
+)
+def test_an_order_that_makes_sense_is_not(text: str) -> None:
+    """Twin: steps like those above that can follow each other."""
+    assert "+".join(step.name for step in parse(text)) == "+".join(part.partition(":")[0] for part in text.split("+"))
+
+
+def test_a_class_emptied_and_filled_again_by_hand() -> None:
+    """3 deleted, 1 renamed to 3, 3 deleted: only the others are left. With noise between, what it moved to 3 goes too."""
+    rows = rows_of([0, 1, 3, 1, 2])
+    assert as_table(treated("delete_class:label=3+relabel:label=1,to=3+delete_class:label=3", rows)) == [(0, 0, 1.0), (4, 2, 1.0)]
+    assert len(treated("delete_class:label=3+label_noise:fraction=1,to=3+delete_class:label=3", rows)) == 0
+
+
+def test_exact_wrong_labels_of_a_class() -> None:
+    """to=0: of the chosen rows those of other classes become wrong. On 6 zeros and 4 ones all chosen ones are, and only those."""
+    rows = rows_of([0] * 6 + [1] * 4)
+    for fraction in (0.1, 0.3, 0.5, 1.0):
+        chosen = keyed.choose("label_noise/0", rows.example_ids, round(10 * fraction))
+        wrong = treated(f"label_noise:fraction={fraction},to=0", rows).labels != rows.labels
+        assert np.flatnonzero(wrong).tolist() == [position for position in chosen.tolist() if position >= 6]
+    assert (treated("label_noise:fraction=1,to=0", rows).labels != rows.labels).sum() == 4
 
 
 # ------------------------------------------------------------------------------------------------------------- manifests
@@ -340,6 +595,7 @@ ROWS = st.lists(st.integers(0, 3), max_size=40).map(lambda labels: rows_of(label
 @given(rows=ROWS, seed=st.integers(0, 2**32 - 1))
 def test_order_of_rows_does_not_matter(name: str, rows: Rows, seed: int) -> None:
     """Treating a permutation of the rows gives the permutation of the treated rows, in the permuted order."""
+    assume(len(rows) >= FEWEST.get(name, 0))
     order = np.random.default_rng(seed).permutation(len(rows))
     step = [op(name, **EXAMPLES.get(name, {}))]
     straight = apply_rows(step, rows, manifests=no_manifests)
@@ -352,6 +608,7 @@ def test_order_of_rows_does_not_matter(name: str, rows: Rows, seed: int) -> None
 @pytest.mark.parametrize("name", ON_ROWS)
 @given(rows=ROWS)
 def test_rows_given_are_not_changed(name: str, rows: Rows) -> None:
+    assume(len(rows) >= FEWEST.get(name, 0))
     before = as_table(rows)
     apply_rows([op(name, **EXAMPLES.get(name, {}))], rows, manifests=no_manifests)
     assert as_table(rows) == before
@@ -367,6 +624,19 @@ def test_a_subsample_has_the_exact_count(rows: Rows, fraction: float, stratified
     if stratified:
         shares = fraction * np.bincount(rows.labels, minlength=4)
         assert np.abs(np.bincount(kept.labels, minlength=4) - shares).max() < 1 + 1e-6
+
+
+@given(rows=ROWS, fraction=st.floats(0, 1), stratified=st.booleans(), more=st.floats(0, 1))
+def test_a_deletion_has_the_exact_count_and_is_nested(rows: Rows, fraction: float, stratified: bool, more: float) -> None:
+    """n - round(fraction * n) rows are left; at a higher fraction a part of them, but for one example a class where it is stratified."""
+    low, high = sorted((fraction, more))
+    left, fewer = (
+        apply_rows([op("delete_fraction", fraction=share, stratified=stratified)], rows, manifests=no_manifests) for share in (low, high)
+    )
+    assert len(left) == len(rows) - round(low * len(rows))
+    assert set(as_table(left)) <= set(as_table(rows))
+    back = fewer.labels[~np.isin(fewer.example_ids, left.example_ids)]
+    assert np.bincount(back, minlength=4).max() <= int(stratified)
 
 
 @given(rows=ROWS, fraction=st.floats(0, 1), seed=st.integers(0, 3))
@@ -404,6 +674,41 @@ def test_gamma_by_hand() -> None:
 def test_contrast_by_hand(text: str, expected: list[int]) -> None:
     image = np.array([0, 100, 200], dtype=np.uint8).reshape(1, 1, 3, 1)
     assert apply_images(parse(text), image, np.array([0])).ravel().tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("contrast:factor=inf", [0, 100, 255]),  # the mean, 100, is met and stays
+        ("contrast:factor=Infinity", [0, 100, 255]),
+        ("contrast:factor=inf,pivot=99.5", [0, 255, 255]),
+        ("contrast:factor=inf,pivot=0", [0, 255, 255]),
+        ("contrast:factor=inf,pivot=255", [0, 0, 0]),
+    ],
+)
+def test_infinite_contrast_by_hand(text: str, expected: list[int]) -> None:
+    """0 under the pivot, 255 over it."""
+    image = np.array([0, 100, 200], dtype=np.uint8).reshape(1, 1, 3, 1)
+    assert apply_images(parse(text), image, np.array([0])).ravel().tolist() == expected
+
+
+def test_infinity_is_one_value_however_it_is_written() -> None:
+    """As text or number it is the same step, and its text is read as itself."""
+    step = op("contrast", factor="inf")
+    assert parse("contrast:factor=inf") == parse("contrast:factor=1e999") == (op("contrast", factor=math.inf),) == (step,)
+    assert step.text == "contrast:factor=inf,overflow=clip,pivot=image"
+    assert parse(step.text) == (step,)
+
+
+@given(seed=st.integers(0, 2**32 - 1), pivot=st.one_of(st.just("image"), st.floats(0, 255)))
+@settings(max_examples=50)
+def test_infinite_contrast_is_the_limit_of_clipping(seed: int, pivot: str | float) -> None:
+    """At factor 1e12 a pixel that differs from the pivot by more than 1e-9 is black or white already."""
+    images, ids = images_of(seed), np.arange(6)
+    middle = images.mean(axis=(1, 2, 3), keepdims=True) if pivot == "image" else np.float64(pivot)
+    assume(not np.any((np.abs(images - middle) < 1e-9) & (images != middle)))
+    infinite = apply_images([op("contrast", factor=math.inf, pivot=pivot)], images, ids)
+    assert np.array_equal(infinite, apply_images([op("contrast", factor=1e12, pivot=pivot)], images, ids))
 
 
 def test_halves_round_to_even() -> None:
@@ -451,6 +756,44 @@ def test_noise_scales_with_sigma() -> None:
     grey = np.full((1, 16, 16, 1), 128, dtype=np.uint8)
     weak, strong = (apply_images([op("gaussian_noise", sigma=s)], grey, np.array([5])).astype(int) - 128 for s in (8, 16))
     assert np.abs(strong - 2 * weak).max() <= 1
+
+
+@pytest.mark.parametrize("name", ["gaussian_noise", "salt_pepper"])
+def test_noise_of_each_epoch_is_fixed_within_an_epoch_and_new_in_the_next(name: str) -> None:
+    """The same epoch gives the same pixels, any other epoch or seed others; none of them is the noise that is fixed for a training."""
+    strength = "sigma=30" if name == "gaussian_noise" else "share=0.3"
+    grey, ids = np.full((2, 16, 16, 1), 128, dtype=np.uint8), np.arange(2)
+    step = parse(f"{name}_each_epoch:{strength}")
+    epochs = [apply_images(step, grey, ids, epoch=epoch) for epoch in (1, 2, 3, 10)]
+    assert np.array_equal(epochs[1], apply_images(step, grey, ids, epoch=2))
+    others = [
+        *epochs,
+        apply_images(parse(f"{name}:{strength}"), grey, ids),
+        apply_images(parse(f"{name}_each_epoch:{strength},seed=1"), grey, ids),
+    ]
+    assert all(not np.array_equal(a, b) for i, a in enumerate(others) for b in others[:i])
+
+
+@pytest.mark.parametrize("name", [name for name in ON_IMAGES if not TREATMENTS[name].each_epoch])
+def test_an_epoch_means_nothing_to_what_is_fixed(name: str) -> None:
+    """Twin: every other treatment of images gives the same pixels in epochs 1 and 2."""
+    step = [op(name, **EXAMPLES.get(name, {}))]
+    first, second = (apply_images(step, images_of(3), np.arange(6), epoch=epoch) for epoch in (1, 2))
+    assert np.array_equal(first, second)
+
+
+def test_epochs_are_independent_draws() -> None:
+    """a = 0.25: half of the pixels are corrupted in an epoch, a quarter in both of two (160,000 pixels, 5 standard deviations of 0.0011)."""
+    grey = np.full((16, 100, 100, 1), 128, dtype=np.uint8)
+    first, second = (apply_images(parse("salt_pepper_each_epoch:share=0.25"), grey, np.arange(16), epoch=e) != 128 for e in (1, 2))
+    assert abs(first.mean() - 0.5) < 5 * 0.00125
+    assert abs((first & second).mean() - 0.25) < 5 * 0.0011
+
+
+def test_which_treatments_are_drawn_in_each_epoch() -> None:
+    assert each_epoch(parse("gamma:gamma=2+gaussian_noise_each_epoch:sigma=3"))
+    assert not each_epoch(parse("gaussian_noise:sigma=3+salt_pepper:share=0.1"))
+    assert not each_epoch(())
 
 
 def test_image_steps_act_in_order() -> None:

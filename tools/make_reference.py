@@ -1,7 +1,8 @@
-"""Write docs/commands.md from the command line itself, so that the reference cannot say anything else than ``--help``.
+"""Write docs/commands.md from the command line itself, so that the reference cannot say anything else than ``--help``, and the second half
+of docs/treatments.md from the table of treatments.
 
-python -m tools.make_reference           write the file
-python -m tools.make_reference --check   exit 1 if the file is not what would be written
+python -m tools.make_reference           write the files
+python -m tools.make_reference --check   exit 1 if a file is not what would be written
 """
 
 from __future__ import annotations
@@ -18,13 +19,16 @@ from typing import Any
 import typer
 
 from zoo.cli import app
+from zoo.treatments import TREATMENTS, Treatment
 
-__all__ = ["COMMANDS_PAGE", "README", "command_tree", "commands", "reference", "scale_table"]
+__all__ = ["COMMANDS_PAGE", "README", "TREATMENTS_PAGE", "command_tree", "commands", "reference", "scale_table", "treatments_page"]
 
 COMMANDS_PAGE = Path(__file__).parents[1] / "docs" / "commands.md"
+TREATMENTS_PAGE = Path(__file__).parents[1] / "docs" / "treatments.md"
 README = Path(__file__).parents[1] / "README.md"
 
 _SCALE = "## At your scale"
+_ALL_TREATMENTS = "## All treatments"
 
 _HEAD = """# Commands
 
@@ -124,6 +128,27 @@ def _default(parameter: Any) -> str:
     return f"`{value}`"
 
 
+def treatments_page(page: str) -> str:
+    """The page on treatments with its list of them anew; what stands above that is written by hand and stays."""
+    above, heading, _ = page.partition(f"{_ALL_TREATMENTS}\n")
+    if not heading:
+        raise ValueError(f"{TREATMENTS_PAGE} has no heading {_ALL_TREATMENTS!r}; the list of treatments goes below it")
+    groups = {"Of rows": [t for t in TREATMENTS.values() if t.on_rows], "Of images": [t for t in TREATMENTS.values() if t.on_images]}
+    index = [f"- {group}: " + ", ".join(f"[{t.name}](#{t.name})" for t in treatments) for group, treatments in groups.items()]
+    note = "Written by `make docs` from the table in `zoo/treatments.py`; do not edit below this line."
+    sections = [_treatment_section(treatment) for treatments in groups.values() for treatment in treatments]
+    return above + "\n".join([heading, f"{note}\n", "\n".join(index) + "\n", *sections])
+
+
+def _treatment_section(treatment: Treatment) -> str:
+    rows = [
+        f"| `{p.name}` | {p.allowed} | {p.default_text if p.required else f'`{p.default_text}`'} |" for p in treatment.parameters.values()
+    ]
+    about = "\n\n".join(treatment.about.replace("``", "`").splitlines())
+    table = ["\n".join(["| parameter | allowed | default |", "|---|---|---|", *rows]) + "\n"] if rows else []
+    return "\n".join([f"### {treatment.name}\n", f"    {treatment.usage}\n", f"{about}\n", *table])
+
+
 def scale_table(readme: str) -> str:
     """The page with the numbers of the table anew. Row i is the i-th command below the table; its first cell, the words, stays."""
     before, heading, rest = readme.partition(_SCALE)
@@ -154,15 +179,17 @@ def _planned(command: str) -> list[str]:
 
 
 def main(arguments: list[str]) -> int:
-    text = reference()
+    treatments = TREATMENTS_PAGE.read_text(encoding="utf-8")
+    pages = {COMMANDS_PAGE: reference(), TREATMENTS_PAGE: treatments_page(treatments)}
     if "--check" in arguments:
-        if not COMMANDS_PAGE.exists() or COMMANDS_PAGE.read_text(encoding="utf-8") != text:
-            print(f"{COMMANDS_PAGE} is not what the command line says. Write it again with: make docs", file=sys.stderr)
-            return 1
-        return 0
-    COMMANDS_PAGE.write_text(text, encoding="utf-8")
+        old = [page for page, text in pages.items() if not page.exists() or page.read_text(encoding="utf-8") != text]
+        for page in old:
+            print(f"{page} is not what the program says. Write it again with: make docs", file=sys.stderr)
+        return 1 if old else 0
+    for page, text in pages.items():
+        page.write_text(text, encoding="utf-8")
     README.write_text(scale_table(README.read_text(encoding="utf-8")), encoding="utf-8")
-    print(COMMANDS_PAGE, README, sep="\n")
+    print(*pages, README, sep="\n")
     return 0
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from zoo.commands import data as data_commands
 from zoo.commands import exchange as exchange_commands
 from zoo.commands import store as store_commands
 from zoo.errors import Interrupted, UnknownNameError, UsageError, ZooError
@@ -43,8 +44,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Train a zoo of image classifiers, run a data set through all of them, and read off which examples are hard, ambiguous or mislabelled.",
 )
-data_app = typer.Typer(no_args_is_help=True, help="What data sets are found where; check one; fetch one.")
-app.add_typer(data_app, name="data", rich_help_panel="Look")
 
 _STUDY, _STEPS, _CLEAN, _LOOK = "Whole studies", "Step by step", "Clean and compare", "Look"
 _state: dict[str, bool] = {"debug": False, "terminated": False}
@@ -313,6 +312,7 @@ def _sweep(
 
 @app.command(
     rich_help_panel=_STEPS,
+    cls=data_commands.NamesTreatments,
     epilog="Example: zoo train --data fashion-mini --archs lenet5,mlp --fractions 0.25x3,1 --epochs 10 --snapshots 5,10",
 )
 def train(
@@ -328,7 +328,12 @@ def train(
         str, typer.Option("--recipe", help="Recipe, with changes: adam:lr=0.002. Known: adam, onecycle, sgd, cleaning.")
     ] = "adam",
     treatment: Annotated[
-        str | None, typer.Option("--treatment", help="What to do to the training set: label_noise:fraction=0.2+delete_class:label=3")
+        str | None,
+        typer.Option(
+            "--treatment",
+            help="What to do to the training set, steps in order: label_noise:fraction=0.2+delete_class:label=cat. "
+            "With their parameters: zoo data treatments.",
+        ),
     ] = None,
     seeds: Annotated[list[str] | None, typer.Option("--seeds", help="Seeds, with commas between them.")] = None,
     input_size: Annotated[int | None, typer.Option("--input-size", min=1, help="Side of the network's input in pixels.")] = None,
@@ -340,7 +345,7 @@ def train(
     gpus: GpusOption = 0.0,
 ) -> None:
     """Train the classifiers of a sweep that are not there yet."""
-    from zoo import pipeline
+    from zoo import ledger, pipeline
     from zoo.progress import Progress
 
     progress = Progress()
@@ -363,8 +368,9 @@ def train(
     with _runner(runner, address, cpus, gpus) as make:
         diverged = pipeline.train(space, dataset, _AD_HOC, "population", trainings, make, progress)
     pipeline.refuse_diverged(diverged)
-    count = sum(len(t.snapshots) for t in trainings)
-    print(f"{len(trainings)} trainings done, {count} classifiers in {space.location}. Next: zoo fill -w {workspace} --data {data}")
+    count = len(ledger.classifiers_of(space, trainings))
+    following = f" Next: zoo fill -w {workspace} --data {data}" if count else ""
+    print(f"{len(trainings)} trainings done, {count} classifiers in {space.location}.{following}")
 
 
 def _check_experiment(spec: Experiment) -> None:
@@ -422,16 +428,13 @@ def fill(
     gpus: GpusOption = 0.0,
 ) -> None:
     """Stream the splits through every checkpoint that has no committed answers."""
-    from zoo import ledger, pipeline
-    from zoo.fill import default_keep_logits
+    from zoo import pipeline
     from zoo.progress import Progress
 
     space = _open(workspace)
     dataset = _dataset_of(space, data)
-    keep = keep_logits or default_keep_logits(len(ledger.population(space)))
     with _runner(runner, address, cpus, gpus) as make:
-        everyone = ledger.population(space) | ledger.population(space, "retraining")
-        pipeline.fill(space, dataset, everyone, _listed(splits) or ["train", "test"], keep, make, Progress())
+        pipeline.fill(space, dataset, None, _listed(splits) or ["train", "test"], keep_logits, make, Progress())
     print(f"Every classifier of {space.location} has answers. Next: zoo score -w {workspace}")
 
 
@@ -771,50 +774,9 @@ def _ad_hoc(space: Workspace) -> Experiment:
     return Experiment(name=_AD_HOC, title=f"Classifiers of {facts['name']}", scale="ad-hoc", dataset=str(facts["uri"]), sweeps=())
 
 
-@data_app.command("ls", epilog="Example: zoo data ls --json")
-def data_ls(as_json: JsonOption = False) -> None:
-    """Data sets that can be named, and where they were found."""
-    from zoo.data import list_datasets
-    from zoo.tables import dataset_rows
-
-    rows = dataset_rows(list_datasets())
-    if as_json:
-        _print_json({"schema": 1, "datasets": rows})
-    else:
-        import pandas as pd
-
-        _print_frame(pd.DataFrame(rows))
-
-
-@data_app.command("check", epilog="Example: zoo data check ./pictures")
-def data_check(name: Annotated[str, typer.Argument(help="Name or path of a data set.")], as_json: JsonOption = False) -> None:
-    """Count classes, find unreadable files, duplicates and overlap between splits. Exit code 1 if something is wrong with a picture."""
-    from zoo.data import check_dataset, open_dataset
-
-    result = check_dataset(open_dataset(name))
-    if as_json:
-        _print_json({"schema": 1, **result.as_json()})
-    else:
-        from zoo.tables import check_text
-
-        print(check_text(result))
-    if not result.ok:
-        raise typer.Exit(1)
-
-
-@data_app.command("fetch", epilog="Example: zoo data fetch mnist --folder ~/data")
-def data_fetch(
-    name: Annotated[str, typer.Argument(help="mnist or cifar10.")],
-    folder: Annotated[Path | None, typer.Option("--folder", help="Where to put it. Default: the user's data folder.")] = None,
-) -> None:
-    """Download a data set through torchvision. The only command that downloads anything."""
-    from zoo.data import fetch, search_places
-
-    print(fetch(name, folder or search_places()[-1]))
-
-
 exchange_commands.register(app)
 store_commands.register(app)
+data_commands.register(app)
 
 
 # ---------------------------------------------------------------- entry point

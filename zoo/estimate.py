@@ -220,7 +220,9 @@ def assumed_dataset(text: str) -> Dataset:
         raise UsageError(
             f"--assume {text!r}: allowed are four whole numbers TRAIN,TEST,CLASSES,SIZE, such as 1281167,50000,1000,400."
         ) from None
-    splits = {name: Split(name, np.arange(n, dtype=np.int64) % classes, None, [], _Nothing()) for name, n in (("train", train), ("test", test))}
+    splits = {
+        name: Split(name, np.arange(n, dtype=np.int64) % classes, None, [], _Nothing()) for name, n in (("train", train), ("test", test))
+    }
     names = tuple(str(c) for c in range(classes))
     return Dataset("assumed", f"assumed ({text})", names, splits, 3, (size, size), "assumed")
 

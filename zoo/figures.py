@@ -42,10 +42,14 @@ __all__ = [
     "arm_kind",
     "baseline_arm",
     "draw",
+    "draw_entry",
+    "draw_picture",
     "file_stem",
+    "new_figure",
     "planted_errors",
     "safe_text",
     "save",
+    "save_entry",
     "save_table",
     "seeds_text",
     "tabulate_arm_accuracy",
@@ -114,7 +118,7 @@ STYLE: Any = {
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a figure's numbers come from; every caption says all of it.
+    """Where a figure's numbers come from; every caption says all of it, but for an N or E of 0.
 
     Args:
         experiment: name of the experiment.
@@ -144,9 +148,11 @@ class Provenance:
     def text(self) -> str:
         """One line: experiment, scale, data, N, E, seeds, version, commit."""
         scale = f"scale {self.scale}" + ("" if self.is_paper_scale else " (not the paper's)")
+        counts = ((self.n_classifiers, "N", "classifiers"), (self.n_examples, "E", "examples"))
+        counted = ", ".join(f"{letter} = {count:,} {noun}" for count, letter, noun in counts if count)
         return (
-            f"Experiment {self.experiment}, {scale}; data {self.dataset}; N = {self.n_classifiers:,} classifiers, "
-            f"E = {self.n_examples:,} examples; {seeds_text(self.seeds)}; zoo {self.version}{f', commit {self.commit}' if self.commit else ''}"
+            f"Experiment {self.experiment}, {scale}; data {self.dataset}; {counted + '; ' if counted else ''}{seeds_text(self.seeds)}; "
+            f"zoo {self.version}{f', commit {self.commit}' if self.commit else ''}"
         )
 
 
@@ -489,14 +495,14 @@ def safe_text(value: object, longest: int = 24) -> str:
     return text if len(text) <= longest else text[: longest - 1] + "\u2026"
 
 
-def _new_figure(width: float, height: float, pad: float = 0.04) -> Figure:
+def new_figure(width: float, height: float, pad: float = 0.04) -> Figure:
     """An empty figure; sizes and padding in inches. 10 in are 960 CSS pixels, a report's full width."""
     return Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=pad, h_pad=pad))
 
 
 def _draw_empty(title: str) -> Figure:
-    figure = _new_figure(10, 1.6)
-    figure.text(0.5, 0.5, f"{title}: the table has no rows, there is nothing to draw.", ha="center", va="center", color=GREY)
+    figure = new_figure(10, 1.6)
+    figure.text(0.5, 0.5, f"{safe_text(title, 80)}: the table has no rows, there is nothing to draw.", ha="center", va="center", color=GREY)
     return figure
 
 
@@ -506,7 +512,7 @@ def _percent(axis_values: Axes, *, x: bool) -> None:
 
 def _draw_perplexity_histograms(table: pd.DataFrame, _pictures: Pictures) -> Figure:
     splits = list(dict.fromkeys(str(split) for split in table["split"]))
-    figure = _new_figure(10, 0.4 + 2.85 * len(splits), pad=0.08)
+    figure = new_figure(10, 0.4 + 2.85 * len(splits), pad=0.08)
     axes = figure.subplots(len(splits), 2, squeeze=False)
     for row, split in enumerate(splits):
         for column, (measure, colour, unit) in enumerate(
@@ -601,7 +607,7 @@ def _draw_xc_plane(table: pd.DataFrame, pictures: Pictures) -> Figure:
         ax.annotate(
             letter, (example["c"], example["x"]), ha="center", va="center_baseline", fontsize=8.5, fontweight="bold", zorder=6, color=BLACK
         )
-        _draw_picture(frame, pictures.get(int(example["example_id"])))
+        draw_picture(frame, pictures.get(int(example["example_id"])))
         middle: dict[str, Any] = {"transform": frame.transAxes, "ha": "center", "va": "bottom"}
         frame.text(0.5, 1.28, f"{letter}: {corner}", fontsize=9, fontweight="bold", **middle)
         frame.text(0.5, 1.05, told[corner], fontsize=7.8, color=GREY, **middle)
@@ -643,7 +649,7 @@ def _frame_by_truth(ax: Axes, planted: Any) -> None:
         spine.set_position(("outward", 0 if pd.isna(planted) else 2))
 
 
-def _draw_picture(ax: Axes, picture: NDArray[np.uint8] | None) -> None:
+def draw_picture(ax: Axes, picture: NDArray[np.uint8] | None) -> None:
     """A picture, uint8 [H, W, K], pixels kept visible as pixels; a sentence where there is none."""
     ax.set_xticks([])
     ax.set_yticks([])
@@ -671,12 +677,12 @@ def _thumbnail(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def _draw_contact_sheet(table: pd.DataFrame, pictures: Pictures) -> Figure:
     columns = 8
     rows = -(-len(table) // columns)
-    figure = _new_figure(10, 1.95 * rows + 0.1)
+    figure = new_figure(10, 1.95 * rows + 0.1)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for ax in axes[len(table) :]:
         ax.set_axis_off()
     for ax, (_, suspect) in zip(axes, table.iterrows(), strict=False):
-        _draw_picture(ax, pictures.get(int(suspect["example_id"])))
+        draw_picture(ax, pictures.get(int(suspect["example_id"])))
         _frame_by_truth(ax, suspect["planted"])
         ax.set_title(
             f"{int(suspect['rank'])}. X {suspect['x']:.2f} \u00b7 C {suspect['c']:.2f}",
@@ -698,7 +704,7 @@ def _draw_contact_sheet(table: pd.DataFrame, pictures: Pictures) -> Figure:
 def _draw_per_class(table: pd.DataFrame, _pictures: Pictures) -> Figure:
     shown = table.head(MAX_CLASSES_DRAWN)
     with_planted = bool(shown["planted_share"].notna().any())
-    figure = _new_figure(10, 1.1 + 0.29 * len(shown))
+    figure = new_figure(10, 1.1 + 0.29 * len(shown))
     axes = figure.subplots(1, 2, squeeze=False, sharey=True, width_ratios=[2, 1])[0] if with_planted else [figure.subplots()]
     y = np.arange(len(shown))
     part = f", the {len(shown)} worst of {len(table):,} classes" if len(table) > len(shown) else ""
@@ -742,7 +748,7 @@ def _draw_arm_accuracy(table: pd.DataFrame, _pictures: Pictures) -> Figure:
     means = table[table["seed"].isna()].reset_index(drop=True)
     names = [str(name) for name in means["arm"]]
     baseline = baseline_arm(means) if len(means) else ""
-    figure = _new_figure(10, 1.5 + 0.42 * len(means))
+    figure = new_figure(10, 1.5 + 0.42 * len(means))
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=[1.15, 1])
     y_of = {name: y for y, name in enumerate(names)}
     labels = []
@@ -786,7 +792,7 @@ def _draw_arm_accuracy(table: pd.DataFrame, _pictures: Pictures) -> Figure:
 
 
 def _draw_convergence(table: pd.DataFrame, _pictures: Pictures) -> Figure:
-    figure = _new_figure(10, 4.2)
+    figure = new_figure(10, 4.2)
     ax = figure.subplots()
     styles = {"x": (BLUE, "o", "-", "X-perplexity"), "c": (VERMILION, "s", "--", "C-perplexity")}
     measures = list(dict.fromkeys(str(measure) for measure in table["measure"]))
@@ -824,7 +830,7 @@ def _draw_population(table: pd.DataFrame, _pictures: Pictures) -> Figure:
     archs = every[:MAX_ARCHS_DRAWN]
     columns = min(len(archs), 5)
     rows = -(-len(archs) // columns)
-    figure = _new_figure(10, 0.9 + 2.25 * rows)
+    figure = new_figure(10, 0.9 + 2.25 * rows)
     axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
     fractions = sorted(set(table["fraction"].to_numpy(np.float64).tolist()))
     epochs = sorted(set(table["epoch"].to_numpy(np.float64).tolist()))
@@ -868,7 +874,7 @@ def _draw_detection(table: pd.DataFrame, _pictures: Pictures) -> Figure:
         ("average_precision", "Average precision", VERMILION, "s"),
         ("precision_at_n", "Precision among the first n", GREEN, "D"),
     )
-    figure = _new_figure(10, 1.45 + 0.34 * len(table))
+    figure = new_figure(10, 1.45 + 0.34 * len(table))
     axes = figure.subplots(1, len(measures), sharey=True)
     y = np.arange(len(table))
     for ax, (column, title, colour, marker) in zip(axes, measures, strict=True):
@@ -913,6 +919,7 @@ class FigureEntry:
         caption: what is seen; ``{provenance}`` is where ``Provenance.text`` goes.
         alt: what the figure shows, for those who do not see it.
         columns: columns its table must have; ``tabulate_NAME`` gives exactly these.
+        advice: where else such a table comes from, told to those who bring another one.
     """
 
     draw: Callable[[pd.DataFrame, Pictures], Figure]
@@ -920,6 +927,7 @@ class FigureEntry:
     caption: str
     alt: str
     columns: tuple[str, ...]
+    advice: str = ""
 
 
 FIGURES: Registry[FigureEntry] = Registry(
@@ -1040,12 +1048,20 @@ def draw(name: str, table: pd.DataFrame, pictures: Pictures | None = None) -> Fi
         UnknownNameError: no such figure.
         UsageError: the table lacks columns the figure needs.
     """
-    entry = FIGURES[name]
+    return draw_entry(name, FIGURES[name], table, pictures)
+
+
+def draw_entry(name: str, entry: FigureEntry, table: pd.DataFrame, pictures: Pictures | None = None) -> Figure:
+    """``draw`` for an entry that need not be in ``FIGURES``; ``name`` stands in the error message.
+
+    Raises:
+        UsageError: the table lacks columns the figure needs.
+    """
     missing = [column for column in entry.columns if column not in table]
     if missing:
         raise UsageError(
             f"figure {name!r} cannot be drawn: its table has the columns {', '.join(map(str, table.columns)) or 'none'} "
-            f"and lacks {', '.join(missing)}. It needs {', '.join(entry.columns)}. Make the table with tabulate_{name}."
+            f"and lacks {', '.join(missing)}. It needs {', '.join(entry.columns)}. {entry.advice or f'Make the table with tabulate_{name}.'}"
         )
     with mpl.rc_context(STYLE):
         figure = _draw_empty(entry.title) if table.empty else entry.draw(table, pictures or {})
@@ -1087,14 +1103,27 @@ def save(
         UnknownNameError: no such figure.
         UsageError: the table lacks columns, or ``stem`` is no plain file name.
     """
-    entry = FIGURES[name]
+    return save_entry(name, FIGURES[name], table, folder, provenance, pictures=pictures, stem=stem)
+
+
+def save_entry(
+    name: str,
+    entry: FigureEntry,
+    table: pd.DataFrame,
+    folder: Path,
+    provenance: Provenance,
+    *,
+    pictures: Pictures | None = None,
+    stem: str | None = None,
+) -> FigureFiles:
+    """``save`` for an entry that need not be in ``FIGURES``, such as a study's chart; arguments and errors are those of ``save``."""
     stem = name if stem is None else stem
     if stem != file_stem(stem):
         raise UsageError(
             f"figure {name!r} cannot be saved as {stem!r}: use letters, digits, dots, dashes, underscores. Try {file_stem(stem)!r}."
         )
     caption = entry.caption.replace("{provenance}", provenance.text)
-    figure = draw(name, table, pictures)
+    figure = draw_entry(name, entry, table, pictures)
     words = {"Title": safe_text(entry.title, 200), "Description": safe_text(caption, 2000)}
     svg, png = io.BytesIO(), io.BytesIO()
     with mpl.rc_context(STYLE), warnings.catch_warnings():

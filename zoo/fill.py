@@ -9,17 +9,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from zoo.data import Dataset, decode_examples
-from zoo.errors import DataError, UnknownNameError
+from zoo.errors import DataError, NotFoundError, UnknownNameError
 from zoo.inputs import Geometry, open_verified
-from zoo.ledger import seen_by
+from zoo.ledger import population_size, seen_by, trained
 from zoo.spec import DatasetRef, Preprocessing, canonical_json, content_id
-from zoo.store.answers import AnswerUnit, Receipt, Shard, answer_parts, commit_unit, find_receipt, shards
+from zoo.store.answers import AnswerUnit, Receipt, Shard, answered, commit_unit, find_receipt, shards
 from zoo.store.commits import Commit
 from zoo.store.files import FileRef
 from zoo.workspace import Workspace
@@ -79,10 +79,19 @@ def receipt_from_json(text: str) -> tuple[str, Receipt]:
 
 
 class FillPlan:
-    """The units a fill still has to do, with what is finished of them. ``tasks`` is the work; give each receipt to ``receive``."""
+    """The units a fill still has to do, with what is finished of them. ``tasks`` is the work; give each receipt to ``receive``.
 
-    def __init__(self, workspace: Workspace, dataset: Dataset, units: Sequence[tuple[AnswerUnit, Geometry]]) -> None:
-        self._workspace, self._dataset = workspace, dataset
+    ``preprocessing``: as the checkpoint of each classifier of the units records it; goes into the record of their answers.
+    """
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        dataset: Dataset,
+        units: Sequence[tuple[AnswerUnit, Geometry]],
+        preprocessing: Mapping[str, Mapping[str, Any]],
+    ) -> None:
+        self._workspace, self._dataset, self._preprocessing = workspace, dataset, preprocessing
         self._units = {unit.key: unit for unit, _ in units}
         self._receipts: dict[str, list[Receipt]] = {unit.key: [] for unit, _ in units}
         self._shards: dict[str, int] = {}
@@ -117,7 +126,7 @@ class FillPlan:
         unit, receipts = self._units[key], self._receipts[key]
         if len({receipt.shard for receipt in receipts}) == self._shards[key]:
             split = self._dataset.splits[unit.split]
-            commit_unit(self._workspace, unit, len(split), int((split.labels >= 0).sum()), receipts)
+            commit_unit(self._workspace, unit, len(split), int((split.labels >= 0).sum()), receipts, self._preprocessing)
 
 
 def cells_of(task: FillTask) -> int:
@@ -126,24 +135,43 @@ def cells_of(task: FillTask) -> int:
 
 
 def plan_fill(
-    workspace: Workspace, dataset: Dataset, classifiers: Mapping[str, Commit], splits: Iterable[str], keep_logits: KeepLogits
+    workspace: Workspace, dataset: Dataset, classifiers: Mapping[str, Commit] | None, splits: Iterable[str], keep_logits: KeepLogits | None
 ) -> FillPlan:
     """Group what has no committed answers: by split and input geometry, in sorted order, so that a rerun makes the same groups.
 
+    Args:
+        classifiers: None = every trained one of the workspace; then nothing is read of those that have their answers.
+        keep_logits: None = ``default_keep_logits`` of the workspace's population.
+
     Raises:
+        NotFoundError: if there is no classifier at all.
         UnknownNameError: if a split does not exist.
         DataError: if a classifier belongs to another class list.
     """
-    units: list[tuple[AnswerUnit, Geometry]] = []
+    splits = list(splits)
     for split in splits:
         if split not in dataset.splits:
             raise UnknownNameError(f"split of {dataset.name}", split, dataset.splits, "Choose with --splits.")
-        answered = {name for _, mine in answer_parts(workspace, dataset.fingerprint, split) for name in mine}
+    there = answered(workspace)
+    known = {name for names in there.values() for name in names}
+    done = {split: there.get((dataset.fingerprint, split), set()) for split in splits}
+    everyone = classifiers is None
+    if classifiers is None:
+        # A classifier belongs to one data set: where it has answers on another one, there is nothing to do for it here.
+        elsewhere = {name for (fingerprint, _), names in there.items() if fingerprint != dataset.fingerprint for name in names}
+        filled = {name for name in known if all(name in names for names in done.values())}
+        classifiers = trained(workspace, dataset.fingerprint, elsewhere | filled)
+    if not classifiers and not (everyone and (known or workspace.commits.keys("member"))):
+        raise NotFoundError(f"no trained classifier in {workspace.location}. Train some first: zoo train --help")
+    if keep_logits is None and classifiers:
+        keep_logits = default_keep_logits(population_size(workspace, _KEEP_ALL_UP_TO + 1, known))
+    units: list[tuple[AnswerUnit, Geometry]] = []
+    for split in splits:
         groups: dict[tuple[Geometry, int, str], list[str]] = {}
         for name, commit in sorted(classifiers.items()):
             facts = commit.facts
             # An imported classifier has no checkpoint: its answers come with 'zoo import'.
-            if name in answered or facts["dataset"] != dataset.fingerprint or commit.kind == "member":
+            if name in done[split] or facts["dataset"] != dataset.fingerprint or commit.kind == "member":
                 continue
             p = Preprocessing(**facts["preprocessing"])
             groups.setdefault((Geometry(p.size, p.channels, p.fit), facts["num_classes"], facts["classes"]), []).append(name)
@@ -157,7 +185,8 @@ def plan_fill(
                 (AnswerUnit(dataset.fingerprint, split, tuple(group), num_classes, classes, logits), geometry)
                 for group in _chunks(names, classifiers)
             ]
-    return FillPlan(workspace, dataset, units)
+    preprocessing = {name: classifiers[name].facts["preprocessing"] for unit, _ in units for name in unit.classifiers}
+    return FillPlan(workspace, dataset, units, preprocessing)
 
 
 def _chunks(names: Sequence[str], classifiers: Mapping[str, Commit]) -> list[list[str]]:

@@ -6,10 +6,11 @@ A training is done if and only if its commit exists; there is no other state to 
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 from zoo.data import Dataset
 from zoo.errors import NotFoundError, UnknownNameError, UsageError
-from zoo.spec import Op, Training, canonical_json, classifier_id, content_id
+from zoo.spec import Op, Recipe, Training, canonical_json, classifier_id, content_id
 from zoo.store.commits import Commit
 from zoo.store.files import attempt_id
 from zoo.treatments import Manifest
@@ -39,11 +40,13 @@ __all__ = [
     "metrics_frame",
     "missing",
     "population",
+    "population_size",
     "record_failure",
     "record_plan",
     "seen_by",
     "selection_frame",
     "selections_frame",
+    "trained",
     "trainings_frame",
     "trainings_of",
     "uncovered_snapshots",
@@ -184,11 +187,33 @@ def planned(workspace: Workspace) -> dict[str, tuple[Training, set[str], Role]]:
     for commit in workspace.commits.all("plan").values():
         role: Role = commit.facts["role"]
         for spec in commit.facts["specs"]:
-            training = Training(**spec)
-            known = found.get(training.id)
+            training_id, training = _training(canonical_json(spec))
+            known = found.get(training_id)
             experiments = {commit.facts["experiment"]} | (known[1] if known else set())
-            found[training.id] = (training, experiments, "population" if known and known[2] == "population" else role)
+            found[training_id] = (training, experiments, "population" if known and known[2] == "population" else role)
     return found
+
+
+@functools.lru_cache(maxsize=1 << 13)
+def _training(text: str) -> tuple[str, Training]:
+    """(id, training) of a planned training's canonical JSON: checked once per process, however many plans and calls name it."""
+    training = Training(**json.loads(text))
+    return training.id, training
+
+
+def _planned_id(spec: Mapping[str, Any]) -> str:
+    """Id of a planned training. One that names every field is hashed as it stands, for a tenth of what building it costs."""
+    if spec.keys() != Training.model_fields.keys() or spec["recipe"].keys() != Recipe.model_fields.keys():
+        return _training(canonical_json(spec))[0]
+    fields = ("arch", "recipe", "treatment", "seed", "input_size")
+    return content_id({"format": 1, "dataset": spec["dataset"]["fingerprint"], **{name: spec[name] for name in fields}})
+
+
+def _planned_as(workspace: Workspace, role: Role) -> Iterator[str]:
+    """Ids of the trainings that plans of a role asked for, each plan read in its turn; one that two plans name comes twice."""
+    for _, commit in workspace.commits.each("plan"):
+        if commit.facts["role"] == role:
+            yield from map(_planned_id, commit.facts["specs"])
 
 
 def trainings_of(workspace: Workspace, experiment: str) -> list[str]:
@@ -307,16 +332,52 @@ def population(workspace: Workspace, role: Role = "population") -> dict[str, Com
 
     Imported classifiers (commits of kind ``member``) belong to the population.
     """
-    plans = planned(workspace)
-    found = {}
-    for key, commit in workspace.commits.all("checkpoint").items():
-        training_id = commit.facts["training_id"]
-        outcome = workspace.commits.get("training", training_id)
-        if training_id in plans and plans[training_id][2] == role and outcome is not None and outcome.facts["status"] == "done":
-            found[key] = commit
+    asked = set(_planned_as(workspace, role))
+    if role == "retraining":
+        asked -= set(_planned_as(workspace, "population"))
+    done = {key for key, outcome in workspace.commits.each("training", asked.__contains__) if outcome.facts["status"] == "done"}
+    found = {key: commit for key, commit in workspace.commits.each("checkpoint") if commit.facts["training_id"] in done}
     if role == "population":
         found |= workspace.commits.all("member")
     return dict(sorted(found.items()))
+
+
+def trained(workspace: Workspace, dataset: str, but: Container[str] = ()) -> dict[str, Commit]:
+    """Committed classifiers of finished trainings on a data set, by id, sorted; whatever plan asked for them, so no plan is read.
+
+    Args:
+        dataset: fingerprint.
+        but: classifiers to leave out; their records are not read.
+    """
+    checkpoints = workspace.commits.each("checkpoint", lambda key: key not in but)
+    found = {key: commit for key, commit in checkpoints if commit.facts["dataset"] == dataset}
+    done = {name for name in {c.facts["training_id"] for c in found.values()} if _status(workspace, name) == "done"}
+    return {key: commit for key, commit in found.items() if commit.facts["training_id"] in done}
+
+
+def population_size(workspace: Workspace, at_most: int, done: Container[str] = ()) -> int:
+    """How many classifiers ``population`` has, or ``at_most`` if it has more: then no more records are read than it takes to know.
+
+    Args:
+        done: classifiers that have answers. Their training ended well, or they would have none, so its outcome is not read again.
+    """
+    found = len(workspace.commits.keys("member"))
+    snapshots: dict[str, list[str]] = {}
+    for key in workspace.commits.keys("checkpoint"):
+        snapshots.setdefault(key.rpartition("-e")[0], []).append(key)
+    for training_id in _planned_as(workspace, "population"):
+        if found >= at_most or not snapshots:
+            break
+        names = snapshots.pop(training_id, [])
+        if names and (any(name in done for name in names) or _status(workspace, training_id) == "done"):
+            found += len(names)
+    return min(found, at_most)
+
+
+def _status(workspace: Workspace, training_id: str) -> str | None:
+    """How a training ended; None while it has not."""
+    outcome = workspace.commits.get("training", training_id)
+    return None if outcome is None else str(outcome.facts["status"])
 
 
 def classifiers_of(workspace: Workspace, trainings: Iterable[Training]) -> dict[str, Commit]:

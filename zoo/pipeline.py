@@ -18,7 +18,7 @@ from zoo import ledger, selection
 from zoo.arms import Comparison, arm_trainings, compare_trainings
 from zoo.data import Dataset, open_dataset
 from zoo.detection import detection_table
-from zoo.errors import FailedTrainingsError, NotFoundError, UnknownNameError
+from zoo.errors import FailedTrainingsError, UnknownNameError
 from zoo.estimate import training_images, training_seconds
 from zoo.fill import FillPlan, KeepLogits, plan_fill
 from zoo.inputs import MemoryPictures, geometry, open_pictures, require_splits
@@ -135,6 +135,7 @@ def train(
 
             runner().train(workspace, todo, costs, on_epoch)
             bar.text = f"{len(todo)} trainings, {images:,} image passes"
+    _say_empty(workspace, dataset, trainings, progress)
     return _diverged(workspace, trainings)
 
 
@@ -152,6 +153,18 @@ def _check_treatments(workspace: Workspace, dataset: Dataset, trainings: Sequenc
     rows = usable_rows(dataset, {})
     for treatment in {training.treatment_text: training.treatment for training in trainings}.values():
         apply_rows(treatment, rows, manifests=partial(ledger.manifest_of, workspace))
+
+
+def _say_empty(workspace: Workspace, dataset: Dataset, trainings: Sequence[Training], progress: Progress) -> None:
+    """A line about the trainings whose treatment leaves no example: an outcome, no failure."""
+    commits = [(training, workspace.commits.get("training", training.id)) for training in trainings]
+    empty = [training for training, commit in commits if commit is not None and commit.facts["status"] == "empty"]
+    if empty:
+        progress.say(
+            f"{len(empty)} of {len(trainings)} trainings are empty: their treatment ({empty[0].treatment_text}"
+            f"{', ...' if len(empty) > 1 else ''}) leaves no example. They have no classifier to fill or score; "
+            f"their accuracy counts as chance, 1 in {len(dataset.class_names)}."
+        )
 
 
 def _diverged(workspace: Workspace, trainings: Sequence[Training]) -> list[str]:
@@ -192,21 +205,19 @@ def _listed(lines: Sequence[str]) -> str:
 def fill(
     workspace: Workspace,
     dataset: Dataset,
-    classifiers: Mapping[str, Commit],
+    classifiers: Mapping[str, Commit] | None,
     splits: Sequence[str],
-    keep_logits: KeepLogits,
+    keep_logits: KeepLogits | None,
     runner: Callable[[], Runner],
     progress: Progress,
     *,
     stage: str = "fill",
 ) -> None:
-    """Stream splits through those of the committed classifiers that have no answers on them yet.
+    """Stream splits through those of some committed classifiers (None = all) that have no answers on them yet; see ``zoo.fill.plan_fill``.
 
     Raises:
         NotFoundError: if there is no classifier at all.
     """
-    if not classifiers:
-        raise NotFoundError(f"no trained classifier in {workspace.location}. Train some first: zoo train --help")
     plan = plan_fill(workspace, dataset, classifiers, splits, keep_logits)
     if plan.tasks:
         workspace.check_writable()

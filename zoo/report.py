@@ -3,7 +3,7 @@
 ``render`` writes ``report.html`` and, in ``figures/`` next to it, every figure as SVG, PNG and CSV. The page needs nothing from outside:
 figures are inline SVG, pictures are ``data:`` URIs, there is no script, and a content security policy forbids the rest. Every name from
 data is escaped. A section is one function and one line in ``SECTIONS``; which sections appear is the experiment's choice. What cannot be
-shown is left out with a sentence that says why; an empty table is never an error.
+shown is left out; the end of the page says why. An empty table is never an error.
 
 Letters: N classifiers, E examples, M classes; H, W, K = height, width, channels of a picture.
 """
@@ -25,10 +25,11 @@ import pandas as pd
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from zoo import figures
-from zoo.errors import ZooError
-from zoo.figures import Pictures, Provenance
+from zoo import charts, figures
+from zoo.errors import UsageError, ZooError
+from zoo.figures import FigureFiles, Pictures, Provenance
 from zoo.registry import Registry
+from zoo.study import VERDICT_COLUMNS, Chart
 
 __all__ = ["SECTIONS", "PictureSource", "ReportData", "Section", "duration_text", "inline_svg", "render"]
 
@@ -59,7 +60,10 @@ class ReportData:
         detection: one row per score: score, auroc, average_precision, precision_at_n, recall_at_n, n_errors.
         detection_notes: sentences under that table.
         convergence: measure (x | c), n, mean, low, high.
-        verdicts: one row per claim, any columns; a column ``verdict`` is marked.
+        verdicts: one row per claim, any columns; a column ``verdict`` is marked. With the columns ``zoo.study.VERDICT_COLUMNS`` rule and
+            note stand under their claim, and mean, sd and n in the CSV alone.
+        findings_note: why an experiment that judges claims has neither verdicts nor charts yet.
+        charts: figures of the experiment's own, in the order to be shown; their names differ, and are none of the page's own files.
         pictures: where pictures come from; None where there are none (imported predictions).
         timings: stage -> seconds, in the order of the stages.
         next_command: what to run next.
@@ -79,6 +83,8 @@ class ReportData:
     detection_notes: Sequence[str] = ()
     convergence: pd.DataFrame | None = None
     verdicts: pd.DataFrame | None = None
+    charts: Sequence[Chart] = ()
+    findings_note: str = ""
     pictures: PictureSource | None = None
     timings: Mapping[str, float] = field(default_factory=dict)
     next_command: str = ""
@@ -97,7 +103,7 @@ class ReportData:
 
 @dataclass(frozen=True)
 class Cell:
-    """One table cell. ``mark``: a style class of the template ("good", "bad", "open", "planted", "role") or ""."""
+    """One table cell. ``mark``: a style class of the template ("good", "bad", "open", "untested", "planted", "role") or ""."""
 
     text: str
     mark: str = ""
@@ -111,18 +117,27 @@ class Column:
 
 @dataclass(frozen=True)
 class TablePart:
-    """A table. ``collapsed``: the line under which it is folded away, or "". ``href``: its CSV, or ""."""
+    """A table.
+
+    Args:
+        href: its CSV, or "".
+        collapsed: the line under which it is folded away, or "".
+        notes: what stands in small letters under each row, as (word, text) pairs; () = nothing under any row.
+    """
 
     caption: str
     columns: tuple[Column, ...]
     rows: tuple[tuple[Cell, ...], ...]
     href: str = ""
     collapsed: str = ""
+    notes: tuple[tuple[tuple[str, str], ...], ...] = ()
     kind: str = "table"
 
 
 @dataclass(frozen=True)
 class FigurePart:
+    """A figure. ``heading``: what stands above it, or "" where the section's title is enough."""
+
     svg: Markup
     title: str
     alt: str
@@ -130,6 +145,7 @@ class FigurePart:
     csv: str
     svg_file: str
     png_file: str
+    heading: str = ""
     kind: str = "figure"
 
 
@@ -188,7 +204,15 @@ class Desk:
         self, name: str, table: pd.DataFrame, provenance: Provenance, *, pictures: Pictures | None = None, stem: str | None = None
     ) -> FigurePart:
         """Draw and save a figure; its part for the page."""
-        files = figures.save(name, table, self.folder / "figures", provenance, pictures=pictures, stem=stem)
+        return self._part(figures.save(name, table, self.folder / "figures", provenance, pictures=pictures, stem=stem))
+
+    def chart(self, chart: Chart, provenance: Provenance) -> FigurePart:
+        """Draw and save a chart; its part for the page, under its title."""
+        part = self._part(charts.save(chart, self.folder / "figures", provenance))
+        return dataclasses.replace(part, heading=part.title)
+
+    @staticmethod
+    def _part(files: FigureFiles) -> FigurePart:
         svg = inline_svg(files.svg.read_text(encoding="utf-8"), prefix=files.svg.stem, alt=files.alt)
         csv, svg_file, png_file = (f"figures/{quote(path.name)}" for path in (files.csv, files.svg, files.png))
         return FigurePart(svg, files.title, files.alt, files.caption, csv, svg_file, png_file)
@@ -299,12 +323,16 @@ def _pictures_of(data: ReportData, split: str, example_ids: Sequence[int]) -> Pi
 def _summary(data: ReportData, _desk: Desk) -> Sequence[Part] | Absent:
     population, split = data.population, data.main_split
     trainings = int(population["training_id"].nunique()) if len(population) else 0
-    archs = int(population["arch"].nunique()) if len(population) else 0
-    seen = " and ".join(f"{len(table):,} {name}" for name, table in data.scores.items()) or "no"
-    made = f"{_count(len(population), 'classifier')} from {_count(trainings, 'training')} of {_count(archs, 'architecture')}"
-    classes = _count(len(data.class_names), "class")
-    sentences = [f"{made} answered for {seen} examples of {data.provenance.dataset} with {classes}."]
-    tiles = [(f"{len(population):,}", "classifiers (N)"), (f"{trainings:,}", "trainings")]
+    sentences, tiles = [], []
+    if len(population) or data.scores:
+        archs = int(population["arch"].nunique()) if len(population) else 0
+        made = f"{_count(len(population), 'classifier')} from {_count(trainings, 'training')} of {_count(archs, 'architecture')}"
+        seen = " and ".join(f"{len(table):,} {name}" for name, table in data.scores.items())
+        answered = f"answered for {seen} examples of" if data.scores else "on"
+        sentences.append(f"{made} {answered} {data.provenance.dataset} with {_count(len(data.class_names), 'class')}.")
+        tiles += [(f"{len(population):,}", "classifiers (N)"), (f"{trainings:,}", "trainings")]
+    else:
+        sentences.append(f"Data set {data.provenance.dataset} with {_count(len(data.class_names), 'class')}.")
     if len(population) and population["test_acc1"].notna().any():
         accuracy = population["test_acc1"]
         tiles.append((_percent(accuracy.mean()), f"mean test accuracy ({_percent(accuracy.min(), 0)} to {_percent(accuracy.max(), 0)})"))
@@ -321,12 +349,14 @@ def _summary(data: ReportData, _desk: Desk) -> Sequence[Part] | Absent:
     if data.detection is not None and len(data.detection):
         best = figures.tabulate_detection(data.detection).iloc[0]
         tiles.append((_number(best["average_precision"], 3), f"average precision of {best['score']}, the best at finding them"))
+    if data.verdicts is not None and "verdict" in data.verdicts:
+        tiles += [(f"{n:,}", f"published claims: {verdict}") for verdict, n in _verdict_counts(data.verdicts).items()]
     if data.timings:
         total = sum(seconds for seconds in data.timings.values() if np.isfinite(seconds))
         tiles.append((duration_text(total), "time, all stages"))
         stages = ", ".join(f"{stage} {duration_text(seconds)}" for stage, seconds in data.timings.items())
         sentences.append(f"Time by stage: {stages}.")
-    return [TextPart(" ".join(sentences)), TilesPart(tuple(tiles))]
+    return [TextPart(" ".join(sentences)), *([TilesPart(tuple(tiles))] if tiles else [])]
 
 
 def _perplexity(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
@@ -556,14 +586,37 @@ def _population(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
     ]
 
 
-VERDICT_MARKS = {"holds": ("\u2713", "good"), "fails": ("\u2717", "bad"), "undecided": ("?", "open")}
+VERDICT_MARKS = {
+    "holds": ("\u2713", "good"),
+    "fails": ("\u2717", "bad"),
+    "undecided": ("?", "open"),
+    "not tested": ("\u25cb", "untested"),
+}
+"""Verdict -> (sign, style class), in the order of counting."""
+
+VERDICTS_SHOWN = ("claim", "statement", "published", "measured", "scale", "verdict")
+VERDICT_NOTES = ("rule", "note")
+
+
+def _told(value: Any) -> bool:
+    return not pd.isna(value) and bool(str(value).strip())
+
+
+def _verdict_counts(verdicts: pd.DataFrame) -> dict[str, int]:
+    """How often each verdict was given, those of ``VERDICT_MARKS`` first."""
+    given = [
+        "\u2013" if missing else str(verdict) for verdict, missing in zip(verdicts["verdict"], verdicts["verdict"].isna(), strict=True)
+    ]
+    ordered = [*(known for known in VERDICT_MARKS if known in given), *sorted(set(given) - set(VERDICT_MARKS))]
+    return {verdict: given.count(verdict) for verdict in ordered}
 
 
 def _verdicts(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
     verdicts = data.verdicts
     if verdicts is None or verdicts.empty:
-        return Absent("This experiment compares nothing with published claims.")
-    names = [str(name) for name in verdicts.columns]
+        return Absent(data.findings_note or "This experiment compares nothing with published claims.")
+    whole = set(VERDICT_COLUMNS) <= set(verdicts.columns)
+    names = list(VERDICTS_SHOWN) if whole else [str(name) for name in verdicts.columns]
     rows = []
     for _, row in verdicts.iterrows():
         cells = []
@@ -572,8 +625,32 @@ def _verdicts(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
             cells.append(Cell(f"{sign} {_text(row[name])}".strip(), mark))
         rows.append(tuple(cells))
     columns = tuple(Column(name, pd.api.types.is_numeric_dtype(verdicts[name].dtype)) for name in names)
+    notes = (
+        tuple(tuple((name.capitalize(), str(row[name])) for name in VERDICT_NOTES if _told(row[name])) for _, row in verdicts.iterrows())
+        if whole
+        else ()
+    )
+    counted = ""
+    if "verdict" in names:
+        counts = ", ".join(f"{verdict} {n:,}" for verdict, n in _verdict_counts(verdicts).items())
+        counted = f" {_count(len(verdicts), 'claim')}: {counts}."
     scale = "" if data.provenance.is_paper_scale else f" Measured at scale {data.scale}, which is not the paper's."
-    return [TablePart(f"Published claims and what was measured here.{scale}", columns, tuple(rows), desk.table("verdicts", verdicts))]
+    told = f"Published claims and what was measured here.{counted}{scale}"
+    return [TablePart(told, columns, tuple(rows), desk.table("verdicts", verdicts), notes=notes)]
+
+
+def _charts(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
+    if not data.charts:
+        return Absent(data.findings_note or "This experiment draws no figures of its own.")
+    names = [chart.name for chart in data.charts]
+    reserved = (*figures.FIGURES, "classifiers", "comparisons", "verdicts")
+    taken = next((name for at, name in enumerate(names) if name in reserved or name in names[:at]), None)
+    if taken is not None:
+        raise UsageError(
+            f"the report cannot have a chart named {taken!r}: another figure or table of the page has that name and would be overwritten. "
+            f"Names of charts must differ, and be none of {', '.join(reserved)}."
+        )
+    return [desk.chart(chart, data.provenance) for chart in data.charts]
 
 
 def _rerun(data: ReportData, _desk: Desk) -> Sequence[Part] | Absent:
@@ -595,6 +672,8 @@ SECTIONS: Registry[Section] = Registry(
     "report section",
     {
         "summary": Section("Summary", _summary),
+        "verdicts": Section("Verdicts", _verdicts),
+        "charts": Section("Figures of the study", _charts),
         "perplexity": Section(
             "Perplexity distributions",
             _perplexity,
@@ -628,7 +707,6 @@ SECTIONS: Registry[Section] = Registry(
         ),
         "convergence": Section("How many classifiers are enough", _convergence),
         "population": Section("The population", _population),
-        "verdicts": Section("Verdicts", _verdicts),
         "rerun": Section("How to rerun", _rerun),
     },
 )
@@ -645,7 +723,6 @@ class _Shown:
     title: str
     lead: str
     parts: tuple[Part, ...]
-    absent: str
 
 
 @functools.cache
@@ -672,15 +749,16 @@ def render(report: ReportData, path: Path) -> Path:
 
     Raises:
         UnknownNameError: ``report.sections`` has a name that is not in ``SECTIONS``.
+        UsageError: a chart cannot be drawn from its table, or its name is taken.
     """
     chosen = [(name, SECTIONS[name]) for name in report.sections or tuple(SECTIONS)]
     desk = Desk(path.parent)
-    shown = []
+    shown, absent = [], []
     for name, section in chosen:
         built = section.build(report, desk)
         if isinstance(built, Absent):
-            shown.append(_Shown(name, section.title, "", (), built.reason))
+            absent.append((section.title, built.reason))
         else:
-            shown.append(_Shown(name, section.title, section.lead, tuple(built), ""))
-    page = _template().render(report=report, provenance=report.provenance, sections=shown)
+            shown.append(_Shown(name, section.title, section.lead, tuple(built)))
+    page = _template().render(report=report, provenance=report.provenance, sections=shown, absent=absent)
     return figures.write_atomically(path, page.encode())

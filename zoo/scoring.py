@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,9 +13,9 @@ from numpy.typing import NDArray
 
 from zoo import keyed, ledger
 from zoo.data import open_dataset
-from zoo.errors import NotFoundError, UnknownNameError, UsageError
+from zoo.errors import NotFoundError, StoreError, UnknownNameError, UsageError
 from zoo.scores import ScoreAccumulator
-from zoo.spec import content_id
+from zoo.spec import Preprocessing, content_id
 from zoo.store.answers import logits_of, read_answers
 from zoo.store.commits import Commit
 from zoo.store.query import where as select_where
@@ -116,9 +117,13 @@ def population_of(workspace: Workspace, fingerprint: str, classifiers: Iterable[
     A data set's fingerprint covers its class list in order, so two lists can never share one; the list a classifier recorded is compared all
     the same, because answers of another list would be counted under wrong names.
 
+    Classifiers of one architecture and one input size must have been given their pictures in the same way, and answers must have been made in the
+    way the checkpoint says. Of imported classifiers nothing is known, so they are compared with nothing.
+
     Raises:
         NotFoundError: if the workspace does not know the data set, or there is no classifier.
-        UsageError: if a classifier belongs to another data set or class list; names both.
+        UsageError: if a classifier belongs to another data set or class list, or was given its pictures in another way; names both.
+        StoreError: if answers were made in another way than their classifier's checkpoint says.
     """
     record, members = workspace.commits.get("dataset", fingerprint), tuple(sorted(classifiers))
     if record is None:
@@ -126,10 +131,9 @@ def population_of(workspace: Workspace, fingerprint: str, classifiers: Iterable[
     if not members:
         raise NotFoundError(f"no finished classifier in {workspace.location} to score with. See 'zoo status'.")
     classes = content_id(list(record.facts["class_names"]))
-    made = {**workspace.commits.all("checkpoint"), **workspace.commits.all("member")}
-    for name in members:
-        if name not in made:
-            continue
+    wanted = set(members).__contains__
+    made = dict(sorted({**workspace.commits.all("checkpoint", wanted), **workspace.commits.all("member", wanted)}.items()))
+    for name in made:
         own = str(made[name].facts.get("dataset", fingerprint))
         if own != fingerprint or made[name].identity.get("classes", classes) != classes:
             here = f"{record.facts['name']} ({fingerprint}; {len(record.facts['class_names'])} classes)"
@@ -137,7 +141,54 @@ def population_of(workspace: Workspace, fingerprint: str, classifiers: Iterable[
             raise UsageError(
                 f"the classifiers belong to several class lists: {here} and {there}. Scores are per data set: choose with --data."
             )
+    _check_preprocessing(made)
+    _check_answers(workspace, fingerprint, made)
     return Population(record, members)
+
+
+def _check_preprocessing(classifiers: Mapping[str, Commit]) -> None:
+    """Refuse classifiers of one architecture and input size whose pictures reached them in different ways.
+
+    Architectures and sizes are mixed on purpose. Within one of each, other channels, fit, mean or std are a mistake.
+    """
+    first: dict[tuple[str, int], str] = {}
+    for name, commit in classifiers.items():
+        own = commit.facts.get("preprocessing")
+        if own is None:
+            continue
+        arch, size = commit.facts["arch"], own["size"]
+        other = first.setdefault((arch, size), name)
+        if differs := _differences(classifiers[other].facts["preprocessing"], own):
+            raise UsageError(
+                f"classifiers {other} and {name}, both {arch} at {size} x {size} pixels, "
+                f"were given their pictures in different ways: {differs}. "
+                f"A score takes one way per architecture and input size: leave one out, such as --where \"classifier_id <> '{name}'\", "
+                f"or train them in one new workspace."
+            )
+
+
+def _check_answers(workspace: Workspace, fingerprint: str, classifiers: Mapping[str, Commit]) -> None:
+    """Refuse answers that record another preprocessing than their classifier's checkpoint, which was replaced since.
+
+    Records without it (imported, or of an earlier zoo) are passed over. A unit that is not read for its answers may be for its logits.
+    """
+    for key, commit in workspace.commits.all("answers").items():
+        recorded = commit.facts.get("preprocessing", {}) if commit.identity["dataset"] == fingerprint else {}
+        for name in sorted(recorded.keys() & classifiers.keys()):
+            if differs := _differences(recorded[name], classifiers[name].facts["preprocessing"]):
+                raise StoreError(
+                    f"the answers of classifier {name} on {commit.identity['split']} were made in another way "
+                    f"than its checkpoint says: {differs}. "
+                    f"Both have to be the same: leave it out, such as --where \"classifier_id <> '{name}'\", or move "
+                    f"{workspace.files.where(commit.name)} and {workspace.files.where(f'answers/{key}')} elsewhere and run 'zoo fill'."
+                )
+
+
+def _differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """The fields of two recorded ``Preprocessing`` that differ, with both values; empty if none does."""
+    return ", ".join(
+        f"{name} {one.get(name)} and {other.get(name)}" for name in Preprocessing.model_fields if one.get(name) != other.get(name)
+    )
 
 
 def examples_of(workspace: Workspace, population: Population, split: str) -> pa.Table:
@@ -267,18 +318,22 @@ class Probabilities:
 def sample_answers(
     workspace: Workspace, population: Population, split: str, limit: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int16], NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
-    """(example ids [e], predictions [N, e], entropies [N, e], labels [e], true labels [e]) of at most ``limit`` keyed examples."""
+    """(example ids [e], predictions [N, e], entropies [N, e], labels [e], true labels [e]) of at most ``limit`` keyed examples.
+
+    Rows are in the order of the population's classifiers.
+    """
     examples = examples_of(workspace, population, split)
     ids = np.arange(examples.num_rows, dtype=np.int64)
     chosen = keyed.choose("sample_answers", ids, min(limit, len(ids)))
     predictions, entropies = [], []
     for block, batches in read_answers(workspace, population.fingerprint, split, population.classifiers, ("prediction", "entropy")):
         inside = chosen[(chosen >= block.start) & (chosen < block.stop)] - block.start
-        rows = [
-            (b.column("prediction").fill_null(-1).to_numpy()[inside], b.column("entropy").fill_null(0.0).to_numpy()[inside])
-            for _, b in batches
-        ]
-        predictions.append(np.stack([row[0] for row in rows]))
-        entropies.append(np.stack([row[1] for row in rows]))
+        # Classifiers of several fills come fill by fill, not in the population's order.
+        rows = {
+            name: (b.column("prediction").fill_null(-1).to_numpy()[inside], b.column("entropy").fill_null(0.0).to_numpy()[inside])
+            for name, b in batches
+        }
+        predictions.append(np.stack([rows[name][0] for name in population.classifiers]))
+        entropies.append(np.stack([rows[name][1] for name in population.classifiers]))
     labels, truth = (_labels(workspace, examples, column)[chosen] for column in ("label", "label_true"))
     return chosen, np.concatenate(predictions, axis=1), np.concatenate(entropies, axis=1), labels, truth

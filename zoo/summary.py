@@ -99,6 +99,11 @@ def status_text(found: Mapping[str, Any]) -> str:
         lines.append(f"data set    {name}: " + ", ".join(f"{split} {count:,}" for split, count in splits.items()))
     for title, key in (("trainings", "trainings"), ("classifiers", "classifiers"), ("answered", "answered")):
         lines.append(f"{title:<12}" + (", ".join(f"{name} {count:,}" for name, count in found[key].items()) or "none"))
+    if empty := found["trainings"].get("empty"):
+        lines.append(
+            f"empty       {empty:,} of the trainings: their treatment leaves no example, so they have no classifier and count as chance; "
+            f"""which: zoo query "select treatment from trainings where status = 'empty'\""""
+        )
     lines.append(f"selections  {', '.join(found['selections']) or 'none'}")
     lines.append(f"tables      {', '.join(found['tables']) or 'none'}")
     lines += [

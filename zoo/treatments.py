@@ -16,6 +16,7 @@ from __future__ import annotations
 import inspect
 import math
 import re
+import textwrap
 import types
 import typing
 from collections.abc import Callable, Iterable, Sequence
@@ -31,7 +32,20 @@ from zoo.errors import UnknownNameError, UsageError
 from zoo.registry import Registry
 from zoo.spec import Op, parse_call
 
-__all__ = ["TREATMENTS", "Manifest", "Parameter", "Rows", "Treatment", "apply_images", "apply_rows", "each_epoch", "op", "parse", "resolve"]
+__all__ = [
+    "TREATMENTS",
+    "Manifest",
+    "Parameter",
+    "Rows",
+    "Treatment",
+    "apply_images",
+    "apply_rows",
+    "each_epoch",
+    "op",
+    "parse",
+    "resolve",
+    "treatment_help",
+]
 
 Scalar = bool | int | float | str
 
@@ -121,8 +135,8 @@ class Within:
 
     def __str__(self) -> str:
         if self.high is None:
-            return f"{self.low:g} or more"
-        return f"{self.low:g} to {self.high:g}" if self.low is not None else f"{self.high:g} or less"
+            return f"from {self.low:g}"
+        return f"from {self.low:g} to {self.high:g}" if self.low is not None else f"up to {self.high:g}"
 
 
 class _OfClass:
@@ -154,8 +168,13 @@ class Parameter:
     @property
     def allowed(self) -> str:
         nouns = {float: "a number", int: "a whole number", bool: "true or false", str: "text"}
-        choices = [nouns[kind] + (f" from {self.within}" if self.within and kind in (int, float) else "") for kind in self.kinds]
+        choices = [nouns[kind] + (f" {self.within}" if self.within and kind in (int, float) else "") for kind in self.kinds]
         return " or ".join(choices + ["a class name"] * self.of_class + [repr(word) for word in self.words])
+
+    @property
+    def default_text(self) -> str:
+        """The default as it is written: ``false``, ``0``, ``random``; ``required`` where there is none."""
+        return "required" if self.required else str(self.default).lower()
 
     def check(self, treatment: str, value: Scalar) -> Scalar:
         """The value in its canonical type (1 -> 1.0 where a number is wanted).
@@ -207,7 +226,13 @@ class Treatment:
     @property
     def summary(self) -> str:
         """First line of the function's docstring."""
-        return (inspect.getdoc(self._function) or "").partition("\n")[0]
+        return self.about.partition("\n")[0]
+
+    @property
+    def about(self) -> str:
+        """The whole docstring, a paragraph a line: what it does exactly, and its source."""
+        paragraphs = (inspect.getdoc(self._function) or "").split("\n\n")
+        return "\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
     @cached_property
     def parameters(self) -> dict[str, Parameter]:
@@ -225,8 +250,34 @@ class Treatment:
     @property
     def usage(self) -> str:
         """How to write it: ``subsample:fraction=...,replica=0,stratified=false``."""
-        settings = [f"{p.name}={'...' if p.default is None else str(p.default).lower()}" for p in self.parameters.values()]
+        settings = [f"{p.name}={'...' if p.required else p.default_text}" for p in self.parameters.values()]
         return f"{self.name}:{','.join(settings)}" if settings else self.name
+
+    def as_json(self) -> dict[str, Any]:
+        """What it is for programs: name, usage, what it acts on, summary and description, parameters."""
+        return {
+            "name": self.name,
+            "usage": self.usage,
+            "acts_on": "rows" if self.on_rows else "images",
+            "each_epoch": self.each_epoch,
+            "summary": self.summary,
+            "about": self.about,
+            "parameters": [
+                {"name": p.name, "allowed": p.allowed, "required": p.required, "default": p.default} for p in self.parameters.values()
+            ],
+        }
+
+
+def treatment_help(treatment: Treatment, *, whole: bool) -> str:
+    """How to write a treatment, what it does in a line (``whole``: in all its words), and a line for each parameter."""
+    words = treatment.about.replace("``", "").splitlines()
+    shown = [textwrap.fill(line, 100, initial_indent="  ", subsequent_indent="  ") for line in (words if whole else words[:1])]
+    width = max((len(name) for name in treatment.parameters), default=0)
+    shown += [
+        f"  {p.name:<{width}}  {p.allowed}; {p.default_text if p.required else f'default {p.default_text}'}"
+        for p in treatment.parameters.values()
+    ]
+    return "\n".join([treatment.usage, *shown])
 
 
 def _read_annotation(hint: Any) -> tuple[tuple[type, ...], tuple[str, ...], Within | None, bool]:
@@ -287,7 +338,11 @@ def _subsample(rows: Rows, *, fraction: Fraction, replica: Count = 0, stratified
 
 
 def _take(rows: Rows, *, count: Annotated[int, Within(1)], replica: Count = 0, stratified: bool = False) -> Rows:
-    """A random part of a given size; with one replica, a smaller part lies within a larger one. ``stratified``: as ``subsample``."""
+    """A random part of a given size; with one replica, a smaller part lies within a larger one.
+
+    ``stratified``: of each class its share, as ``subsample``. Where classes differ in size, the larger part may then lack one example of a
+    class that the smaller one has: a quota by largest remainder can fall by 1 as the whole grows (the Alabama paradox).
+    """
     if count > len(rows):
         raise UsageError(f"take: count = {count} of {len(rows)} examples. Allowed: 1 to {len(rows)}. Write it as take:count=N.")
     return rows.take(_drawn(rows, f"take/{replica}", count, fraction=count / len(rows), stratified=stratified))
@@ -296,7 +351,8 @@ def _take(rows: Rows, *, count: Annotated[int, Within(1)], replica: Count = 0, s
 def _delete_fraction(rows: Rows, *, fraction: Fraction, replica: Count = 0, stratified: bool = False) -> Rows:
     """Exactly round(fraction * n) examples are left out, at random; what is left out at 10 % is also left out at 20 %.
 
-    1 leaves nothing: the training ends as ``empty``, without a classifier. ``stratified``: of each class its share, as ``subsample``.
+    1 leaves nothing: the training ends as ``empty``, without a classifier. ``stratified``: of each class its share, as ``subsample``; that
+    one example of a class can come back, as in ``take``, holds here too.
 
     Source: study 1 RQ2, which deletes at random, not per class.
     """
@@ -486,7 +542,9 @@ def _contrast(
 
 def _check_contrast(params: dict[str, Scalar]) -> None:
     if params["factor"] == "inf" and params["overflow"] == "wrap":
-        raise UsageError("contrast: factor = inf has no value that could wrap around. Allowed with overflow=wrap: a number. Use overflow=clip.")
+        raise UsageError(
+            "contrast: factor = inf has no value that could wrap around. Allowed with overflow=wrap: a number. Use overflow=clip."
+        )
 
 
 def _gaussian_noise_each_epoch(
@@ -681,9 +739,7 @@ def apply_rows(ops: Sequence[Op], rows: Rows, *, manifests: Callable[[str], Mani
     return rows
 
 
-def apply_images(
-    ops: Sequence[Op], images: NDArray[np.uint8], example_ids: NDArray[np.int64], *, epoch: int = 1
-) -> NDArray[np.uint8]:
+def apply_images(ops: Sequence[Op], images: NDArray[np.uint8], example_ids: NDArray[np.int64], *, epoch: int = 1) -> NDArray[np.uint8]:
     """The pictures after the steps on images, in order; steps on rows are passed over.
 
     Each picture's result depends on its pixels and its example id alone, so any block of a data set may be treated anywhere.

@@ -17,8 +17,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from zoo import ledger
+from zoo.data import Dataset, Split
 from zoo.errors import StoreError
 from zoo.scores import Answers, answers_from_logits
+from zoo.spec import content_id
 from zoo.store import answers as module
 from zoo.store.answers import (
     ANSWER_SCHEMA,
@@ -26,6 +28,7 @@ from zoo.store.answers import (
     Receipt,
     Shard,
     answer_parts,
+    answered,
     commit_unit,
     find_receipt,
     logits_of,
@@ -33,6 +36,7 @@ from zoo.store.answers import (
     shards,
     write_part,
 )
+from zoo.store.commits import Commits
 from zoo.workspace import Workspace
 
 NAMES = ("aaaa-e0001", "bbbb-e0001", "cccc-e0002")
@@ -386,6 +390,96 @@ def test_units_that_overlap_are_read_once(space: Workspace) -> None:
         assert [p for p in found[name].column("prediction").to_pylist() if p is not None] == expected.prediction[
             ~unreadable_for(60)
         ].tolist()
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Kind of every record that is read from now on."""
+    kinds: list[str] = []
+    parse = Commits._parse
+    monkeypatch.setattr(Commits, "_parse", lambda self, name, data: (kinds.append(name.split("/")[1]), parse(self, name, data))[1])
+    return kinds
+
+
+def known(space: Workspace) -> AnswerUnit:
+    """Record a data set of two splits and the checkpoints of ``NAMES``; a unit of them, whose class list is the data set's."""
+    labels = np.zeros(60, dtype=np.int64)
+    splits = {s: Split(s, labels, None, [str(i) for i in range(60)], NoPictures()) for s in ("train", "test")}
+    names = tuple("abcdefg")
+    ledger.commit_dataset(space, Dataset("nowhere", "none", names, splits, 1, None, "fingerprint"), {})
+    for name in NAMES:
+        space.commits.publish("checkpoint", name, identity={}, facts={})
+    return replace(unit_of(), classes=content_id(list(names)))
+
+
+class NoPictures:
+    def encoded(self, example_ids: np.ndarray) -> list[bytes]:
+        return [b""] * len(example_ids)
+
+    def content_digest(self) -> bytes:
+        return b""
+
+
+@given(names=st.lists(st.text("0123456789abcdef-e", min_size=1, max_size=24), unique=True), logits=st.booleans())
+def test_the_key_of_a_unit_of_one_is_found_without_making_the_unit(names: list[str], logits: bool) -> None:
+    """The text with the name put in hashes to ``AnswerUnit.key``, whatever the identity holds besides."""
+    unit = AnswerUnit('["any classifier"]', "any classifier", ("any classifier",), 7, "classes", logits)
+    assert module._keys_alone(unit, names) == {replace(unit, classifiers=(name,)).key: name for name in names}
+
+
+def test_units_of_one_are_known_by_name_and_others_by_their_records(space: Workspace, read: list[str]) -> None:
+    """A unit of one per classifier, with logits or without: no record of answers is read. A group, an import, another data set: theirs is."""
+    unit = known(space)
+    for name, logits in zip(NAMES, (True, False, True), strict=True):
+        filled(space, replace(unit, classifiers=(name,), logits=logits), 60)
+    read.clear()
+    assert answered(Workspace.open(space.root)) == {
+        ("fingerprint", "train"): set(NAMES),
+        ("fingerprint", "test"): set(),
+    }
+    assert read == ["dataset"]
+    filled(space, replace(unit, classifiers=NAMES[1:], split="test"), 60)
+    filled(space, replace(unit, classifiers=("imported",), source="file"), 60)
+    filled(space, replace(unit, classifiers=("there",), dataset="another"), 60)
+    read.clear()
+    assert answered(Workspace.open(space.root)) == {
+        ("fingerprint", "train"): {*NAMES, "imported"},
+        ("fingerprint", "test"): set(NAMES[1:]),
+        ("another", "train"): {"there"},
+    }
+    assert read == ["dataset", "answers", "answers", "answers"]
+
+
+@pytest.mark.parametrize("group", [NAMES[:1], NAMES])
+def test_what_was_set_aside_is_not_answered_and_a_new_generation_is(space: Workspace, group: tuple[str, ...]) -> None:
+    """A unit of one and of three: gone from quarantine on, there again after its second generation, and the same as the readers see."""
+    unit = replace(known(space), classifiers=group)
+
+    def seen() -> set[str]:
+        fresh = Workspace.open(space.root)
+        found = answered(fresh).get(("fingerprint", "train"), set())
+        assert found == {name for _, mine in answer_parts(fresh, "fingerprint", "train") for name in mine}
+        return found
+
+    assert seen() == set()
+    filled(space, unit, 60)
+    assert seen() == set(group)
+    (commit,) = space.commits.all("answers").values()
+    space.files.move(commit.name, f"quarantine/{commit.name}")
+    assert seen() == set()
+    again = Workspace.open(space.root)
+    again.commits.publish("answers", unit.key, identity=commit.identity, facts=commit.facts, files=commit.files, generation=2)
+    assert seen() == set(group)
+
+
+def test_a_snapshot_knows_only_its_own_answers(space: Workspace) -> None:
+    """Filled after the snapshot: not answered for it."""
+    unit = known(space)
+    filled(space, replace(unit, classifiers=NAMES[:1]), 60)
+    space.snapshot("then")
+    filled(space, replace(unit, classifiers=NAMES[1:2]), 60)
+    assert answered(space.at("then"))["fingerprint", "train"] == {NAMES[0]}
+    assert answered(space)["fingerprint", "train"] == set(NAMES[:2])
 
 
 def test_units_of_large_and_small_shards_are_read_in_one_pass(space: Workspace) -> None:

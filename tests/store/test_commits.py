@@ -86,6 +86,22 @@ def test_the_newest_generation_counts(tmp_path: Path) -> None:
     assert record(tmp_path).exists()
 
 
+def test_keys_and_wanted_records_leave_the_others_unread(tmp_path: Path) -> None:
+    """Keys with their newest generation come from names alone; of three units, one damaged, the two that are wanted are read, in turn."""
+    for key, generations in (("b", (1, 2)), ("a", (1,)), ("c", (1, 2, 3))):
+        for generation in generations:
+            publish(tmp_path, key=key, identity=generation, generation=generation)
+    record(tmp_path, "b", 2).write_bytes(b"{}")
+    commits = fresh(tmp_path)
+    assert list(commits.keys("kind").items()) == [("a", 1), ("b", 2), ("c", 3)]
+    assert [(key, commit.generation) for key, commit in commits.each("kind", lambda key: key != "b")] == [("a", 1), ("c", 3)]
+    assert commits.all("kind", {"c"}.__contains__) == {"c": fresh(tmp_path).get("kind", "c")}
+    turns = commits.each("kind")
+    assert next(turns)[0] == "a"
+    with pytest.raises(StoreError, match="is damaged"):
+        next(turns)
+
+
 def test_all_is_sorted_by_key_and_ignores_strangers(tmp_path: Path) -> None:
     """Keys in order whatever the order of publishing; a temporary file, a text file and a folder are no records."""
     for key in ("b", "a.b", "a", "c-1"):

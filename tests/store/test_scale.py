@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import tracemalloc
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -82,7 +83,8 @@ def test_memory_of_scoring_does_not_grow_with_the_classifiers(tmp_path: Path) ->
 
 
 def test_a_record_is_read_once_per_command_and_a_commit_reads_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Twenty members, one to fill: planning twice reads each record once; what a commit reads is the one record it wrote."""
+    """Twenty members filled one by one, one to fill, all handed over: planning twice reads each record once, and none of the answers; what a
+    commit reads is the one record it wrote."""
     dataset = dataset_of({"train": 100}, 10)
     trainings = with_members(tmp_path / "store", dataset, 20)
     workspace = Workspace.open(tmp_path / "store")
@@ -92,12 +94,33 @@ def test_a_record_is_read_once_per_command_and_a_commit_reads_none(tmp_path: Pat
     for _ in range(2):
         plan = plan_fill(workspace, dataset, ledger.population(workspace), ["train"], "none")
     assert [task.unit.classifiers for task in plan.tasks] == [(f"{trainings[-1].id}-e0001",)]
-    assert len(read) == len(set(read)) == 1 + 21 + 21 + 20  # plan, checkpoints, trainings, answers
+    assert len(read) == len(set(read)) == 1 + 21 + 21 + 1  # plan, checkpoints, trainings, data set
     assert len(answer_parts(workspace, dataset.fingerprint, "train")) == 20
     fresh = Workspace.open(tmp_path / "store")
     read.clear()
     fresh.commits.publish("answers", "another", identity={}, facts={})
     assert read == ["commits/answers/another.g0001.json"]
+
+
+@pytest.mark.parametrize("keep", ["none", None])
+def test_a_fill_of_one_more_reads_as_much_whatever_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: Literal["none"] | None
+) -> None:
+    """Five or forty members: the data set, the new checkpoint, its training; and the plan, where it matters whether there are over 100."""
+    read: list[str] = []
+    parse = commits.Commits._parse
+    monkeypatch.setattr(commits.Commits, "_parse", lambda self, name, data: (read.append(name), parse(self, name, data))[1])
+    dataset = dataset_of({"train": 100}, 10)
+    found = {}
+    for count in (5, 40):
+        name = f"{with_members(tmp_path / str(count), dataset, count)[-1].id}-e0001"
+        workspace = Workspace.open(tmp_path / str(count))
+        read.clear()
+        plan = plan_fill(workspace, dataset, None, ["train"], keep)
+        assert [(unit.classifiers, unit.logits) for unit in plan.units] == [((name,), keep is None)]
+        found[count] = [path.split("/")[1] for path in read]
+        assert f"commits/checkpoint/{name}.g0001.json" in read
+    assert found[5] == found[40] == ["dataset", "checkpoint", "training", *(["plan"] if keep is None else [])]
 
 
 def test_logits_are_mapped_and_not_read(tmp_path: Path, small_blocks: None) -> None:

@@ -6,11 +6,14 @@ Answers are synthetic (drawn from a small pool; what they say changes no cost) a
    files counted), and time against N and against E up to 8 million answers in one store.
 2. *Shape of ImageNet*, 500 x 1,281,167 x 1,000: ``zoo.scoring.score`` itself, given answers that are made up as it asks for them. A few
    blocks of 2,048 examples are scored in fresh processes; time and memory per block are multiplied. Extrapolated, and marked so.
-3. *One classifier more.* What planning a fill, committing it and finding what to read cost with 5 and with 500 classifiers there, each
-   fill having added one (the most records there can be).
+3. *One classifier more.* What planning a fill as ``zoo fill`` does, committing it and finding what to read cost with 5 and with 500
+   classifiers there, each fill having added one (the most records there can be); and planning where each fill added two, whose records
+   are no longer known by name.
 4. *Answers against logits*, 1,000 classes: X and C from the answers' two columns, against the logits of the same store (mapped, softmax,
    entropy, argmax, then the same sums). And the first row of a classifier's logits, in a small file and in a large one.
 5. *What writing costs a fill*: processor time of one ``ShardWorker`` call for eight LeNet-5s on 2,048 pictures, by what it goes to.
+
+``python -m tools.bench.store --part 3`` runs that part alone.
 """
 
 from __future__ import annotations
@@ -49,6 +52,7 @@ Row = dict[str, str | float | int]
 _GROUP = 125
 _POOL = 16
 _IMAGENET = 1_281_167
+_PREPROCESSING = Preprocessing(size=28, channels=1, fit="pad", mean=(0.5,), std=(0.25,))
 
 
 def dataset_of(examples: Mapping[str, int], classes: int) -> Dataset:
@@ -265,15 +269,14 @@ def imagenet_shape(classifiers: int, blocks: Sequence[int]) -> None:
 # ---------------------------------------------------------------- 3. one classifier more
 
 
-def with_members(root: Path, dataset: Dataset, members: int) -> list[Training]:
-    """A workspace of records alone: so many trained and filled classifiers, each filled by itself, and one that is not filled."""
+def with_members(root: Path, dataset: Dataset, members: int, group: int = 1) -> list[Training]:
+    """A workspace of records alone: so many trained and filled classifiers, ``group`` of them at a time, and one that is not filled."""
     workspace = Workspace.open(root, create=True)
     ledger.commit_dataset(workspace, dataset, {})
     recipe = Recipe(epochs=1)
     trainings = [Training(arch="lenet5", dataset=dataset.ref, recipe=recipe, seed=seed, snapshots=(1,)) for seed in range(members + 1)]
     ledger.record_plan(workspace, "bench", "population", trainings)
     classes = content_id(list(dataset.class_names))
-    preprocessing = Preprocessing(size=28, channels=1, fit="pad", mean=(0.5,), std=(0.25,))
     for training in trainings:
         name = classifier_id(training.id, 1)
         facts = {
@@ -283,7 +286,7 @@ def with_members(root: Path, dataset: Dataset, members: int) -> list[Training]:
             "dataset": dataset.fingerprint,
             "num_classes": len(dataset.class_names),
             "classes": classes,
-            "preprocessing": preprocessing.as_json(),
+            "preprocessing": _PREPROCESSING.as_json(),
             "train_acc1": 0.9,
             "test_acc1": 0.9,
             "test_acc5": 1.0,
@@ -292,85 +295,98 @@ def with_members(root: Path, dataset: Dataset, members: int) -> list[Training]:
         workspace.commits.publish("checkpoint", name, identity={"training_id": training.id}, facts=facts, files=[file])
         outcome = {"status": "done", "epochs": 1, "metrics": [], "stop_reason": "all epochs"}
         workspace.commits.publish("training", training.id, identity={"training_id": training.id}, facts=outcome)
-    for training in trainings[:-1]:
-        _commit_one(workspace, dataset, classifier_id(training.id, 1))
+    for start in range(0, members, group):
+        _commit_some(
+            workspace, dataset, tuple(classifier_id(training.id, 1) for training in trainings[start : min(start + group, members)])
+        )
     return trainings
 
 
-def _commit_one(workspace: Workspace, dataset: Dataset, name: str) -> None:
-    """Commit a fill of one classifier whose parts are only named."""
+def _commit_some(workspace: Workspace, dataset: Dataset, names: tuple[str, ...]) -> None:
+    """Commit a fill of some classifiers whose parts are only named."""
     split = dataset.splits["train"]
-    unit = AnswerUnit(dataset.fingerprint, "train", (name,), len(dataset.class_names), content_id(list(dataset.class_names)), logits=False)
-    cut = shards(len(split), 1)
-    receipts = [
-        Receipt(s.index, s.stop - s.start, 0, (0,), FileRef(f"{unit.folder}/{s.stem}-0123456789abcdef.parquet", 50_000, "0" * 64), None)
-        for s in cut
-    ]
-    commit_unit(workspace, unit, len(split), len(split), receipts)
+    unit = AnswerUnit(dataset.fingerprint, "train", names, len(dataset.class_names), content_id(list(dataset.class_names)), logits=False)
+    receipts = []
+    for s in shards(len(split), 1):
+        ref = FileRef(f"{unit.folder}/{s.stem}-0123456789abcdef.parquet", 50_000, "0" * 64)
+        receipts.append(Receipt(s.index, (s.stop - s.start) * len(names), 0, (0,) * len(names), ref, None))
+    commit_unit(workspace, unit, len(split), len(split), receipts, dict.fromkeys(names, _PREPROCESSING.as_json()))
 
 
 def one_more(rounds: int, few: int, many: int, examples: int) -> None:
-    """Part 3: each step in a workspace opened anew, as a new command finds it."""
+    """Part 3: each step in a workspace opened anew, as a new command finds it. Processor time: other work on the machine does not count."""
     dataset = dataset_of({"train": examples}, 10)
     with tempfile.TemporaryDirectory() as folder:
         roots = {count: Path(folder) / f"members-{count}" for count in (few, many)}
         last = {count: classifier_id(with_members(root, dataset, count)[-1].id, 1) for count, root in roots.items()}
+        pairs = {count: Path(folder) / f"pairs-{count}" for count in (few, many)}
+        for count, root in pairs.items():
+            with_members(root, dataset, count, group=2)
         fresh_names = iter(range(10**6))  # of fills that are measured
 
         def population(count: int) -> float:
             workspace = Workspace.open(roots[count])
-            began = time.perf_counter()
+            began = time.process_time()
             ledger.population(workspace)
-            return since(began)
+            return time.process_time() - began
 
-        def plan(count: int) -> float:
-            workspace = Workspace.open(roots[count])
-            classifiers = ledger.population(workspace)
-            began = time.perf_counter()
-            found = plan_fill(workspace, dataset, classifiers, ["train"], "none")
-            seconds = since(began)
+        def plan(count: int, root: Path | None = None) -> float:
+            workspace = Workspace.open(root or roots[count])
+            began = time.process_time()
+            found = plan_fill(workspace, dataset, None, ["train"], None)
+            seconds = time.process_time() - began
             assert {task.unit.classifiers for task in found.tasks} == {(last[count],)}
             return seconds
 
         def commit(count: int) -> float:
             workspace = Workspace.open(roots[count])
-            began = time.perf_counter()
-            _commit_one(workspace, dataset, f"{next(fresh_names):016x}-e0001")
-            return since(began)
+            began = time.process_time()
+            _commit_some(workspace, dataset, (f"{next(fresh_names):016x}-e0001",))
+            return time.process_time() - began
 
         def reading(count: int) -> float:
             workspace = Workspace.open(roots[count])
-            began = time.perf_counter()
+            began = time.process_time()
             answer_parts(workspace, dataset.fingerprint, "train")
-            return since(began)
+            return time.process_time() - began
 
         def listing(count: int) -> float:
             workspace = Workspace.open(roots[count])
-            began = time.perf_counter()
+            began = time.process_time()
             for kind in ("checkpoint", "training", "answers"):
                 workspace.files.names(f"commits/{kind}")
-            return since(began)
+            return time.process_time() - began
 
         steps: dict[str, Callable[[int], float]] = {
             "names of all records": listing,
-            "population (plans, checkpoints, trainings)": population,
-            "plan_fill": plan,
-            "commit_unit": commit,
-            "answer_parts": reading,
+            "plan, as zoo fill does": plan,
+            "the same where each fill added two": lambda count: plan(count, pairs[count]),
+            "commit": commit,
+            "population, as zoo score finds it": population,
+            "answer_parts, as zoo score finds them": reading,
         }
         rows: list[Row] = []
-        totals: dict[int, float] = {few: 0.0, many: 0.0}
+        found: dict[str, dict[int, list[float]]] = {}
         for step, work in steps.items():
-            found = interleave({str(c): (lambda c=c, work=work: work(c)) for c in (few, many)}, rounds)  # type: ignore[misc]
-            here: Row = {"step": step}
-            for count in (few, many):
-                here[f"ms_{count}"] = spread([s * 1000 for s in found[str(count)]]).text()
-                totals[count] += spread(found[str(count)]).median * (step != "names of all records")
-            further = [(b - a) / (many - few) * 1e6 for a, b in zip(found[str(few)], found[str(many)], strict=True)]
+            seconds = interleave({str(c): (lambda c=c, work=work: work(c)) for c in (few, many)}, rounds)  # type: ignore[misc]
+            found[step] = {count: seconds[str(count)] for count in (few, many)}
+            here: Row = {
+                "step": step,
+                **{f"cpu_ms_{count}": spread([s * 1000 for s in values]).text() for count, values in found[step].items()},
+            }
+            further = [(b - a) / (many - few) * 1e6 for a, b in zip(found[step][few], found[step][many], strict=True)]
             here["us_per_classifier_there"] = spread(further).text()
             rows.append(here)
         print_table(rows, f"filling one classifier more, {few} and {many} there, {examples:,} examples, workspace opened anew each time")
-        print(f"together {totals[few] * 1000:.0f} ms with {few}, {totals[many] * 1000:.0f} ms with {many}")
+        planned = found["plan, as zoo fill does"]
+        both = {n: [a + b for a, b in zip(planned[n], found["commit"][n], strict=True)] for n in (few, many)}
+        milliseconds = {count: spread([s * 1000 for s in values]) for count, values in both.items()}
+        ratio = ratios(both[many], both[few])
+        verdict = "met" if ratio.median <= 2 or milliseconds[many].median <= 15 else "MISSED"
+        print(
+            f"plan and commit, processor time = {milliseconds[few].text()} ms with {few}, {milliseconds[many].text()} ms with {many}, "
+            f"ratio {ratio.text()}; target <= 2 x or <= 15 ms: {verdict}"
+        )
 
 
 # ---------------------------------------------------------------- 4. answers against logits
@@ -544,18 +560,24 @@ def _percent(values: Sequence[float], whole: Sequence[float]) -> Spread:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print all five parts."""
+    """Print all five parts, or one."""
     values = list(sys.argv[1:] if argv is None else argv)
     if values[:1] == ["--measure"]:
         measure_score(values[1], values[2], int(values[3]), values[4:] == ["synthetic"])
         return 0
-    options = settings(str(__doc__), rounds=3, argv=values)
-    quick = options.quick
-    scale(options.rounds, 40 if quick else 500, 4_096 if quick else 60_000, (512, 1_024, 2_048) if quick else (2_048, 4_096, 8_192, 16_384))
-    imagenet_shape(40 if quick else 500, (1, 3) if quick else (1, 8, 24))
-    one_more(2 * options.rounds, 5, 50 if quick else 500, 60_000)
-    against_logits(options.rounds, 8 if quick else 64, 2_048 if quick else 6_144)
-    writing(2 * options.rounds, 1_024 if quick else 2_048)
+    only = int(values[1]) if values[:1] == ["--part"] else None
+    options = settings(str(__doc__), rounds=3, argv=values if only is None else values[2:])
+    quick, rounds = options.quick, options.rounds
+    growth = (512, 1_024, 2_048) if quick else (2_048, 4_096, 8_192, 16_384)
+    parts: list[Callable[[], None]] = [
+        lambda: scale(rounds, 40 if quick else 500, 4_096 if quick else 60_000, growth),
+        lambda: imagenet_shape(40 if quick else 500, (1, 3) if quick else (1, 8, 24)),
+        lambda: one_more(2 * rounds, 5, 50 if quick else 500, 60_000),
+        lambda: against_logits(rounds, 8 if quick else 64, 2_048 if quick else 6_144),
+        lambda: writing(2 * rounds, 1_024 if quick else 2_048),
+    ]
+    for part in parts if only is None else [parts[only - 1]]:
+        part()
     return 0
 
 

@@ -7,6 +7,8 @@ A part's name carries its shard and its hash, so a fill that was killed finds wh
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import json
 import math
 import re
@@ -33,6 +35,7 @@ __all__ = [
     "Receipt",
     "Shard",
     "answer_parts",
+    "answered",
     "commit_unit",
     "find_receipt",
     "logits_blocks",
@@ -257,8 +260,18 @@ def find_receipt(files: Files, unit: AnswerUnit, shard: Shard) -> Receipt | None
     )
 
 
-def commit_unit(workspace: Workspace, unit: AnswerUnit, examples: int, labelled: int, receipts: Sequence[Receipt]) -> Commit:
+def commit_unit(
+    workspace: Workspace,
+    unit: AnswerUnit,
+    examples: int,
+    labelled: int,
+    receipts: Sequence[Receipt],
+    preprocessing: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Commit:
     """Check that the receipts are the whole unit, then make it visible.
+
+    Args:
+        preprocessing: how pictures were given to each classifier, ``zoo.spec.Preprocessing`` as JSON by classifier; None where unknown.
 
     Raises:
         StoreError: if a shard is missing or doubled or the rows do not add up; nothing becomes visible.
@@ -280,11 +293,44 @@ def commit_unit(workspace: Workspace, unit: AnswerUnit, examples: int, labelled:
         "shards": len(ordered),
         "hits": dict(zip(unit.classifiers, hits.tolist(), strict=True)),
         "labelled": labelled,
+        **({} if preprocessing is None else {"preprocessing": {name: dict(preprocessing[name]) for name in unit.classifiers}}),
     }
     return workspace.commits.publish("answers", unit.key, identity=unit.identity, facts=facts, files=refs)
 
 
 # ---------------------------------------------------------------- reading
+
+
+_ANY = "any classifier"
+
+
+def answered(workspace: Workspace) -> dict[tuple[str, str], set[str]]:
+    """Which classifiers have committed answers: (fingerprint, split) -> classifier ids.
+
+    A unit's key is the hash of its identity, so the name of a record alone tells that a trained classifier was filled by itself. Only the other
+    records are read: a store to which classifiers are added one by one has a record for each.
+    """
+    commits = workspace.commits
+    left, classifiers = set(commits.keys("answers")), list(commits.keys("checkpoint"))
+    found: dict[tuple[str, str], set[str]] = {}
+    for fingerprint, record in commits.each("dataset") if left else ():
+        names = [str(name) for name in record.facts["class_names"]]
+        for split, logits in itertools.product(record.facts["splits"], (False, True)):
+            unit = AnswerUnit(fingerprint, split, (_ANY,), len(names), content_id(names), logits)
+            keys = _keys_alone(unit, classifiers)
+            there = left & keys.keys()
+            found.setdefault((fingerprint, split), set()).update(keys[key] for key in there)
+            left -= there
+    for _, commit in commits.each("answers", left.__contains__) if left else ():
+        unit = AnswerUnit.from_identity(commit.identity)
+        found.setdefault((unit.dataset, unit.split), set()).update(unit.classifiers)
+    return found
+
+
+def _keys_alone(unit: AnswerUnit, classifiers: Iterable[str]) -> dict[str, str]:
+    """``AnswerUnit.key`` with each of these classifiers in place of the unit's own -> that classifier; a unit for each would cost ten times."""
+    before, after = canonical_json(unit.identity).split(canonical_json(list(unit.classifiers)))
+    return {hashlib.sha256(f'{before}["{name}"]{after}'.encode()).hexdigest()[:16]: name for name in classifiers}
 
 
 def answer_parts(workspace: Workspace, dataset: str | None = None, split: str | None = None) -> list[tuple[Commit, tuple[str, ...]]]:
@@ -305,7 +351,8 @@ def answer_parts(workspace: Workspace, dataset: str | None = None, split: str | 
 def read_answers(
     workspace: Workspace, dataset: str, split: str, classifiers: Sequence[str], columns: Sequence[str] | None = None
 ) -> Iterator[tuple[Shard, Iterator[tuple[str, pa.RecordBatch]]]]:
-    """Block by block of examples: (block, iterator of (classifier_id, its answers on the block)), classifiers in sorted order.
+    """Block by block of examples: (block, iterator of (classifier_id, its answers on the block)): fill by
+    fill, sorted within each, so not in one order over all.
 
     Memory is one part at a time. Blocks have ``SMALL_SHARD`` examples and cover the split in order.
 

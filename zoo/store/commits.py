@@ -25,7 +25,7 @@ import datetime
 import hashlib
 import json
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -150,13 +150,23 @@ class Commits:
         name = f"commits/{kind}/{key}.g{generation:04d}.json"
         return self._read(name) if self._only is None or self._there(name) else None
 
-    def all(self, kind: str) -> dict[str, Commit]:
-        """Newest generation of every unit of a kind, by key, sorted."""
+    def keys(self, kind: str) -> dict[str, int]:
+        """Newest generation of every unit of a kind, by key, sorted: one listing, no record is read."""
         newest: dict[str, int] = {}
         for name in self.files.names(f"commits/{kind}"):
             if (match := _NAME.fullmatch(name)) and (self._only is None or f"commits/{kind}/{name}" in self._only):
                 newest[match["key"]] = max(newest.get(match["key"], 0), int(match["generation"]))
-        return {key: self._read(f"commits/{kind}/{key}.g{generation:04d}.json") for key, generation in sorted(newest.items())}
+        return dict(sorted(newest.items()))
+
+    def each(self, kind: str, wanted: Callable[[str], bool] = lambda _key: True) -> Iterator[tuple[str, Commit]]:
+        """Key and newest generation of every unit of a kind whose key is wanted, sorted by key; each is read when its turn comes."""
+        for key, generation in self.keys(kind).items():
+            if wanted(key):
+                yield key, self._read(f"commits/{kind}/{key}.g{generation:04d}.json")
+
+    def all(self, kind: str, wanted: Callable[[str], bool] = lambda _key: True) -> dict[str, Commit]:
+        """What ``each`` gives, at once: newest generation of every unit of a kind whose key is wanted, by key, sorted."""
+        return dict(self.each(kind, wanted))
 
     def read_fresh(self, name: str) -> Commit:
         """A record by its path, read and verified now.
