@@ -673,6 +673,7 @@ def findings(outcomes: Outcomes) -> Findings:
                 "test error",
                 "Power law fitted by least squares in log-log. Not in the paper.",
                 x_scale="log",
+                y_scale="log",
             ),
             *_noise_charts(outcomes),
             Chart(

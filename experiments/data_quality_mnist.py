@@ -390,6 +390,7 @@ def findings(outcomes: Outcomes) -> Findings:
                 "test error",
                 f"Power law fitted by least squares in log-log (R\u00b2 = {law.r2:.3f}). Not in the paper.",
                 x_scale="log",
+                y_scale="log",
             ),
             *(
                 Chart(

@@ -459,3 +459,12 @@ def test_panels_share_an_axis_of_numbers_unless_one_looks_closer() -> None:
     left, right = limits(20.0)
     assert left[1] > 100
     assert 20 < right[1] < 25
+
+
+def test_an_error_over_both_log_axes_has_plain_ticks_and_a_straight_line() -> None:
+    """A power law is a straight line there; ticks are per cent, and a value of 0 has no place."""
+    rows = [point("net", n, y) for n, y in ((100.0, 0.2), (1_000.0, 0.02), (10_000.0, 0.0))]
+    (ax,) = panels(charts.draw(chart("lines", rows, x_scale="log", y_scale="log")))
+    assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
+    assert set(y_labels(ax)) >= {"2 %", "5 %", "10 %", "20 %"}
+    assert ax.get_ylim()[0] > 0.015

@@ -25,7 +25,14 @@ FIGURES = {
 }
 EXTRAS = {
     "data_quality_mnist": ("beyond-ceiling", "matched-harm", "size-power-law"),
-    "data_quality_cifar10": ("beyond-ceiling", "figure-02-classes", "figure-03-recall", "matched-harm", "noise-final-peak", "size-power-law"),
+    "data_quality_cifar10": (
+        "beyond-ceiling",
+        "figure-02-classes",
+        "figure-03-recall",
+        "matched-harm",
+        "noise-final-peak",
+        "size-power-law",
+    ),
 }
 SEEDS = 2
 
@@ -89,7 +96,7 @@ def test_treated_sets_are_what_their_points_say(study: tuple[str, Workspace, Res
         assert (zeroed["label_change_rate"] > 0.8 * zeroed["setting"]).all()
     answered = query(space, "select split, count(distinct classifier_id) c, count(*) n from answers group by split").to_pylist()
     assert [row["split"] for row in answered] == ["test"]
-    assert answered[0]["n"] == answered[0]["c"] * 1000
+    assert answered[0]["n"] == answered[0]["c"] * 2000
 
 
 def test_accuracy_of_outcomes_is_that_of_sql(study: tuple[str, Workspace, Result]) -> None:
@@ -172,5 +179,5 @@ def test_the_second_time_nothing_is_trained_and_the_tables_are_the_same(study: t
     tables = {path.name: path.read_bytes() for folder in (space.results, space.figures) for path in folder.glob("*.csv")}
     again = run(tmp_path, "run", name, "--scale", "smoke", "-w", space.root, "--runner", "local", seconds=300)
     assert again.code == 0, again
-    assert "training" not in again.err
+    assert not [line for line in again.err.splitlines() if line.startswith(("training", "fill"))]
     assert {path.name: path.read_bytes() for folder in (space.results, space.figures) for path in folder.glob("*.csv")} == tables

@@ -21,7 +21,7 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 from zoo import figures
@@ -262,10 +262,17 @@ def _even_places(rows: pd.DataFrame) -> tuple[NDArray[np.float64], list[str]]:
 
 
 def _value_limits(chart: Chart, rows: pd.DataFrame, axes: Sequence[Axes]) -> None:
-    """Shares end at 0 and 100 %: a band beyond is cut off there, so that no axis promises more than all."""
+    """A log axis where the chart wants one; else shares end at 0 and 100 %, so that no axis promises more than all."""
     y = rows["y"].to_numpy(np.float64)
     y = y[np.isfinite(y)]
     axes[0].yaxis.set_major_formatter(_values_text(chart))
+    if chart.y_scale == "log" and (positive := y[y > 0]).size:
+        axes[0].set_yscale("log")
+        axes[0].set_ylim(positive.min() / 1.15, positive.max() * 1.15)
+        axes[0].yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes[0].yaxis.set_minor_locator(NullLocator())
+        axes[0].yaxis.set_major_formatter(_values_text(chart))
+        return
     if chart.percent and len(y) and y.min() >= 0 and y.max() <= 1:
         low, high = axes[0].get_ylim()
         room = 0.02 * (high - low)

@@ -108,7 +108,7 @@ def training_images(training: Training, dataset: Dataset) -> int:
     return recipe.epochs * _rows_left(dataset, training.treatment)
 
 
-_rows_known: dict[tuple[str, int, str], int] = {}
+_rows_known: dict[tuple[str, int, int, str], int] = {}
 
 
 def _rows_left(dataset: Dataset, treatment: tuple[Op, ...]) -> int:
@@ -116,7 +116,8 @@ def _rows_left(dataset: Dataset, treatment: tuple[Op, ...]) -> int:
     if any(TREATMENTS[step.name].needs_manifests for step in treatment):
         return len(dataset.splits["train"])
     on_rows = tuple(step for step in treatment if TREATMENTS[step.name].on_rows is not None)
-    key = dataset.fingerprint, len(dataset.splits["train"]), treatment_text(on_rows)
+    # All assumed data sets have one fingerprint; their sizes tell them apart.
+    key = dataset.fingerprint, len(dataset.splits["train"]), len(dataset.class_names), treatment_text(on_rows)
     if key not in _rows_known:
         rows = usable_rows(dataset, {})
         _rows_known[key] = len(apply_rows(on_rows, rows, manifests=_no_manifest) if on_rows else rows)

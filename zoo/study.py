@@ -87,6 +87,7 @@ class Chart:
         y_label: what y is, with its unit (``heat``: what the rows are).
         caption: what is seen and where it stands in the paper.
         x_scale: ``linear``, ``log``, or ``even``: equal steps in the order of x, labelled by x_text. ``bars`` are always even.
+        y_scale: ``linear`` or ``log`` (values of 0 are then not drawn).
         percent: whether the values are fractions to be shown in per cent.
     """
 
@@ -98,6 +99,7 @@ class Chart:
     y_label: str
     caption: str
     x_scale: Literal["linear", "log", "even"] = "linear"
+    y_scale: Literal["linear", "log"] = "linear"
     percent: bool = True
 
 

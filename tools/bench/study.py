@@ -1,6 +1,6 @@
 """Study 1's MNIST sweep at laptop scale: images per second through Ray Tune against the trainings' own rate.
 
-A part of the trainings of ``data_quality_mnist --scale laptop`` (every twentieth; real MNIST is needed: ZOO_DATA). The sweep is ``pipeline.train``
+A part of the trainings of ``data_quality_mnist --scale laptop`` (every thirtieth; real MNIST is needed: ZOO_DATA). The sweep is ``pipeline.train``
 on Ray with two workers into a new workspace: session, trials, data, evaluations on 10,000 test images, checkpoints, commits. Own rate: the
 same trainings by the bare loop (``fit``) in two waiting processes, half of them each. Then one evaluation of the test set against one training.
 """
@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     spec = load(*_EXPERIMENT)
     dataset = open_dataset(spec.dataset)
     known = {t.id: t for sweep in spec.sweeps for t in pipeline.resolved(sweep, dataset).expand(dataset.ref)}
-    trainings = [t for t in list(known.values())[:: 120 if options.quick else 20] if "fraction=1," not in t.treatment_text]
+    trainings = [t for t in list(known.values())[:: 120 if options.quick else 30] if "fraction=1," not in t.treatment_text]
     with tempfile.TemporaryDirectory() as folder:
         workspace = Workspace.open(f"{folder}/bare", create=True)
         pipeline.prepare_dataset(workspace, spec.dataset, [(trainings[0].arch, None)], Progress(quiet=True))
