@@ -208,6 +208,7 @@ def test_parts() -> None:
 
 def test_points_text() -> None:
     assert points_text([0.1, 0.2, 0.3]) == "20.0 \u00b1 10.0 points"
+    assert points_text([-0.0001, -0.0002]) == "0.0 \u00b1 0.0 points"
     assert points_text([0.905], "share") == "90.5 %"
     assert points_text([0.5, 0.7], "") == "0.60 \u00b1 0.14"
 

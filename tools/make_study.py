@@ -47,7 +47,6 @@ class Study:
     experiment: Experiment
     outcomes: Outcomes
     findings: Findings
-    timings: dict[str, float]
 
 
 def open_study(path: str) -> Study:
@@ -57,13 +56,13 @@ def open_study(path: str) -> Study:
         UsageError: if its experiment has no findings.
     """
     workspace = Workspace.open(path)
-    name, scale, timings = recorded_run(workspace)
+    name, scale, _ = recorded_run(workspace)
     experiment = load(name, scale)
     hooks = findings_of(experiment)
     if hooks is None:
         raise UsageError(f"{path}: experiment {name} has no findings. Give the workspace of a study that judges claims.")
     outcomes = collect(workspace, open_dataset(experiment.dataset), experiment, hooks[0])
-    return Study(workspace, experiment, outcomes, hooks[1](outcomes), timings)
+    return Study(workspace, experiment, outcomes, hooks[1](outcomes))
 
 
 def verdict_rows(verdicts: pd.DataFrame) -> list[str]:
@@ -95,7 +94,6 @@ def run_rows(study: Study) -> list[str]:
     counts = ", ".join(f"{n} {status}" for status, n in once["status"].value_counts().items())
     seconds = float(trainings["train_seconds"].sum())
     images = int((once["epochs"] * once["n_train"]).sum())
-    stages = ", ".join(f"{stage} {duration_text(spent)}" for stage, spent in study.timings.items())
     commit = read_commit(study.workspace)
     at = f" at commit {commit}" if commit else ""
     scale = "" if study.experiment.scale == "paper" else f"; scale **{study.experiment.scale}**, not the paper's"
@@ -111,8 +109,7 @@ def run_rows(study: Study) -> list[str]:
             f"{len(once)} trainings ({counts}) for {len(table)} points x networks x seeds; {len(reached)} of {len(done)} reached the stop rule, "
             f"the others the epoch cap; {images:,} image passes, {duration_text(seconds)} of training summed over processes."
         ),
-        f"Wall time by stage, as far as one run did it: {stages}; {os.cpu_count()} cores ({_processor()}).",
-        f"Versions: {', '.join(sorted(set(trainings['versions'].dropna())))}.",
+        f"Machine that wrote this page: {os.cpu_count()} cores ({_processor()}). Versions: {', '.join(sorted(set(trainings['versions'].dropna())))}.",
     )
     return [f"- {fact}" for fact in facts]
 

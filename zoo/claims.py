@@ -95,7 +95,7 @@ def points_text(values: ArrayLike, unit: Literal["points", "share", ""] = "point
     x = np.asarray(values, dtype=np.float64)
     factor, digits, word = {"points": (100.0, 1, " points"), "share": (100.0, 1, " %"), "": (1.0, 2, "")}[unit]
     spread = f" \u00b1 {factor * float(x.std(ddof=1)):.{digits}f}" if len(x) > 1 else ""
-    return f"{factor * float(x.mean()):.{digits}f}{spread}{word}"
+    return f"{round(factor * float(x.mean()), digits) + 0.0:.{digits}f}{spread}{word}"  # + 0.0: no minus before a zero
 
 
 def verdict_table(claims: Sequence[Claim], outcomes: Outcomes) -> pd.DataFrame:
