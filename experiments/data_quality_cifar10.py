@@ -659,7 +659,7 @@ def findings(outcomes: Outcomes) -> Findings:
                 "figure-05",
                 "Figure 5: accuracy when the size of the training set is changed",
                 "lines",
-                lines(sorted(size_rows, key=lambda row: (row["series"], row["x"]))),
+                lines(sorted(size_rows, key=lambda row: (outcomes.archs.index(row["series"]), row["x"]))),
                 "training images",
                 "test accuracy",
                 "Images deleted at random, not per class.",
