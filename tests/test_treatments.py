@@ -461,6 +461,8 @@ def test_a_name_that_nobody_looked_up_is_no_class() -> None:
     """Rows know no names: a step has to be resolved first."""
     with pytest.raises(UsageError, match=r"^delete_class: label = bee is no class of this data set\. Allowed: 0 to 9\."):
         treated("delete_class:label=bee", rows_of([0, 1]))
+    with pytest.raises(UsageError, match=r"^label_noise: to = bee is no class of this data set\. Allowed: 0 to 9\."):
+        treated("label_noise:fraction=0.5,to=bee", rows_of([0, 1]))  # and not noise to random classes
 
 
 # ------------------------------------------------------------------------------------------- steps that cannot follow each other

@@ -371,7 +371,7 @@ def _label_noise(rows: Rows, *, fraction: Fraction, to: ClassIndex | Literal["ra
     """
     chosen = keyed.choose(f"label_noise/{seed}", rows.example_ids, round(fraction * len(rows)))
     labels = rows.labels.copy()
-    if isinstance(to, str):
+    if to == "random":
         if rows.num_classes < 2:
             raise UsageError(
                 f"label_noise: no wrong label exists among {rows.num_classes} class. At least 2 classes are needed. Use another data set."
