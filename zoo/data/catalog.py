@@ -58,7 +58,7 @@ DATASETS: Registry[Form] = Registry(
         "cifar-batches": Form(
             "zoo.data.cifar:cifar", "data_batch_1..5 and test_batch, here or in cifar-10-batches-py/ (or cifar-100-python/)"
         ),
-        "imagenet": Form("zoo.data.imagenet:imagenet", "train/nXXXXXXXX/, val/nXXXXXXXX/ or flat val/ILSVRC2012_val_*.JPEG"),
+        "imagenet": Form("zoo.data.imagenet:imagenet", "train/n01440764/, val/n01440764/ or flat val/ILSVRC2012_val_*.JPEG"),
         "imagefolder": Form("zoo.data.imagefolder:imagefolder", "SPLIT/CLASS/ or CLASS/ folders with image files"),
         "parquet": Form("zoo.data.parquet:parquet", "*.parquet, here or in data/ or SPLIT/ folders"),
     },

@@ -1,6 +1,6 @@
 """ImageNet (ILSVRC2012) in the forms people have it in.
 
-- sorted: ``train/nXXXXXXXX/*.JPEG`` and ``val/nXXXXXXXX/*.JPEG``;
+- sorted: ``train/n01440764/*.JPEG`` and ``val/n01440764/*.JPEG``, a folder per WordNet id;
 - flat validation: ``val/ILSVRC2012_val_*.JPEG`` (also ``ILSVRC2012_img_val/``) and the development kit, somewhere under the root;
 - Kaggle: ``ILSVRC/Data/CLS-LOC/{train,val}`` and ``LOC_val_solution.csv``.
 
@@ -171,7 +171,7 @@ def _from_solution(solution: Path) -> _ValidationLabels:
                 continue  # header
             if number is None or not _WNID.fullmatch(wnid):
                 raise DataError(
-                    f"{solution}: line {line} is {','.join(row)[:80]!r}; expected ILSVRC2012_val_NNNNNNNN,nXXXXXXXX ... . "
+                    f"{solution}: line {line} is {','.join(row)[:80]!r}; expected a line such as ILSVRC2012_val_00000001,n01751748 ... . "
                     f"Take the file from the competition again."
                 )
             wnids[int(number[1])] = wnid
