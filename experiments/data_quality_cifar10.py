@@ -17,11 +17,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.claims import Claim, Finding, NotTested, Verdict, above, all_of, below, points_text, verdict_table
+from zoo.claims import Claim, Finding, NotTested, Verdict, above, all_of, below, class_matters, points_text, verdict_table
 from zoo.errors import NotFoundError
 from zoo.measures import (
     Row,
@@ -30,7 +31,6 @@ from zoo.measures import (
     change_name,
     changed_table,
     curve_table,
-    f_test,
     heat,
     lines,
     matched_harm,
@@ -165,14 +165,6 @@ def _deleting_is_relabelling(outcomes: Outcomes, arch: str) -> Finding:
     return Finding(below(gap, 0.015), gap, note=note)
 
 
-def _class_matters(outcomes: Outcomes, arch: str) -> Finding:
-    beyond = [beyond_ceiling(outcomes, "delete_class", int(c), arch=arch) for c in outcomes.settings("delete_class")]
-    between, within, p = f_test(beyond)
-    verdict: Verdict = "fails" if between < within else "holds" if p < 0.05 else "undecided"
-    note = f"Sd between classes {100 * between:.2f} points, pooled sd over seeds {100 * within:.2f} points, p = {p:.2g} (one-way ANOVA)."
-    return Finding(verdict, np.stack(beyond).mean(axis=0), note=note)
-
-
 def _networks_agree(outcomes: Outcomes) -> Finding:
     changes = outcomes.changes(*CLASS_CHANGES)
     shares = []
@@ -181,31 +173,28 @@ def _networks_agree(outcomes: Outcomes) -> Finding:
         shares.append([outcomes.changed(outcomes.rows(a, s, arch=arch, other=o), baseline) for a, s, o in changes])
     first, second = (np.stack(of_arch, axis=1) for of_arch in shares)  # [seeds, changes, M]
     values = np.array([rank_correlation(a, b) for a, b in zip(first, second, strict=True)])
-    own = [c for c, (_, setting, _) in enumerate(changes)]
     mask = np.ones(first.shape[1:], dtype=bool)
-    mask[own, [int(setting) for _, setting, _ in changes]] = False
+    mask[np.arange(len(changes)), [int(setting) for _, setting, _ in changes]] = False
     rest = np.array([rank_correlation(a[mask], b[mask]) for a, b in zip(first, second, strict=True)])
     note = f"Without the changed class itself, which every network loses: {points_text(rest, '')}."
     return Finding(above(values, 0.5), values, "", note)
 
 
 def _knee(outcomes: Outcomes, arch: str) -> Finding:
-    sizes = {s: size_of(outcomes, "delete", s, arch=arch) for s in outcomes.settings("delete")}
     full = size_of(outcomes, "baseline", 0.0, arch=arch)
     if full <= KNEE:
         raise NotTested(f"the largest training set has {full:,} images; the claim is about more and fewer than {KNEE:,}")
-    return _slopes(outcomes, arch, full, sizes, KNEE)
+    return _slopes(outcomes, arch, KNEE)
 
 
 def _scaled_knee(outcomes: Outcomes, arch: str) -> Finding:
-    sizes = {s: size_of(outcomes, "delete", s, arch=arch) for s in outcomes.settings("delete")}
-    full = size_of(outcomes, "baseline", 0.0, arch=arch)
-    return _slopes(outcomes, arch, full, sizes, round(0.2 * full))
+    return _slopes(outcomes, arch, round(0.2 * size_of(outcomes, "baseline", 0.0, arch=arch)))
 
 
-def _slopes(outcomes: Outcomes, arch: str, full: int, sizes: dict[float, int], knee: int) -> Finding:
+def _slopes(outcomes: Outcomes, arch: str, knee: int) -> Finding:
     """Gain of accuracy per doubling of the training set, under and over the knee; the claim: under it at least twice as much."""
-    at = {full: outcomes.acc("baseline", arch=arch)} | {n: outcomes.acc("delete", s, arch=arch) for s, n in sizes.items()}
+    points = [("baseline", 0.0), *(("delete", s) for s in outcomes.settings("delete"))]
+    at = {size_of(outcomes, *point, arch=arch): outcomes.acc(*point, arch=arch) for point in points}
     below_knee, above_knee = sorted(n for n in at if n <= knee), sorted(n for n in at if n >= knee)
     if len(below_knee) < 2 or len(above_knee) < 2:
         raise NotTested(f"the grid has fewer than two sizes on each side of {knee:,}")
@@ -356,16 +345,6 @@ PER_NETWORK: tuple[tuple[str, str, str, str, Measure], ...] = (
         _deleting_is_relabelling,
     ),
     (
-        "S1.4",
-        "What deleting a class costs depends on the class",
-        '"varies with the content of that class"',
-        (
-            "Drop beyond the class's own share of the test set: the sd between classes exceeds the pooled sd over seeds, and p < .05 in a "
-            "one-way ANOVA; fails if the sd between classes is the smaller one. Measured: mean over the classes."
-        ),
-        _class_matters,
-    ),
-    (
         "S1.7",
         "Under 10,000 images the accuracy drops sharply, over them it gains little",
         '"drops sharply" under 10,000',
@@ -510,7 +489,8 @@ def claims(archs: Sequence[str]) -> list[Claim]:
         for claim, statement, published, rule, measure in PER_NETWORK
         for arch in archs
     ]
-    return [*listed, Claim(*AGREEMENT, _networks_agree)]
+    depends = [replace(class_matters(arch), claim=f"S1.4 {arch}") for arch in archs]
+    return sorted([*listed, *depends, Claim(*AGREEMENT, _networks_agree)], key=lambda claim: float(claim.claim.split()[0][3:]))
 
 
 # ---------------------------------------------------------------- figures

@@ -2,15 +2,15 @@
 
 python -m tools.make_study docs/studies/data-quality.md mnist=WORKSPACE cifar10=WORKSPACE
 
-The page is written by hand; what stands between ``<!-- made: NAME THING -->`` and ``<!-- end -->`` is written here, where NAME is one of the names
-given and THING is ``run`` (what was run, where, how long), ``verdicts``, or the name of a figure. The figures' files are copied beside the page, into
-a folder of its name. A figure of the workspace that the page does not show is an error: nothing is left out by forgetting it.
+The page is written by hand; what stands between ``<!-- made: NAME THING -->`` and ``<!-- end -->`` is written here, where NAME is one of the
+names given and THING is ``run`` (what was run; the commit from a file ``COMMIT`` in the workspace, if one was put there), ``verdicts``, or the
+name of a figure. The figures' files are copied beside the page, into a folder of its name. A figure of the workspace that the page does not
+show is an error: nothing is left out by forgetting it.
 """
 
 from __future__ import annotations
 
 import os
-import platform
 import re
 import shutil
 import sys
@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from tools.bench.paired import processor
 from zoo import ledger
 from zoo.data import open_dataset
 from zoo.errors import UsageError
@@ -27,7 +28,6 @@ from zoo.experiment import findings_of, load
 from zoo.outcomes import Outcomes, collect
 from zoo.report import duration_text
 from zoo.reporting import recorded_run
-from zoo.results import read_table
 from zoo.spec import Experiment
 from zoo.study import Findings
 from zoo.workspace import Workspace
@@ -109,7 +109,7 @@ def run_rows(study: Study) -> list[str]:
             f"{len(once)} trainings ({counts}) for {len(table)} points x networks x seeds; {len(reached)} of {len(done)} reached the stop rule, "
             f"the others the epoch cap; {images:,} image passes, {duration_text(seconds)} of training summed over processes."
         ),
-        f"Machine that wrote this page: {os.cpu_count()} cores ({_processor()}). Versions: {', '.join(sorted(set(trainings['versions'].dropna())))}.",
+        f"Machine that wrote this page: {os.cpu_count()} cores ({processor()}). Versions: {', '.join(sorted(set(trainings['versions'].dropna())))}.",
     )
     return [f"- {fact}" for fact in facts]
 
@@ -118,13 +118,6 @@ def read_commit(workspace: Workspace) -> str:
     """Commit of the code that the study's trainings ran, where it was noted beside the workspace (``COMMIT``), else empty."""
     noted = workspace.root / "COMMIT"
     return noted.read_text().strip() if noted.is_file() else ""
-
-
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []:
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def filled(page: str, studies: dict[str, Study], folder: str) -> str:
@@ -176,8 +169,8 @@ def main(arguments: Sequence[str]) -> int:
                 source = study.workspace.figures / f"{chart.name}.{ending}"
                 if ending == "csv" or f"{name}/{chart.name}.{ending}" in text:
                     shutil.copyfile(source, target / source.name)
-        read_table(study.workspace, "verdicts").to_csv(target / "verdicts.csv", index=False)
-        study.outcomes.table.to_csv(target / "outcomes.csv", index=False)
+        for table in ("verdicts", "outcomes"):
+            shutil.copyfile(study.workspace.results / f"{table}.csv", target / f"{table}.csv")
     page.write_text(text)
     return 0
 

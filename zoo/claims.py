@@ -17,10 +17,23 @@ from numpy.typing import ArrayLike, NDArray
 
 from zoo.compare import mean_interval
 from zoo.errors import NotFoundError
+from zoo.measures import beyond_ceiling, f_test
 from zoo.outcomes import Outcomes
 from zoo.study import VERDICT_COLUMNS
 
-__all__ = ["Claim", "Finding", "NotTested", "Verdict", "above", "all_of", "any_of", "below", "points_text", "verdict_table"]
+__all__ = [
+    "Claim",
+    "Finding",
+    "NotTested",
+    "Verdict",
+    "above",
+    "all_of",
+    "any_of",
+    "below",
+    "class_matters",
+    "points_text",
+    "verdict_table",
+]
 
 Verdict = Literal["holds", "fails", "undecided"]
 
@@ -96,6 +109,28 @@ def points_text(values: ArrayLike, unit: Literal["points", "share", ""] = "point
     factor, digits, word = {"points": (100.0, 1, " points"), "share": (100.0, 1, " %"), "": (1.0, 2, "")}[unit]
     spread = f" \u00b1 {factor * float(x.std(ddof=1)):.{digits}f}" if len(x) > 1 else ""
     return f"{round(factor * float(x.mean()), digits) + 0.0:.{digits}f}{spread}{word}"  # + 0.0: no minus before a zero
+
+
+def class_matters(arch: str) -> Claim:
+    """S1.4: what deleting a class costs beyond its own share of the test set depends on the class."""
+
+    def measure(outcomes: Outcomes) -> Finding:
+        beyond = [beyond_ceiling(outcomes, "delete_class", int(c), arch=arch) for c in outcomes.settings("delete_class")]
+        between, within, p = f_test(beyond)
+        verdict: Verdict = "fails" if between < within else "holds" if p < 0.05 else "undecided"
+        note = (
+            f"Sd between classes {100 * between:.2f} points, pooled sd over seeds {100 * within:.2f} points, p = {p:.2g} (one-way ANOVA)."
+        )
+        return Finding(verdict, np.stack(beyond).mean(axis=0), note=note)
+
+    return Claim(
+        "S1.4",
+        "What deleting a class costs depends on the class",
+        '"varies with the content of that class"',
+        "Drop beyond the class's own share of the test set: the sd between classes exceeds the pooled sd over seeds, and p < .05 in a "
+        "one-way ANOVA; fails if the sd between classes is the smaller one. Measured: mean over the classes.",
+        measure,
+    )
 
 
 def verdict_table(claims: Sequence[Claim], outcomes: Outcomes) -> pd.DataFrame:

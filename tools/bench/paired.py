@@ -194,17 +194,20 @@ def ratio_line(what: str, ratio: Spread, target: float | None = None, *, digits:
     print(f"ratio {what} = {ratio.text(digits)} in {ratio.count} round{'s' if ratio.count != 1 else ''}{verdict}", flush=True)
 
 
-def machine() -> str:
-    """One line: processor, cores, load, versions that matter for speed."""
-    model = platform.processor() or platform.machine()
+def processor() -> str:
+    """The processor's name."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:  # noqa: PTH123 - no path of the project
-            model = next((line.partition(":")[2].strip() for line in file if line.startswith("model name")), model)
-    except OSError:  # not Linux
-        pass
+            return next(line.partition(":")[2].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):  # not Linux, or not a PC
+        return platform.processor() or platform.machine()
+
+
+def machine() -> str:
+    """One line: processor, cores, load, versions that matter for speed."""
     load = ", ".join(f"{value:.2f}" for value in os.getloadavg())
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "numpy", "pyarrow", "ray"))
-    return f"machine: {model}, {os.cpu_count()} cores, load {load}; Python {platform.python_version()}, {versions}"
+    return f"machine: {processor()}, {os.cpu_count()} cores, load {load}; Python {platform.python_version()}, {versions}"
 
 
 def settings(description: str, *, rounds: int, argv: Sequence[str] | None = None) -> argparse.Namespace:
