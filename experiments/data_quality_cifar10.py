@@ -22,9 +22,13 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.claims import Claim, Finding, NotTested, Verdict, above, all_of, below, class_matters, points_text, verdict_table
 from zoo.errors import NotFoundError
-from zoo.measures import (
+from zoo.recipes import RECIPES
+from zoo.spec import Experiment, Recipe
+from zoo.statistics import rank_correlation
+from zoo.studies.claims import Claim, Finding, NotTested, Verdict, above, all_of, below, class_matters, points_text, verdict_table
+from zoo.studies.findings import Chart, Findings
+from zoo.studies.measures import (
     Row,
     accuracy_line,
     beyond_ceiling,
@@ -35,17 +39,14 @@ from zoo.measures import (
     lines,
     matched_harm,
     power_law_table,
-    rank_correlation,
     reference_line,
     seed_noise,
     size_of,
     value,
 )
-from zoo.outcomes import Outcomes
-from zoo.recipes import RECIPES
-from zoo.spec import Experiment, Recipe
-from zoo.study import Chart, Findings, Point, sweeps_of
-from zoo.treatments import op
+from zoo.studies.outcomes import Outcomes
+from zoo.studies.points import Point, sweeps_of
+from zoo.trainsets.treatments import op
 
 SCALES = ("laptop", "smoke", "paper", "paper-pairs")
 

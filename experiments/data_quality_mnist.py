@@ -20,22 +20,14 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.claims import Claim, Finding, above, all_of, any_of, below, class_matters, points_text, verdict_table
-from zoo.measures import (
-    Row,
-    accuracy_line,
-    beyond_ceiling,
-    lines,
-    matched_harm,
-    power_law_table,
-    reference_line,
-    value,
-)
-from zoo.outcomes import Outcomes
 from zoo.recipes import RECIPES
 from zoo.spec import Experiment
-from zoo.study import Chart, Findings, Point, sweeps_of
-from zoo.treatments import op
+from zoo.studies.claims import Claim, Finding, above, all_of, any_of, below, class_matters, points_text, verdict_table
+from zoo.studies.findings import Chart, Findings
+from zoo.studies.measures import Row, accuracy_line, beyond_ceiling, lines, matched_harm, power_law_table, reference_line, value
+from zoo.studies.outcomes import Outcomes
+from zoo.studies.points import Point, sweeps_of
+from zoo.trainsets.treatments import op
 
 SCALES = ("laptop", "smoke", "paper")
 

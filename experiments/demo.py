@@ -12,9 +12,9 @@ cores. Command: ``zoo demo``, the same as ``zoo run demo``.
 from __future__ import annotations
 
 from zoo.recipes import RECIPES
-from zoo.selection import parse as rules
 from zoo.spec import Arm, Experiment, Op, SelectionRule, Sweep
-from zoo.treatments import op
+from zoo.trainsets.rules import parse as rules
+from zoo.trainsets.treatments import op
 
 SCALES = ("laptop", "smoke")
 

@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from zoo import cli
+from zoo.cli import main
 
 ZOO = Path(sys.executable).with_name("zoo")
 CLASSES = ("north-west", "north-east", "south-west", "south-east")
@@ -48,7 +48,7 @@ def zoo(*arguments: object) -> Result:
     out, err = io.StringIO(), io.StringIO()
     texts = [str(argument) for argument in arguments]
     with mock.patch.object(sys, "argv", ["zoo", *texts]), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = cli._run()
+        code = main._run()
     return Result(code, out.getvalue(), err.getvalue())
 
 

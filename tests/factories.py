@@ -21,8 +21,8 @@ from PIL import Image
 from zoo.data import Dataset, open_dataset
 from zoo.progress import Progress
 from zoo.spec import Recipe, Sweep, Training
-from zoo.treatments import op
-from zoo.workspace import Workspace
+from zoo.store.workspace import Workspace
+from zoo.trainsets.treatments import op
 
 __all__ = [
     "QUIET",
@@ -157,8 +157,9 @@ def trained_workspace(folder: Path) -> Tiny:
 
     60 + 30 pictures, of them 2 + 1 unreadable; 6 training labels are wrong and known to be.
     """
-    from zoo import ledger, pipeline
+    from zoo import pipeline
     from zoo.local import LocalRunner
+    from zoo.store import ledger
 
     truth = cycle(TRAIN)
     given = [(label + 1) % CLASSES if i % 10 == 5 else label for i, label in enumerate(truth)]

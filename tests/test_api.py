@@ -10,8 +10,9 @@ import pytest
 from factories import TRAIN, UNREADABLE_TRAIN, Tiny
 
 import zoo
-from zoo import ledger, scoring
 from zoo.errors import NotFoundError, StoreError
+from zoo.scores import from_store, population
+from zoo.store import ledger
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ def test_a_place_without_a_workspace_is_not_found(tmp_path: Path) -> None:
 def test_scores_are_those_of_the_store(study: zoo.Study, trained: Tiny) -> None:
     """A row per example; the whole population by default, a part of it by condition."""
     frame = study.scores("train")
-    expected = scoring.score(trained.workspace, scoring.choose_population(trained.workspace), "train").to_pandas()
+    expected = from_store.score(trained.workspace, population.choose_population(trained.workspace), "train").to_pandas()
     pd.testing.assert_frame_equal(frame, expected)
     assert set(study.scores("train", where="arch = 'softmax'")["n"]) == {0, 6}
     assert len(study.scores("test")) == 30

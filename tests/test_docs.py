@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tools.make_reference import COMMANDS_PAGE, TREATMENTS_PAGE, command_tree, commands, main, reference, treatments_page
-from zoo.treatments import TREATMENTS
+from zoo.trainsets.treatments import TREATMENTS
 
 if TYPE_CHECKING:
     from factories import Tiny
@@ -155,10 +155,10 @@ def test_a_wrong_command_does_not_parse(line: str) -> None:
 
 def test_the_next_commands_of_the_program_parse() -> None:
     """What ``zoo demo`` tells the user to type next is a command."""
-    from zoo import experiment
+    from zoo.studies import load
 
-    for name in experiment.names():
-        assert parse(experiment.load(name).next_command)
+    for name in load.names():
+        assert parse(load.load(name).next_command)
 
 
 def test_what_is_said_to_be_absent_is_absent() -> None:
@@ -212,7 +212,7 @@ def test_a_row_at_your_scale_is_what_the_plan_says(line: str, cells: list[str], 
 
 
 def zoo_program() -> list[str]:
-    return [sys.executable, "-c", "from zoo.cli import main; main()"]
+    return [sys.executable, "-c", "from zoo.cli.main import main; main()"]
 
 
 # ---------------------------------------------------------------- files, links, pictures
@@ -326,7 +326,7 @@ def test_the_examples_touch_one_file_and_one_line(edited: tuple[Path, list[str]]
     """A builder, a function, a file; and a line in the table of each."""
     assert edited[1] == [
         *("zoo/models/small.py", "zoo/models/__init__.py"),
-        *("zoo/treatments.py", "zoo/treatments.py"),
+        *("zoo/trainsets/on_images.py", "zoo/trainsets/treatments.py"),
         *("zoo/data/npz.py", "zoo/data/catalog.py"),
     ]
 
@@ -345,7 +345,7 @@ def test_the_examples_work(edited: tuple[Path, list[str]]) -> None:
     code = """
 import numpy as np, torch
 from zoo import models
-from zoo.treatments import apply_images, parse
+from zoo.trainsets.treatments import apply_images, parse
 assert models.build("linear_pair", num_classes=7, in_channels=1, size=28)(torch.zeros(2, 1, 28, 28)).shape == (2, 7)
 pictures = np.array([10, 250], dtype=np.uint8).reshape(2, 1, 1, 1)
 assert apply_images(parse("invert"), pictures, np.arange(2)).ravel().tolist() == [245, 5]
@@ -354,7 +354,7 @@ images = np.zeros((6, 12, 12, 1), dtype=np.uint8)
 arrays = {f"{s}_{k}": v for s in ("train", "test") for k, v in (("images", images), ("labels", np.arange(6) % 2))}
 np.savez("tiny.npz", class_names=["odd", "even"], **arrays)
 import sys
-from zoo.cli import main
+from zoo.cli.main import main
 sys.argv = "zoo train --data tiny.npz --archs linear_pair --treatment invert:share=0.5 --epochs 1 --runner local -w space".split()
 main()
 """
@@ -366,7 +366,7 @@ main()
 def test_the_examples_fall_under_the_tests_at_once(edited: tuple[Path, list[str]]) -> None:
     """The parametrised tests of models and treatments run on the new names, and pass."""
     root, _ = edited
-    files = ("tests/models/test_model_table.py", "tests/models/test_networks.py", "tests/test_treatments.py")
+    files = ("tests/models/test_model_table.py", "tests/models/test_networks.py", "tests/trainsets/test_treatments.py")
     done = run_in(root, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files, "-k", "linear_pair or invert or every_treatment")
     assert done.returncode == 0, done.stdout
     listed = run_in(root, "-m", "pytest", "-q", "--collect-only", "-p", "no:cacheprovider", *files, "-k", "linear_pair or invert").stdout

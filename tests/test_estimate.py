@@ -13,7 +13,7 @@ from zoo.data import Dataset
 from zoo.errors import UnknownNameError, UsageError
 from zoo.estimate import ACCELERATORS, Accelerator, Estimate, assumed_dataset, estimate, training_images, training_seconds
 from zoo.spec import Sweep, Training
-from zoo.treatments import op, parse
+from zoo.trainsets.treatments import op, parse
 
 DEVICE = Accelerator("test", 2.0, 1e-3, "made up")
 

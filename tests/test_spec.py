@@ -92,7 +92,7 @@ def test_canonical_json_has_no_nan(value: float) -> None:
 
 
 def test_whole_and_broken_numbers_differ() -> None:
-    """1 and 1.0 are different texts: this is why steps are made canonical by ``zoo.treatments.op``."""
+    """1 and 1.0 are different texts: this is why steps are made canonical by ``zoo.trainsets.treatments.op``."""
     assert canonical_json(1) != canonical_json(1.0)
 
 

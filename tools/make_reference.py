@@ -18,8 +18,9 @@ from typing import Any
 
 import typer
 
-from zoo.cli import app
-from zoo.treatments import TREATMENTS, Treatment
+from zoo.cli.main import app
+from zoo.trainsets.steps import Treatment
+from zoo.trainsets.treatments import TREATMENTS
 
 __all__ = ["COMMANDS_PAGE", "README", "TREATMENTS_PAGE", "command_tree", "commands", "reference", "scale_table", "treatments_page"]
 
@@ -135,7 +136,7 @@ def treatments_page(page: str) -> str:
         raise ValueError(f"{TREATMENTS_PAGE} has no heading {_ALL_TREATMENTS!r}; the list of treatments goes below it")
     groups = {"Of rows": [t for t in TREATMENTS.values() if t.on_rows], "Of images": [t for t in TREATMENTS.values() if t.on_images]}
     index = [f"- {group}: " + ", ".join(f"[{t.name}](#{t.name})" for t in treatments) for group, treatments in groups.items()]
-    note = "Written by `make docs` from the table in `zoo/treatments.py`; do not edit below this line."
+    note = "Written by `make docs` from the table in `zoo/trainsets/treatments.py`; do not edit below this line."
     sections = [_treatment_section(treatment) for treatments in groups.values() for treatment in treatments]
     return above + "\n".join([heading, f"{note}\n", "\n".join(index) + "\n", *sections])
 
@@ -163,7 +164,7 @@ def scale_table(readme: str) -> str:
 
 def _planned(command: str) -> list[str]:
     """Cells of a row: trainings, classifiers, training passes, answers, time, cost, checkpoints, answers and logits."""
-    program = [sys.executable, "-c", "from zoo.cli import main; main()", *shlex.split(command)[1:]]
+    program = [sys.executable, "-c", "from zoo.cli.main import main; main()", *shlex.split(command)[1:]]
     with tempfile.TemporaryDirectory() as away:
         environment = {**os.environ, "ZOO_WORKSPACE": str(Path(away) / "none"), "PYTHONPATH": str(README.parent)}
         printed = subprocess.run(program, cwd=away, env=environment, capture_output=True, text=True, check=True).stdout

@@ -21,16 +21,16 @@ from pathlib import Path
 import pandas as pd
 
 from tools.bench.paired import processor
-from zoo import ledger
 from zoo.data import open_dataset
 from zoo.errors import UsageError
-from zoo.experiment import findings_of, load
-from zoo.outcomes import Outcomes, collect
-from zoo.report import duration_text
-from zoo.reporting import recorded_run
+from zoo.report.sections import duration_text
 from zoo.spec import Experiment
-from zoo.study import Findings
-from zoo.workspace import Workspace
+from zoo.store import ledger
+from zoo.store.results import recorded_run
+from zoo.store.workspace import Workspace
+from zoo.studies.findings import Findings
+from zoo.studies.load import findings_of, load
+from zoo.studies.outcomes import Outcomes, collect
 
 __all__ = ["Study", "filled", "main", "open_study", "verdict_rows"]
 

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from zoo.api import Study, open  # noqa: A004 - zoo.open is the name users know
     from zoo.errors import ZooError
-    from zoo.scores import perplexity
+    from zoo.scores.from_arrays import perplexity
 
 __all__ = ["Study", "ZooError", "open", "perplexity"]
 
-_HOME = {"Study": "zoo.api", "open": "zoo.api", "perplexity": "zoo.scores", "ZooError": "zoo.errors"}
+_HOME = {"Study": "zoo.api", "open": "zoo.api", "perplexity": "zoo.scores.from_arrays", "ZooError": "zoo.errors"}
 
 
 def __getattr__(name: str) -> Any:

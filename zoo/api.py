@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from zoo import ledger, scoring
+from zoo.scores import from_store, population
+from zoo.store import ledger
 from zoo.store.answers import logits_of
 from zoo.store.query import query
-from zoo.workspace import Workspace
+from zoo.store.workspace import Workspace
 
 __all__ = ["Study", "open"]
 
@@ -32,7 +33,7 @@ class Study:
             NotFoundError: if no classifier is left.
             StoreError: if some have no answers on the split.
         """
-        table: pd.DataFrame = scoring.score(self.workspace, scoring.choose_population(self.workspace, where), split).to_pandas()
+        table: pd.DataFrame = from_store.score(self.workspace, population.choose_population(self.workspace, where), split).to_pandas()
         return table
 
     def classifiers(self) -> pd.DataFrame:

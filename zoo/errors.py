@@ -1,4 +1,4 @@
-"""Every error a user can meet. The library raises; only ``zoo.cli`` formats.
+"""Every error a user can meet. The library raises; only ``zoo.cli.main`` formats.
 
 ::
 

@@ -16,15 +16,16 @@ from numpy.typing import NDArray
 from zoo import models
 from zoo.data import Dataset, Split
 from zoo.errors import UnknownNameError, UsageError
-from zoo.fill import KeepLogits, default_keep_logits
-from zoo.inputs import geometry
-from zoo.ledger import missing, uncovered_snapshots
+from zoo.fill.plan import KeepLogits, default_keep_logits
+from zoo.manifest import Manifest
 from zoo.progress import duration
 from zoo.spec import Op, Training, classifier_id, treatment_text
 from zoo.store.answers import answer_parts
-from zoo.trainset import usable_rows
-from zoo.treatments import TREATMENTS, Manifest, apply_rows
-from zoo.workspace import Workspace
+from zoo.store.ledger import missing, uncovered_snapshots
+from zoo.store.workspace import Workspace
+from zoo.trainsets.inputs import geometry
+from zoo.trainsets.prepare import usable_rows
+from zoo.trainsets.treatments import TREATMENTS, apply_rows
 
 __all__ = ["ACCELERATORS", "Accelerator", "Estimate", "assumed_dataset", "estimate", "training_images", "training_seconds"]
 

@@ -2,37 +2,17 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
-from zoo.errors import StoreError
-from zoo.fill import FillPlan, cells_of, decode_task
-from zoo.ledger import record_failure
-from zoo.predict import ShardWorker
+from zoo.fill.plan import FillPlan, cells_of, decode_task
+from zoo.fill.predict import ShardWorker
 from zoo.spec import Training
-from zoo.train import run_training
-from zoo.workspace import Workspace
+from zoo.store.workspace import Workspace
+from zoo.training.run import train_one
 
-__all__ = ["LocalRunner", "train_one"]
-
-
-def train_one(workspace: Workspace, training: Training, device: torch.device, on_epoch: Callable[[int], None]) -> str | None:
-    """Run one training; a failure is written down and returned as a sentence, so that the rest of a batch goes on.
-
-    Raises:
-        StoreError: the storage is at fault, so the rest would fail alike.
-    """
-    try:
-        run_training(workspace, training, device=device, report=on_epoch)
-    except StoreError:
-        raise
-    except Exception as error:  # noqa: BLE001 - one broken training must not end the sweep; the reason is recorded and shown
-        reason = f"{type(error).__name__}: {error}"
-        record_failure(workspace, training.id, reason, traceback.format_exc())
-        return reason
-    return None
+__all__ = ["LocalRunner"]
 
 
 class LocalRunner:

@@ -10,37 +10,44 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pandas as pd
 
-from zoo import ledger, selection
-from zoo.arms import Comparison, arm_trainings, compare_trainings
 from zoo.data import Dataset, open_dataset
-from zoo.detection import detection_table
 from zoo.errors import FailedTrainingsError, UnknownNameError
 from zoo.estimate import training_images, training_seconds
-from zoo.fill import FillPlan, KeepLogits, plan_fill
-from zoo.inputs import MemoryPictures, geometry, open_pictures, require_splits
-from zoo.ledger import Role
+from zoo.fill.plan import FillPlan, KeepLogits, plan_fill
+from zoo.manifest import manifest_digest
 from zoo.progress import Progress
-from zoo.results import write_table
-from zoo.scoring import Population, population_of, score
-from zoo.spec import Experiment, SelectionRule, Sweep, Training
+from zoo.scores.detection import detection_table
+from zoo.scores.from_store import score
+from zoo.scores.population import Population, population_of
+from zoo.spec import Experiment, SelectionRule, Training
+from zoo.store import datasets, ledger, selections
 from zoo.store.commits import Commit
 from zoo.store.gc import heartbeat
-from zoo.trainset import usable_rows
-from zoo.treatments import apply_rows, resolve
-from zoo.workspace import Workspace
+from zoo.store.ledger import Role
+from zoo.store.results import write_table
+from zoo.store.workspace import Workspace
+from zoo.studies.arms import Comparison, arm_trainings, compare_trainings
+from zoo.trainsets import rules
+from zoo.trainsets.inputs import MemoryPictures, geometry, open_pictures, require_splits
+from zoo.trainsets.prepare import usable_rows
+from zoo.trainsets.treatments import apply_rows, resolved
+
+if TYPE_CHECKING:
+    from zoo.spec import Sweep
 
 __all__ = [
     "STAGES",
     "Run",
     "Runner",
+    "check_experiment",
     "fill",
+    "planned",
     "prepare_dataset",
     "refuse_diverged",
-    "resolved",
     "run",
     "score_splits",
     "select",
@@ -49,7 +56,7 @@ __all__ = [
 
 
 class Runner(Protocol):
-    """Where the work runs. The bodies are ``zoo.train.run_training`` and ``zoo.predict.ShardWorker`` everywhere."""
+    """Where the work runs. The bodies are ``zoo.training.run.run_training`` and ``zoo.fill.predict.ShardWorker`` everywhere."""
 
     def train(
         self, workspace: Workspace, trainings: Sequence[Training], costs: Mapping[str, float], on_epoch: Callable[[str, int], None]
@@ -70,7 +77,7 @@ def prepare_dataset(workspace: Workspace, uri: str, inputs: Iterable[tuple[str, 
     """Open a data set, check it against the models, decode what is held in memory, record its examples.
 
     Args:
-        inputs: architectures with the input size asked for (None = by the rule of ``zoo.inputs``).
+        inputs: architectures with the input size asked for (None = by the rule of ``zoo.trainsets.inputs``).
 
     Unreadable pictures are counted and named here, before anything is trained on the rest.
     """
@@ -83,7 +90,7 @@ def prepare_dataset(workspace: Workspace, uri: str, inputs: Iterable[tuple[str, 
             pictures = open_pictures(dataset, split, shape, workspace.cache)
             if isinstance(pictures, MemoryPictures):
                 unreadable.setdefault(split, {}).update(pictures.decoded.errors)
-    ledger.commit_dataset(workspace, dataset, unreadable)
+    datasets.commit_dataset(workspace, dataset, unreadable)
     for split, reasons in unreadable.items():
         if reasons:
             first, total = min(reasons), len(dataset.splits[split])
@@ -139,20 +146,11 @@ def train(
     return _diverged(workspace, trainings)
 
 
-def resolved(sweep: Sweep, dataset: Dataset) -> Sweep:
-    """The sweep with the class names in its treatments replaced by the data set's indices.
-
-    Raises:
-        UnknownNameError, UsageError: as ``zoo.treatments.resolve``.
-    """
-    return sweep.replace(treatments=tuple(resolve(treatment, dataset.class_names) for treatment in sweep.treatments))
-
-
 def _check_treatments(workspace: Workspace, dataset: Dataset, trainings: Sequence[Training]) -> None:
     """Apply every treatment's row part once, before anything is trained: a class that does not exist is found now."""
     rows = usable_rows(dataset, {})
     for treatment in {training.treatment_text: training.treatment for training in trainings}.values():
-        apply_rows(treatment, rows, manifests=partial(ledger.manifest_of, workspace))
+        apply_rows(treatment, rows, manifests=partial(selections.manifest_of, workspace))
 
 
 def _say_empty(workspace: Workspace, dataset: Dataset, trainings: Sequence[Training], progress: Progress) -> None:
@@ -213,7 +211,7 @@ def fill(
     *,
     stage: str = "fill",
 ) -> None:
-    """Stream splits through those of some committed classifiers (None = all) that have no answers on them yet; see ``zoo.fill.plan_fill``.
+    """Stream splits through those of some committed classifiers (None = all) that have no answers on them yet; see ``zoo.fill.plan.plan_fill``.
 
     Raises:
         NotFoundError: if there is no classifier at all.
@@ -244,15 +242,15 @@ def score_splits(workspace: Workspace, population: Population, splits: Sequence[
 
 def select(workspace: Workspace, rule: SelectionRule, scores: pd.DataFrame, num_classes: int, *, replace: bool = False) -> dict[str, Any]:
     """Apply a chain of rules to scores, store the manifest under its name, and say what it holds."""
-    manifest = selection.build(
+    manifest = rules.build(
         [(step.name, step.params) for step in rule.rules],
         scores,
         num_classes=num_classes,
-        resolve=partial(ledger.selection_frame, workspace),
+        resolve=partial(selections.selection_frame, workspace),
     )
     origin = {"rules": [step.text for step in rule.rules], "split": rule.split}
-    ledger.commit_selection(workspace, rule.name, manifest, selection.manifest_digest(manifest), origin, replace=replace)
-    return selection.manifest_summary(manifest, num_classes=num_classes, scores=scores)
+    selections.commit_selection(workspace, rule.name, manifest, manifest_digest(manifest), origin, replace=replace)
+    return rules.manifest_summary(manifest, num_classes=num_classes, scores=scores)
 
 
 # ---------------------------------------------------------------- a whole experiment
@@ -314,3 +312,31 @@ def run(workspace: Workspace, experiment: Experiment, runner: Callable[[], Runne
             )
             done.comparison.write(workspace)
     return done
+
+
+def check_experiment(spec: Experiment) -> None:
+    """Find a missing data set, an unknown architecture or too small an input before a workspace is made."""
+    from zoo.data import open_dataset
+    from zoo.trainsets.inputs import geometry
+
+    dataset = open_dataset(spec.dataset)
+    for sweep in (*spec.sweeps, *([spec.retraining] if spec.retraining else [])):
+        for arch in sweep.archs:
+            geometry(dataset, arch, sweep.input_size)
+
+
+def planned(data: str, sweep: Sweep, workspace: str, progress: Progress) -> tuple[Dataset, list[Training], Workspace]:
+    """Everything that can be wrong is found here: names, sizes, data; only then a workspace is made."""
+    from zoo import pipeline
+    from zoo.data import open_dataset
+    from zoo.store.workspace import Workspace
+    from zoo.trainsets import treatments
+    from zoo.trainsets.inputs import geometry
+
+    dataset = open_dataset(data)
+    for arch in sweep.archs:
+        geometry(dataset, arch, sweep.input_size)
+    trainings = list(treatments.resolved(sweep, dataset).expand(dataset.ref))
+    space = Workspace.open(workspace, create=True)
+    pipeline.prepare_dataset(space, data, [(arch, sweep.input_size) for arch in sweep.archs], progress)
+    return dataset, trainings, space

@@ -90,9 +90,9 @@ class Spec(BaseModel):
 
 
 class Op(Spec):
-    """One treatment step: a name of ``zoo.treatments.TREATMENTS`` and its parameters, defaults filled in.
+    """One treatment step: a name of ``zoo.trainsets.treatments.TREATMENTS`` and its parameters, defaults filled in.
 
-    Build it with ``zoo.treatments.op`` or ``zoo.treatments.parse``, which check names, types and ranges; that makes
+    Build it with ``zoo.trainsets.treatments.op`` or ``zoo.trainsets.treatments.parse``, which check names, types and ranges; that makes
     ``fraction=1`` and ``fraction=1.0`` the same op, and with it the same training.
     """
 
@@ -260,7 +260,7 @@ class Sweep(Spec):
 
 
 class SelectionRule(Spec):
-    """A named manifest and the chain of rules of ``zoo.selection.RULES`` that makes it from the scores of a split."""
+    """A named manifest and the chain of rules of ``zoo.trainsets.rules.RULES`` that makes it from the scores of a split."""
 
     name: str
     rules: tuple[Op, ...] = Field(min_length=1)
@@ -285,7 +285,7 @@ class Experiment(Spec):
 
     Stages run in this order and each may be empty: train ``sweeps`` -> fill ``fill_splits`` -> score -> ``selections`` -> retrain
     ``arms`` with ``retraining`` -> compare ``on`` cleaned test sets -> report ``sections``. ``source``: what loads it again, a name or a file's
-    path; filled in by ``zoo.experiment.load``.
+    path; filled in by ``zoo.studies.load.load``.
     """
 
     name: str

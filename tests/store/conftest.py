@@ -8,7 +8,7 @@ import pytest
 
 from tests.store.story import tell
 from zoo.store import answers
-from zoo.workspace import Workspace
+from zoo.store.workspace import Workspace
 
 
 @pytest.fixture

@@ -6,14 +6,17 @@ import numpy as np
 import pandas as pd
 
 from zoo.data import Dataset, Split
-from zoo.ledger import commit_dataset, commit_selection, commit_training, record_plan
-from zoo.results import write_table
-from zoo.scores import answers_from_logits
-from zoo.scoring import population_of, score
-from zoo.selection import manifest_digest
+from zoo.manifest import manifest_digest
+from zoo.scores.from_store import score
+from zoo.scores.outputs import answers_from_logits
+from zoo.scores.population import population_of
 from zoo.spec import Recipe, Training, classifier_id, content_id
 from zoo.store.answers import AnswerUnit, Receipt, Shard, commit_unit, find_receipt, shards, write_part
-from zoo.workspace import Workspace
+from zoo.store.datasets import commit_dataset
+from zoo.store.ledger import commit_training, record_plan
+from zoo.store.results import write_table
+from zoo.store.selections import commit_selection
+from zoo.store.workspace import Workspace
 
 EXAMPLES, CLASSES = 100, 3  # two shards of at most 64, see the tests' small_shards
 

@@ -16,14 +16,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from zoo import ledger
 from zoo.data import Dataset, Split
 from zoo.errors import StoreError
-from zoo.scores import Answers, answers_from_logits
+from zoo.scores.outputs import answers_from_logits
 from zoo.spec import content_id
 from zoo.store import answers as module
+from zoo.store import datasets, ledger
 from zoo.store.answers import (
     ANSWER_SCHEMA,
+    Answers,
     AnswerUnit,
     Receipt,
     Shard,
@@ -37,7 +38,7 @@ from zoo.store.answers import (
     write_part,
 )
 from zoo.store.commits import Commits
-from zoo.workspace import Workspace
+from zoo.store.workspace import Workspace
 
 NAMES = ("aaaa-e0001", "bbbb-e0001", "cccc-e0002")
 CLASSES = 7
@@ -406,7 +407,7 @@ def known(space: Workspace) -> AnswerUnit:
     labels = np.zeros(60, dtype=np.int64)
     splits = {s: Split(s, labels, None, [str(i) for i in range(60)], NoPictures()) for s in ("train", "test")}
     names = tuple("abcdefg")
-    ledger.commit_dataset(space, Dataset("nowhere", "none", names, splits, 1, None, "fingerprint"), {})
+    datasets.commit_dataset(space, Dataset("nowhere", "none", names, splits, 1, None, "fingerprint"), {})
     for name in NAMES:
         space.commits.publish("checkpoint", name, identity={}, facts={})
     return replace(unit_of(), classes=content_id(list(names)))

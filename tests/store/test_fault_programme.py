@@ -12,12 +12,12 @@ import pytest
 from tests.store.fault_disk import FaultDisk, Killed
 from tests.store.story import CLASSES, EXAMPLES, tell
 from zoo.errors import StoreError
-from zoo.ledger import selection_frame
 from zoo.store import answers as answers_module
 from zoo.store import fsck
 from zoo.store.answers import logits_of
 from zoo.store.files import LocalFiles
-from zoo.workspace import MARKER, MARKER_BYTES, Workspace
+from zoo.store.selections import selection_frame
+from zoo.store.workspace import MARKER, MARKER_BYTES, Workspace
 
 
 def _open(root: Path, disk: FaultDisk) -> Workspace:

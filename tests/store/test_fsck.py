@@ -12,12 +12,12 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.store.story import CLASSES, EXAMPLES, tell
-from zoo.cli import app
+from zoo.cli.main import app
 from zoo.errors import StoreError
 from zoo.store import fsck
 from zoo.store.answers import AnswerUnit
 from zoo.store.commits import COMMIT_FORMAT, sealed_json
-from zoo.workspace import MARKER, Workspace
+from zoo.store.workspace import MARKER, Workspace
 
 FOLDERS = ("answers", "checkpoints", "commits", "datasets", "selections", "trainings")
 

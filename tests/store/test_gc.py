@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from zoo.cli import app
+from zoo.cli.main import app
 from zoo.errors import StoreError
 from zoo.store import fsck, gc
-from zoo.workspace import Workspace
+from zoo.store.workspace import Workspace
 
 DAY = 24 * 3600.0
 

@@ -10,11 +10,11 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.store.story import EXAMPLES, tell
-from zoo.cli import app
+from zoo.cli.main import app
 from zoo.errors import StoreError
 from zoo.store import answers, fsck, gc
 from zoo.store.query import query
-from zoo.workspace import Workspace
+from zoo.store.workspace import Workspace
 
 ODD = [
     "plain",

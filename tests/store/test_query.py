@@ -11,14 +11,18 @@ import pytest
 from factories import QUIET, Tiny
 from factories import workspace as new_workspace
 
-from zoo import arms, ledger, pipeline, scoring, selection
+from zoo import pipeline
 from zoo.errors import UsageError
 from zoo.local import LocalRunner
-from zoo.results import write_table
-from zoo.schema import SCHEMA
+from zoo.scores import population
 from zoo.spec import Arm, Op, Recipe, SelectionRule, Sweep
-from zoo.store.query import TABLES, query, where
-from zoo.workspace import Workspace
+from zoo.store import ledger
+from zoo.store.query import query, where
+from zoo.store.results import write_table
+from zoo.store.schema import SCHEMA, TABLES
+from zoo.store.workspace import Workspace
+from zoo.studies import arms
+from zoo.trainsets.rules import parse
 
 OF_A_STUDY = ("outcomes", "verdicts")
 """Tables of an experiment that judges claims; tests/test_studies.py has them filled."""
@@ -31,8 +35,8 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
 
     tiny = trained_workspace(tmp_path_factory.mktemp("study"))
     space, dataset = tiny.workspace, tiny.dataset
-    scores = pipeline.score_splits(space, scoring.choose_population(space), ("train", "test"), QUIET)
-    rules = tuple(Op(name=name, params=params) for name, params in selection.parse("worst:share=0.1,by=label_quality"))
+    scores = pipeline.score_splits(space, population.choose_population(space), ("train", "test"), QUIET)
+    rules = tuple(Op(name=name, params=params) for name, params in parse("worst:share=0.1,by=label_quality"))
     pipeline.select(space, SelectionRule(name="worst-dropped", rules=rules), scores["train"], 3)
     chosen = (Arm(name="baseline", selection=None), Arm(name="dropped", selection="worst-dropped"))
     sweep = Sweep(archs=("softmax",), recipe=Recipe(lr=0.01, batch_size=16, epochs=1), seeds=(0, 1))
@@ -315,7 +319,7 @@ def test_memory_is_limited(tmp_path: Path) -> None:
     ],
 )
 def test_a_condition_chooses_classifiers(trained: Tiny, condition: str, count: int) -> None:
-    assert len(scoring.choose_population(trained.workspace, condition).classifiers) == count
+    assert len(population.choose_population(trained.workspace, condition).classifiers) == count
 
 
 @pytest.mark.parametrize(
@@ -333,7 +337,7 @@ def test_a_condition_chooses_classifiers(trained: Tiny, condition: str, count: i
 def test_a_condition_that_is_none_is_refused(trained: Tiny, tmp_path: Path, condition: str) -> None:
     """Half an expression, an unknown column, a way to files or a second statement: an error of ours, and no file."""
     with pytest.raises(UsageError):
-        scoring.choose_population(trained.workspace, condition.format(out=tmp_path / "out"))
+        population.choose_population(trained.workspace, condition.format(out=tmp_path / "out"))
     assert list(tmp_path.iterdir()) == []
 
 

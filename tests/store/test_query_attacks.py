@@ -20,7 +20,7 @@ from zoo.errors import UsageError
 from zoo.store import answers
 from zoo.store import query as module
 from zoo.store.query import query, where
-from zoo.workspace import Workspace
+from zoo.store.workspace import Workspace
 
 SECRET = "canary-c0ffee"
 OUTSIDE = pa.table({"secret": [SECRET]})

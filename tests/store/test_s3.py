@@ -22,7 +22,7 @@ from zoo.store import fsck, gc
 from zoo.store.answers import logits_of
 from zoo.store.query import query
 from zoo.store.s3 import S3Files, parse_s3
-from zoo.workspace import Workspace
+from zoo.store.workspace import Workspace
 
 LOCATION = "s3://zoo-test/studies/one"
 

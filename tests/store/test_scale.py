@@ -14,12 +14,12 @@ import pytest
 from numpy.typing import NDArray
 
 from tools.bench.store import answers_pool, dataset_of, filled, names_of, population_of, with_members
-from zoo import ledger, scoring
-from zoo.fill import plan_fill
-from zoo.scores import ScoreAccumulator, ScoreTable
-from zoo.store import answers, commits
+from zoo.fill.plan import plan_fill
+from zoo.scores import from_store
+from zoo.scores.accumulate import ScoreAccumulator, ScoreTable
+from zoo.store import answers, commits, datasets, ledger
 from zoo.store.answers import answer_parts, logits_blocks, logits_of, read_answers
-from zoo.workspace import Workspace
+from zoo.store.workspace import Workspace
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def test_scores_by_blocks_equal_those_of_one_accumulator(tmp_path: Path, small_b
     """150 examples in blocks of 64, 64 and 22, seven classifiers: the table that one accumulator of all 150 gives, every column and row."""
     workspace = filled(tmp_path / "store", dataset_of({"train": 150}, 10), 7)
     population = population_of(workspace, 7)
-    labels = scoring.examples_of(workspace, population, "train").column("label").to_numpy()
+    labels = datasets.examples_of(workspace, population, "train").column("label").to_numpy()
     whole: dict[str, list[pa.RecordBatch]] = {}
     for _, batches in read_answers(workspace, population.fingerprint, "train", population.classifiers):
         for name, batch in batches:
@@ -43,10 +43,10 @@ def test_scores_by_blocks_equal_those_of_one_accumulator(tmp_path: Path, small_b
         def column(name: str, parts: list[pa.RecordBatch] = parts) -> NDArray[np.generic]:
             return np.concatenate([p.column(name).to_numpy(zero_copy_only=False) for p in parts])
 
-        lists = [np.concatenate([scoring.list_values(p.column(name)) for p in parts]) for name in ("top5", "top5_p")]
+        lists = [np.concatenate([answers.list_values(p.column(name)) for p in parts]) for name in ("top5", "top5_p")]
         accumulator.add(*(column(name) for name in ("prediction", "p_label", "entropy", "margin")), *lists, column("in_train"))
     expected = accumulator.finish().to_arrow("train", [f"train/{i:08d}" for i in range(150)], population.class_names)
-    found = scoring.score(workspace, population, "train")
+    found = from_store.score(workspace, population, "train")
     assert found.num_rows == 150
     assert found.equals(expected, check_metadata=True)
 
@@ -74,7 +74,7 @@ def test_memory_of_scoring_does_not_grow_with_the_classifiers(tmp_path: Path) ->
     for count in (60, 6, 60):
         population = population_of(workspace, count)
         tracemalloc.start()
-        scoring.score(workspace, population, "train")
+        from_store.score(workspace, population, "train")
         peaks[count] = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     assert peaks[60] <= 1.3 * peaks[6]

@@ -24,18 +24,19 @@ import pyarrow.parquet as pq
 import torch
 
 from tools.bench.paired import interleave, print_table, ratio_line, ratios, settings, since, spread
-from zoo import ledger
-from zoo.checkpoint import load_classifier
 from zoo.cluster.runner import RayRunner
 from zoo.data import Dataset, open_dataset
 from zoo.data.embedded_sets import embedded_path
-from zoo.fill import plan_fill
+from zoo.fill.plan import plan_fill
 from zoo.local import LocalRunner
 from zoo.pipeline import Runner
 from zoo.spec import Recipe, Training
+from zoo.store import datasets, ledger
 from zoo.store.commits import Commit
-from zoo.train import EVALUATION_BATCH, normalise
-from zoo.workspace import Workspace
+from zoo.store.workspace import Workspace
+from zoo.training.checkpoint import load_classifier
+from zoo.training.loop import EVALUATION_BATCH
+from zoo.training.tensors import normalise
 
 __all__ = ["main"]
 
@@ -57,7 +58,7 @@ def write_pictures(folder: Path, examples: int) -> Dataset:
 def with_classifiers(root: Path, dataset: Dataset) -> Workspace:
     """A workspace with eight LeNet-5s of one training step each: what they answer costs the same as after a hundred epochs."""
     workspace = Workspace.open(root, create=True)
-    ledger.commit_dataset(workspace, dataset, {})
+    datasets.commit_dataset(workspace, dataset, {})
     recipe = Recipe(epochs=1, steps_per_epoch=1)
     trainings = [Training(arch="lenet5", dataset=dataset.ref, recipe=recipe, seed=s, snapshots=(1,)) for s in range(_CLASSIFIERS)]
     ledger.record_plan(workspace, "bench", "population", trainings)

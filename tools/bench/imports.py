@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from functools import partial
 
 from tools.bench.paired import interleave, print_table, ratio_line, ratios, settings, since, spread
-from zoo import ledger
 from zoo.data import open_dataset
-from zoo.workspace import Workspace
+from zoo.store import datasets
+from zoo.store.workspace import Workspace
 
 __all__ = ["main"]
 
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = settings(str(__doc__), rounds=7, argv=argv)
     with tempfile.TemporaryDirectory() as folder:
         workspace = Workspace.open(f"{folder}/workspace", create=True)
-        ledger.commit_dataset(workspace, open_dataset("fashion-mini"), {})
+        datasets.commit_dataset(workspace, open_dataset("fashion-mini"), {})
         where = ["-w", str(workspace.root)]
         sql = "select split, count(*) from examples group by split"
         codes = {

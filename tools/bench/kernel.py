@@ -4,8 +4,8 @@ Sides, all on the same rows and all giving the same ten numbers per row:
 
 - *plain numpy*: float32, an expression per line, all rows at once, as a notebook has it; *numpy in pieces*: the same, 64 rows at a time, so
   that nothing leaves the cache; *fewest numpy*: in pieces, no logarithm per element, no ``argpartition`` but five passes of ``argmax``;
-- *reference*: ``zoo.scores.answers_from_logits`` (float64); *torch*: ``zoo.predict.answers_of``, what a fill calls;
-- *kernel*: ``zoo.kernels.answers``, if the extra ``fast`` is installed.
+- *reference*: ``zoo.scores.outputs.answers_from_logits`` (float64); *torch*: ``zoo.fill.predict.answers_of``, what a fill calls;
+- *kernel*: ``zoo.scores.kernel.answers``, if the extra ``fast`` is installed.
 
 One thread each, in CPU time: a side that takes longer is interrupted more often by whatever else runs, and wall time would count that for
 the kernel.
@@ -24,9 +24,10 @@ import torch
 from numpy.typing import NDArray
 
 from tools.bench.paired import interleave, print_table, ratio_line, ratios, settings, since, spread
-from zoo import kernels
-from zoo.predict import answers_of
-from zoo.scores import TOP_CLASSES, answers_from_logits
+from zoo.fill.predict import answers_of
+from zoo.scores import kernel
+from zoo.scores.outputs import answers_from_logits
+from zoo.store.answers import TOP_CLASSES
 
 __all__ = ["main"]
 
@@ -95,8 +96,8 @@ def compare(rounds: int, rows: int, classes: int, dtype: type[np.floating[Any]],
         "reference": lambda: answers_from_logits(logits, labels),
         "torch": lambda: answers_of(logits.astype(np.float32), labels),
     }
-    if kernels.AVAILABLE:
-        work["kernel"] = lambda: kernels.answers(logits, labels)  # type: ignore[arg-type]
+    if kernel.AVAILABLE:
+        work["kernel"] = lambda: kernel.answers(logits, labels)  # type: ignore[arg-type]
     seconds = interleave({name: _cpu_timed(side) for name, side in work.items()}, rounds)
     print_table(
         [
@@ -109,13 +110,13 @@ def compare(rounds: int, rows: int, classes: int, dtype: type[np.floating[Any]],
         ],
         f"{classes:,} classes, {np.dtype(dtype).name}, {rows:,} rows",
     )
-    if not kernels.AVAILABLE:
+    if not kernel.AVAILABLE:
         return
     for name in list(work)[:-1]:
         ratio_line(
             f"{name} / kernel", ratios(seconds[name], seconds["kernel"]), target if name in ("plain numpy", "numpy in pieces") else None
         )
-    found, expected = kernels.answers(logits, labels), answers_from_logits(logits, labels)  # type: ignore[arg-type]
+    found, expected = kernel.answers(logits, labels), answers_from_logits(logits, labels)  # type: ignore[arg-type]
     same = bool((found.prediction == expected.prediction).all() and (found.top5 == expected.top5).all())
     error = float(np.abs(found.entropy - expected.entropy).max())
     p_error = float(np.abs(found.p_label - expected.p_label).max())
@@ -126,12 +127,12 @@ def vectorised() -> None:
     """What LLVM made of the kernel: packed or scalar multiply-adds, in which registers, and what the first call costs."""
     logits = np.zeros((1, 100), dtype=np.float32)
     began = time.perf_counter()
-    kernels.answers(logits, np.zeros(1, dtype=np.int64))
+    kernel.answers(logits, np.zeros(1, dtype=np.int64))
     print(f"first call: {since(began):.2f} s (kept on disk after the first process: later ones only load it)")
     from numba import njit
 
-    compiled = njit(error_model="numpy")(kernels._rows.py_func)  # a kept one cannot be looked at
-    compiled.compile(kernels._rows.signatures[0])
+    compiled = njit(error_model="numpy")(kernel._rows.py_func)  # a kept one cannot be looked at
+    compiled.compile(kernel._rows.signatures[0])
     listing = next(iter(compiled.inspect_asm().values()))
     packed, scalar = (len(re.findall(rf"vfn?m(?:add|sub)\d+{kind}", listing)) for kind in ("ps", "ss"))
     wide = {register: len(re.findall(register, listing)) for register in ("zmm", "ymm")}
@@ -142,7 +143,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print all comparisons."""
     options = settings(str(__doc__), rounds=31, argv=argv)
     torch.set_num_threads(1)
-    if kernels.AVAILABLE:
+    if kernel.AVAILABLE:
         vectorised()
     else:
         print("numba is not installed (the extra 'fast'): without the kernel")

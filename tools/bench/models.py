@@ -33,7 +33,7 @@ def stepper(name: str) -> Callable[[int], float]:
     torch.manual_seed(0)
     network = models.build(name, num_classes=10, in_channels=entry.reference_channels, size=entry.reference_size)
     optimizer = torch.optim.Adam(network.parameters(), fused=True)
-    # As zoo.train.normalise leaves them: laid out with the channels last.
+    # As zoo.training.tensors.normalise leaves them: laid out with the channels last.
     pictures = torch.randn(_BATCH, entry.reference_size, entry.reference_size, entry.reference_channels).permute(0, 3, 1, 2).contiguous()
     labels = torch.randint(0, 10, (_BATCH,))
 

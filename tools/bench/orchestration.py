@@ -15,14 +15,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tools.bench.paired import interleave, print_table, ratio_line, ratios, settings, since, spread
-from zoo import ledger
-from zoo.workspace import Workspace
+from zoo.store import ledger
+from zoo.store.workspace import Workspace
 
 __all__ = ["main"]
 
 _WORKERS = 2
 _LIMIT = 0.25
-_ZOO = [sys.executable, "-c", "from zoo.cli import main; main()"]
+_ZOO = [sys.executable, "-c", "from zoo.cli.main import main; main()"]
 
 
 class Sweep:

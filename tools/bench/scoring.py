@@ -9,9 +9,10 @@ Answers are synthetic (1,000 classes, written with ``zoo.store.answers``): their
   plain numpy and lists.)
 - *loop over answers*: predictions and entropies are known already; a bare Python loop adds them up.
 - *zoo score*: all columns of the scores table from the Parquet parts.
-- *zoo X and C from the store*: predictions and entropies from the same parts, then ``zoo.scores.x_and_c``; *in memory*: that function alone.
+- *zoo X and C from the store*: predictions and entropies from the same parts, then ``zoo.scores.from_arrays.x_and_c``; *in memory*:
+  that function alone.
 
-Memory: ``zoo.scoring.score`` in a fresh process each; the largest resident size that was the process's own (without mapped files, which the
+Memory: ``zoo.scores.from_store.score`` in a fresh process each; the largest resident size that was the process's own (without mapped files, which the
 system may drop at any time) above what it was before scoring.
 """
 
@@ -31,14 +32,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tools.bench.paired import interleave, print_table, ratio_line, ratios, settings, since, spread, timed
-from zoo import ledger
 from zoo.data import Dataset
 from zoo.data.dataset import Split, fingerprint
 from zoo.data.mnist import ArraySource
-from zoo.scores import Answers, x_and_c
-from zoo.scoring import Population, score
-from zoo.store.answers import AnswerUnit, commit_unit, read_answers, shards, write_part
-from zoo.workspace import Workspace
+from zoo.scores.from_arrays import x_and_c
+from zoo.scores.from_store import score
+from zoo.scores.population import Population
+from zoo.store import datasets
+from zoo.store.answers import Answers, AnswerUnit, commit_unit, read_answers, shards, write_part
+from zoo.store.workspace import Workspace
 
 __all__ = ["main"]
 
@@ -80,7 +82,7 @@ def synthetic_answers(labels: NDArray[np.int64], generator: np.random.Generator)
 def filled(root: Path, classifiers: int, examples: int) -> tuple[Workspace, Population]:
     """A workspace with committed answers of so many classifiers, in groups of 50 as after several fills."""
     workspace, dataset = Workspace.open(root, create=True), synthetic_dataset(examples)
-    ledger.commit_dataset(workspace, dataset, {})
+    datasets.commit_dataset(workspace, dataset, {})
     labels = dataset.splits[_SPLIT].labels
     generator = np.random.default_rng(1)
     for start in range(0, classifiers, _GROUP):
@@ -241,7 +243,9 @@ def memory(members: tuple[int, int], examples: tuple[int, int]) -> None:
                         "peak_resident_MB": result["resident"] / 1e6,
                     }
                 )
-    print_table(rows, "memory of zoo.scoring.score, fresh process each; own = above what it had before scoring, without mapped files")
+    print_table(
+        rows, "memory of zoo.scores.from_store.score, fresh process each; own = above what it had before scoring, without mapped files"
+    )
     large = examples[-1]
     growth = spread([found[members[1], large] / found[members[0], large]])
     print(

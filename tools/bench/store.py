@@ -4,7 +4,7 @@ Answers are synthetic (drawn from a small pool; what they say changes no cost) a
 
 1. *Scale.* All columns of the scores of 500 classifiers x 60,000 examples x 10 classes in a fresh process (largest resident size, mapped
    files counted), and time against N and against E up to 8 million answers in one store.
-2. *Shape of ImageNet*, 500 x 1,281,167 x 1,000: ``zoo.scoring.score`` itself, given answers that are made up as it asks for them. A few
+2. *Shape of ImageNet*, 500 x 1,281,167 x 1,000: ``zoo.scores.from_store.score`` itself, given answers that are made up as it asks for them. A few
    blocks of 2,048 examples are scored in fresh processes; time and memory per block are multiplied. Extrapolated, and marked so.
 3. *One classifier more.* What planning a fill as ``zoo fill`` does, committing it and finding what to read cost with 5 and with 500
    classifiers there, each fill having added one (the most records there can be); and planning where each fill added two, whose records
@@ -33,17 +33,30 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tools.bench.paired import Spread, interleave, print_table, ratio_line, ratios, settings, since, spread, timed
-from zoo import ledger, scoring
 from zoo.data import Dataset, Split
 from zoo.data.dataset import fingerprint
 from zoo.data.mnist import ArraySource
-from zoo.fill import plan_fill
-from zoo.scores import Answers, x_and_c
+from zoo.fill.plan import plan_fill
+from zoo.scores import from_store
+from zoo.scores.from_arrays import x_and_c
+from zoo.scores.population import Population
 from zoo.spec import Preprocessing, Recipe, Training, classifier_id, content_id
 from zoo.store import answers as stored
-from zoo.store.answers import AnswerUnit, Receipt, Shard, answer_parts, commit_unit, logits_blocks, read_answers, shards, write_part
+from zoo.store import datasets, ledger
+from zoo.store.answers import (
+    Answers,
+    AnswerUnit,
+    Receipt,
+    Shard,
+    answer_parts,
+    commit_unit,
+    logits_blocks,
+    read_answers,
+    shards,
+    write_part,
+)
 from zoo.store.files import FileRef
-from zoo.workspace import Workspace
+from zoo.store.workspace import Workspace
 
 __all__ = ["main"]
 
@@ -96,7 +109,7 @@ def names_of(classifiers: int) -> tuple[str, ...]:
 def filled(root: Path, dataset: Dataset, classifiers: int, *, logits: NDArray[np.float32] | None = None) -> Workspace:
     """A workspace with committed answers (and the same logits for everyone) of so many classifiers, in groups, shard by shard."""
     workspace = Workspace.open(root, create=True)
-    ledger.commit_dataset(workspace, dataset, {})
+    datasets.commit_dataset(workspace, dataset, {})
     classes = len(dataset.class_names)
     pool = answers_pool(classes, stored.SMALL_SHARD)
     names = names_of(classifiers)
@@ -126,8 +139,8 @@ def _part(
     return write_part(workspace.files, unit, shard, answers, np.zeros(rows, dtype=bool), labels, seen, kept)
 
 
-def population_of(workspace: Workspace, classifiers: int) -> scoring.Population:
-    return scoring.Population(next(iter(workspace.commits.all("dataset").values())), names_of(classifiers))
+def population_of(workspace: Workspace, classifiers: int) -> Population:
+    return Population(next(iter(workspace.commits.all("dataset").values())), names_of(classifiers))
 
 
 # ---------------------------------------------------------------- 1. scale
@@ -145,14 +158,14 @@ def measure_score(root: str, split: str, classifiers: int, synthetic: bool) -> N
     workspace = Workspace.open(root)
     population = population_of(workspace, classifiers)
     if synthetic:
-        scoring.read_answers = _made_up(len(population.class_names))
+        from_store.read_answers = _made_up(len(population.class_names))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     began, processor = time.perf_counter(), time.process_time()
-    table = scoring.score(workspace, population, split)
+    table = from_store.score(workspace, population, split)
     seconds, processor = since(began), time.process_time() - processor
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     result = {"rows": table.num_rows, "columns": table.num_columns, "seconds": seconds, "cpu": processor}
-    examples = scoring.examples_of(workspace, population, split).nbytes / 1e6 + 3 * 8 * table.num_rows / 1e6
+    examples = datasets.examples_of(workspace, population, split).nbytes / 1e6 + 3 * 8 * table.num_rows / 1e6
     print(json.dumps({**result, "before": before / 1024, "after": after / 1024, "table": table.nbytes / 1e6, "examples": examples}))
 
 
@@ -204,7 +217,7 @@ def scale(rounds: int, classifiers: int, examples: int, growth: Sequence[int]) -
 
 def _scorer(workspace: Workspace, split: str, classifiers: int) -> Callable[[], object]:
     population = population_of(workspace, classifiers)
-    return lambda: scoring.score(workspace, population, split)
+    return lambda: from_store.score(workspace, population, split)
 
 
 # ---------------------------------------------------------------- 2. shape of ImageNet
@@ -239,7 +252,7 @@ def imagenet_shape(classifiers: int, blocks: Sequence[int]) -> None:
     splits = {f"b{count}": count * stored.SMALL_SHARD for count in blocks}
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "workspace"
-        ledger.commit_dataset(Workspace.open(root, create=True), dataset_of(splits, 1000), {})
+        datasets.commit_dataset(Workspace.open(root, create=True), dataset_of(splits, 1000), {})
         for split, examples in splits.items():
             result = fresh(str(root), split, str(classifiers), "synthetic")
             results.append(result)
@@ -272,7 +285,7 @@ def imagenet_shape(classifiers: int, blocks: Sequence[int]) -> None:
 def with_members(root: Path, dataset: Dataset, members: int, group: int = 1) -> list[Training]:
     """A workspace of records alone: so many trained and filled classifiers, ``group`` of them at a time, and one that is not filled."""
     workspace = Workspace.open(root, create=True)
-    ledger.commit_dataset(workspace, dataset, {})
+    datasets.commit_dataset(workspace, dataset, {})
     recipe = Recipe(epochs=1)
     trainings = [Training(arch="lenet5", dataset=dataset.ref, recipe=recipe, seed=seed, snapshots=(1,)) for seed in range(members + 1)]
     ledger.record_plan(workspace, "bench", "population", trainings)
@@ -491,8 +504,8 @@ def writing(rounds: int, examples: int) -> None:
     import torch
 
     from tools.bench.filling import with_classifiers, write_pictures
-    from zoo import predict
-    from zoo.fill import decode_task
+    from zoo.fill import predict
+    from zoo.fill.plan import decode_task
 
     torch.set_num_threads(1)
     spent: dict[str, float] = {}

@@ -19,12 +19,14 @@ from tools.bench.paired import Workers, interleave, ratio_line, ratios, settings
 from zoo import models, pipeline
 from zoo.cluster.runner import RayRunner
 from zoo.data import open_dataset
-from zoo.experiment import load
 from zoo.progress import Progress
 from zoo.spec import Training
-from zoo.train import _optimizer, evaluate, fit
-from zoo.trainset import prepare
-from zoo.workspace import Workspace
+from zoo.store.workspace import Workspace
+from zoo.studies.load import load
+from zoo.training.loop import evaluate, fit
+from zoo.training.run import _optimizer
+from zoo.trainsets import treatments
+from zoo.trainsets.prepare import prepare
 
 __all__ = ["main"]
 
@@ -58,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = settings(str(__doc__), rounds=2, argv=argv)
     spec = load(*_EXPERIMENT)
     dataset = open_dataset(spec.dataset)
-    known = {t.id: t for sweep in spec.sweeps for t in pipeline.resolved(sweep, dataset).expand(dataset.ref)}
+    known = {t.id: t for sweep in spec.sweeps for t in treatments.resolved(sweep, dataset).expand(dataset.ref)}
     trainings = [t for t in list(known.values())[:: 120 if options.quick else 30] if "fraction=1," not in t.treatment_text]
     with tempfile.TemporaryDirectory() as folder:
         workspace = Workspace.open(f"{folder}/bare", create=True)

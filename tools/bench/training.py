@@ -26,9 +26,10 @@ from tools.bench.paired import Workers, interleave, print_table, ratio_line, rat
 from zoo import models
 from zoo.data import load_split, open_dataset
 from zoo.spec import Recipe, Training
-from zoo.train import _optimizer, fit
-from zoo.trainset import prepare
-from zoo.workspace import Workspace
+from zoo.store.workspace import Workspace
+from zoo.training.loop import fit
+from zoo.training.run import _optimizer
+from zoo.trainsets.prepare import prepare
 
 __all__ = ["main"]
 

@@ -14,8 +14,8 @@ import ray
 from ray.data import ActorPoolStrategy, DataContext
 
 from zoo.cluster.session import hush
-from zoo.fill import FillPlan, FillTask, cells_of, decode_task, receipt_from_json, receipt_to_json
-from zoo.workspace import Workspace
+from zoo.fill.plan import FillPlan, FillTask, cells_of, decode_task, receipt_from_json, receipt_to_json
+from zoo.store.workspace import Workspace
 
 __all__ = ["run_fill"]
 
@@ -32,7 +32,7 @@ class _Classify:
     def __init__(self, root: str, gpu: bool) -> None:
         import torch
 
-        from zoo.predict import ShardWorker
+        from zoo.fill.predict import ShardWorker
 
         torch.set_num_threads(1)
         self._worker = ShardWorker(Workspace.open(root), torch.device("cuda" if gpu and torch.cuda.is_available() else "cpu"))

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 from zoo.cluster.session import session
 from zoo.errors import ZooError
-from zoo.fill import FillPlan
+from zoo.fill.plan import FillPlan
 from zoo.spec import Training
-from zoo.workspace import Workspace
+from zoo.store.workspace import Workspace
 
 __all__ = ["RayRunner"]
 

@@ -106,7 +106,7 @@ def _in_time(handler: Callable[[int, FrameType | None], object]) -> Callable[[in
 
 @contextlib.contextmanager
 def _diverted_stderr() -> Iterator[None]:
-    """Send file descriptor 2 to a scratch file, where ``sys.stderr`` has another way out (``zoo.cli.main`` gives it one).
+    """Send file descriptor 2 to a scratch file, where ``sys.stderr`` has another way out (``zoo.cli.main.main`` gives it one).
 
     Ray's C++ side writes log lines, and stack traces on SIGTERM, straight to the descriptor, past every Python setting.
     """

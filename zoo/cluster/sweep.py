@@ -20,7 +20,7 @@ from ray import tune
 from zoo.cluster.session import hush
 from zoo.spec import Training
 from zoo.store.files import attempt_id
-from zoo.workspace import Workspace
+from zoo.store.workspace import Workspace
 
 __all__ = ["Resources", "batches", "run_sweep"]
 
@@ -58,8 +58,8 @@ def _train_batch(config: dict[str, Any]) -> None:
     """Body of a trial, in a worker process."""
     import torch
 
-    from zoo import ledger
-    from zoo.local import train_one
+    from zoo.store import ledger
+    from zoo.training.run import train_one
 
     torch.set_num_threads(int(config["threads"]))
     device = torch.device("cuda" if torch.cuda.is_available() and config["gpu"] else "cpu")

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, ParamSpec, TypeAlias, TypeVar
 
@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from zoo.data.dataset import EncodedSource, Split, UnreadableImage
+from zoo.data.dataset import Dataset, EncodedSource, Split, UnreadableImage
 from zoo.errors import UsageError
 
 __all__ = [
@@ -42,18 +42,18 @@ __all__ = [
     "encode_examples",
     "encoded_or_reason",
     "image_facts",
+    "thumbnails_of",
 ]
 
+
+_THUMBNAIL = 128
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 """Allowed formats, the common ones first: they are tried in this order."""
-
 MAX_PIXELS = 50_000_000
 """Pictures with more pixels are refused from the header; the largest of ImageNet has 32 million."""
-
 Fit: TypeAlias = Literal["pad", "resize"]
 P = ParamSpec("P")
 R = TypeVar("R")
-
 _ORIENTATION_TAG = 0x0112
 _TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -66,7 +66,6 @@ _TRANSPOSE = {
 }
 _EXIF_KEYS = frozenset({"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"})
 _BLOCK = 1024  # encoded images held at once: 100 MB for ImageNet
-
 # Pillow warns between 89 and 179 million pixels and refuses above. Ours refuses both, so the warning must not reach a terminal.
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 # "Corrupt EXIF data" and the like, once per image of a large set. Rule 3 says what they mean for the pixels: nothing.
@@ -333,3 +332,10 @@ def _png(pixels: NDArray[np.uint8]) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def thumbnails_of(dataset: Dataset, split: str, example_ids: Sequence[int]) -> NDArray[np.uint8]:
+    """Pictures as they are in the data set, [n, H, W, K]; large ones are reduced to thumbnails."""
+    side = min(_THUMBNAIL, max(dataset.native_size)) if dataset.native_size else _THUMBNAIL
+    ids = np.asarray(example_ids, dtype=np.int64)
+    return decode_examples(dataset.splits[split], ids, size=side, channels=dataset.channels, fit="resize").images

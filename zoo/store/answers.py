@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import numpy as np
 import pyarrow as pa
@@ -23,31 +23,36 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from zoo.errors import StoreError
-from zoo.scores import Answers
 from zoo.spec import canonical_json, content_id
 from zoo.store.commits import Commit
 from zoo.store.files import FileRef, Files
-from zoo.workspace import Workspace
+from zoo.store.workspace import Workspace
 
 __all__ = [
     "ANSWER_SCHEMA",
+    "TOP_CLASSES",
     "AnswerUnit",
+    "Answers",
     "Receipt",
     "Shard",
     "answer_parts",
     "answered",
     "commit_unit",
     "find_receipt",
+    "list_values",
     "logits_blocks",
     "logits_of",
+    "logits_schema",
     "read_answers",
     "shards",
     "write_part",
 ]
 
+
+TOP_CLASSES: Final = 5
+"""Classes kept per answer and listed per example."""
 SMALL_SHARD, LARGE_SHARD = 2048, 512
 """Examples per shard: of pictures up to 64 x 64 RGB, and above. The first is a multiple of the second, so shards of both kinds align."""
-
 ANSWER_SCHEMA = pa.schema(
     [
         pa.field("classifier_id", pa.dictionary(pa.int32(), pa.string()), nullable=False),
@@ -62,10 +67,8 @@ ANSWER_SCHEMA = pa.schema(
     ],
 )
 """prediction is null where the picture could not be read; p_label and margin also where the example has no label; in_train where unknown."""
-
 _ENCODING: Mapping[str, Any] = {"use_dictionary": ["classifier_id"], "column_encoding": {"example_id": "DELTA_BINARY_PACKED"}}
 """Probabilities hardly repeat: a dictionary of them was measured to cost 1.8 x the writing, 1.6 x the reading and a quarter more space."""
-
 _READ_CLASSIFIERS = 64
 """Row groups per call of the Parquet reader: one at a time was measured to take twice as long; 64 on a block are 6 MB."""
 
@@ -425,3 +428,43 @@ def _logits_block(path: Path, index: int, num_classes: int) -> NDArray[np.float1
     batch = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(index)
     values: NDArray[np.float16] = batch.column("logits").flatten().to_numpy(zero_copy_only=True)
     return values.reshape(-1, num_classes)
+
+
+# --------------------------------------------------------------------------------------------------------------- answers
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What is kept of one classifier's output on E examples.
+
+    A row whose output holds a NaN or an infinity has ``finite`` False, prediction -1, NaN numbers and an empty top 5: it counts for
+    nothing.
+
+    Attributes:
+        prediction: int16 [E]; most probable class, ties to the lowest; -1 = no answer.
+        p_label: float32 [E] in [0, 1]; probability of the label; NaN where the label is unknown.
+        entropy: float32 [E] in bits, in [0, log2 M].
+        margin: float32 [E] in [-1, 1]; p(label) minus the largest other probability; NaN where the label is unknown.
+        top5: int16 [E, 5]; most probable classes in descending order, ties to the lowest; -1 pads when M < 5.
+        top5_p: float16 [E, 5]; their probabilities; 0 pads.
+        finite: bool [E].
+    """
+
+    prediction: NDArray[np.int16]
+    p_label: NDArray[np.float32]
+    entropy: NDArray[np.float32]
+    margin: NDArray[np.float32]
+    top5: NDArray[np.int16]
+    top5_p: NDArray[np.float16]
+    finite: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.prediction)
+
+
+def list_values(array: pa.FixedSizeListArray) -> NDArray[np.generic]:
+    """[E, 5] of a fixed-size list column. ``values`` keeps the slots of null rows, which ``flatten`` would drop."""
+    width = array.type.list_size
+    flat = array.values[array.offset * width : (array.offset + len(array)) * width]
+    empty: NDArray[np.generic] = (flat.fill_null(0) if flat.null_count else flat).to_numpy(zero_copy_only=False)
+    return empty.reshape(-1, width)

@@ -21,7 +21,7 @@ from zoo.spec import canonical_json
 from zoo.store.answers import ANSWER_SCHEMA, AnswerUnit, logits_schema
 from zoo.store.commits import KINDS, Commit, unsealed
 from zoo.store.files import FileRef
-from zoo.workspace import MARKER, MARKER_BYTES, Workspace
+from zoo.store.workspace import MARKER, MARKER_BYTES, Workspace
 
 __all__ = ["CONTENT_FOLDERS", "Finding", "Level", "check", "repair"]
 

@@ -15,7 +15,7 @@ from zoo.errors import StoreError
 from zoo.store.commits import KINDS
 from zoo.store.files import TEMPORARY, FileRef, attempt_id
 from zoo.store.fsck import CONTENT_FOLDERS
-from zoo.workspace import Workspace
+from zoo.store.workspace import Workspace
 
 __all__ = ["Garbage", "collect", "find", "heartbeat", "living"]
 

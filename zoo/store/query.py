@@ -28,80 +28,18 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from zoo import ledger
 from zoo.errors import UsageError
-from zoo.scores import SCORES_SCHEMA
+from zoo.store import datasets, ledger, selections
 from zoo.store.answers import ANSWER_SCHEMA, answer_parts
-from zoo.workspace import Workspace
+from zoo.store.schema import NO_ANSWERS, NOT_YET, TABLES
+from zoo.store.workspace import Workspace
 
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = ["TABLES", "hard_limits", "query", "where"]
+__all__ = ["hard_limits", "query", "where"]
 
-TABLES = (
-    "answers",
-    "classifiers",
-    "comparisons",
-    "examples",
-    "metrics",
-    "outcomes",
-    "scores",
-    "selections",
-    "similarities",
-    "trainings",
-    "verdicts",
-)
-# Columns of tables that hold nothing yet: every table can be queried from the start. (DuckDB gives answers' float16 as float32.)
-_NO_ANSWERS = pa.schema(
-    [
-        ("split", pa.string()),
-        ("classifier_id", pa.string()),
-        *(
-            (field.name, {"top5": pa.list_(pa.int16()), "top5_p": pa.list_(pa.float32())}.get(field.name, field.type))
-            for field in list(ANSWER_SCHEMA)[1:]
-        ),
-    ]
-).empty_table()
-_NOT_YET = {
-    "scores": SCORES_SCHEMA,
-    "comparisons": pa.schema(
-        [(name, pa.string()) for name in ("arm", "on", "metric")]
-        + [(name, pa.float64()) for name in ("mean", "low", "high")]
-        + [("n_seeds", pa.int64())]
-        + [(name, pa.float64()) for name in ("delta", "delta_low", "delta_high")]
-        + [("note", pa.string())]
-    ),
-    "similarities": pa.schema(
-        [
-            ("arm_a", pa.string()),
-            ("seed_a", pa.int64()),
-            ("arm_b", pa.string()),
-            ("seed_b", pa.int64()),
-            ("measure", pa.string()),
-            ("similarity", pa.float64()),
-        ]
-    ),
-    "outcomes": pa.schema(
-        [
-            ("aspect", pa.string()),
-            ("setting", pa.float64()),
-            ("other", pa.int64()),
-            ("arch", pa.string()),
-            ("seed", pa.int64()),
-            *((name, pa.string()) for name in ("training_id", "treatment", "status", "stop_reason")),
-            ("epochs", pa.int64()),
-            ("reached", pa.bool_()),
-            ("n_train", pa.int64()),
-            *((name, pa.float64()) for name in ("label_change_rate", "train_acc1", "test_acc1")),
-        ]
-    ),
-    "verdicts": pa.schema(
-        [(name, pa.string()) for name in ("claim", "statement", "published", "measured")]
-        + [("mean", pa.float64()), ("sd", pa.float64()), ("n", pa.int64())]
-        + [(name, pa.string()) for name in ("scale", "verdict", "rule", "note")]
-    ),
-}
+
 _MEMORY = "4GB"
 _RESULT_BYTES = 2 * 10**9
 _SECONDS = 600.0
@@ -335,11 +273,11 @@ def _check_nodes(nodes: list[dict[str, Any]]) -> None:
 
 def _prepare(connection: duckdb.DuckDBPyConnection, workspace: Workspace, named: list[str], memory: str) -> None:
     frames: dict[str, Callable[[Workspace], pd.DataFrame]] = {
-        "examples": ledger.examples_frame,
+        "examples": datasets.examples_frame,
         "trainings": ledger.trainings_frame,
         "classifiers": ledger.classifiers_frame,
         "metrics": ledger.metrics_frame,
-        "selections": ledger.selections_frame,
+        "selections": selections.selections_frame,
     }
     paths: list[str] = []
     views: list[str] = []
@@ -361,7 +299,7 @@ def _prepare(connection: duckdb.DuckDBPyConnection, workspace: Workspace, named:
         else:
             connection.register(name, _derived(workspace, name))
     if "answers" in named:
-        connection.register("_no_answers", _NO_ANSWERS)
+        connection.register("_no_answers", NO_ANSWERS)
         connection.execute("create view answers as " + (" union all ".join(views) or "select * from _no_answers"))
     _lock(connection, memory, paths)
 
@@ -374,7 +312,7 @@ def _derived(workspace: Workspace, name: str) -> pa.Table:
         if f in (f"{name}.parquet", *(f"{name}-{s}.parquet" for s in ("train", "test", "validation")))
     ]
     tables = [pq.read_table(workspace.files.local(f"results/{f}")).replace_schema_metadata(None) for f in files]
-    return pa.concat_tables(tables, promote_options="permissive") if tables else _NOT_YET[name].empty_table()
+    return pa.concat_tables(tables, promote_options="permissive") if tables else NOT_YET[name].empty_table()
 
 
 def _lock(connection: duckdb.DuckDBPyConnection, memory: str, paths: Sequence[str] = ()) -> None:

@@ -1,0 +1,381 @@
+"""Figures: tidy tables worked by hand, and files that hold exactly what was drawn."""
+
+from __future__ import annotations
+
+import csv
+import io
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from zoo.errors import UnknownNameError, UsageError
+from zoo.report import draw, figures, tidy
+from zoo.report.draw import Provenance
+from zoo.report.figures import FIGURES
+from zoo.scores import suspects
+from zoo.store.results import csv_text
+
+NASTY = '"><script>alert(1)</script>'
+FORMULA = '=HYPERLINK("#","x")'
+CLASSES = ("cat", NASTY, FORMULA)
+HERE = Provenance("demo", "laptop", "shapes", 4, 6, (0, 1, 2), "0.1.0", "abc1234")
+
+
+def six_scores() -> pd.DataFrame:
+    """Six examples scored by N = 4; example 12 carries a planted error, the truth of example 15 is not known."""
+    return pd.DataFrame(
+        {
+            "split": "train",
+            "example_id": [10, 11, 12, 13, 14, 15],
+            "key": ["a.png", "b.png", "+c.png", "d.png", "e.png", "f.png"],
+            "label": [0, 0, 1, 1, 2, 2],
+            "label_true": [0, 0, 0, 1, 2, np.nan],
+            "n": 4,
+            "x_perplexity": [0.0, 0.25, 1.0, 0.25, 0.75, 0.5],
+            "c_perplexity": [1.0, 1.5, 1.0, 2.0, 3.0, 2.0],
+            "label_quality": [0.99, 0.8, 0.01, 0.7, 0.2, 0.4],
+            "top_confusion": [0, 0, 0, 1, 0, 0],
+            "top_confusion_share": [1.0, 0.75, 1.0, 0.75, 0.5, 0.5],
+        }
+    )
+
+
+def comparisons(n_seeds: int = 3) -> pd.DataFrame:
+    half = 0.01 if n_seeds > 1 else np.nan
+    return pd.DataFrame(
+        {
+            "arm": ["baseline", "cleaned", "random", "truth"],
+            "on": "full",
+            "metric": "acc1",
+            "mean": [0.8, 0.82, 0.79, 0.85],
+            "low": np.array([0.8, 0.82, 0.79, 0.85]) - half,
+            "high": np.array([0.8, 0.82, 0.79, 0.85]) + half,
+            "n_seeds": n_seeds,
+            "delta": [np.nan, 0.02, -0.01, 0.05],
+            "delta_low": [np.nan, 0.02 - half, -0.01 - half, 0.05 - half],
+            "delta_high": [np.nan, 0.02 + half, -0.01 + half, 0.05 + half],
+            "note": [None, "", "control: random removal", "oracle: true labels"],
+        }
+    )
+
+
+def population() -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "classifier_id": ["a", "b", "c"],
+            "training_id": ["t", "t", "u"],
+            "arch": ["mlp", "mlp", "lenet5"],
+            "fraction": [0.25, 0.25, None],
+            "replica": [1, 2, 1],
+            "seed": 0,
+            "epoch": [5, 5, 5],
+            "train_acc1": [0.9, 0.8, 1.0],
+            "test_acc1": [0.7, 0.8, 0.9],
+            "test_acc5": [0.9, 0.9, 1.0],
+        }
+    )
+
+
+def detection() -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "score": ["c", NASTY],
+            "auroc": [0.6, 0.95],
+            "average_precision": [0.1, 0.8],
+            "precision_at_n": [0.1, 0.7],
+            "recall_at_n": [0.1, 0.7],
+            "n_errors": 3,
+        }
+    )
+
+
+def convergence() -> pd.DataFrame:
+    return pd.DataFrame(
+        {"measure": ["c", "x", "x"], "n": [4, 4, 1], "mean": [1.0, 1.0, 0.5], "low": [1.0, 1.0, 0.3], "high": [1.0, 1.0, 0.7]}
+    )
+
+
+def tables() -> dict[str, pd.DataFrame]:
+    """A small table for every figure."""
+    scores = six_scores()
+    return {
+        "perplexity_histograms": tidy.tabulate_perplexity_histograms({"train": scores}),
+        "xc_plane": tidy.tabulate_xc_plane(scores, CLASSES),
+        "contact_sheet": tidy.tabulate_contact_sheet(scores, CLASSES),
+        "per_class": tidy.tabulate_per_class(scores, CLASSES),
+        "arm_accuracy": tidy.tabulate_arm_accuracy(comparisons()),
+        "convergence": tidy.tabulate_convergence(convergence()),
+        "population": tidy.tabulate_population(population()),
+        "detection": tidy.tabulate_detection(detection(), 30),
+    }
+
+
+PICTURES = {12: np.full((8, 8, 1), 200, np.uint8), 14: np.zeros((300, 200, 3), np.uint8)}
+
+
+def test_every_figure_has_a_small_table_here() -> None:
+    assert set(tables()) == set(FIGURES)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_tabulator_gives_exactly_the_columns_its_figure_declares(name: str) -> None:
+    assert tuple(tables()[name].columns) == FIGURES[name].columns
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_equal_tables_give_equal_bytes_and_another_table_other_bytes(name: str, tmp_path: Path) -> None:
+    table = tables()[name]
+    one, two = (figures.save(name, table, tmp_path / folder, HERE, pictures=PICTURES) for folder in ("one", "two"))
+    other = figures.save(name, table.iloc[:-1], tmp_path / "other", HERE, pictures=PICTURES)
+    for kind in ("svg", "png", "csv"):
+        assert getattr(one, kind).read_bytes() == getattr(two, kind).read_bytes()
+    assert one.csv.read_bytes() != other.csv.read_bytes()
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_the_csv_is_the_table_drawn(name: str, tmp_path: Path) -> None:
+    table = tables()[name]
+    files = figures.save(name, table, tmp_path, HERE, pictures=PICTURES)
+    text = files.csv.read_bytes().decode()
+    assert "\r" not in text
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert len(rows) == len(table)
+    for column in table.columns:
+        for row, value in zip(rows, table[column], strict=True):
+            if pd.isna(value):
+                assert row[column] == ""
+            elif isinstance(value, str):
+                assert row[column].removeprefix("'") == value
+            elif isinstance(value, bool | np.bool_):
+                assert row[column] == str(bool(value))
+            else:
+                assert float(row[column]) == pytest.approx(float(value), rel=1e-9)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_an_empty_table_draws_a_figure_that_says_so(name: str, tmp_path: Path) -> None:
+    files = figures.save(name, tables()[name].iloc[:0], tmp_path, HERE)
+    assert "the table has no rows" in files.svg.read_text()
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_table_without_a_needed_column_is_refused_with_the_tabulator_named(name: str) -> None:
+    column = FIGURES[name].columns[0]
+    with pytest.raises(UsageError, match=rf"lacks {column}\. It needs .* Make the table with tabulate_{name}\."):
+        figures.draw(name, tables()[name].drop(columns=column))
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_caption_says_where_the_numbers_come_from(name: str, tmp_path: Path) -> None:
+    caption = figures.save(name, tables()[name], tmp_path, HERE).caption
+    for fact in (
+        "N = 4 classifiers",
+        "E = 6 examples",
+        "seeds 0-2",
+        "scale laptop (not the paper's)",
+        "zoo 0.1.0",
+        "commit abc1234",
+        "shapes",
+    ):
+        assert fact in caption
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_an_svg_is_well_formed_and_markup_in_a_name_stays_text(name: str, tmp_path: Path) -> None:
+    files = figures.save(name, tables()[name], tmp_path, HERE, pictures=PICTURES)
+    tags = {element.tag.rsplit("}", 1)[-1] for element in ElementTree.parse(files.svg).iter()}
+    assert "script" not in tags
+    assert "svg" in tags
+
+
+def test_the_paper_scale_is_not_marked() -> None:
+    assert "not the paper's" not in Provenance("p", "paper", "d", 1, 1, (), "1", "").text
+
+
+@pytest.mark.parametrize(
+    ("seeds", "text"), [((), "seed unknown"), ((3,), "seed 3"), ((2, 0, 1), "seeds 0-2"), ((0, 2), "seeds 0, 2"), ((0, 1), "seeds 0, 1")]
+)
+def test_seeds_are_told_shortly(seeds: tuple[int, ...], text: str) -> None:
+    assert draw.seeds_text(seeds) == text
+
+
+def test_histograms_have_ten_equal_bins_of_x_and_c_with_shares_that_sum_to_one() -> None:
+    table = tidy.tabulate_perplexity_histograms({"train": six_scores()})
+    x, c = table[table["measure"] == "x"], table[table["measure"] == "c"]
+    assert x["n"].tolist() == [1, 0, 2, 0, 0, 1, 0, 1, 0, 1]
+    assert c["n"].tolist() == [2, 0, 1, 0, 0, 2, 0, 0, 0, 1]
+    assert c["low"].iloc[0] == 1.0
+    assert c["high"].iloc[-1] == 3.0
+    for part in (x, c):
+        assert part["share"].sum() == pytest.approx(1)
+        assert (part["density"] * (part["high"] - part["low"])).sum() == pytest.approx(1)
+
+
+def test_histograms_leave_out_examples_without_a_score() -> None:
+    scores = six_scores()
+    scores.loc[0, "x_perplexity"] = np.nan
+    assert tidy.tabulate_perplexity_histograms({"train": scores}).groupby("measure")["n"].sum().to_dict() == {"c": 6, "x": 5}
+
+
+def test_a_planted_error_is_a_known_true_label_that_differs() -> None:
+    planted = suspects.planted_errors(six_scores())
+    assert planted is not None
+    assert planted.tolist() == [False, False, True, False, False, False]
+    assert suspects.planted_errors(six_scores().assign(label_true=np.nan)) is None
+    assert suspects.planted_errors(six_scores().assign(label_true=pd.array([pd.NA] * 6, dtype="Int64"))) is None
+
+
+def test_the_plane_counts_every_example_once_and_names_the_corner_examples() -> None:
+    table = tidy.tabulate_xc_plane(six_scores(), CLASSES)
+    assert table.loc[table["kind"] == "density", "n"].sum() == 6
+    corners = table[table["kind"] == "corner"].set_index("corner")
+    assert corners["example_id"].to_dict() == {"mislabelled-looking": 12, "hard": 14, "easy": 10, "ambiguous": 13}
+    planted = table[table["kind"] == "planted"]
+    assert planted["example_id"].tolist() == [12]
+    assert planted["label_name"].tolist() == [NASTY]
+    assert planted["top_name"].tolist() == ["cat"]
+
+
+def test_many_planted_errors_are_thinned_and_their_number_is_kept() -> None:
+    many = pd.concat([six_scores().iloc[[2]]] * 7000, ignore_index=True)
+    planted = tidy.tabulate_xc_plane(many, CLASSES).query("kind == 'planted'")
+    assert len(planted) <= 1000
+    assert set(planted["n"]) == {7000}
+
+
+def test_suspects_are_the_examples_outvoted_lowest_quality_first() -> None:
+    table = tidy.tabulate_contact_sheet(six_scores(), CLASSES)
+    assert table["example_id"].tolist() == [12, 14, 15]
+    assert table["rank"].tolist() == [1, 2, 3]
+    assert table["planted"].tolist()[:2] == [True, False]
+    assert pd.isna(table["planted"].iloc[2])
+
+
+def test_no_suspects_is_an_empty_table() -> None:
+    assert tidy.tabulate_contact_sheet(six_scores().assign(top_confusion=six_scores()["label"]), CLASSES).empty
+
+
+def test_classes_come_worst_first_with_what_they_are_taken_for() -> None:
+    table = tidy.tabulate_per_class(six_scores(), CLASSES)
+    # Mean X by hand: class 1 (1 + 0.25) / 2, class 2 (0.75 + 0.5) / 2, class 0 (0 + 0.25) / 2; the tie goes to the lower class.
+    assert table["class"].tolist() == [1, 2, 0]
+    assert table["mean_x"].tolist() == [0.625, 0.625, 0.125]
+    assert table["confused_with"].tolist() == ["cat", "cat", ""]
+    assert table["confused_n"].tolist() == [1, 2, 0]
+    assert table["n_planted"].tolist() == [1, 0, 0]
+    assert table["planted_share"].tolist() == [0.5, 0, 0]
+
+
+def test_planted_errors_per_class_are_null_where_no_truth_is_known() -> None:
+    table = tidy.tabulate_per_class(six_scores().assign(label_true=np.nan), CLASSES)
+    assert table["n_planted"].isna().all()
+    figures.draw("per_class", table)
+
+
+def test_seeds_of_an_arm_are_paired_with_the_same_seed_of_the_baseline() -> None:
+    arms = pd.DataFrame({"arm": ["baseline", "baseline", "cleaned", "cleaned"], "seed": [0, 1, 1, 7], "acc1": [0.80, 0.82, 0.85, 0.9]})
+    table = tidy.tabulate_arm_accuracy(comparisons(), arms)
+    single = table[table["seed"].notna() & (table["arm"] == "cleaned")].set_index("seed")
+    assert single.loc[1, "delta"] == pytest.approx(0.03)
+    assert np.isnan(float(single["delta"].loc[7]))
+    assert table["seed"].isna().sum() == 4
+
+
+def test_one_seed_has_a_point_and_says_that_there_is_no_interval(tmp_path: Path) -> None:
+    files = figures.save("arm_accuracy", tidy.tabulate_arm_accuracy(comparisons(1)), tmp_path, HERE)
+    assert "1 seed: no interval" in files.svg.read_text()
+
+
+def test_oracle_and_control_arms_are_told_in_words(tmp_path: Path) -> None:
+    text = figures.save("arm_accuracy", tidy.tabulate_arm_accuracy(comparisons()), tmp_path, HERE).svg.read_text()
+    assert "random (control)" in text
+    assert "truth (oracle)" in text
+
+
+def test_a_classifier_of_unknown_fraction_counts_as_trained_on_all() -> None:
+    table = tidy.tabulate_population(population())
+    assert table["arch"].tolist() == ["lenet5", "mlp"]
+    assert table["fraction"].tolist() == [1.0, 0.25]
+    assert table["n"].tolist() == [1, 2]
+    assert table["test_acc1"].tolist() == pytest.approx([0.9, 0.75])
+    assert table["test_low"].tolist() == [0.9, 0.7]
+
+
+def test_detection_knows_the_precision_of_a_random_order() -> None:
+    assert tidy.tabulate_detection(detection(), 30)["chance"].tolist() == pytest.approx([0.1, 0.1])
+    assert tidy.tabulate_detection(detection())["chance"].isna().all()
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
+def test_a_text_that_a_spreadsheet_would_run_gets_a_quote_and_a_number_does_not(start: str) -> None:
+    table = pd.DataFrame({"name": [f"{start}1+1", "plain", None], "value": [-1.5, 2.0, np.nan]})
+    rows = list(csv.reader(io.StringIO(csv_text(table, "%.10g"), newline="")))
+    shown = start.replace("\r", "\n")
+    assert rows == [["name", "value"], [f"'{shown}1+1", "-1.5"], ["plain", "2"], ["", ""]]
+
+
+def test_a_carriage_return_inside_a_text_cannot_start_a_row_of_its_own() -> None:
+    assert csv_text(pd.DataFrame({"name": ["a\r=1+1"]})) == 'name\n"a\n=1+1"\n'
+
+
+def test_categories_and_nullable_types_keep_their_values_in_csv() -> None:
+    table = pd.DataFrame(
+        {
+            "kind": pd.Categorical(["=a", "b"]),
+            "known": pd.array([True, pd.NA], dtype="boolean"),
+            "n": pd.array([1, pd.NA], dtype="Int64"),
+            "x": [0.1, 1 / 3],
+        }
+    )
+    assert csv_text(table, "%.10g") == "kind,known,n,x\n'=a,True,1,0.1\nb,,,0.3333333333\n"
+
+
+def test_control_characters_and_formulas_in_names_neither_break_the_svg_nor_start_mathtext(tmp_path: Path) -> None:
+    names = ("\x00bad\x1b", "$x_{", "\u732b" * 200)
+    files = figures.save("per_class", tidy.tabulate_per_class(six_scores(), names), tmp_path, HERE)
+    text = "".join(ElementTree.parse(files.svg).getroot().itertext())
+    assert "\ufffdbad\ufffd" in text
+    assert "$x_{" in text
+
+
+def test_a_stem_that_is_no_plain_file_name_is_refused_with_one_that_is(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"Try 'up'"):
+        figures.save("convergence", tables()["convergence"], tmp_path, HERE, stem="../up")
+
+
+def test_an_unknown_figure_lists_the_near_names() -> None:
+    with pytest.raises(UnknownNameError, match="Did you mean 'xc_plane'"):
+        figures.draw("xc_plan", pd.DataFrame())
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_draft(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = draw.write_atomically(tmp_path / "a.txt", b"old")
+
+    def broken(*_: Any) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr("pathlib.Path.replace", broken)
+    with pytest.raises(OSError, match="disk full"):
+        draw.write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_large_picture_becomes_the_mean_of_its_blocks() -> None:
+    picture = np.zeros((400, 200, 3), np.uint8)
+    picture[:5, :5] = 250
+    small = draw._thumbnail(picture)
+    assert small.shape == (80, 40, 3)
+    assert small[0, 0].tolist() == [250, 250, 250]
+    assert small.sum() == 750
+
+
+def test_figures_never_load_pyplot() -> None:
+    code = "import sys, zoo.report.figures, zoo.report.page; sys.exit('matplotlib.pyplot' in sys.modules or 'torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, cwd=Path(__file__).parents[2]).returncode == 0

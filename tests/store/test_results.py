@@ -1,0 +1,83 @@
+"""Tidy tables on disk: one CSV for people, one Parquet for queries, the same values in both."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from factories import workspace
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zoo.errors import NotFoundError
+from zoo.store.results import csv_text, read_table, table_names, write_table
+
+
+def test_a_table_comes_back_from_parquet_and_lies_beside_as_csv(tmp_path: Path) -> None:
+    """Numbers, text, nulls and lists; the name is listed."""
+    space = workspace(tmp_path)
+    frame = pd.DataFrame({"name": ["a", None], "n": [1, 2], "x": [0.1, np.nan], "list": [[1, 2], []]})
+    write_table(space, "mine", frame, {"n": 3})
+    back = read_table(space, "mine")
+    assert back["n"].tolist() == [1, 2]
+    assert back["x"].tolist()[0] == 0.1
+    assert [list(values) for values in back["list"]] == [[1, 2], []]
+    assert (space.results / "mine.csv").read_text() == 'name,n,x,list\na,1,0.1,"[1, 2]"\n,2,,[]\n'
+    assert table_names(space) == ["mine"]
+    about = pq.read_schema(space.results / "mine.parquet").metadata[b"zoo"]
+    assert json.loads(about) == {"n": 3}
+
+
+def test_writing_again_replaces_the_whole(tmp_path: Path) -> None:
+    space = workspace(tmp_path)
+    for rows in ([1, 2, 3], [4]):
+        write_table(space, "mine", pa.table({"n": rows}))
+    assert read_table(space, "mine")["n"].tolist() == [4]
+    assert (space.results / "mine.csv").read_text() == "n\n4\n"
+
+
+def test_the_bytes_depend_on_the_values_alone(tmp_path: Path) -> None:
+    """The same table written in two workspaces, from pandas and from Arrow: the same CSV."""
+    one, two = workspace(tmp_path / "one"), workspace(tmp_path / "two")
+    frame = pd.DataFrame({"x": [1 / 3, 1e-300, 0.1 + 0.2], "name": ["a", "b", "c"]})
+    write_table(one, "t", frame)
+    write_table(two, "t", pa.Table.from_pandas(frame))
+    assert (one.results / "t.csv").read_bytes() == (two.results / "t.csv").read_bytes()
+
+
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=8))
+def test_floats_are_exact_in_csv(values: list[float]) -> None:
+    """Reading a CSV gives back every double."""
+    text = csv_text(pd.DataFrame({"x": values}))
+    assert [float(row["x"]) for row in csv.DictReader(io.StringIO(text))] == values
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t"])
+def test_text_that_a_spreadsheet_would_run_is_quoted(start: str) -> None:
+    """A class called =HYPERLINK(...) is text; a negative number stays a number."""
+    text = csv_text(pd.DataFrame({"name": [f"{start}1+1"], "x": [-1.5]}))
+    (row,) = csv.DictReader(io.StringIO(text))
+    assert row == {"name": f"'{start}1+1", "x": "-1.5"}
+
+
+@given(st.lists(st.text(max_size=8), min_size=1, max_size=6))
+def test_any_text_is_one_cell(values: list[str]) -> None:
+    """Commas, quotes and line ends in a text make no new column and no new row."""
+    frame = pd.DataFrame({"name": pd.Series(values, dtype="object"), "n": range(len(values))})
+    rows = list(csv.DictReader(io.StringIO(csv_text(frame), newline="")))
+    assert [row["n"] for row in rows] == [str(i) for i in range(len(values))]
+
+
+def test_an_absent_table_says_which_command_makes_it(tmp_path: Path) -> None:
+    space = workspace(tmp_path)
+    assert table_names(space) == []
+    for name, command in (("scores-train", "zoo score"), ("comparisons", "zoo compare"), ("detection", "zoo run EXPERIMENT")):
+        with pytest.raises(NotFoundError, match=rf"^no table '{name}' in .*Make it with '{command}'\.$"):
+            read_table(space, name)

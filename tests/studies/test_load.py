@@ -1,0 +1,123 @@
+"""Every experiment is a spec: it loads without side effects, says what it is, and everything it names exists."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from zoo import models
+from zoo.data.embedded_sets import EMBEDDED
+from zoo.errors import UnknownNameError, UsageError
+from zoo.spec import Experiment
+from zoo.studies.load import folders, load, names
+from zoo.trainsets.rules import RULES
+from zoo.trainsets.treatments import TREATMENTS
+
+
+def scales(path: Path) -> list[str]:
+    """The names in SCALES, read from the text."""
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "SCALES":
+            return list(ast.literal_eval(node.value))
+    raise AssertionError(f"{path} has no SCALES")
+
+
+ALL = [(name, scale) for name, path in names().items() for scale in scales(path)]
+
+
+def test_there_is_the_demo() -> None:
+    assert "demo" in names()
+
+
+@pytest.mark.parametrize("name", names())
+def test_an_experiment_explains_itself(name: str) -> None:
+    """Its docstring names source, expectation, cost and command."""
+    text = (ast.get_docstring(ast.parse(names()[name].read_text())) or "").lower()
+    for word in ("source", "expected", "cost", f"zoo run {name}"):
+        assert word in text, word
+
+
+@pytest.mark.parametrize(("name", "scale"), ALL)
+def test_everything_an_experiment_names_exists(name: str, scale: str) -> None:
+    """Architectures, treatments, rules, selections; each arm has the selection it trains on, or none."""
+    spec = load(name, scale)
+    assert (spec.name, spec.scale) == (name, scale)
+    assert Experiment(**spec.as_json()) == spec
+    for sweep in (*spec.sweeps, *([spec.retraining] if spec.retraining else [])):
+        assert all(arch in models.MODELS for arch in sweep.archs)
+        assert all(step.name in TREATMENTS for treatment in sweep.treatments for step in treatment)
+    assert all(step.name in RULES for rule in spec.selections for step in rule.rules)
+    assert {arm.selection for arm in spec.arms} <= {None, "baseline", *(rule.name for rule in spec.selections)}
+    assert len({arm.name for arm in spec.arms}) == len(spec.arms)
+    assert all(rule.split in spec.fill_splits for rule in spec.selections)
+
+
+@pytest.mark.parametrize(("name", "scale"), ALL)
+def test_loading_twice_gives_the_same_trainings(name: str, scale: str) -> None:
+    """Ids depend on the file alone: nothing random, nothing of the clock or the machine."""
+    spec, again = load(name, scale), load(name, scale)
+    assert spec == again
+    from zoo.spec import DatasetRef
+
+    ref = DatasetRef(uri="x", fingerprint="y")
+    assert [job.id for sweep in spec.sweeps for job in sweep.expand(ref)] == [job.id for sweep in again.sweeps for job in sweep.expand(ref)]
+
+
+def test_the_demo_is_what_it_promises() -> None:
+    """75 classifiers from 25 trainings on the embedded data; baseline, worst dropped, control, relabelled, oracle with three seeds."""
+    from zoo.spec import DatasetRef
+
+    spec = load("demo")
+    jobs = [job for sweep in spec.sweeps for job in sweep.expand(DatasetRef(uri="x", fingerprint="y"))]
+    assert spec.dataset in EMBEDDED
+    assert (len(jobs), sum(len(job.snapshots) for job in jobs)) == (25, 75)
+    assert [arm.name for arm in spec.arms] == ["baseline", "worst-dropped", "random-dropped", "suspects-relabelled", "oracle"]
+    assert spec.retraining is not None
+    assert len(spec.retraining.seeds) >= 3
+
+
+def test_the_first_scale_is_the_default() -> None:
+    assert load("demo").scale == scales(names()["demo"])[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "scale", "message"),
+    [
+        ("demmo", None, r"^unknown experiment 'demmo'\. Did you mean 'demo'\? .*A path to a \.py file also works\."),
+        ("demo", "huge", r"^unknown scale of demo 'huge'\. .*Known: laptop, smoke\."),
+        ("nowhere.py", None, r"^unknown experiment 'nowhere\.py'"),
+    ],
+)
+def test_an_unknown_experiment_or_scale_is_named(name: str, scale: str | None, message: str) -> None:
+    with pytest.raises(UnknownNameError, match=message):
+        load(name, scale)
+
+
+def test_a_file_of_ones_own_is_an_experiment_too(tmp_path: Path) -> None:
+    """A path to a file that defines SCALES and experiment()."""
+    own = tmp_path / "mine.py"
+    own.write_text(names()["demo"].read_text().replace('name="demo"', 'name="mine"'))
+    assert load(str(own), "smoke").name == "mine"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x = 1", r"is no experiment: it must define SCALES \(names\) and experiment\(scale\)"),
+        ("SCALES = ('a',)\nexperiment = 3", "is no experiment"),
+        ("SCALES = ()\ndef experiment(scale): ...", "is no experiment"),
+        ("SCALES = ('a',)\ndef experiment(scale): return {}", r"experiment\('a'\) returned dict, not zoo\.spec\.Experiment"),
+    ],
+)
+def test_a_file_that_is_none_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=message):
+        load(str(path))
+
+
+def test_experiments_lie_beside_or_in_the_package() -> None:
+    assert all(folder.name == "experiments" for folder in folders())
+    assert folders()

@@ -1,0 +1,230 @@
+"""Commands that make selections, retrain on them, and compare."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from zoo.cli.options import (
+    CLEAN,
+    DEFAULT_WORKSPACE,
+    AddressOption,
+    CpusOption,
+    GpusOption,
+    JsonOption,
+    NameOption,
+    ReplaceOption,
+    RunnerOption,
+    SplitScores,
+    WorkspaceOption,
+    listed,
+    open_workspace,
+    print_frame,
+    print_json,
+    runner_for,
+    sweep_of,
+)
+from zoo.errors import UsageError
+
+if TYPE_CHECKING:
+    from zoo.spec import Arm
+    from zoo.store.workspace import Workspace
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the program."""
+    app.command(
+        rich_help_panel=CLEAN, epilog="Example: zoo select --below c=10,x=0.7 --thresholds scaled --per-class 500 --resample -o easy"
+    )(select)
+    app.command(rich_help_panel=CLEAN, epilog='Example: zoo relabel --set "x>0.95 and c<2" --to top-confusion -o relabelled')(relabel)
+    app.command(rich_help_panel=CLEAN, epilog="Example: zoo weigh --by x -o weighted")(weigh)
+    app.command(rich_help_panel=CLEAN, epilog="Example: zoo retrain baseline cleaned --arch lenet5 --recipe onecycle --seeds 0,1,2")(
+        retrain
+    )
+    app.command(
+        rich_help_panel=CLEAN, epilog="Example: zoo compare baseline cleaned --arch lenet5 --on below:c=10,x=0.7,thresholds=scaled"
+    )(compare)
+
+
+def _make_selection(space: Workspace, name: str, rules: str, split: str, replace: bool, as_json: bool) -> None:
+    from zoo import pipeline
+    from zoo.spec import Op, SelectionRule
+    from zoo.store.results import read_table
+    from zoo.trainsets.rules import parse
+
+    scores = read_table(space, f"scores-{split}")
+    record = _class_count(space)
+    chain = tuple(Op(name=rule, params=params) for rule, params in parse(rules))
+    summary = pipeline.select(space, SelectionRule(name=name, rules=chain, split=split), scores, record, replace=replace)
+    if as_json:
+        print_json({"schema": 1, "selection": name, "rules": rules, **summary})
+    else:
+        from zoo.cli.text import summary_text
+
+        print(f"selection {name!r} = {rules}\n{summary_text(summary)}")
+        print(f"Next: zoo retrain baseline {name} --arch lenet5 --seeds 0,1,2 -w {space.location}")
+
+
+def _class_count(space: Workspace) -> int:
+    from zoo.scores.population import choose_population
+
+    return len(choose_population(space).class_names)
+
+
+def select(
+    rules: Annotated[
+        list[str] | None, typer.Argument(help="Rules in order, such as below:c=10,x=0.7 worst:share=0.1; or the options below.")
+    ] = None,
+    output: NameOption = "",
+    below: Annotated[str | None, typer.Option("--below", help="Keep examples under thresholds: c=10,x=0.7")] = None,
+    thresholds: Annotated[Literal["literal", "scaled", "quantile"], typer.Option("--thresholds", help="How to read --below.")] = "literal",
+    quantile: Annotated[str | None, typer.Option("--quantile", help="Keep these shares of lowest C and X: c=0.9,x=0.9")] = None,
+    worst: Annotated[float | None, typer.Option("--worst", help="Drop this share of lowest label quality.")] = None,
+    per_class: Annotated[int | None, typer.Option("--per-class", help="Keep so many of each class.")] = None,
+    resample: Annotated[bool, typer.Option("--resample", help="With --per-class: fill up small classes by repetition.")] = False,
+    balance: Annotated[bool, typer.Option("--balance", help="Fill every class up to its original size by repetition.")] = False,
+    random_like: Annotated[
+        str | None, typer.Option("--random-like", help="Control: as many examples as this selection keeps, at random.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Key of the random choices of the rules.")] = 0,
+    split: SplitScores = "train",
+    replace: ReplaceOption = False,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a manifest of examples to train on."""
+    chain = list(rules or [])
+    if below:
+        chain.append(f"below:{below},thresholds={thresholds}")
+    if quantile:
+        chain.append(f"below:{quantile},thresholds=quantile")
+    if worst is not None:
+        chain.append(f"worst:share={worst}")
+    if random_like:
+        chain.append(f"random_like:name={random_like},seed={seed}")
+    if per_class is not None:
+        chain.append(f"per_class:count={per_class},resample={str(resample).lower()},seed={seed}")
+    if balance:
+        chain.append("balance")
+    if not chain:
+        raise UsageError("select needs a rule. Example: zoo select --worst 0.05 -o cleaned")
+    _named(output)
+    _make_selection(open_workspace(workspace), output, "+".join(chain), split, replace, as_json)
+
+
+def relabel(
+    condition: Annotated[str, typer.Option("--set", help='Which examples: "x>0.95 and c<2".')],
+    to: Annotated[str, typer.Option("--to", help="New label: top-confusion, or label-true where known (oracle).")] = "top-confusion",
+    output: NameOption = "",
+    split: SplitScores = "train",
+    replace: ReplaceOption = False,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a manifest with new labels for the examples of a set; all others stay as they are."""
+    _named(output)
+    _make_selection(open_workspace(workspace), output, f"relabel:set={condition},to={to.replace('-', '_')}", split, replace, as_json)
+
+
+def weigh(
+    by: Annotated[Literal["x", "c"], typer.Option("--by", help="Score that decides the weights.")],
+    output: NameOption = "",
+    split: SplitScores = "train",
+    replace: ReplaceOption = False,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a manifest with a weight per example (mean 1)."""
+    _named(output)
+    _make_selection(open_workspace(workspace), output, f"weigh:by={by}", split, replace, as_json)
+
+
+def _named(output: str) -> None:
+    if not output:
+        raise UsageError("the selection needs a name. Give one with -o NAME.")
+
+
+def retrain(
+    names: Annotated[list[str], typer.Argument(help="Selections; 'baseline' is the training set as it is.")],
+    arch: Annotated[str, typer.Option("--arch", help="Architecture.")],
+    recipe: Annotated[str, typer.Option("--recipe", help="Recipe; every arm gets the same number of optimiser steps.")] = "adam",
+    seeds: Annotated[list[str] | None, typer.Option("--seeds", help="Seeds, with commas between them. Default 0,1,2.")] = None,
+    data: Annotated[str | None, typer.Option("--data", help="Data set; default: the workspace's own.")] = None,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    runner: RunnerOption = "ray",
+    address: AddressOption = None,
+    cpus: CpusOption = None,
+    gpus: GpusOption = 0.0,
+) -> None:
+    """Train the same network on selections, with the same number of optimiser steps and the same seeds."""
+    from zoo import pipeline
+    from zoo.progress import Progress
+    from zoo.store.datasets import dataset_of
+    from zoo.studies.arms import arm_trainings
+
+    space, progress = open_workspace(workspace), Progress()
+    dataset = dataset_of(space, data)
+    arms, sweep = _arms(listed(names)), sweep_of([arch], None, None, None, recipe, None, seeds or ["0,1,2"], None)
+    trainings = [t for group in arm_trainings(space, arms, sweep, dataset).values() for t in group]
+    with runner_for(runner, address, cpus, gpus) as make:
+        diverged = pipeline.train(space, dataset, "retrain", "retraining", trainings, make, progress, stage="retraining")
+    pipeline.refuse_diverged(diverged)
+    options = " ".join(["--arch", arch, "--recipe", recipe, "--seeds", ",".join(map(str, sweep.seeds))])
+    print(
+        f"{len(trainings)} trainings of {len(arms)} arms done. Next: zoo compare {' '.join(a.name for a in arms)} {options} -w {workspace}"
+    )
+
+
+def _arms(names: Sequence[str]) -> list[Arm]:
+    from zoo.spec import Arm
+
+    return [Arm(name=name, selection=None if name == "baseline" else name) for name in dict.fromkeys(names)]
+
+
+def compare(
+    names: Annotated[list[str], typer.Argument(help="Arms to compare; the first is what the others are measured against.")],
+    arch: Annotated[str, typer.Option("--arch", help="Architecture they were retrained with.")],
+    recipe: Annotated[str, typer.Option("--recipe", help="Recipe they were retrained with.")] = "adam",
+    seeds: Annotated[list[str] | None, typer.Option("--seeds", help="Seeds. Default 0,1,2.")] = None,
+    on: Annotated[list[str] | None, typer.Option("--on", help="Also on a cleaned test set: a selection rule. Repeatable.")] = None,
+    data: Annotated[str | None, typer.Option("--data", help="Data set; default: the workspace's own.")] = None,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    runner: RunnerOption = "ray",
+    address: AddressOption = None,
+    cpus: CpusOption = None,
+    gpus: GpusOption = 0.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Accuracy of retraining arms on full and cleaned test sets with 95 % intervals, paired by seed, and how alike they answer."""
+    from zoo import pipeline
+    from zoo.progress import Progress
+    from zoo.spec import Op
+    from zoo.store import ledger
+    from zoo.store.datasets import dataset_of
+    from zoo.store.results import read_table
+    from zoo.studies.arms import arm_trainings, compare_trainings
+    from zoo.trainsets.rules import parse
+
+    space, progress = open_workspace(workspace), Progress(quiet=as_json)
+    dataset = dataset_of(space, data)
+    arms, sweep = _arms(listed(names)), sweep_of([arch], None, None, None, recipe, None, seeds or ["0,1,2"], None)
+    by_arm = arm_trainings(space, arms, sweep, dataset)
+    rules = [Op(name=name, params=params) for text in on or () for name, params in parse(text)]
+    with runner_for(runner, address, cpus, gpus) as make:
+        finals = ledger.classifiers_of(space, [training for group in by_arm.values() for training in group])
+        pipeline.fill(space, dataset, finals, ("test",), "none", make, progress, stage="evaluation")
+    scores = read_table(space, "scores-test") if rules else None
+    found = compare_trainings(space, arms, by_arm, rules, scores, len(dataset.class_names))
+    found.write(space)
+    if as_json:
+        tables = {"arms": found.arms, "comparisons": found.comparisons, "similarities": found.similarities}
+        print_json({"schema": 1, **{name: json.loads(table.to_json(orient="records")) for name, table in tables.items()}})
+    else:
+        from zoo.cli.text import comparison_table
+
+        print_frame(comparison_table(found.comparisons))

@@ -1,0 +1,129 @@
+"""Commands about data sets: which there are, whether one is sound, fetch one; what treatments there are, and what one looks like."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer.core
+
+from zoo.errors import UsageError
+
+__all__ = ["NamesTreatments", "register"]
+
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+_SHOW_EXAMPLE = 'Example: zoo data show fashion-mini --treatment "label_noise:fraction=0.2+gaussian_noise:sigma=16"'
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group of commands to the program."""
+    group = typer.Typer(no_args_is_help=True, help="What data sets are found where; check, fetch, treat and look at one.")
+    group.command("ls", epilog="Example: zoo data ls --json")(ls)
+    group.command("check", epilog="Example: zoo data check ./pictures")(check)
+    group.command("show", cls=NamesTreatments, epilog=_SHOW_EXAMPLE)(show)
+    group.command("treatments", epilog="Example: zoo data treatments label_noise")(treatments)
+    group.command("fetch", epilog="Example: zoo data fetch mnist --folder ~/data")(fetch)
+    app.add_typer(group, name="data", rich_help_panel="Look")
+
+
+class NamesTreatments(typer.core.TyperCommand):
+    """A command whose help names all treatments. They are looked up only when help is asked for: their module takes 0.2 s to import."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        from zoo.trainsets.treatments import TREATMENTS
+
+        (option,) = (parameter for parameter in self.params if parameter.name == "treatment")
+        assert isinstance(option, typer.core.TyperOption)
+        words = option.help
+        option.help = f"{words} Known: {', '.join(TREATMENTS)}."
+        try:
+            super().format_help(ctx, formatter)
+        finally:
+            option.help = words
+
+
+def _print_json(body: dict[str, Any]) -> None:
+    print(json.dumps({"schema": 1, **body}, indent=2, ensure_ascii=False, default=str))
+
+
+def ls(as_json: JsonOption = False) -> None:
+    """Data sets that can be named, and where they were found."""
+    from zoo.cli.text import dataset_rows, text_table
+    from zoo.data import list_datasets
+
+    rows = dataset_rows(list_datasets())
+    if as_json:
+        _print_json({"datasets": rows})
+    else:
+        import pandas as pd
+
+        print(text_table(pd.DataFrame(rows)))
+
+
+def check(name: Annotated[str, typer.Argument(help="Name or path of a data set.")], as_json: JsonOption = False) -> None:
+    """Count classes, find unreadable files, duplicates and overlap between splits. Exit code 1 if something is wrong with a picture."""
+    from zoo.data import check_dataset, open_dataset
+
+    result = check_dataset(open_dataset(name))
+    if as_json:
+        _print_json(result.as_json())
+    else:
+        from zoo.cli.text import check_text
+
+        print(check_text(result))
+    if not result.ok:
+        raise typer.Exit(1)
+
+
+def show(
+    name: Annotated[str, typer.Argument(help="Name or path of a data set.")],
+    treatment: Annotated[
+        str, typer.Option("--treatment", help="What to do to it, as for zoo train. With their parameters: zoo data treatments.")
+    ] = "none",
+    split: Annotated[str, typer.Option("--split", help="Split to treat. A training treats train and no other.")] = "train",
+    count: Annotated[int, typer.Option("--count", min=1, max=400, help="How many examples.")] = 24,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Key of the random choice of the examples shown.")] = 0,
+    epoch: Annotated[int, typer.Option("--epoch", min=1, help="Epoch, for treatments that draw anew in each.")] = 1,
+    output: Annotated[Path, typer.Option("--output", "-o", help="PNG file to write.")] = Path("contact-sheet.png"),
+) -> None:
+    """Examples of a data set before and after a treatment, in one picture: pixels, and labels where they are changed."""
+    from zoo.trainsets.treatments import parse, resolve
+
+    if output.suffix.lower() != ".png":
+        raise UsageError(f"--output {str(output)!r}: a contact sheet is a PNG file. Write it as {output.with_suffix('.png')}.")
+    steps = parse(treatment)  # a wrong word is found before the data are read
+    from zoo.data import open_dataset
+    from zoo.report.sheets import save_sheet
+    from zoo.trainsets.sample import sample
+
+    dataset = open_dataset(name)
+    found = sample(dataset, resolve(steps, dataset.class_names), split=split, count=count, seed=seed, epoch=epoch)
+    print(save_sheet(found, output))
+
+
+def treatments(
+    name: Annotated[str | None, typer.Argument(help="One treatment, with all that is to be said; default: all, in short.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """What can be done to a training set: every treatment, how to write it, its parameters."""
+    from zoo.trainsets.steps import treatment_help
+    from zoo.trainsets.treatments import TREATMENTS
+
+    chosen = list(TREATMENTS.values()) if name is None else [TREATMENTS[name]]
+    if as_json:
+        _print_json({"treatments": [treatment.as_json() for treatment in chosen]})
+    else:
+        print("\n\n".join(treatment_help(treatment, whole=name is not None) for treatment in chosen))
+
+
+def fetch(
+    name: Annotated[str, typer.Argument(help="mnist or cifar10.")],
+    folder: Annotated[Path | None, typer.Option("--folder", help="Where to put it. Default: the user's data folder.")] = None,
+) -> None:
+    """Download a data set through torchvision. The only command that downloads anything."""
+    from zoo.data import fetch as download
+    from zoo.data import search_places
+
+    print(download(name, folder or search_places()[-1]))

@@ -1,0 +1,122 @@
+"""Commands that exchange data with the world outside: import and export."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+__all__ = ["register"]
+
+
+WorkspaceOption = Annotated[
+    str, typer.Option("--workspace", "-w", envvar="ZOO_WORKSPACE", help="Folder that holds everything a study makes.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+_IMPORT_EXAMPLE = "Example: zoo import resnet.npy vgg.npy --labels labels.csv --split test"
+_EXPORT_EXAMPLE = "Example: zoo export selection --selection cleaned --to hf -o ./cleaned-dataset"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the program."""
+    app.command("import", rich_help_panel="Step by step", epilog=_IMPORT_EXAMPLE)(import_)
+    app.command("export", rich_help_panel="Clean and compare", epilog=_EXPORT_EXAMPLE)(export)
+
+
+def _listed(values: Sequence[str] | None) -> list[str]:
+    return [part.strip() for value in values or () for part in value.split(",") if part.strip()]
+
+
+def import_(
+    files: Annotated[
+        list[Path], typer.Argument(help="Predictions: .npy [E, M] or [N, E, M], or .parquet; examples by classes. A file = a classifier.")
+    ],
+    labels: Annotated[
+        Path | None, typer.Option("--labels", help="Labels of the examples: .npy, .csv, .parquet or .txt; -1 = unknown.")
+    ] = None,
+    label_true: Annotated[Path | None, typer.Option("--label-true", help="True labels where they are known.")] = None,
+    ids: Annotated[Path | None, typer.Option("--ids", help="Ids or paths of the examples, in the order of the labels.")] = None,
+    in_train: Annotated[
+        Path | None, typer.Option("--in-train", help="What each classifier was trained on: bool [N, E] (.npy), or a .parquet of N columns.")
+    ] = None,
+    names: Annotated[list[str] | None, typer.Option("--names", help="Names of the classifiers. Default: after the files.")] = None,
+    kind: Annotated[
+        Literal["auto", "logits", "probs"], typer.Option("--kind", help="What the numbers are. auto: probabilities if all rows sum to 1.")
+    ] = "auto",
+    split: Annotated[str, typer.Option("--split", help="Split that the examples are.")] = "train",
+    classes: Annotated[
+        Path | None, typer.Option("--classes", help="Class names in the order of the columns, one a line. Default: 0, 1, 2, ...")
+    ] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option("--dataset", help="Name of the data set; several imports with one name are splits of one. Default: imported."),
+    ] = None,
+    keep_logits: Annotated[Literal["none", "all"], typer.Option("--keep-logits", help="Keep logits beside the answers.")] = "all",
+    workspace: WorkspaceOption = "./zoo-workspace",
+    as_json: JsonOption = False,
+) -> None:
+    """Make predictions from elsewhere classifiers of the population. No pictures are needed. All is checked before anything is written."""
+    from zoo.exchange.importing import Request, import_predictions
+    from zoo.progress import Progress
+
+    request = Request(
+        files=tuple(files),
+        labels=labels,
+        label_true=label_true,
+        ids=ids,
+        in_train=in_train,
+        classes=classes,
+        names=tuple(_listed(names)),
+        kind=kind,
+        split=split,
+        dataset=dataset,
+        keep_logits=keep_logits == "all",
+    )
+    done = import_predictions(workspace, request, Progress(quiet=as_json))
+    if as_json:
+        print(json.dumps({"schema": 1, **done.as_json()}, indent=2, ensure_ascii=False))
+        return
+    print(
+        f"{len(done.added)} classifiers added ({len(done.classifiers) - len(done.added)} were there) with {done.kind} of {done.num_classes} classes "
+        f"on {done.examples:,} examples: split {done.split} of data set {done.dataset}. Next: zoo score --split {done.split} -w {workspace}"
+    )
+
+
+def export(
+    what: Annotated[Literal["scores", "predictions", "selection", "logits"], typer.Argument(help="What to export.")],
+    to: Annotated[
+        Literal["csv", "parquet", "perplexity", "cleanlab", "npy", "keep-list", "hf", "imagefolder"],
+        typer.Option("--to", help="Form. Not every form exists of everything; a wrong pair is answered with the possible ones."),
+    ],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File or folder to write. Default for texts (csv and the like): stdout.")
+    ] = None,
+    split: Annotated[str | None, typer.Option("--split", help="Split. Default: train, or the one a selection was made of.")] = None,
+    where: Annotated[str | None, typer.Option("--where", help="SQL condition over the classifiers table: a sub-population.")] = None,
+    selection: Annotated[str | None, typer.Option("--selection", help="Name of the selection; 'baseline' is everything.")] = None,
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="With predictions as npy: [N, E, M] from the kept logits, instead of classes [N, E].")
+    ] = False,
+    data: Annotated[str | None, typer.Option("--data", help="Data set, where the workspace holds several.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file, or a folder that an export made.")] = False,
+    workspace: WorkspaceOption = "./zoo-workspace",
+    as_json: JsonOption = False,
+) -> None:
+    """Write scores, predictions, logits or a selection for other programs. Written whole or not at all."""
+    import sys
+
+    from zoo.errors import UsageError
+    from zoo.exchange import exporting, places
+    from zoo.store.workspace import Workspace
+
+    if as_json and output is None:
+        raise UsageError("--json says where something was written; without a place the data itself goes to stdout. Give one with -o PATH.")
+    request = places.Request(what, to, output, split, where, selection, data, probabilities, force)
+    done = exporting.export(Workspace.open(workspace), request)
+    if isinstance(done, str):
+        sys.stdout.write(done)
+    else:
+        print(json.dumps({"schema": 1, "what": what, "to": to, "output": str(done)}, indent=2, ensure_ascii=False) if as_json else done)

@@ -1,0 +1,191 @@
+"""Commands for one stage each: train, fill, score."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Annotated, Literal
+
+import typer
+
+from zoo.cli import data as data_commands
+from zoo.cli.options import (
+    AD_HOC,
+    DEFAULT_WORKSPACE,
+    STEPS,
+    AddressOption,
+    CpusOption,
+    DataOption,
+    GpusOption,
+    JsonOption,
+    RunnerOption,
+    ScaleOption,
+    WorkspaceOption,
+    listed,
+    open_workspace,
+    print_frame,
+    print_json,
+    runner_for,
+    sweep_of,
+)
+from zoo.errors import UsageError
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the program."""
+    app.command(
+        rich_help_panel=STEPS,
+        cls=data_commands.NamesTreatments,
+        epilog="Example: zoo train --data fashion-mini --archs lenet5,mlp --fractions 0.25x3,1 --epochs 10 --snapshots 5,10",
+    )(train)
+    app.command(rich_help_panel=STEPS, epilog="Example: zoo fill --splits train,test --keep-logits val")(fill)
+    app.command(
+        rich_help_panel=STEPS, epilog="Example: zoo score --split test --where \"fraction <= 0.5 and arch not like 'vgg%'\" --json"
+    )(score)
+
+
+def train(
+    experiment: Annotated[str | None, typer.Argument(help="An experiment whose sweep to train, instead of the options below.")] = None,
+    data: DataOption = "fashion-mini",
+    archs: Annotated[list[str] | None, typer.Option("--archs", help="Architectures, with commas between them.")] = None,
+    fractions: Annotated[
+        list[str] | None, typer.Option("--fractions", help="Shares of the training set; 0.25x3 = three independent quarters. Default 1.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs; default: the recipe's.")] = None,
+    snapshots: Annotated[list[str] | None, typer.Option("--snapshots", help="Epochs that become classifiers. Default: the last.")] = None,
+    recipe: Annotated[
+        str, typer.Option("--recipe", help="Recipe, with changes: adam:lr=0.002. Known: adam, onecycle, sgd, cleaning.")
+    ] = "adam",
+    treatment: Annotated[
+        str | None,
+        typer.Option(
+            "--treatment",
+            help="What to do to the training set, steps in order: label_noise:fraction=0.2+delete_class:label=cat. "
+            "With their parameters: zoo data treatments.",
+        ),
+    ] = None,
+    seeds: Annotated[list[str] | None, typer.Option("--seeds", help="Seeds, with commas between them.")] = None,
+    input_size: Annotated[int | None, typer.Option("--input-size", min=1, help="Side of the network's input in pixels.")] = None,
+    scale: ScaleOption = None,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    runner: RunnerOption = "ray",
+    address: AddressOption = None,
+    cpus: CpusOption = None,
+    gpus: GpusOption = 0.0,
+) -> None:
+    """Train the classifiers of a sweep that are not there yet."""
+    from zoo import pipeline
+    from zoo.pipeline import check_experiment, planned
+    from zoo.progress import Progress
+    from zoo.store import ledger
+
+    progress = Progress()
+    if experiment is not None:
+        from zoo.studies import load as experiments
+
+        if archs:
+            raise UsageError(f"train takes an experiment ({experiment!r}) or --archs, not both.")
+        spec = experiments.load(experiment, scale)
+        check_experiment(spec)
+        space = open_workspace(workspace, create=True)
+        with runner_for(runner, address, cpus, gpus) as make:
+            diverged = pipeline.run(space, spec, make, progress, until="train").diverged
+        pipeline.refuse_diverged(diverged)
+        return
+    if not archs:
+        raise UsageError("train needs architectures. Example: zoo train --data fashion-mini --archs lenet5,mlp --fractions 0.25x3,1")
+    sweep = sweep_of(archs, fractions, epochs, snapshots, recipe, treatment, seeds, input_size)
+    dataset, trainings, space = planned(data, sweep, workspace, progress)
+    with runner_for(runner, address, cpus, gpus) as make:
+        diverged = pipeline.train(space, dataset, AD_HOC, "population", trainings, make, progress)
+    pipeline.refuse_diverged(diverged)
+    count = len(ledger.classifiers_of(space, trainings))
+    following = f" Next: zoo fill -w {workspace} --data {data}" if count else ""
+    print(f"{len(trainings)} trainings done, {count} classifiers in {space.location}.{following}")
+
+
+def fill(
+    data: Annotated[str | None, typer.Option("--data", help="Data set; default: the workspace's own.")] = None,
+    splits: Annotated[list[str] | None, typer.Option("--splits", help="Splits to fill. Default: train,test.")] = None,
+    keep_logits: Annotated[
+        Literal["none", "val", "all"] | None,
+        typer.Option("--keep-logits", help="Keep logits: none, val (all but train), all. Default: all up to 100 classifiers, else val."),
+    ] = None,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    runner: RunnerOption = "ray",
+    address: AddressOption = None,
+    cpus: CpusOption = None,
+    gpus: GpusOption = 0.0,
+) -> None:
+    """Stream the splits through every checkpoint that has no committed answers."""
+    from zoo import pipeline
+    from zoo.progress import Progress
+    from zoo.store.datasets import dataset_of
+
+    space = open_workspace(workspace)
+    dataset = dataset_of(space, data)
+    with runner_for(runner, address, cpus, gpus) as make:
+        pipeline.fill(space, dataset, None, listed(splits) or ["train", "test"], keep_logits, make, Progress())
+    print(f"Every classifier of {space.location} has answers. Next: zoo score -w {workspace}")
+
+
+def score(
+    split: Annotated[str, typer.Option("--split", help="Split to score.")] = "train",
+    where: Annotated[str | None, typer.Option("--where", help="SQL condition over the classifiers table: a sub-population.")] = None,
+    label_column: Annotated[str, typer.Option("--label-column", help="label, label_true, or the name of a selection.")] = "label",
+    output: Annotated[str | None, typer.Option("--output", "-o", help="Name of the table in results/; default scores-SPLIT.")] = None,
+    top: Annotated[int, typer.Option("--top", min=0, help="How many suspects to print.")] = 10,
+    snapshot: Annotated[str | None, typer.Option("--snapshot", help="Score the store as it was when this snapshot was made.")] = None,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    data: Annotated[str | None, typer.Option("--data", help="Data set, where the workspace holds several.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """X- and C-perplexity, label quality and confusions of every example, by a population or a part of it."""
+    from zoo.cli.text import suspect_table
+    from zoo.scores import from_store
+    from zoo.scores.detection import label_errors
+    from zoo.scores.population import choose_population
+    from zoo.scores.suspects import suspects
+    from zoo.store import datasets
+    from zoo.store.results import write_table
+
+    if output and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", output):
+        raise UsageError(f"--output {output!r} names a table in results/: allowed are letters, digits, dots, dashes and underscores.")
+    space = open_workspace(workspace) if snapshot is None else open_workspace(workspace).at(snapshot)
+    fingerprint = None if data is None else datasets.dataset_fingerprint(space, data)
+    population = choose_population(space, where, dataset=fingerprint)
+    table = from_store.score(space, population, split, label_column)
+    plain = where is None and label_column == "label" and snapshot is None
+    name = output or (f"scores-{split}" if plain else f"subscores-{split}")
+    write_table(space, name, table, {"population": population.id, "n": len(population.classifiers), "where": where, "label": label_column})
+    frame = table.to_pandas()
+    found = label_errors(frame, from_store.Probabilities(space, population, split))
+    if as_json:
+        print_json(
+            {
+                "schema": 1,
+                "table": str(space.results / f"{name}.csv"),
+                "split": split,
+                "examples": len(frame),
+                "classifiers": len(population.classifiers),
+                "population": population.id,
+                "mean_x": frame["x_perplexity"].mean(),
+                "mean_c": frame["c_perplexity"].mean(),
+                "detection": json.loads(found.table.to_json(orient="records")),
+                "flagged": json.loads(found.flagged.to_json(orient="records")),
+                "cleanlab": found.reason or "measured",
+                "suspects": json.loads(
+                    suspects(frame, top)[["example_id", "key", "label", "top_confusion", "label_quality"]].to_json(orient="records")
+                ),
+            }
+        )
+        return
+    print(f"{len(frame):,} examples of {split} by {len(population.classifiers)} classifiers: {space.results / f'{name}.csv'}")
+    if len(found.table):
+        print_frame(found.table)
+        if found.reason:
+            print(f"Without cleanlab beside them. {found.reason}")
+    if top:
+        print_frame(suspect_table(suspects(frame, top), population.class_names))

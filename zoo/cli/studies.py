@@ -1,0 +1,145 @@
+"""Commands for whole studies: demo, run, plan."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from zoo.cli.options import (
+    DEFAULT_WORKSPACE,
+    STUDIES,
+    AddressOption,
+    CpusOption,
+    GpusOption,
+    JsonOption,
+    RunnerOption,
+    ScaleOption,
+    WorkspaceOption,
+    open_workspace,
+    print_json,
+    runner_for,
+    sweep_of,
+)
+from zoo.errors import UnknownNameError, UsageError
+
+if TYPE_CHECKING:
+    from zoo.store.workspace import Workspace
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the program."""
+    app.command(rich_help_panel=STUDIES, epilog="Example: zoo demo -w /tmp/demo")(demo)
+    app.command(rich_help_panel=STUDIES, epilog="Example: zoo run demo --until score")(run)
+    app.command(rich_help_panel=STUDIES, epilog="Example: zoo plan demo --gpu a100 --gpu-price 1.8")(plan)
+
+
+# ---------------------------------------------------------------- whole studies
+
+
+def demo(
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    scale: ScaleOption = None,
+    runner: RunnerOption = "ray",
+    address: AddressOption = None,
+    cpus: CpusOption = None,
+    gpus: GpusOption = 0.0,
+) -> None:
+    """The whole loop on embedded pictures in a few minutes: train, fill, score, find planted label errors, clean, retrain, report."""
+    run("demo", workspace, scale, "report", runner, address, cpus, gpus)
+
+
+def run(
+    experiment: Annotated[str, typer.Argument(help="A name in experiments/, or the path of a file.")],
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    scale: ScaleOption = None,
+    until: Annotated[str, typer.Option(help="Last stage to do: train, fill, score, select, retrain, compare, report.")] = "report",
+    runner: RunnerOption = "ray",
+    address: AddressOption = None,
+    cpus: CpusOption = None,
+    gpus: GpusOption = 0.0,
+) -> None:
+    """Every stage of an experiment that is not done yet."""
+    from zoo import pipeline
+    from zoo.cli.text import summary
+    from zoo.pipeline import check_experiment
+    from zoo.progress import Progress
+    from zoo.studies import load as experiments
+
+    spec = experiments.load(experiment, scale)
+    if until not in pipeline.STAGES:
+        raise UnknownNameError("stage", until, pipeline.STAGES)
+    check_experiment(spec)
+    space = open_workspace(workspace, create=True)
+    progress = Progress()
+    with runner_for(runner, address, cpus, gpus) as make:
+        done = pipeline.run(space, spec, make, progress, until=until)
+    if until == "report":
+        from zoo.report.write import write_report
+
+        with progress.stage("report"):
+            done.report = write_report(space, spec, done.dataset, progress.timings)
+    print(summary(space, done, progress.timings))
+    pipeline.refuse_diverged(done.diverged)
+
+
+def plan(
+    experiment: Annotated[
+        str | None, typer.Argument(help="A name in experiments/, or the path of a file; or describe a sweep as for train.")
+    ] = None,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    scale: ScaleOption = None,
+    data: Annotated[str | None, typer.Option("--data", help="Data set of an ad-hoc sweep.")] = None,
+    archs: Annotated[list[str] | None, typer.Option("--archs", help="Architectures.")] = None,
+    fractions: Annotated[list[str] | None, typer.Option("--fractions", help="Training fractions, 0.25x3 = three replicas.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs; default: the recipe's.")] = None,
+    snapshots: Annotated[list[str] | None, typer.Option("--snapshots", help="Epochs that become classifiers. Default: the last.")] = None,
+    recipe: Annotated[str, typer.Option("--recipe", help="Recipe, as for train.")] = "adam",
+    seeds: Annotated[list[str] | None, typer.Option("--seeds", help="Seeds, with commas between them. Default 0.")] = None,
+    assume: Annotated[
+        str | None, typer.Option("--assume", help="TRAIN,TEST,CLASSES,SIZE of a data set that is not here, such as 1281167,50000,1000,400.")
+    ] = None,
+    gpu: Annotated[str, typer.Option("--gpu", help="Device to plan for: cpu-core (this machine), rtx3090, a100, h100.")] = "cpu-core",
+    devices: Annotated[int | None, typer.Option(min=1, help="How many of them.")] = None,
+    gpu_price: Annotated[float | None, typer.Option("--gpu-price", min=0.0, help="Dollars per device hour.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """What a study would cost, before anything runs: trainings and classifiers done and missing, image passes, hours, dollars, disk."""
+    from zoo.data import open_dataset
+    from zoo.errors import NotFoundError
+    from zoo.estimate import assumed_dataset, estimate
+    from zoo.studies import load as experiments
+    from zoo.studies.arms import equal_steps_sweep
+    from zoo.trainsets.treatments import resolved
+
+    if (experiment is None) == (archs is None):
+        raise UsageError("plan needs either an experiment or --archs, not both and not neither. Example: zoo plan demo")
+    space: Workspace | None
+    try:
+        space = open_workspace(workspace)
+    except NotFoundError:
+        space = None
+    spec = experiments.load(experiment, scale) if experiment is not None else None
+    if spec is not None:
+        sweeps, splits, name = list(spec.sweeps), spec.fill_splits, spec.dataset
+        title = f"{spec.name}, scale {spec.scale}"
+    else:
+        sweeps, splits, name = (
+            [sweep_of(archs, fractions, epochs, snapshots, recipe, None, seeds, None)],
+            ("train", "test"),
+            data or "fashion-mini",
+        )
+        title = "ad-hoc sweep"
+    dataset = assumed_dataset(assume) if assume else open_dataset(data or name)
+    trainings = [training for sweep in sweeps for training in resolved(sweep, dataset).expand(dataset.ref)]
+    again = equal_steps_sweep(spec.retraining, dataset).expand(dataset.ref) * len(spec.arms) if spec and spec.retraining else ()
+    keep = spec.keep_logits if spec else None
+    cost = estimate(
+        space, dataset, trainings, splits, retrainings=again, keep_logits=keep, accelerator=gpu, devices=devices, price=gpu_price
+    )
+    if as_json:
+        print_json({"schema": 1, "plan": title, "dataset": dataset.name, "device": gpu, **cost.as_json()})
+    else:
+        print(cost.text(title, dataset.name))

@@ -1,0 +1,258 @@
+"""Tables and summaries as text."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import pandas as pd
+import pyarrow as pa
+
+from zoo.data import DatasetCheck, DatasetRow
+from zoo.errors import UsageError
+from zoo.progress import duration
+
+if TYPE_CHECKING:
+    from zoo.pipeline import Run
+    from zoo.store.workspace import Workspace
+
+__all__ = [
+    "check_text",
+    "comparison_table",
+    "dataset_rows",
+    "interval_text",
+    "status_text",
+    "summary",
+    "summary_text",
+    "suspect_table",
+    "text_table",
+    "write_result",
+]
+
+
+_MOST_ROWS = 200
+
+
+def text_table(frame: pd.DataFrame, *, limit: int = _MOST_ROWS) -> str:
+    """Aligned text of a table: numbers to the right, at most ``limit`` rows."""
+    rows = [[_cell(value) for value in row] for row in frame.head(limit).itertuples(index=False)]
+    heads = [str(name) for name in frame.columns]
+    numeric = [pd.api.types.is_numeric_dtype(frame[name].dtype) for name in frame.columns]
+    widths = [max(len(head), *(len(row[i]) for row in rows)) if rows else len(head) for i, head in enumerate(heads)]
+
+    def line(cells: Sequence[str]) -> str:
+        padded = (cell.rjust(w) if right else cell.ljust(w) for cell, w, right in zip(cells, widths, numeric, strict=True))
+        return "  ".join(padded).rstrip()
+
+    lines = [line(heads), line(["-" * w for w in widths]), *map(line, rows)]
+    if len(frame) > limit:
+        lines.append(f"... and {len(frame) - limit:,} more rows; use --format csv for all")
+    return "\n".join(lines)
+
+
+def _cell(value: Any) -> str:
+    if value is None or value is pd.NA or (isinstance(value, float) and value != value):
+        return ""
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 1e-3 or abs(value) >= 1e5 else f"{value:.4f}".rstrip("0").rstrip(".")
+    # A control character in a name must not reach the terminal.
+    return "".join(ch if ch.isprintable() else "�" for ch in str(value))
+
+
+def interval_text(mean: float, low: float, high: float, *, signed: bool = False) -> str:
+    """``0.851 [0.838, 0.863]``; without bounds where there is one seed."""
+    shown = f"{mean:+.3f}" if signed else f"{mean:.3f}"
+    return shown if low != low else f"{shown} [{low:+.3f}, {high:+.3f}]" if signed else f"{shown} [{low:.3f}, {high:.3f}]"
+
+
+def suspect_table(suspects: pd.DataFrame, class_names: Sequence[str]) -> pd.DataFrame:
+    """The columns of a list of suspects that a person reads: which example, label -> top confusion, scores, planted or not."""
+    names = dict(enumerate(class_names))
+    return pd.DataFrame(
+        {
+            "example": suspects["key"],
+            "label": [names.get(label, "") for label in suspects["label"]],
+            "top confusion": [names.get(label, "") for label in suspects["top_confusion"]],
+            "votes": [f"{share:.0%}" for share in suspects["top_confusion_share"]],
+            "X": suspects["x_perplexity"].round(3),
+            "C": suspects["c_perplexity"].round(3),
+            "quality": [f"{quality:.2g}" for quality in suspects["label_quality"]],
+            "planted": ["" if value is pd.NA else "planted" if value else "no" for value in suspects["planted"]],
+        }
+    )
+
+
+def comparison_table(comparisons: pd.DataFrame, metric: str | None = None) -> pd.DataFrame:
+    """Arms with mean accuracy and 95 % interval, and the paired difference to the first arm."""
+    chosen = comparisons if metric is None else comparisons[comparisons["metric"] == metric]
+    return pd.DataFrame(
+        {
+            "arm": chosen["arm"],
+            "on": chosen["on"],
+            "metric": chosen["metric"],
+            "seeds": chosen["n_seeds"],
+            "mean [95 %]": [interval_text(*row) for row in zip(chosen["mean"], chosen["low"], chosen["high"], strict=True)],
+            "difference [95 %]": [
+                "" if d != d else interval_text(d, low, high, signed=True)
+                for d, low, high in zip(chosen["delta"], chosen["delta_low"], chosen["delta_high"], strict=True)
+            ],
+            "note": chosen["note"],
+        }
+    )
+
+
+def summary_text(summary: Mapping[str, Any]) -> str:
+    """What a manifest holds, a line each."""
+    return "\n".join(f"  {name}: {value}" for name, value in summary.items())
+
+
+def dataset_rows(rows: Sequence[DatasetRow]) -> list[dict[str, Any]]:
+    """Listing of data sets as plain rows."""
+    return [
+        {
+            "name": row.name,
+            "form": row.form,
+            "splits": ", ".join(split if row.counts.get(split) is None else f"{split} {row.counts[split]:,}" for split in row.splits),
+            "path": row.path,
+            "problem": row.problem or "",
+        }
+        for row in rows
+    ]
+
+
+def check_text(check: DatasetCheck) -> str:
+    """Result of ``zoo data check`` for people: counts, and at most ten of each kind of trouble."""
+    size = "x".join(map(str, check.native_size)) if check.native_size else "sizes vary"
+    lines = [f"{check.name} ({check.form}): {check.classes} classes, {check.channels} channel(s), {size}, fingerprint {check.fingerprint}"]
+    for split in check.splits:
+        lines.append(
+            f"{split.name}: {split.examples:,} examples; per class {', '.join(f'{name} {n:,}' for name, n in split.counts.items())}"
+        )
+        if split.empty_classes:
+            lines.append(f"  classes without an example: {', '.join(split.empty_classes)}")
+        if split.known_label_errors is not None:
+            lines.append(f"  labels that differ from label_true: {split.known_label_errors:,}")
+        lines += [f"  unreadable: {u.key} ({u.reason})" for u in split.unreadable[:10]] + _more(len(split.unreadable))
+        conflicts = [d for d in split.duplicates if d.conflicting]
+        if split.duplicates:
+            lines.append(
+                f"  same picture more than once: {len(split.duplicates):,} groups, {len(conflicts):,} of them with different labels"
+            )
+        lines += [f"  same picture, labels {d.labels}: {', '.join(d.keys)}" for d in conflicts[:10]] + _more(len(conflicts))
+    for overlap in check.overlap[:10]:
+        lines.append(f"in train and {overlap.split}: train {overlap.train_ids}, {overlap.split} {overlap.example_ids}")
+    lines += _more(len(check.overlap)) + [f"left out: {warning}" for warning in check.warnings]
+    return "\n".join([*lines, "ok" if check.ok else "not ok"])
+
+
+def _more(count: int) -> list[str]:
+    return [f"  ... and {count - 10:,} more; all of them with --json"] if count > 10 else []
+
+
+def write_result(table: pa.Table, output_format: Literal["table", "csv", "json", "parquet"], output: Path | None) -> None:
+    """Print or write the result of a query.
+
+    Raises:
+        UsageError: for Parquet without a file.
+    """
+    from zoo.store.results import csv_text
+
+    frame = table.to_pandas()
+    if output_format == "parquet":
+        if output is None:
+            raise UsageError("Parquet is not for a terminal. Give a file with --output FILE.")
+        import pyarrow.parquet as pq
+
+        pq.write_table(table, output)
+        return
+    if output_format == "table":
+        text = text_table(frame) + "\n"
+    elif output_format == "csv":
+        text = csv_text(frame)
+    else:
+        text = frame.to_json(orient="records", indent=2, double_precision=15) + "\n"
+    if output is None:
+        sys.stdout.write(text)
+    else:
+        output.write_text(text)
+
+
+def summary(workspace: Workspace, done: Run, timings: Mapping[str, float]) -> str:
+    """What was trained, which planted label errors were found, the ten most suspicious examples, accuracy per arm, what to type next."""
+    from zoo.scores.suspects import suspects
+
+    parts = [_trained(workspace, done, timings)]
+    if done.detection is not None and len(done.detection):
+        parts.append(_found(done))
+    if "train" in done.scores:
+        table = suspect_table(suspects(done.scores["train"], 10), done.dataset.class_names)
+        parts.append("The ten most suspicious training examples\n" + text_table(table))
+    if done.comparison is not None:
+        table = done.comparison.comparisons
+        full = table[(table["on"] == "full") & (table["metric"] == "acc1")]
+        shown = comparison_table(full).drop(columns=["on", "metric"])
+        parts.append(
+            f"Test accuracy of {_archs(done)} retrained on each selection, same number of steps, paired by seed\n" + text_table(shown)
+        )
+    if done.report is not None:
+        parts.append(f"Report: {done.report}")
+    if done.experiment.next_command:
+        parts.append(f"Next: {done.experiment.next_command} -w {workspace.location}")
+    return "\n\n".join(parts)
+
+
+def _archs(done: Run) -> str:
+    return ", ".join(done.experiment.retraining.archs) if done.experiment.retraining else ""
+
+
+def _trained(workspace: Workspace, done: Run, timings: Mapping[str, float]) -> str:
+    from zoo.store import ledger
+
+    frame = ledger.trainings_frame(workspace)
+    mine = frame[frame["training_id"].isin(ledger.trainings_of(workspace, done.experiment.name)) & (frame["status"] == "done")]
+    population, retraining = (mine[mine["role"] == role] for role in ("population", "retraining"))
+    classifiers = ledger.classifiers_frame(workspace)
+    count = int(classifiers["training_id"].isin(population["training_id"]).sum())
+    spent = ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in timings.items())
+    lines = [
+        f"{done.experiment.title} (scale: {done.experiment.scale})",
+        (
+            f"  {count} classifiers from {len(population)} trainings of {population['arch'].nunique()} architectures on {done.dataset.name}; "
+            f"{len(retraining)} retrainings; {mine['train_seconds'].sum():.0f} s of training in all"
+        ),
+        f"  this run: {spent}",
+    ]
+    return "\n".join(lines)
+
+
+def _found(done: Run) -> str:
+    assert done.detection is not None
+    best = done.detection.set_index("score").loc["label_quality"]
+    n = int(done.detection["n_errors"].max())
+    return (
+        f"Planted label errors found by label_quality: precision {best['precision_at_n']:.3f} and recall {best['recall_at_n']:.3f} "
+        f"at the planted number ({n}), AUROC {best['auroc']:.4f}, average precision {best['average_precision']:.3f}"
+    )
+
+
+def status_text(found: Mapping[str, Any]) -> str:
+    """``status`` for people."""
+    lines = [f"workspace   {found['workspace']}"]
+    for name, splits in found["datasets"].items():
+        lines.append(f"data set    {name}: " + ", ".join(f"{split} {count:,}" for split, count in splits.items()))
+    for title, key in (("trainings", "trainings"), ("classifiers", "classifiers"), ("answered", "answered")):
+        lines.append(f"{title:<12}" + (", ".join(f"{name} {count:,}" for name, count in found[key].items()) or "none"))
+    if empty := found["trainings"].get("empty"):
+        lines.append(
+            f"empty       {empty:,} of the trainings: their treatment leaves no example, so they have no classifier and count as chance; "
+            f"""which: zoo query "select treatment from trainings where status = 'empty'\""""
+        )
+    lines.append(f"selections  {', '.join(found['selections']) or 'none'}")
+    lines.append(f"tables      {', '.join(found['tables']) or 'none'}")
+    lines += [
+        f"{f['status']}: {f['training_id']} ({f['arch']}, {f['treatment']}, seed {f['seed']}): {f['stop_reason']}"
+        for f in found["failures"]
+    ]
+    return "\n".join(lines)

@@ -1,1 +1,0 @@
-"""Groups of commands that ``zoo.cli`` adds to the program."""

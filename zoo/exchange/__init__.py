@@ -1,0 +1,1 @@
+"""Predictions in, scores and selections out, in other programs' forms."""

@@ -1,0 +1,527 @@
+"""From a workspace to files that other programs read.
+
+===========  ==============================  ==============================================================================================
+what         as                              what is in it
+===========  ==============================  ==============================================================================================
+scores       csv, parquet                    the ``scores`` table of a population or sub-population, computed from the store
+scores       perplexity                      perplexity.csv of the Example-Perplexity project: filename, label, c_perplexity, x_perplexity,
+                                             x_perplexity_label (12 bins), its two columns of top-5 (class, index) and (class, votes)
+scores       cleanlab                        is_label_issue, label_quality, given_label, predicted_label; a row per example, in order
+predictions  npy                             int16 [N, E], -1 = no answer; with probabilities: float32 [N, E, M]; classifiers in a .csv beside
+predictions  csv, parquet                    example_id, key, label, and a column per classifier
+logits       npy, parquet                    a folder: a file per classifier, float16 [E, M] minus each row's maximum; examples and classes
+selection    keep-list                       the key of each example that is kept, one a line
+selection    csv, parquet                    the manifest: example_id, key, label, label_original, x_perplexity, weight, copies
+selection    hf                              a folder of Parquet files in the Hugging Face layout, with the encoded pictures
+selection    imagefolder                     SPLIT/CLASS/ folders of links to the pictures (files where they are not in files), manifest.csv
+===========  ==============================  ==============================================================================================
+
+Everything is written under a temporary name beside its place and renamed when it is whole. What is there already is left alone unless
+``force``; a folder is replaced only if an export made it. A cell of a CSV that a spreadsheet would take for a formula gets a leading quote.
+
+``is_label_issue``: most classifiers miss the label (X above 0.5, of those not trained on the example where they are known) and the most-voted
+class is another one. ``copies`` are repeated files in an image folder; everywhere else they are a column.
+
+Letters: N classifiers, E examples, M classes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from zoo.data import Dataset, Split, encode_examples, open_dataset
+from zoo.data.files import FileSource
+from zoo.errors import DataError, NotFoundError, UsageError
+from zoo.exchange.places import Request, check_free, new_folder, put, write_file, write_table, write_text
+from zoo.scores import from_store
+from zoo.scores.accumulate import block_rows
+from zoo.scores.population import Population, choose_population
+from zoo.store import datasets, ledger, selections
+from zoo.store.answers import logits_of, read_answers
+from zoo.store.commits import Commit
+from zoo.store.results import csv_text, read_table
+from zoo.store.workspace import Workspace
+
+__all__ = ["FORMATS", "export", "formats_text", "perplexity_table"]
+
+
+_PICTURES_PER_FILE: Final = 512 << 20  # bytes of encoded pictures per Parquet file
+_BLOCK: Final = 512
+_TO_STDOUT: Final = frozenset({"csv", "perplexity", "cleanlab", "keep-list"})
+
+
+def formats_text() -> str:
+    """``scores: csv, parquet, ...; predictions: ...`` for messages."""
+    kinds: dict[str, list[str]] = {}
+    for what, to in FORMATS:
+        kinds.setdefault(what, []).append(to)
+    return "; ".join(f"{what}: {', '.join(formats)}" for what, formats in kinds.items())
+
+
+def export(workspace: Workspace, request: Request) -> str | Path:
+    """Write what is asked for; its path, or the text itself where no output is named.
+
+    Raises:
+        UsageError: for a combination that does not exist, or a place that is taken; nothing was written.
+        NotFoundError: if there is no such selection, or nothing to score with.
+        DataError: if pictures are needed and the data set cannot be opened, or has changed.
+    """
+    write = FORMATS.get((request.what, request.to))
+    if write is None:
+        raise UsageError(f"cannot export {request.what} as {request.to}. Possible are {formats_text()}.")
+    if request.output is None and request.to not in _TO_STDOUT:
+        raise UsageError(f"export of {request.what} as {request.to} needs a place. Give one with -o PATH.")
+    for given, option, allowed in (
+        (request.selection, "--selection", request.what == "selection"),
+        (request.where, "--where", request.what != "selection"),
+        (request.probabilities or None, "--probabilities", (request.what, request.to) == ("predictions", "npy")),
+    ):
+        if given is not None and not allowed:
+            raise UsageError(f"{option} has no meaning for the export of {request.what} as {request.to}. Leave it out.")
+    if request.what == "selection" and request.selection is None:
+        names = ", ".join(workspace.commits.all("selection")) or "none"
+        raise UsageError(f"export of a selection needs its name. Give one with --selection NAME; there are: {names}.")
+    if request.output is not None:
+        check_free(request.output, force=request.force)
+    return write(workspace, request)
+
+
+# ---------------------------------------------------------------- scores
+
+
+def _population(workspace: Workspace, request: Request) -> Population:
+    fingerprint = None if request.data is None else datasets.dataset_fingerprint(workspace, request.data)
+    return choose_population(workspace, request.where, dataset=fingerprint)
+
+
+def _scores(workspace: Workspace, request: Request) -> tuple[pa.Table, Population]:
+    population = _population(workspace, request)
+    return from_store.score(workspace, population, request.split or "train"), population
+
+
+def _scores_csv(workspace: Workspace, request: Request) -> str | Path:
+    return write_text(request, csv_text(_scores(workspace, request)[0].to_pandas()))
+
+
+def _scores_parquet(workspace: Workspace, request: Request) -> Path:
+    return write_table(request, _scores(workspace, request)[0])
+
+
+def _scores_perplexity(workspace: Workspace, request: Request) -> str | Path:
+    table, population = _scores(workspace, request)
+    return write_text(request, csv_text(perplexity_table(table, population.class_names)))
+
+
+def perplexity_table(scores: pa.Table, class_names: Sequence[str]) -> pd.DataFrame:
+    """Scores as the columns of perplexity.csv. Labels and classes are names; the lists are Python literals, as that project writes them.
+
+    Source: Validation_Images_Test/c_x_perplexity_and_top_5.py there. Departure: columns of the row index are left out.
+    """
+    names = dict(enumerate(class_names))
+    top_c = [str([(names[item["class"]], item["value"]) for item in row or ()]) for row in scores.column("top5_c").to_pylist()]
+    top_x = [str([(names[item["class"]], item["votes"]) for item in row or ()]) for row in scores.column("top5_x").to_pylist()]
+    return pd.DataFrame(
+        {
+            "filename": scores.column("key").to_pylist(),
+            "label": [names.get(label) for label in scores.column("label").to_pylist()],
+            "c_perplexity": scores.column("c_perplexity").to_pandas(),
+            "x_perplexity": scores.column("x_perplexity").to_pandas(),
+            "x_perplexity_label": scores.column("x_bin").to_pylist(),
+            "top 5 c_perplexity class": top_c,
+            "top 5 x_perplexity class": top_x,
+        }
+    )
+
+
+def _scores_cleanlab(workspace: Workspace, request: Request) -> str | Path:
+    table = _scores(workspace, request)[0].to_pandas()
+    x = table["x_heldout"].where(table["n_heldout"] > 0, table["x_perplexity"])
+    given, predicted = table["label"].astype("Int64"), table["top_confusion"].astype("Int64")
+    issue = (x > 0.5) & (given != predicted).fillna(value=False).astype(bool)
+    frame = pd.DataFrame(
+        {"is_label_issue": issue, "label_quality": table["label_quality"], "given_label": given, "predicted_label": predicted}
+    )
+    return write_text(request, csv_text(frame))
+
+
+# ---------------------------------------------------------------- predictions and logits
+
+
+def _classifiers(workspace: Workspace, population: Population) -> pd.DataFrame:
+    frame = ledger.classifiers_frame(workspace)
+    return frame[frame["classifier_id"].isin(population.classifiers)].sort_values("classifier_id", ignore_index=True)
+
+
+def _npy_header(file: BinaryIO, dtype: type[np.generic], shape: tuple[int, ...]) -> int:
+    """Write the header; where the numbers begin. Written, not mapped: a full disk must be an error, not a SIGBUS."""
+    np.lib.format.write_array_header_2_0(file, {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape})
+    return file.tell()
+
+
+def _predictions_npy(workspace: Workspace, request: Request) -> Path:
+    """int16 [N, E], or float32 [N, E, M] of probabilities; rows in the order of the .csv beside, which is written first."""
+    population, split = _population(workspace, request), request.split or "train"
+    examples = datasets.examples_of(workspace, population.dataset, split).num_rows
+    output = request.output
+    assert output is not None
+    beside = output.with_name(f"{output.stem}.classifiers.csv")
+    check_free(beside, force=request.force)
+    write = _write_probabilities if request.probabilities else _write_predictions
+    if request.probabilities:
+        for name in population.classifiers:
+            logits_of(workspace, name, split)  # refused before anything is written
+    write_file(beside, lambda file: put(file, csv_text(_classifiers(workspace, population)).encode()), force=request.force)
+    return write_file(output, lambda file: write(file, workspace, population, split, examples), force=request.force)
+
+
+def _write_predictions(file: BinaryIO, workspace: Workspace, population: Population, split: str, examples: int) -> None:
+    """Block by block of the store, each classifier's stretch at its place in the file."""
+    place = {name: i for i, name in enumerate(population.classifiers)}
+    begin = _npy_header(file, np.int16, (len(place), examples))
+    file.truncate(begin + len(place) * examples * 2)
+    for block, answers in read_answers(workspace, population.fingerprint, split, population.classifiers):
+        for name, batch in answers:
+            values = batch.column("prediction").fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int16)
+            file.seek(begin + (place[name] * examples + block.start) * 2)
+            file.write(values.data)
+
+
+def _write_probabilities(file: BinaryIO, workspace: Workspace, population: Population, split: str, examples: int) -> None:
+    """Softmax of the kept logits, in float64, one classifier after the other."""
+    classes = len(population.class_names)
+    _npy_header(file, np.float32, (len(population.classifiers), examples, classes))
+    step = block_rows(classes, memory_bytes=32 << 20)
+    for name in population.classifiers:
+        logits = logits_of(workspace, name, split)
+        for start in range(0, examples, step):
+            p = np.exp(logits[start : start + step].astype(np.float64))
+            file.write((p / p.sum(axis=1, keepdims=True)).astype(np.float32).data)
+
+
+def _predictions_frame(workspace: Workspace, request: Request) -> pa.Table:
+    population, split = _population(workspace, request), request.split or "train"
+    examples = datasets.examples_of(workspace, population.dataset, split)
+    columns = np.full((len(population.classifiers), examples.num_rows), -1, dtype=np.int16)
+    place = {name: i for i, name in enumerate(population.classifiers)}
+    for block, answers in read_answers(workspace, population.fingerprint, split, population.classifiers):
+        for name, batch in answers:
+            columns[place[name], block.start : block.stop] = batch.column("prediction").fill_null(-1).to_numpy(zero_copy_only=False)
+    table = examples.select(["example_id", "key", "label"])
+    for name, values in zip(population.classifiers, columns, strict=True):
+        table = table.append_column(name, pa.array(values, mask=values < 0))
+    return table
+
+
+def _predictions_csv(workspace: Workspace, request: Request) -> str | Path:
+    frame = _predictions_frame(workspace, request).to_pandas(types_mapper={pa.int16(): pd.Int16Dtype(), pa.int64(): pd.Int64Dtype()}.get)
+    return write_text(request, csv_text(frame))
+
+
+def _predictions_parquet(workspace: Workspace, request: Request) -> Path:
+    return write_table(request, _predictions_frame(workspace, request))
+
+
+def _logits(workspace: Workspace, request: Request, suffix: str, write: Callable[[Path, NDArray[np.float16], pa.Table], None]) -> Path:
+    """A folder: a file per classifier, and what one needs to import them again."""
+    population, split = _population(workspace, request), request.split or "train"
+    examples = datasets.examples_of(workspace, population.dataset, split)
+    for name in population.classifiers:
+        logits_of(workspace, name, split)  # refused before anything is written
+    with new_folder(workspace, request) as folder:
+        for name in population.classifiers:
+            write(folder / f"{name}{suffix}", logits_of(workspace, name, split), examples)
+        listed = examples.select(["example_id", "key", "label", "label_true"])
+        if listed.column("label_true").null_count == listed.num_rows:
+            listed = listed.drop_columns(["label_true"])
+        (folder / "examples.csv").write_text(csv_text(listed.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)), encoding="utf-8")
+        (folder / "classes.json").write_text(json.dumps(list(population.class_names), ensure_ascii=False) + "\n", encoding="utf-8")
+        (folder / "classifiers.csv").write_text(csv_text(_classifiers(workspace, population)), encoding="utf-8")
+    assert request.output is not None
+    return request.output
+
+
+def _logits_npy(workspace: Workspace, request: Request) -> Path:
+    return _logits(workspace, request, ".npy", lambda path, values, _: np.save(path, values, allow_pickle=False))
+
+
+def _logits_parquet(workspace: Workspace, request: Request) -> Path:
+    def write(path: Path, values: NDArray[np.float16], examples: pa.Table) -> None:
+        lists = pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(values).reshape(-1)), values.shape[1])
+        pq.write_table(examples.select(["example_id", "key"]).append_column("logits", lists), path, compression="zstd")
+
+    return _logits(workspace, request, ".parquet", write)
+
+
+# ---------------------------------------------------------------- selections
+
+
+def _origin_split(workspace: Workspace, request: Request) -> str:
+    """The split whose scores a selection was made of.
+
+    Raises:
+        UsageError: if another is asked for.
+    """
+    name = str(request.selection)
+    if name == "baseline":
+        return request.split or "train"
+    selections.selection_op(workspace, name)
+    commit = workspace.commits.get("selection", name)
+    assert commit is not None
+    split = str(commit.facts["origin"].get("split", "train"))
+    if request.split not in (None, split):
+        raise UsageError(f"selection {name!r} is of split {split}, not {request.split}. Leave --split out.")
+    return split
+
+
+def _dataset_record(workspace: Workspace, request: Request) -> Commit:
+    records = workspace.commits.all("dataset")
+    if request.data is not None:
+        key = datasets.dataset_fingerprint(workspace, request.data)
+        if key in records:
+            return records[key]
+        raise NotFoundError(
+            f"data set {request.data!r} is not recorded in {workspace.location}. Choose one of: {_names(records.values())}."
+        )
+    if len(records) != 1:
+        raise UsageError(f"the workspace holds {len(records)} data sets: {_names(records.values())}. Choose one with --data.")
+    return next(iter(records.values()))
+
+
+def _names(records: Any) -> str:
+    return ", ".join(str(record.facts["name"]) for record in records) or "none"
+
+
+def _manifest(workspace: Workspace, request: Request) -> tuple[pd.DataFrame, str, Commit]:
+    """The manifest with keys, original labels and X, sorted by example; its split; the data set's record.
+
+    Raises:
+        UsageError: if it names examples that the data set does not have.
+    """
+    split, record = _origin_split(workspace, request), _dataset_record(workspace, request)
+    table = pq.read_table(workspace.files.local(record.files[0].path), filters=[("split", "=", split)]).to_pandas()
+    if request.selection == "baseline":
+        usable = table[table["label"].notna() & table["error"].isna()]
+        chosen = pd.DataFrame({"example_id": usable["example_id"], "label": usable["label"].astype("int64"), "copies": 1, "weight": 1.0})
+    else:
+        chosen = selections.selection_frame(workspace, str(request.selection))
+    chosen = chosen[chosen["copies"] > 0].sort_values("example_id", ignore_index=True)
+    ids = chosen["example_id"].to_numpy()
+    if len(ids) and (ids[0] < 0 or ids[-1] >= len(table)):
+        raise UsageError(
+            f"selection {request.selection!r} names example {ids[-1]}; split {split} of {record.facts['name']} has {len(table)}. "
+            f"Choose the data set that it was made of with --data."
+        )
+    rows = table.iloc[ids]
+    frame = pd.DataFrame(
+        {
+            "example_id": ids,
+            "key": rows["key"].to_numpy(),
+            "label": chosen["label"].to_numpy(dtype=np.int64),
+            "label_original": pd.array(rows["label"].to_numpy(dtype=np.float64, na_value=np.nan), dtype="Int64"),
+            "label_true": pd.array(rows["label_true"].to_numpy(dtype=np.float64, na_value=np.nan), dtype="Int64"),
+            "x_perplexity": _x_of(workspace, split, ids),
+            "weight": chosen["weight"].to_numpy(dtype=np.float32),
+            "copies": chosen["copies"].to_numpy(dtype=np.int64),
+        }
+    )
+    return frame, split, record
+
+
+def _x_of(workspace: Workspace, split: str, ids: NDArray[np.int64]) -> NDArray[np.float64]:
+    """X of examples by the workspace's scores table; NaN where there is none."""
+    try:
+        scores = read_table(workspace, f"scores-{split}")
+    except NotFoundError:
+        return np.full(len(ids), np.nan)
+    by_id = scores.set_index("example_id")["x_perplexity"]
+    values: NDArray[np.float64] = by_id.reindex(ids).to_numpy(dtype=np.float64, na_value=np.nan)
+    return values
+
+
+def _selection_keep_list(workspace: Workspace, request: Request) -> str | Path:
+    frame, _, _ = _manifest(workspace, request)
+    broken = next((key for key in frame["key"] if "\n" in key or "\r" in key), None)
+    if broken is not None:
+        raise DataError(
+            f"the key {broken!r} holds a line break, so one key a line would not be one. Export the selection as csv or parquet."
+        )
+    return write_text(request, "".join(f"{key}\n" for key in frame["key"]))
+
+
+def _selection_csv(workspace: Workspace, request: Request) -> str | Path:
+    return write_text(request, csv_text(_listed(_manifest(workspace, request)[0])))
+
+
+def _selection_parquet(workspace: Workspace, request: Request) -> Path:
+    return write_table(request, pa.Table.from_pandas(_listed(_manifest(workspace, request)[0]), preserve_index=False))
+
+
+def _listed(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.drop(columns="label_true") if frame["label_true"].isna().all() else frame
+
+
+def _pictures(record: Commit, split: str) -> tuple[Dataset, Split]:
+    """The data set itself, with its pictures.
+
+    Raises:
+        DataError: if it was imported without any, or has changed.
+    """
+    if record.facts.get("imported"):
+        raise DataError(
+            f"data set {record.facts['name']!r} was imported without pictures. Export the selection as keep-list, csv or parquet."
+        )
+    dataset = open_dataset(str(record.facts["uri"]))
+    if dataset.fingerprint != record.key:
+        raise DataError(
+            f"data set {record.facts['uri']!r} has changed: its fingerprint is {dataset.fingerprint}, the selection was made on {record.key}. "
+            f"Restore the data, or export the selection as keep-list."
+        )
+    return dataset, dataset.splits[split]
+
+
+def _selection_hf(workspace: Workspace, request: Request) -> Path:
+    """Parquet in the layout that Hugging Face datasets and ``zoo.data`` open: image struct<bytes, path>, label, and what zoo knows."""
+    frame, split, record = _manifest(workspace, request)
+    dataset, pictures = _pictures(record, split)
+    schema = _hf_schema(dataset.class_names, truth=bool(frame["label_true"].notna().all() and len(frame)))
+    files = _hf_files(pictures, frame["example_id"].to_numpy())
+    with new_folder(workspace, request) as folder:
+        for number, (start, stop) in enumerate(files):
+            name = f"{split}-{number:05d}-of-{len(files):05d}.parquet"
+            with pq.ParquetWriter(folder / name, schema, compression="zstd") as writer:
+                for first in range(start, stop, _BLOCK):
+                    writer.write_table(_hf_rows(pictures, frame.iloc[first : min(first + _BLOCK, stop)], schema))
+    assert request.output is not None
+    return request.output
+
+
+def _hf_files(pictures: Split, ids: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """Rows of each file, by the bytes of its pictures: [(start, stop)]."""
+    files, start, total = [], 0, 0
+    for first in range(0, len(ids), _BLOCK):
+        total += sum(map(len, encode_examples(pictures, ids[first : first + _BLOCK])))
+        if total > _PICTURES_PER_FILE:
+            files.append((start, min(first + _BLOCK, len(ids))))
+            start, total = files[-1][1], 0
+    return [*files, (start, len(ids))] if start < len(ids) or not files else files
+
+
+def _hf_schema(class_names: Sequence[str], *, truth: bool) -> pa.Schema:
+    label = {"names": list(class_names), "_type": "ClassLabel"}
+    features: dict[str, Any] = {"image": {"_type": "Image"}, "label": label, "label_original": label}
+    columns = [
+        pa.field("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
+        pa.field("label", pa.int64()),
+        pa.field("label_original", pa.int64()),
+    ]
+    if truth:
+        features["label_true"] = label
+        columns.append(pa.field("label_true", pa.int64()))
+    for name, kind, text in (
+        ("x_perplexity", pa.float64(), "float64"),
+        ("weight", pa.float32(), "float32"),
+        ("copies", pa.int64(), "int64"),
+    ):
+        features[name] = {"dtype": text, "_type": "Value"}
+        columns.append(pa.field(name, kind))
+    return pa.schema(columns, metadata={"huggingface": json.dumps({"info": {"features": features}}, ensure_ascii=False)})
+
+
+def _hf_rows(pictures: Split, rows: pd.DataFrame, schema: pa.Schema) -> pa.Table:
+    encoded = encode_examples(pictures, rows["example_id"].to_numpy())
+    image = pa.StructArray.from_arrays([pa.array(encoded, pa.binary()), pa.array(list(rows["key"]), pa.string())], names=["bytes", "path"])
+    columns = [image, *(pa.Array.from_pandas(rows[field.name], type=field.type) for field in list(schema)[1:])]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+_MAGIC: Final = (
+    (b"\x89PNG", ".png"),
+    (b"\xff\xd8\xff", ".jpg"),
+    (b"GIF8", ".gif"),
+    (b"BM", ".bmp"),
+    (b"II*\x00", ".tif"),
+    (b"MM\x00*", ".tif"),
+    (b"RIFF", ".webp"),
+)
+
+
+def _selection_imagefolder(workspace: Workspace, request: Request) -> Path:
+    """SPLIT/CLASS/ of links where the data set is files, else of files; manifest.csv says what each was."""
+    frame, split, record = _manifest(workspace, request)
+    dataset, pictures = _pictures(record, split)
+    folders = _class_folders(dataset.class_names)
+    source = pictures.source
+    names: list[str] = []
+    with new_folder(workspace, request) as folder:
+        for name in folders:
+            (folder / split / name).mkdir(parents=True)
+        for first in range(0, len(frame), _BLOCK):
+            rows = frame.iloc[first : first + _BLOCK]
+            ids = rows["example_id"].to_numpy()
+            encoded = None if isinstance(source, FileSource) else encode_examples(pictures, ids)
+            columns = zip(ids.tolist(), rows["key"].tolist(), rows["label"].tolist(), rows["copies"].tolist(), strict=True)
+            for position, (example_id, key, label, copies) in enumerate(columns):
+                original = source.path(example_id) if isinstance(source, FileSource) else None
+                suffix = original.suffix if original is not None else _suffix(encoded[position] if encoded is not None else b"")
+                # The example's number makes names unique: two classes, or two folders, may hold files of one name.
+                stem = f"{example_id:08d}-{_safe(Path(str(key)).stem)[:80]}"
+                for copy in range(copies):
+                    name = f"{split}/{folders[label]}/{stem}{f'-copy{copy}' if copy else ''}{suffix}"
+                    if original is not None:
+                        (folder / name).symlink_to(original)
+                    elif encoded is not None:
+                        (folder / name).write_bytes(encoded[position])
+                    names.append(name)
+        repeated = frame.loc[frame.index.repeat(frame["copies"])].reset_index(drop=True)
+        manifest = _listed(repeated.drop(columns="copies")).assign(class_name=[dataset.class_names[i] for i in repeated["label"]])
+        manifest.insert(0, "file", names)
+        (folder / "manifest.csv").write_text(csv_text(manifest), encoding="utf-8")
+    assert request.output is not None
+    return request.output
+
+
+def _class_folders(class_names: Sequence[str]) -> list[str]:
+    """Folder names of classes. Readers number classes by sorted folder names: a number goes in front where that would not be their order."""
+    names = [_safe(name) for name in class_names]
+    if sorted(set(names)) == names:
+        return names
+    width = len(str(len(names) - 1))
+    return [f"{i:0{width}d}-{name}" for i, name in enumerate(names)]
+
+
+def _safe(name: str) -> str:
+    """A text as one file name: no separators, control characters, leading dot or dash."""
+    return re.sub(r"^[.-]", "_", re.sub(r"[/\\\x00-\x1f\x7f]", "_", name))[:120] or "_"
+
+
+def _suffix(data: bytes) -> str:
+    return next((suffix for magic, suffix in _MAGIC if data.startswith(magic)), ".img")
+
+
+FORMATS: Final[dict[tuple[str, str], Callable[[Workspace, Request], str | Path]]] = {
+    ("scores", "csv"): _scores_csv,
+    ("scores", "parquet"): _scores_parquet,
+    ("scores", "perplexity"): _scores_perplexity,
+    ("scores", "cleanlab"): _scores_cleanlab,
+    ("predictions", "npy"): _predictions_npy,
+    ("predictions", "csv"): _predictions_csv,
+    ("predictions", "parquet"): _predictions_parquet,
+    ("logits", "npy"): _logits_npy,
+    ("logits", "parquet"): _logits_parquet,
+    ("selection", "keep-list"): _selection_keep_list,
+    ("selection", "csv"): _selection_csv,
+    ("selection", "parquet"): _selection_parquet,
+    ("selection", "hf"): _selection_hf,
+    ("selection", "imagefolder"): _selection_imagefolder,
+}
+"""What can be written, and how."""

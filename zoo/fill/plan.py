@@ -1,0 +1,235 @@
+"""What a fill has to do, and the end of it: units, shards, receipts, commits. Where it runs is a runner's business.
+
+A unit is a group of classifiers of one input geometry on one split. Its shards are decoded once each for the whole group. Only the driver
+commits, and only when all receipts of a unit are there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo.data import Dataset, decode_examples
+from zoo.errors import DataError, NotFoundError, UnknownNameError
+from zoo.spec import DatasetRef, Preprocessing, canonical_json, content_id
+from zoo.store.answers import AnswerUnit, Receipt, Shard, answered, commit_unit, find_receipt, shards
+from zoo.store.commits import Commit
+from zoo.store.files import FileRef
+from zoo.store.ledger import population_size, seen_by, trained
+from zoo.store.workspace import Workspace
+from zoo.trainsets.inputs import Geometry, open_verified
+
+__all__ = [
+    "FillPlan",
+    "FillTask",
+    "KeepLogits",
+    "cells_of",
+    "decode_task",
+    "default_keep_logits",
+    "membership",
+    "plan_fill",
+    "receipt_from_json",
+    "receipt_to_json",
+]
+
+
+KeepLogits = Literal["none", "val", "all"]
+_KEEP_ALL_UP_TO = 100
+
+
+def default_keep_logits(classifiers: int) -> KeepLogits:
+    """What is kept where nothing is said: all logits of a population of up to 100, else those of the test splits."""
+    return "all" if classifiers <= _KEEP_ALL_UP_TO else "val"
+
+
+_GROUP_CLASSIFIERS = 128
+_GROUP_BYTES = 4 << 30
+
+
+@dataclass(frozen=True)
+class FillTask:
+    """One shard for one group of classifiers. Small enough to be a row of a Ray data set."""
+
+    dataset: DatasetRef
+    unit: AnswerUnit
+    shard: Shard
+    geometry: Geometry
+
+    def to_json(self) -> str:
+        return canonical_json(
+            {
+                "dataset": self.dataset.as_json(),
+                "unit": self.unit.identity,
+                "shard": asdict(self.shard),
+                "geometry": asdict(self.geometry),
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> FillTask:
+        body = json.loads(text)
+        return cls(
+            DatasetRef(**body["dataset"]), AnswerUnit.from_identity(body["unit"]), Shard(**body["shard"]), Geometry(**body["geometry"])
+        )
+
+
+def receipt_to_json(unit: AnswerUnit, receipt: Receipt) -> str:
+    return canonical_json({"unit": unit.key, **asdict(receipt)})
+
+
+def receipt_from_json(text: str) -> tuple[str, Receipt]:
+    body = json.loads(text)
+    answers, logits = (None if body[name] is None else FileRef(**body[name]) for name in ("answers", "logits"))
+    assert answers is not None
+    return body["unit"], Receipt(body["shard"], body["rows"], body["unreadable"], tuple(body["hits"]), answers, logits)
+
+
+class FillPlan:
+    """The units a fill still has to do, with what is finished of them. ``tasks`` is the work; give each receipt to ``receive``.
+
+    ``preprocessing``: as the checkpoint of each classifier of the units records it; goes into the record of their answers.
+    """
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        dataset: Dataset,
+        units: Sequence[tuple[AnswerUnit, Geometry]],
+        preprocessing: Mapping[str, Mapping[str, Any]],
+    ) -> None:
+        self._workspace, self._dataset, self._preprocessing = workspace, dataset, preprocessing
+        self._units = {unit.key: unit for unit, _ in units}
+        self._receipts: dict[str, list[Receipt]] = {unit.key: [] for unit, _ in units}
+        self._shards: dict[str, int] = {}
+        self.tasks: list[FillTask] = []
+        for unit, geometry in units:
+            cut = shards(len(dataset.splits[unit.split]), geometry.bytes_per_example)
+            self._shards[unit.key] = len(cut)
+            for shard in cut:
+                # A part finished before a kill is found by its name and hash, and not computed again.
+                if (receipt := find_receipt(workspace.files, unit, shard)) is not None:
+                    self._receipts[unit.key].append(receipt)
+                else:
+                    self.tasks.append(FillTask(dataset.ref, unit, shard, geometry))
+        for key in list(self._units):
+            self._commit_if_whole(key)
+
+    @property
+    def units(self) -> list[AnswerUnit]:
+        return list(self._units.values())
+
+    @property
+    def cells(self) -> int:
+        """Classifier-example pairs still to compute."""
+        return sum(cells_of(task) for task in self.tasks)
+
+    def receive(self, unit_key: str, receipt: Receipt) -> None:
+        """Take a receipt; commits the unit when it was the last one."""
+        self._receipts[unit_key].append(receipt)
+        self._commit_if_whole(unit_key)
+
+    def _commit_if_whole(self, key: str) -> None:
+        unit, receipts = self._units[key], self._receipts[key]
+        if len({receipt.shard for receipt in receipts}) == self._shards[key]:
+            split = self._dataset.splits[unit.split]
+            commit_unit(self._workspace, unit, len(split), int((split.labels >= 0).sum()), receipts, self._preprocessing)
+
+
+def cells_of(task: FillTask) -> int:
+    """Classifier-example pairs of a task."""
+    return len(task.unit.classifiers) * (task.shard.stop - task.shard.start)
+
+
+def plan_fill(
+    workspace: Workspace, dataset: Dataset, classifiers: Mapping[str, Commit] | None, splits: Iterable[str], keep_logits: KeepLogits | None
+) -> FillPlan:
+    """Group what has no committed answers: by split and input geometry, in sorted order, so that a rerun makes the same groups.
+
+    Args:
+        classifiers: None = every trained one of the workspace; then nothing is read of those that have their answers.
+        keep_logits: None = ``default_keep_logits`` of the workspace's population.
+
+    Raises:
+        NotFoundError: if there is no classifier at all.
+        UnknownNameError: if a split does not exist.
+        DataError: if a classifier belongs to another class list.
+    """
+    splits = list(splits)
+    for split in splits:
+        if split not in dataset.splits:
+            raise UnknownNameError(f"split of {dataset.name}", split, dataset.splits, "Choose with --splits.")
+    there = answered(workspace)
+    known = {name for names in there.values() for name in names}
+    done = {split: there.get((dataset.fingerprint, split), set()) for split in splits}
+    everyone = classifiers is None
+    if classifiers is None:
+        # A classifier belongs to one data set: where it has answers on another one, there is nothing to do for it here.
+        elsewhere = {name for (fingerprint, _), names in there.items() if fingerprint != dataset.fingerprint for name in names}
+        filled = {name for name in known if all(name in names for names in done.values())}
+        classifiers = trained(workspace, dataset.fingerprint, elsewhere | filled)
+    if not classifiers and not (everyone and (known or workspace.commits.keys("member"))):
+        raise NotFoundError(f"no trained classifier in {workspace.location}. Train some first: zoo train --help")
+    if keep_logits is None and classifiers:
+        keep_logits = default_keep_logits(population_size(workspace, _KEEP_ALL_UP_TO + 1, known))
+    units: list[tuple[AnswerUnit, Geometry]] = []
+    for split in splits:
+        groups: dict[tuple[Geometry, int, str], list[str]] = {}
+        for name, commit in sorted(classifiers.items()):
+            facts = commit.facts
+            # An imported classifier has no checkpoint: its answers come with 'zoo import'.
+            if name in done[split] or facts["dataset"] != dataset.fingerprint or commit.kind == "member":
+                continue
+            p = Preprocessing(**facts["preprocessing"])
+            groups.setdefault((Geometry(p.size, p.channels, p.fit), facts["num_classes"], facts["classes"]), []).append(name)
+        for (geometry, num_classes, classes), names in sorted(groups.items(), key=lambda item: item[1][0]):
+            if classes != content_id(list(dataset.class_names)):
+                raise DataError(
+                    f"classifier {names[0]} knows another class list than {dataset.name}. Fill it on the data set it was trained on."
+                )
+            logits = keep_logits == "all" or (keep_logits == "val" and split != "train")
+            units += [
+                (AnswerUnit(dataset.fingerprint, split, tuple(group), num_classes, classes, logits), geometry)
+                for group in _chunks(names, classifiers)
+            ]
+    preprocessing = {name: classifiers[name].facts["preprocessing"] for unit, _ in units for name in unit.classifiers}
+    return FillPlan(workspace, dataset, units, preprocessing)
+
+
+def _chunks(names: Sequence[str], classifiers: Mapping[str, Commit]) -> list[list[str]]:
+    """Groups of bounded count and bounded weight bytes, in order."""
+    groups: list[list[str]] = [[]]
+    weight = 0
+    for name in names:
+        size = classifiers[name].files[0].bytes
+        if groups[-1] and (len(groups[-1]) >= _GROUP_CLASSIFIERS or weight + size > _GROUP_BYTES):
+            groups.append([])
+            weight = 0
+        groups[-1].append(name)
+        weight += size
+    return groups
+
+
+def decode_task(task: FillTask) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Read and decode the pictures of a task: (uint8 [n, H, W, K], mask [n] of unreadable ones)."""
+    dataset, g = open_verified(task.dataset), task.geometry
+    ids = task.shard.example_ids
+    decoded = decode_examples(dataset.splits[task.unit.split], ids, size=g.size, channels=g.channels, fit=g.fit)
+    return decoded.images, np.isin(ids, list(decoded.errors))
+
+
+def membership(workspace: Workspace, task: FillTask) -> NDArray[np.bool_]:
+    """Which examples of a task's shard each of its classifiers was trained on, bool [N, n]; all false away from the training split."""
+    shard, classifiers = task.shard, task.unit.classifiers
+    if task.unit.split != "train":
+        return np.zeros((len(classifiers), shard.stop - shard.start), dtype=bool)
+    masks: dict[str, NDArray[np.bool_]] = {}
+    for name in classifiers:
+        training_id = name.rsplit("-e", 1)[0]
+        if training_id not in masks:
+            masks[training_id] = seen_by(workspace, training_id)[shard.start : shard.stop]
+    return np.stack([masks[name.rsplit("-e", 1)[0]] for name in classifiers])

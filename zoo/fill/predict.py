@@ -1,0 +1,126 @@
+"""Answers and logits of a group of classifiers on a block of pictures: decoded once, normalised once, run through all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from zoo.errors import NotFoundError
+from zoo.fill.plan import FillTask, membership
+from zoo.spec import Preprocessing
+from zoo.store.answers import Answers, Receipt, write_part
+from zoo.store.commits import Commit
+from zoo.store.files import Files
+from zoo.store.workspace import Workspace
+from zoo.training.checkpoint import load_classifier
+from zoo.training.loop import EVALUATION_BATCH
+from zoo.training.tensors import normalise
+from zoo.trainsets.inputs import open_verified
+
+__all__ = ["ClassifierGroup", "ShardWorker", "answers_of"]
+
+
+@dataclass(frozen=True)
+class ClassifierGroup:
+    """Classifiers with the same input geometry, on one device."""
+
+    members: tuple[tuple[nn.Module, Preprocessing], ...]
+    device: torch.device
+
+    @classmethod
+    def load(cls, files: Files, commits: Sequence[Commit], device: torch.device) -> ClassifierGroup:
+        """Load and verify committed checkpoints, in the order given."""
+        return cls(tuple(load_classifier(files, commit, device) for commit in commits), device)
+
+    @torch.inference_mode()
+    def logits(self, images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        """float32 [n, M] of each member on uint8 pictures [n, H, W, K]; the same whatever else is in the group."""
+        found: list[list[Tensor]] = [[] for _ in self.members]
+        for start in range(0, len(images), EVALUATION_BATCH):
+            raw = torch.from_numpy(np.ascontiguousarray(images[start : start + EVALUATION_BATCH])).to(self.device)
+            normalised: dict[Preprocessing, Tensor] = {}
+            for index, (network, preprocessing) in enumerate(self.members):
+                if preprocessing not in normalised:
+                    normalised[preprocessing] = normalise(raw, preprocessing)
+                found[index].append(network(normalised[preprocessing]).float().cpu())
+        return [torch.cat(parts).numpy() for parts in found]
+
+
+@torch.inference_mode()
+def answers_of(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> Answers:
+    """Answers from logits float32 [n, M] before anything is rounded; ties go to the lowest class.
+
+    Args:
+        labels: int64 [n], -1 where unknown (p_label and margin are then NaN). A row that is not finite answers nothing: -1 and NaN.
+    """
+    z = torch.from_numpy(logits)
+    n, classes = z.shape
+    log_p = torch.log_softmax(z, dim=1)
+    p = log_p.exp()
+    entropy = -(p * log_p).nan_to_num_(nan=0.0, neginf=0.0).sum(1).div_(float(np.log(2)))
+    top = min(5, classes)
+    # A stable sort keeps the lowest class first among equals; topk does not promise an order.
+    order = torch.sort(z, dim=1, descending=True, stable=True).indices[:, : max(top, 2)] if classes <= 64 else _top_stable(z, max(top, 2))
+    ranked = p.gather(1, order)
+    known = torch.from_numpy(labels >= 0)
+    own = p.gather(1, torch.from_numpy(np.maximum(labels, 0))[:, None])[:, 0]
+    first = order[:, 0] == torch.from_numpy(labels)
+    rival = torch.where(first, ranked[:, 1] if classes > 1 else torch.zeros(n), ranked[:, 0])
+    unknown = torch.full((n,), float("nan"))
+    top5 = torch.full((n, 5), -1, dtype=torch.int16)
+    top5[:, :top] = order[:, :top].to(torch.int16)
+    top5_p = torch.zeros((n, 5))
+    top5_p[:, :top] = ranked[:, :top]
+    finite = torch.isfinite(z).all(1)
+    prediction = torch.where(finite, order[:, 0], -1)
+    top5[~finite], top5_p[~finite] = -1, 0.0
+    return Answers(
+        prediction=prediction.to(torch.int16).numpy(),
+        p_label=torch.where(known & finite, own, unknown).numpy(),
+        entropy=torch.where(finite, entropy, unknown).numpy(),
+        margin=torch.where(known & finite, own - rival, unknown).numpy(),
+        top5=top5.numpy(),
+        top5_p=top5_p.to(torch.float16).numpy(),
+        finite=finite.numpy(),
+    )
+
+
+def _top_stable(z: Tensor, top: int) -> Tensor:
+    """Indices [n, top] of the largest, ties to the lowest index; topk first, a stable sort only for the rare rows with ties."""
+    values, order = torch.topk(z, min(top + 1, z.shape[1]), dim=1)
+    tied = (values[:, 1:] == values[:, :-1]).any(1)
+    order = order[:, :top]
+    if tied.any():
+        order[tied] = torch.sort(z[tied], dim=1, descending=True, stable=True).indices[:, :top]
+    return order
+
+
+class ShardWorker:
+    """Runs groups of classifiers over decoded shards; keeps the newest group loaded. One per process."""
+
+    def __init__(self, workspace: Workspace, device: torch.device) -> None:
+        self.workspace, self.device = workspace, device
+        self._groups: dict[tuple[str, ...], ClassifierGroup] = {}
+
+    def __call__(self, task: FillTask, images: NDArray[np.uint8], unreadable: NDArray[np.bool_]) -> Receipt:
+        """Answers (and logits) of the task's classifiers on its pictures, written as one part. See ``zoo.fill.plan.decode_task``."""
+        labels = open_verified(task.dataset).splits[task.unit.split].labels[task.shard.start : task.shard.stop]
+        logits = self._group(task.unit.classifiers).logits(images)
+        answers = [answers_of(values, labels) for values in logits]
+        kept = logits if task.unit.logits else None
+        in_train = membership(self.workspace, task)
+        return write_part(self.workspace.files, task.unit, task.shard, answers, unreadable, labels, in_train, kept)
+
+    def _group(self, classifiers: tuple[str, ...]) -> ClassifierGroup:
+        if classifiers not in self._groups:
+            commits = [self.workspace.commits.get("checkpoint", name) for name in classifiers]
+            absent = [name for name, commit in zip(classifiers, commits, strict=True) if commit is None]
+            if absent:
+                raise NotFoundError(f"classifier {absent[0]} is not in {self.workspace.location}. Train it, or plan the fill again.")
+            self._groups = {classifiers: ClassifierGroup.load(self.workspace.files, [c for c in commits if c is not None], self.device)}
+        return self._groups[classifiers]

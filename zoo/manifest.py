@@ -1,0 +1,71 @@
+"""A manifest: which examples to train on, with which label, how often, with which weight."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo.errors import UsageError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["MANIFEST_COLUMNS", "Manifest", "manifest_digest"]
+
+
+MANIFEST_COLUMNS: Final = {"example_id": np.int64, "label": np.int32, "copies": np.int16, "weight": np.float32}
+
+
+# ------------------------------------------------------------------------------------------------------ about a manifest
+
+
+def manifest_digest(manifest: pd.DataFrame) -> str:
+    """16 hex digits of the sha256 of the content, whatever the order of rows, the index or the width of the integer types."""
+    columns = [manifest[name].to_numpy(dtype=kind) for name, kind in MANIFEST_COLUMNS.items()]
+    order = np.lexsort(columns[::-1])
+    digest = hashlib.sha256(b"zoo manifest 1\n")
+    for column in columns:
+        digest.update(np.ascontiguousarray(column[order].astype(column.dtype.newbyteorder("<"))).tobytes())
+    return digest.hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The outcome of a selection: which examples to train on, under which label, how often, with what weight.
+
+    Args:
+        example_ids: int64 [n], unique.
+        labels: int64 [n].
+        copies: int64 [n], how often each example enters an epoch; 0 = not at all.
+        weights: float32 [n], finite, not negative.
+
+    Raises:
+        UsageError: if the columns do not fit these words.
+    """
+
+    example_ids: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    copies: NDArray[np.int64]
+    weights: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        lengths = {len(self.example_ids), len(self.labels), len(self.copies), len(self.weights)}
+        if len(lengths) != 1:
+            raise UsageError(
+                f"manifest: its columns have {sorted(lengths)} rows. All four columns need one entry per example. Make the selection again."
+            )
+        repeated = len(self.example_ids) - len(np.unique(self.example_ids))
+        if repeated:
+            raise UsageError(
+                f"manifest: {repeated} of {len(self.example_ids)} rows repeat an example id. "
+                f"Each example may stand there once. Give repetitions in the column copies."
+            )
+        if len(self.copies) and self.copies.min() < 0:
+            raise UsageError(f"manifest: copies has {self.copies.min()}. Allowed are 0, 1, 2, .... Use 0 to leave an example out.")
+        if not (np.isfinite(self.weights).all() and (self.weights >= 0).all()):
+            wrong = self.weights[~(np.isfinite(self.weights) & (self.weights >= 0))][0]
+            raise UsageError(f"manifest: weights has {wrong}. Allowed are finite numbers from 0. Use 1 for an ordinary example.")

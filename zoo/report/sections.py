@@ -1,0 +1,489 @@
+"""The sections of the page, each from the data of a study to its parts."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from zoo.errors import UsageError, ZooError
+from zoo.registry import Registry
+from zoo.report import draw, figures, tidy
+from zoo.report.draw import Pictures, Provenance
+from zoo.report.parts import Absent, Cell, Column, CommandPart, Desk, Part, ReportData, Section, TablePart, TextPart, TilesPart
+from zoo.scores import suspects
+from zoo.store.schema import VERDICT_COLUMNS
+
+__all__ = ["SECTIONS", "duration_text"]
+
+
+MAX_SUSPECTS = 40
+MAX_TABLE_ROWS = 1000  # a row costs about 150 bytes of page; the CSV has them all
+MAX_CLASSES = 20
+
+
+# ---------------------------------------------------------------------------------------------------------------- numbers as text
+
+
+def duration_text(seconds: float) -> str:
+    """``3`` -> "3.0 s"; ``83`` -> "1 min 23 s"; ``7500`` -> "2 h 05 min"."""
+    if not np.isfinite(seconds):
+        return "unknown"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    return f"{whole // 60} min {whole % 60:02d} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def _text(value: Any) -> str:
+    """A value of any kind as a cell; null is a dash."""
+    if value is None or value is pd.NA or (isinstance(value, float | np.floating) and np.isnan(value)):
+        return "\u2013"
+    if isinstance(value, bool | np.bool_):
+        return "yes" if value else "no"
+    if isinstance(value, int | np.integer):
+        return f"{value:,}"
+    return f"{value:.4g}" if isinstance(value, float | np.floating) else str(value)
+
+
+def _number(value: Any, digits: int) -> str:
+    return "\u2013" if pd.isna(value) else f"{value:.{digits}f}"
+
+
+def _percent(value: Any, digits: int = 1) -> str:
+    return "\u2013" if pd.isna(value) else f"{100 * value:.{digits}f}\u00a0%"
+
+
+def _range(low: Any, high: Any, *, signed: bool = False) -> str:
+    if pd.isna(low) or pd.isna(high):
+        return "\u2013"
+    return f"{_points(low)} to {_points(high)}" if signed else f"{100 * low:.2f} to {100 * high:.2f}"
+
+
+def _points(difference: Any) -> str:
+    """A difference of two fractions in percentage points, with its sign."""
+    return "\u2013" if pd.isna(difference) else f"{100 * difference:+.2f}".replace("-", "\u2212")
+
+
+def _planted(value: Any) -> Cell:
+    return Cell("not known") if pd.isna(value) else Cell("planted error", "planted") if value else Cell("not planted")
+
+
+def _count(number: int, noun: str) -> str:
+    plural = noun[:-1] + "ies" if noun.endswith("y") else noun + ("es" if noun.endswith("s") else "s")
+    return f"{number:,} {noun if number == 1 else plural}"
+
+
+def _examples_of(data: ReportData, *splits: str) -> Provenance:
+    """The provenance of a figure about these splits only."""
+    return dataclasses.replace(data.provenance, n_examples=sum(len(data.scores[split]) for split in splits))
+
+
+def _pictures_of(data: ReportData, split: str, example_ids: Sequence[int]) -> Pictures:
+    """Pictures by example id; none where the source has none or cannot be read."""
+    unique = np.array(sorted(set(example_ids)), dtype=np.int64)
+    if data.pictures is None or not len(unique):
+        return {}
+    try:
+        images = data.pictures(split, unique)  # [n, H, W, K]
+    except (ZooError, OSError):
+        # The numbers of a report do not depend on pictures, and its frames say that they are missing.
+        return {}
+    return dict(zip(unique.tolist(), images, strict=True))
+
+
+# ---------------------------------------------------------------------------------------------------------------- sections
+
+
+def _summary(data: ReportData, _desk: Desk) -> Sequence[Part] | Absent:
+    population, split = data.population, data.main_split
+    trainings = int(population["training_id"].nunique()) if len(population) else 0
+    sentences, tiles = [], []
+    if len(population) or data.scores:
+        archs = int(population["arch"].nunique()) if len(population) else 0
+        made = f"{_count(len(population), 'classifier')} from {_count(trainings, 'training')} of {_count(archs, 'architecture')}"
+        seen = " and ".join(f"{len(table):,} {name}" for name, table in data.scores.items())
+        answered = f"answered for {seen} examples of" if data.scores else "on"
+        sentences.append(f"{made} {answered} {data.provenance.dataset} with {_count(len(data.class_names), 'class')}.")
+        tiles += [(f"{len(population):,}", "classifiers (N)"), (f"{trainings:,}", "trainings")]
+    else:
+        sentences.append(f"Data set {data.provenance.dataset} with {_count(len(data.class_names), 'class')}.")
+    if len(population) and population["test_acc1"].notna().any():
+        accuracy = population["test_acc1"]
+        tiles.append((_percent(accuracy.mean()), f"mean test accuracy ({_percent(accuracy.min(), 0)} to {_percent(accuracy.max(), 0)})"))
+    for name, table in data.scores.items():
+        if len(table):
+            tiles.append((_number(table["x_perplexity"].mean(), 3), f"mean X, {name}"))
+            tiles.append((_number(table["c_perplexity"].mean(), 2), f"mean C, {name}"))
+    if split is not None:
+        planted = suspects.planted_errors(data.scores[split])
+        if planted is None:
+            sentences.append("No true labels are known for these examples, so nothing is planted and detection cannot be measured.")
+        else:
+            tiles.append((f"{int(planted.sum()):,}", f"planted label errors, {split} ({_percent(planted.mean())})"))
+    if data.detection is not None and len(data.detection):
+        best = tidy.tabulate_detection(data.detection).iloc[0]
+        tiles.append((_number(best["average_precision"], 3), f"average precision of {best['score']}, the best at finding them"))
+    if data.verdicts is not None and "verdict" in data.verdicts:
+        tiles += [(f"{n:,}", f"published claims: {verdict}") for verdict, n in _verdict_counts(data.verdicts).items()]
+    if data.timings:
+        total = sum(seconds for seconds in data.timings.values() if np.isfinite(seconds))
+        tiles.append((duration_text(total), "time, all stages"))
+        stages = ", ".join(f"{stage} {duration_text(seconds)}" for stage, seconds in data.timings.items())
+        sentences.append(f"Time by stage: {stages}.")
+    return [TextPart(" ".join(sentences)), *([TilesPart(tuple(tiles))] if tiles else [])]
+
+
+def _perplexity(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
+    table = tidy.tabulate_perplexity_histograms(data.scores)
+    if table.empty:
+        return Absent("No split has scores yet.")
+    return [desk.figure("perplexity_histograms", table, _examples_of(data, *data.scores))]
+
+
+def _xc_plane(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
+    parts: list[Part] = []
+    ordered = sorted(data.scores, key=lambda name: name != data.main_split)
+    for split in ordered:
+        table = tidy.tabulate_xc_plane(data.scores[split], data.class_names)
+        if table.empty:
+            continue
+        shown = table.loc[table["kind"] == "corner", "example_id"].astype(int).tolist()
+        stem = "xc_plane" if split == data.main_split else f"xc_plane-{draw.file_stem(split)}"
+        parts.append(TextPart(f"Split {split}:"))
+        parts.append(desk.figure("xc_plane", table, _examples_of(data, split), pictures=_pictures_of(data, split, shown), stem=stem))
+    return parts or Absent("No split has scores yet.")
+
+
+def _suspects(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
+    split = data.main_split
+    if split is None:
+        return Absent("No split has scores yet.")
+    table = tidy.tabulate_contact_sheet(data.scores[split], data.class_names, MAX_SUSPECTS)
+    if table.empty:
+        return Absent(f"No example of {split} has a top confusion other than its label: there is no suspect.")
+    scores = data.scores[split]
+    total = int(((scores["top_confusion"] != scores["label"]) & scores["label_quality"].notna()).sum())
+    known = table["planted"].notna()
+    told = ""
+    if known.any():
+        told = f" Of the {int(known.sum())} shown, {int(table.loc[known, 'planted'].astype(bool).sum())} are planted errors."
+    pictures = _pictures_of(data, split, table["example_id"].tolist())
+    rows = tuple(
+        (
+            Cell(_text(int(row["rank"]))),
+            Cell(str(row["key"])),
+            Cell(str(row["label_name"])),
+            Cell(str(row["top_name"])),
+            Cell(_percent(row["top_confusion_share"], 0)),
+            Cell(_number(row["x"], 3)),
+            Cell(_number(row["c"], 2)),
+            Cell(_number(row["label_quality"], 4)),
+            _planted(row["planted"]),
+        )
+        for _, row in table.iterrows()
+    )
+    heads = ("rank", "example", "label", "top confusion", "its votes", "X", "C", "label quality", "planted?")
+    columns = tuple(Column(head, head in ("rank", "its votes", "X", "C", "label quality")) for head in heads)
+    sheet = desk.figure("contact_sheet", table, _examples_of(data, split), pictures=pictures)
+    return [
+        TextPart(
+            f"{_count(total, 'example')} of {split} have a top confusion other than their label; the {len(table)} worst follow.{told}"
+        ),
+        sheet,
+        TablePart("The suspects of the contact sheet.", columns, rows, sheet.csv, f"The same {len(table)} suspects as a table"),
+    ]
+
+
+def _per_class(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
+    split = data.main_split
+    if split is None:
+        return Absent("No split has scores yet.")
+    table = tidy.tabulate_per_class(data.scores[split], data.class_names)
+    drawn = desk.figure("per_class", table, _examples_of(data, split))
+    shown = table.head(MAX_CLASSES)
+    rows = tuple(
+        (
+            Cell(str(row["class_name"])),
+            Cell(_text(int(row["n"]))),
+            Cell(_number(row["mean_x"], 3)),
+            Cell(_number(row["mean_c"], 2)),
+            Cell(f"{row['confused_with']} ({int(row['confused_n']):,})" if row["confused_with"] else "\u2013"),
+            Cell("\u2013" if pd.isna(row["n_planted"]) else f"{int(row['n_planted']):,} ({_percent(row['planted_share'])})"),
+        )
+        for _, row in shown.iterrows()
+    )
+    heads = ("class", "examples", "mean X", "mean C", "most often voted instead (examples)", "planted errors")
+    columns = tuple(Column(head, head in ("examples", "mean X", "mean C", "planted errors")) for head in heads)
+    told = (
+        f"All {len(table)} classes" if len(table) == len(shown) else f"The {len(shown)} worst of {len(table):,} classes; all are in the CSV"
+    )
+    return [drawn, TablePart(f"{told}, split {split}, by mean X.", columns, rows, drawn.csv)]
+
+
+def _arms(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
+    comparisons = data.comparisons
+    if comparisons is None or comparisons.empty:
+        return Absent("Nothing was retrained in this experiment.")
+    parts: list[Part] = []
+    drawn = tidy.tabulate_arm_accuracy(comparisons, data.arms)
+    if len(drawn):
+        seeds = data.provenance.seeds
+        if data.arms is not None and len(data.arms):
+            seeds = tuple(int(seed) for seed in data.arms["seed"].dropna().unique())
+        parts.append(desk.figure("arm_accuracy", drawn, dataclasses.replace(data.provenance, seeds=seeds)))
+    baseline = tidy.baseline_arm(comparisons)
+    sizes = {} if data.arms is None or data.arms.empty else data.arms.groupby("arm")[["n_train", "n_unique"]].mean().to_dict("index")
+    metrics = [str(metric) for metric in comparisons["metric"].unique()]
+    metric_of = {metric: f" ({metric})" if len(metrics) > 1 else "" for metric in metrics}
+    rows = []
+    for _, row in comparisons.iterrows():
+        kind, size = figures.arm_kind(row["note"]), sizes.get(row["arm"], {})
+        is_baseline = str(row["arm"]) == baseline
+        rows.append(
+            (
+                Cell(str(row["arm"])),
+                Cell(kind or ("baseline" if is_baseline else ""), "role" if kind or is_baseline else ""),
+                Cell(f"{row['on']}{metric_of[str(row['metric'])]}"),
+                Cell(_text(int(row["n_seeds"]))),
+                Cell(_number(100 * row["mean"], 2)),
+                Cell(_range(row["low"], row["high"])),
+                Cell("\u2013" if is_baseline else _points(row["delta"])),
+                Cell("\u2013" if is_baseline else _range(row["delta_low"], row["delta_high"], signed=True)),
+                Cell(f"{size['n_unique']:,.0f} / {size['n_train']:,.0f}" if size else "\u2013"),
+            )
+        )
+    heads = (
+        ("arm", False),
+        ("role", False),
+        ("measured on", False),
+        ("seeds", True),
+        ("mean, %", True),
+        ("95 % interval", True),
+        ("difference, points", True),
+        ("95 % interval, paired", True),
+        ("unique / all examples", True),
+    )
+    href = desk.table("comparisons", comparisons)
+    parts.append(
+        TablePart(
+            f"All arms on all evaluation sets ({', '.join(metrics)}); differences are to {baseline}, seed by seed.",
+            tuple(Column(*head) for head in heads),
+            tuple(rows),
+            href,
+        )
+    )
+    noted = comparisons.drop_duplicates("arm")
+    notes = [f"{arm}: {note}" for arm, note in zip(noted["arm"], noted["note"], strict=True) if not pd.isna(note) and str(note).strip()]
+    if notes:
+        parts.append(TextPart("Notes. " + "; ".join(notes) + "."))
+    if (comparisons["n_seeds"] <= 1).any():
+        parts.append(TextPart("An arm with one seed has no interval; its difference to the baseline may be luck."))
+    return parts
+
+
+def _convergence(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
+    if data.convergence is None or data.convergence.empty:
+        return Absent("Sub-populations were not compared with the full one in this run.")
+    return [desk.figure("convergence", tidy.tabulate_convergence(data.convergence), data.provenance)]
+
+
+def _detection(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
+    if data.detection is None or data.detection.empty:
+        return Absent("No label errors were planted and no true labels are known, so there is nothing to measure detection against.")
+    split = data.main_split
+    n_examples = None if split is None else len(data.scores[split])
+    table = tidy.tabulate_detection(data.detection, n_examples)
+    drawn = desk.figure("detection", table, data.provenance if split is None else _examples_of(data, split))
+    names = ("auroc", "average_precision", "precision_at_n", "recall_at_n")
+    rows = tuple(
+        (Cell(str(row["score"])), *(Cell(_number(row[name], 4)) for name in names), Cell(_text(int(row["n_errors"]))))
+        for _, row in table.iterrows()
+    )
+    heads = ("score", "AUROC", "average precision", "precision among the first n", "recall among the first n", "n, planted errors")
+    return [
+        drawn,
+        TablePart("Detection of the planted errors.", tuple(Column(head, head != "score") for head in heads), rows, drawn.csv),
+        *(TextPart(note) for note in data.detection_notes),
+    ]
+
+
+def _population(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
+    population = data.population
+    if population.empty:
+        return Absent("No classifier is recorded.")
+    table = tidy.tabulate_population(population)
+    drawn = desk.figure("population", table, data.provenance)
+    grouped = tuple(
+        (
+            Cell(str(row["arch"])),
+            Cell(_percent(row["fraction"], 0)),
+            Cell(_text(int(row["epoch"]))),
+            Cell(_text(int(row["n"]))),
+            *(Cell(_percent(row[name])) for name in ("train_acc1", "test_acc1", "test_acc5")),
+        )
+        for _, row in table.head(MAX_TABLE_ROWS).iterrows()
+    )
+    accuracies = ("train accuracy", "test accuracy", "test, top 5")
+    columns = (
+        Column("architecture"),
+        Column("training set", True),
+        Column("epoch", True),
+        Column("classifiers", True),
+        *(Column(name, True) for name in accuracies),
+    )
+    listed = population.head(MAX_TABLE_ROWS)
+    single = tuple(
+        (
+            Cell(str(row["classifier_id"])),
+            Cell(str(row["arch"])),
+            Cell(_percent(row["fraction"], 0)),
+            *(Cell(_text(None if pd.isna(row[name]) else int(row[name]))) for name in ("replica", "seed", "epoch")),
+            *(Cell(_percent(row[name])) for name in ("train_acc1", "test_acc1", "test_acc5")),
+        )
+        for _, row in listed.iterrows()
+    )
+    single_columns = (
+        Column("classifier"),
+        Column("architecture"),
+        *(Column(name, True) for name in ("training set", "replica", "seed", "epoch", *accuracies)),
+    )
+    href = desk.table("classifiers", population)
+    every = f"All {_count(len(population), 'classifier')}"
+    if len(listed) < len(population):
+        every = f"The first {len(listed):,} of {len(population):,} classifiers; all are in the CSV"
+    return [
+        drawn,
+        TablePart(
+            "Means by architecture, training fraction and epoch.", columns, grouped, drawn.csv, f"The same by group ({len(table):,} rows)"
+        ),
+        TablePart("One row per classifier.", single_columns, single, href, every),
+    ]
+
+
+VERDICT_MARKS = {
+    "holds": ("\u2713", "good"),
+    "fails": ("\u2717", "bad"),
+    "undecided": ("?", "open"),
+    "not tested": ("\u25cb", "untested"),
+}
+"""Verdict -> (sign, style class), in the order of counting."""
+VERDICTS_SHOWN = ("claim", "statement", "published", "measured", "scale", "verdict")
+VERDICT_NOTES = ("rule", "note")
+
+
+def _told(value: Any) -> bool:
+    return not pd.isna(value) and bool(str(value).strip())
+
+
+def _verdict_counts(verdicts: pd.DataFrame) -> dict[str, int]:
+    """How often each verdict was given, those of ``VERDICT_MARKS`` first."""
+    given = [
+        "\u2013" if missing else str(verdict) for verdict, missing in zip(verdicts["verdict"], verdicts["verdict"].isna(), strict=True)
+    ]
+    ordered = [*(known for known in VERDICT_MARKS if known in given), *sorted(set(given) - set(VERDICT_MARKS))]
+    return {verdict: given.count(verdict) for verdict in ordered}
+
+
+def _verdicts(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
+    verdicts = data.verdicts
+    if verdicts is None or verdicts.empty:
+        return Absent(data.findings_note or "This experiment compares nothing with published claims.")
+    whole = set(VERDICT_COLUMNS) <= set(verdicts.columns)
+    names = list(VERDICTS_SHOWN) if whole else [str(name) for name in verdicts.columns]
+    rows = []
+    for _, row in verdicts.iterrows():
+        cells = []
+        for name in names:
+            sign, mark = VERDICT_MARKS.get(str(row[name]).lower(), ("", "")) if name == "verdict" else ("", "")
+            cells.append(Cell(f"{sign} {_text(row[name])}".strip(), mark))
+        rows.append(tuple(cells))
+    columns = tuple(Column(name, pd.api.types.is_numeric_dtype(verdicts[name].dtype)) for name in names)
+    notes = (
+        tuple(tuple((name.capitalize(), str(row[name])) for name in VERDICT_NOTES if _told(row[name])) for _, row in verdicts.iterrows())
+        if whole
+        else ()
+    )
+    counted = ""
+    if "verdict" in names:
+        counts = ", ".join(f"{verdict} {n:,}" for verdict, n in _verdict_counts(verdicts).items())
+        counted = f" {_count(len(verdicts), 'claim')}: {counts}."
+    scale = "" if data.provenance.is_paper_scale else f" Measured at scale {data.scale}, which is not the paper's."
+    told = f"Published claims and what was measured here.{counted}{scale}"
+    return [TablePart(told, columns, tuple(rows), desk.table("verdicts", verdicts), notes=notes)]
+
+
+def _charts(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
+    if not data.charts:
+        return Absent(data.findings_note or "This experiment draws no figures of its own.")
+    names = [chart.name for chart in data.charts]
+    reserved = (*figures.FIGURES, "classifiers", "comparisons", "verdicts")
+    taken = next((name for at, name in enumerate(names) if name in reserved or name in names[:at]), None)
+    if taken is not None:
+        raise UsageError(
+            f"the report cannot have a chart named {taken!r}: another figure or table of the page has that name and would be overwritten. "
+            f"Names of charts must differ, and be none of {', '.join(reserved)}."
+        )
+    return [desk.chart(chart, data.provenance) for chart in data.charts]
+
+
+def _rerun(data: ReportData, _desk: Desk) -> Sequence[Part] | Absent:
+    where = data.provenance
+    commit = f"commit {where.commit}" if where.commit else "an unrecorded commit"
+    parts: list[Part] = [
+        TextPart(
+            f"Made by zoo {where.version} at {commit}, {draw.seeds_text(where.seeds)}. The same command finds what is already "
+            f"trained and does only what is missing:"
+        ),
+        CommandPart(f"zoo run {data.experiment} --scale {data.scale}"),
+    ]
+    if data.next_command:
+        parts += [TextPart("Next:"), CommandPart(data.next_command)]
+    return parts
+
+
+SECTIONS: Registry[Section] = Registry(
+    "report section",
+    {
+        "summary": Section("Summary", _summary),
+        "verdicts": Section("Verdicts", _verdicts),
+        "charts": Section("Figures of the study", _charts),
+        "perplexity": Section(
+            "Perplexity distributions",
+            _perplexity,
+            "X-perplexity is the share of classifiers that do not predict an example's label, from 0 (all do) to 1 (none does). "
+            "C-perplexity is 2 to the mean entropy of their outputs in bits: the number of classes the population hesitates between. "
+            "It does not look at the label.",
+        ),
+        "xc_plane": Section(
+            "The X-C plane",
+            _xc_plane,
+            "A wrong label is where the classifiers agree (low C) on something else (high X): upper left. High C says hard or "
+            "ambiguous, not wrong.",
+        ),
+        "suspects": Section(
+            "Suspects",
+            _suspects,
+            "Ranked by label quality: X first, ties by the mean probability of the label. Each picture says label \u2192 top confusion, "
+            "the class with the most votes.",
+        ),
+        "per_class": Section("Classes", _per_class),
+        "arms": Section(
+            "Retraining",
+            _arms,
+            "The same network and recipe trained on treated training sets. A control is treated alike but blindly; an oracle uses true "
+            "labels that nobody has in earnest, and marks what could be reached.",
+        ),
+        "detection": Section(
+            "Finding the planted errors",
+            _detection,
+            "Label errors were planted in known places; each score ranks the examples, and is judged by how early the planted ones come.",
+        ),
+        "convergence": Section("How many classifiers are enough", _convergence),
+        "population": Section("The population", _population),
+        "rerun": Section("How to rerun", _rerun),
+    },
+)

@@ -1,0 +1,338 @@
+"""The table of each figure: one row, one fact. Draws nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from zoo.scores.suspects import planted_errors
+
+__all__ = [
+    "COLUMNS",
+    "baseline_arm",
+    "tabulate_arm_accuracy",
+    "tabulate_contact_sheet",
+    "tabulate_convergence",
+    "tabulate_detection",
+    "tabulate_per_class",
+    "tabulate_perplexity_histograms",
+    "tabulate_population",
+    "tabulate_xc_plane",
+]
+
+
+COLUMNS = {
+    "perplexity_histograms": ("split", "measure", "bin", "low", "high", "n", "share", "density"),
+    "xc_plane": ("kind", "corner", "example_id", "label_name", "top_name", "planted", "x", "c", "x_low", "x_high", "c_low", "c_high", "n"),
+    "contact_sheet": ("rank", "example_id", "key", "label_name", "top_name", "x", "c", "label_quality", "top_confusion_share", "planted"),
+    "per_class": ("rank", "class", "class_name", "n", "mean_x", "mean_c", "confused_with", "confused_n", "n_planted", "planted_share"),
+    "arm_accuracy": ("arm", "note", "on", "metric", "seed", "n_seeds", "value", "low", "high", "delta", "delta_low", "delta_high"),
+    "convergence": ("measure", "n", "mean", "low", "high"),
+    "population": ("arch", "fraction", "epoch", "n", "train_acc1", "test_acc1", "test_acc5", "test_low", "test_high"),
+    "detection": ("score", "auroc", "average_precision", "precision_at_n", "recall_at_n", "n_errors", "chance"),
+}
+"""figure -> the columns of its table; ``tabulate_NAME`` gives exactly these."""
+
+N_BINS = 10  # the paper's Fig. 1 has ten equal bins
+MAX_DENSITY_BINS = 48
+MAX_PLANTED_POINTS = 1000  # more circles than this hide the density they lie on
+
+
+def tabulate_perplexity_histograms(scores: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Histograms of X on [0, 1] and C on [1, max], ten equal bins each, per split.
+
+    Source: "Example perplexity and class label cleaning", Fig. 1. The last bin is closed on both sides.
+
+    Returns:
+        One row per split x measure x bin: split, measure (x | c), bin (0..9), low, high, n, share (sums to 1), density (integrates to 1).
+    """
+    parts = []
+    for split, table in scores.items():
+        for measure in ("x", "c"):
+            values = _finite(table[f"{measure}_perplexity"])  # [E]
+            if not len(values):
+                continue
+            top = 1.0 if measure == "x" else max(float(values.max()), 1.0 + 1e-6)
+            edges = np.linspace(0.0 if measure == "x" else 1.0, top, N_BINS + 1)
+            # C comes from a float32 mean and may lie a rounding error below 1.
+            counts, _ = np.histogram(np.clip(values, edges[0], edges[-1]), bins=edges)
+            share = counts / counts.sum()
+            parts.append(
+                pd.DataFrame(
+                    {
+                        "split": split,
+                        "measure": measure,
+                        "bin": np.arange(N_BINS),
+                        "low": edges[:-1],
+                        "high": edges[1:],
+                        "n": counts,
+                        "share": share,
+                        "density": share / np.diff(edges),
+                    }
+                )
+            )
+    return _stack(parts, COLUMNS["perplexity_histograms"])
+
+
+CORNERS: Mapping[str, tuple[float, float]] = {"mislabelled-looking": (1, 0), "hard": (1, 1), "easy": (0, 0), "ambiguous": (0, 1)}
+"""Corner of the X-C plane -> (X, log C), both scaled to 0..1 of what was seen."""
+
+
+def tabulate_xc_plane(scores: pd.DataFrame, class_names: Sequence[str]) -> pd.DataFrame:
+    """Density of examples over X and C, the planted errors as points, and the example nearest to each corner.
+
+    Bins of X hold whole levels of the N + 1 that X can take, so that no bin is fuller only because two levels fall into it.
+
+    Returns:
+        Rows of three kinds (column ``kind``): ``density`` (x_low, x_high, c_low, c_high, n), ``planted`` (example_id, x, c, names) and
+        ``corner`` (the same with ``corner``). At most 1000 planted rows, evenly thinned; their ``n`` is the number they
+        stand for.
+    """
+    columns = COLUMNS["xc_plane"]
+    known = np.isfinite(scores["x_perplexity"].to_numpy(np.float64)) & np.isfinite(scores["c_perplexity"].to_numpy(np.float64))
+    scores = scores[known].reset_index(drop=True)
+    if scores.empty:
+        return _stack([], columns)
+    x = scores["x_perplexity"].to_numpy(np.float64)  # [E]
+    c = np.maximum(scores["c_perplexity"].to_numpy(np.float64), 1.0)  # [E]
+    levels = max(int(scores["n"].max()), 1) + 1
+    per_bin = -(-levels // MAX_DENSITY_BINS)
+    n_x = -(-levels // per_bin)
+    x_edges = (np.arange(n_x + 1) * per_bin - 0.5) / (levels - 1)
+    x_edges[-1] = 1 + 0.5 / (levels - 1)
+    c_edges = np.geomspace(1.0, max(float(c.max()) * (1 + 1e-9), 1.05), MAX_DENSITY_BINS + 1)
+    counts, _, _ = np.histogram2d(np.clip(x, 0, 1), c, bins=(x_edges, c_edges))
+    at_x, at_c = np.nonzero(counts)
+    density = pd.DataFrame(
+        {
+            "kind": "density",
+            "x_low": x_edges[at_x],
+            "x_high": x_edges[at_x + 1],
+            "c_low": c_edges[at_c],
+            "c_high": c_edges[at_c + 1],
+            "n": counts[at_x, at_c].astype(np.int64),
+        }
+    )
+    parts = [density]
+    planted = planted_errors(scores)
+    if planted is not None and planted.any():
+        rows = np.flatnonzero(planted)
+        shown = rows[:: -(-len(rows) // MAX_PLANTED_POINTS)]
+        parts.append(_named_points(scores, shown, class_names, planted).assign(kind="planted", n=len(rows)))
+    log_c = np.log(c) / np.log(c_edges[-1])
+    for corner, (at, log_at) in CORNERS.items():
+        nearest = int(np.argmin((x - at) ** 2 + (log_c - log_at) ** 2))
+        parts.append(_named_points(scores, np.array([nearest]), class_names, planted).assign(kind="corner", corner=corner, n=1))
+    return _stack(parts, columns)
+
+
+def tabulate_contact_sheet(scores: pd.DataFrame, class_names: Sequence[str], limit: int = 40) -> pd.DataFrame:
+    """The suspects: examples whose top confusion is not their label, lowest label quality first (X first, ties by p(label)).
+
+    Returns:
+        At most ``limit`` rows: rank (1..), example_id, key, label_name, top_name, x, c, label_quality, top_confusion_share, planted
+        (null where the true label is unknown).
+    """
+    columns = COLUMNS["contact_sheet"]
+    quality = scores["label_quality"].to_numpy(np.float64, na_value=np.nan)
+    # An example without a quality (unreadable, no label) is no suspect, though its null differs from any label.
+    rows = np.flatnonzero((scores["top_confusion"].to_numpy() != scores["label"].to_numpy()) & np.isfinite(quality))
+    if not len(rows):
+        return _stack([], columns)
+    order = rows[np.argsort(quality[rows], kind="stable")][:limit]
+    table = _named_points(scores, order, class_names, planted_errors(scores))
+    table = table.assign(
+        rank=np.arange(1, len(order) + 1),
+        key=_plain_strings(scores["key"].iloc[order]),
+        label_quality=quality[order],
+        top_confusion_share=scores["top_confusion_share"].to_numpy(np.float64)[order],
+    )
+    return _stack([table], columns)
+
+
+def tabulate_per_class(scores: pd.DataFrame, class_names: Sequence[str]) -> pd.DataFrame:
+    """All classes by mean X, worst first.
+
+    Returns:
+        One row per class that has examples: rank, class, class_name, n, mean_x, mean_c, confused_with (the other class most often voted for
+        an example of this label; empty if none), confused_n, n_planted and planted_share (null where no true label is known).
+    """
+    columns = COLUMNS["per_class"]
+    if scores.empty:
+        return _stack([], columns)
+    planted = planted_errors(scores)
+    work = pd.DataFrame(
+        {
+            "class": scores["label"].to_numpy(np.int64),
+            "x": scores["x_perplexity"].to_numpy(np.float64),
+            "c": scores["c_perplexity"].to_numpy(np.float64),
+            "top": scores["top_confusion"].to_numpy(np.float64),
+            "planted": np.nan if planted is None else planted.astype(np.float64),
+        }
+    )
+    grouped = work.groupby("class", sort=True)
+    table = grouped.agg(n=("x", "size"), mean_x=("x", "mean"), mean_c=("c", "mean"), n_planted=("planted", "sum")).reset_index()
+    others = work[np.isfinite(work["top"]) & (work["top"] != work["class"])]
+    votes = others.groupby(["class", "top"]).size().reset_index(name="confused_n")
+    votes = votes.sort_values(["class", "confused_n", "top"], ascending=[True, False, True]).drop_duplicates("class")
+    table = table.merge(votes, on="class", how="left")
+    names = _names(class_names, table["class"].to_numpy(np.int64))
+    has_other = np.isfinite(table["top"].to_numpy(np.float64))
+    other = _names(class_names, np.where(has_other, table["top"].to_numpy(np.float64), 0).astype(np.int64))
+    table = table.assign(
+        class_name=names,
+        confused_with=[name if shown else "" for name, shown in zip(other, has_other, strict=True)],
+        confused_n=table["confused_n"].fillna(0).astype(np.int64),
+        planted_share=table["n_planted"] / table["n"],
+    )
+    if planted is None:
+        table = table.assign(n_planted=np.nan, planted_share=np.nan)
+    table = table.sort_values(["mean_x", "class"], ascending=[False, True], ignore_index=True)
+    return _stack([table.assign(rank=np.arange(1, len(table) + 1))], columns)
+
+
+def baseline_arm(comparisons: pd.DataFrame) -> str:
+    """The arm the others are compared with: the one called ``baseline``, else the first."""
+    names = [str(name) for name in comparisons["arm"]]
+    return "baseline" if "baseline" in names else names[0]
+
+
+def tabulate_arm_accuracy(comparisons: pd.DataFrame, arms: pd.DataFrame | None = None, metric: str = "acc1") -> pd.DataFrame:
+    """Accuracy of every arm with its interval, its paired difference to the baseline, and the single seeds behind both.
+
+    Only the first evaluation set of ``comparisons`` (the full one) is taken; accuracies are fractions 0..1.
+
+    Returns:
+        arm, note, on, metric, seed (null = the mean over seeds), n_seeds, value, low, high, delta, delta_low, delta_high.
+    """
+    columns = COLUMNS["arm_accuracy"]
+    chosen = comparisons[comparisons["metric"].astype(str) == metric] if len(comparisons) else comparisons
+    if chosen.empty:
+        return _stack([], columns)
+    on = str(chosen["on"].iloc[0])
+    means = chosen[chosen["on"].astype(str) == on].rename(columns={"mean": "value"}).reset_index(drop=True)
+    parts = [means.assign(note=_plain_strings(means["note"]), seed=np.nan)]
+    if arms is not None and len(arms) and metric in arms:
+        reference = arms[arms["arm"].astype(str) == baseline_arm(means)].drop_duplicates("seed").set_index("seed")[metric]
+        single = arms[arms["arm"].isin(means["arm"])]
+        value = single[metric].to_numpy(np.float64)
+        parts.append(
+            pd.DataFrame(
+                {
+                    "arm": single["arm"].to_numpy(),
+                    "note": "",
+                    "on": on,
+                    "metric": metric,
+                    "seed": single["seed"].to_numpy(np.float64),
+                    "n_seeds": 1,
+                    "value": value,
+                    "delta": value - single["seed"].map(reference).to_numpy(np.float64),
+                }
+            )
+        )
+    return _stack(parts, columns)
+
+
+def tabulate_convergence(convergence: pd.DataFrame) -> pd.DataFrame:
+    """Rank correlation with the full population against the number of classifiers: measure, n, mean, low, high, sorted."""
+    columns = COLUMNS["convergence"]
+    if convergence.empty:
+        return _stack([], columns)
+    return _stack([convergence.sort_values(["measure", "n"], ascending=[False, True], ignore_index=True)], columns)
+
+
+def tabulate_population(population: pd.DataFrame) -> pd.DataFrame:
+    """Test accuracy of the classifiers by architecture, training fraction and epoch.
+
+    Returns:
+        arch, fraction, epoch, n (classifiers), train_acc1, test_acc1, test_acc5 (means), test_low, test_high (range of test_acc1).
+    """
+    columns = COLUMNS["population"]
+    if population.empty:
+        return _stack([], columns)
+    # A training on all data has fraction 1; an imported classifier may have none, which must not drop it from the table.
+    filled = population.assign(
+        fraction=population["fraction"].fillna(1.0),
+        epoch=population["epoch"].fillna(0),
+        arch=population["arch"].astype("string").fillna("unknown"),
+    )
+    table = (
+        filled.groupby(["arch", "fraction", "epoch"], sort=True)
+        .agg(
+            n=("test_acc1", "size"),
+            train_acc1=("train_acc1", "mean"),
+            test_acc1=("test_acc1", "mean"),
+            test_acc5=("test_acc5", "mean"),
+            test_low=("test_acc1", "min"),
+            test_high=("test_acc1", "max"),
+        )
+        .reset_index()
+    )
+    # The best architecture first: an order that says something, and the same in figure and table.
+    best = table.groupby("arch")["test_acc1"].mean()
+    table = table.assign(order=-table["arch"].map(best)).sort_values(["order", "arch", "fraction", "epoch"], ignore_index=True)
+    return _stack([table], columns)
+
+
+def tabulate_detection(detection: pd.DataFrame, n_examples: int | None = None) -> pd.DataFrame:
+    """How well each score finds the planted errors, best average precision first.
+
+    Args:
+        n_examples: examples that were ranked; gives ``chance`` = n_errors / n_examples, the precision of a random order.
+    """
+    columns = COLUMNS["detection"]
+    if detection.empty:
+        return _stack([], columns)
+    chance = detection["n_errors"] / n_examples if n_examples else np.nan
+    table = detection.assign(chance=chance).sort_values(["average_precision", "score"], ascending=[False, True], ignore_index=True)
+    return _stack([table], columns)
+
+
+def _finite(series: pd.Series[Any]) -> NDArray[np.float64]:
+    values: NDArray[np.float64] = series.to_numpy(dtype=np.float64, na_value=np.nan)
+    return values[np.isfinite(values)]
+
+
+def _names(class_names: Sequence[str], classes: NDArray[np.int64]) -> list[str]:
+    """Names of class indices; an index without a name is called "class 12"."""
+    known = range(len(class_names))
+    return [class_names[index] if index in known else f"class {index}" for index in classes.tolist()]
+
+
+def _plain_strings(series: pd.Series[Any]) -> list[str]:
+    return ["" if missing else str(value) for value, missing in zip(series, series.isna(), strict=True)]
+
+
+def _named_points(
+    scores: pd.DataFrame, rows: NDArray[np.int64], class_names: Sequence[str], planted: NDArray[np.bool_] | None
+) -> pd.DataFrame:
+    """The examples at positions ``rows`` as tidy rows: example_id, label_name, top_name, x, c, planted."""
+    some = scores.iloc[rows]
+    if planted is None:
+        known = pd.array([pd.NA] * len(rows), dtype="boolean")
+    else:
+        truth = pd.to_numeric(some["label_true"]).to_numpy(dtype=np.float64, na_value=np.nan)
+        known = pd.array(planted[rows], dtype="boolean")
+        known[~np.isfinite(truth)] = pd.NA
+    return pd.DataFrame(
+        {
+            "example_id": some["example_id"].to_numpy(np.int64),
+            "label_name": _names(class_names, some["label"].to_numpy(np.int64)),
+            "top_name": _names(class_names, some["top_confusion"].to_numpy(np.int64)),
+            "x": some["x_perplexity"].to_numpy(np.float64),
+            "c": some["c_perplexity"].to_numpy(np.float64),
+            "planted": known,
+        }
+    )
+
+
+def _stack(parts: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
+    """Parts under each other with exactly these columns, in this order; what a part does not have is null."""
+    if not parts:
+        return pd.DataFrame({name: [] for name in columns})
+    whole = pd.concat([part.dropna(axis="columns", how="all") for part in parts], ignore_index=True)
+    return whole.reindex(columns=list(columns))

@@ -1,0 +1,267 @@
+"""Scores as detectors of wrong labels, measured as the field measures them.
+
+Shape letters: N classifiers, E examples, M classes. An *error* is an example whose ``label`` differs from its known ``label_true``. A detector
+is a score and the side on which it is suspicious.
+
+Measures: area under the ROC curve; average precision; precision and recall among the n most suspicious, n = true number of errors.
+
+Detectors (``SUSPICIOUS_SIDE``), with p_i the class probabilities of classifier i:
+
+===========================  ==========================================================================================================
+``label_quality``            1 - (n X + 1 - mean p(label)) / (n + 1), over held-out classifiers where there are some, else all
+``x_perplexity``             X: share of all classifiers whose most probable class is not the label
+``x_heldout``                X over those that were not trained on the example
+``mean_margin``              mean of p_i(label) - largest other p_i
+``mean_p_label``             mean of p_i(label): self-confidence, unweighted
+``c_perplexity``             C: 2 ** mean entropy in bits; says hard, not wrong, and stands here for comparison
+``cleanlab_ensemble``        cleanlab.rank.get_label_quality_ensemble_scores by its defaults: self-confidence weighted by accuracy
+``cleanlab_issues``          cleanlab.filter.find_label_issues by its defaults on the mean of all p_i: what it flags comes first, both
+                             parts in the order of its normalised margin
+``cleanlab_issues_heldout``  the same on the mean over the classifiers that were not trained on the example
+===========================  ==========================================================================================================
+
+Sources: AUROC = Mann-Whitney U / (errors * correct), ties by midranks (Hanley & McNeil 1982). Average precision: mean of precision over
+recall steps, one step per distinct score, as scikit-learn. Which measures, and the ensemble score: Kuan & Mueller, "Model-agnostic label quality
+scoring" (2022). find_label_issues: Northcutt, Jiang & Chuang, "Confident learning" (2021).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from zoo.arrays import Floats
+from zoo.errors import StoreError
+from zoo.scores.from_store import Probabilities
+from zoo.scores.population import population_of
+from zoo.scores.suspects import require_columns, score_values
+from zoo.statistics import auroc, average_precision
+from zoo.store.schema import SUSPICIOUS_SIDE
+from zoo.store.workspace import Workspace
+
+__all__ = ["LabelErrors", "Members", "detection_of", "detection_table", "label_errors"]
+
+
+def detection_table(scores: pd.DataFrame) -> pd.DataFrame:
+    """How well each score of ``SUSPICIOUS_SIDE`` finds the examples whose label is known to be wrong.
+
+    A score is measured on the examples that have both it and a known truth (so ``x_heldout`` leaves out what every classifier was trained
+    on).
+
+    Args:
+        scores: ``scores`` table with ``label``, ``label_true`` and at least one of the scores; one row per example.
+
+    Returns:
+        One row per score present, in the order of ``SUSPICIOUS_SIDE``: score, auroc, average_precision, precision_at_n (share of errors
+        among the n most suspicious, n = true number of errors measured, ties to the lower example_id), recall_at_n (those found, of all
+        known errors whether or not they have the score), n_errors (the n). All measures are NaN where there are no errors or nothing but
+        errors. No rows at all where no truth is known.
+
+    Raises:
+        UnknownNameError: ``label``, ``label_true`` or ``example_id`` is missing.
+    """
+    require_columns(scores, "example_id", "label", "label_true")
+    label, truth = score_values(scores, "label"), score_values(scores, "label_true")
+    known = ~np.isnan(label) & ~np.isnan(truth)
+    is_error = known & (label != truth)
+    all_errors = int(is_error.sum())
+    example_ids = scores["example_id"].to_numpy(dtype=np.int64)
+    rows: list[dict[str, Any]] = []
+    for name, side in SUSPICIOUS_SIDE.items():
+        if name not in scores:
+            continue
+        suspicion = side * score_values(scores, name)
+        measured = known & ~np.isnan(suspicion)
+        if not measured.any():
+            continue
+        s, wrong = suspicion[measured], is_error[measured]
+        n = int(wrong.sum())
+        precision = recall = float("nan")
+        if 0 < n < len(wrong):
+            most = np.lexsort((example_ids[measured], -s))[:n]
+            found = int(wrong[most].sum())
+            precision, recall = found / n, found / all_errors
+        rows.append(
+            {
+                "score": name,
+                "auroc": auroc(s, wrong),
+                "average_precision": average_precision(s, wrong),
+                "precision_at_n": precision,
+                "recall_at_n": recall,
+                "n_errors": n,
+            }
+        )
+    columns = {
+        "score": "str",
+        **dict.fromkeys(("auroc", "average_precision", "precision_at_n", "recall_at_n"), "float64"),
+        "n_errors": "int64",
+    }
+    return pd.DataFrame(rows, columns=list(columns)).astype(columns)
+
+
+# ---------------------------------------------------------------- beside cleanlab
+
+
+class Members(Protocol):
+    """Class probabilities of a population on a split, one classifier at a time; every pass gives the same in the same order."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(N, E, M)"""
+
+    def __iter__(self) -> Iterator[Floats]:
+        """float64 [E, M] per classifier, rows sum to 1, in the order of ``example_id``.
+
+        Raises:
+            StoreError: if full probabilities were not kept.
+        """
+
+    def held_out(self) -> NDArray[np.bool_]:
+        """bool [N, E]: whether the classifier was not trained on the example, as far as is known."""
+
+
+@dataclass(frozen=True)
+class LabelErrors:
+    """How well label errors are found.
+
+    Args:
+        table: ``detection_table``, with cleanlab's rows where they could be computed.
+        flagged: what find_label_issues flags by its own estimate of how many there are. One row per cleanlab_issues row of ``table``: score,
+            n_flagged (with known truth), precision, recall.
+        reason: why cleanlab's rows are left out; "" if they are there.
+    """
+
+    table: pd.DataFrame
+    flagged: pd.DataFrame
+    reason: str
+
+
+def label_errors(scores: pd.DataFrame, members: Members) -> LabelErrors:
+    """``detection_table`` and, where the optional package cleanlab is installed and can be used, its scores on the same classifiers.
+
+    Args:
+        scores: ``scores`` table of one split, sorted by ``example_id`` 0..E-1.
+        members: the classifiers it was made from.
+
+    Raises:
+        UnknownNameError: if a column is missing.
+    """
+    require_columns(scores, "n", "label_quality")
+    table, flagged = detection_table(scores), pd.DataFrame({"score": [], "n_flagged": [], "precision": [], "recall": []})
+    if table.empty:
+        return LabelErrors(table, flagged, "No true label is known.")
+    classifiers, examples, classes = members.shape
+    if int(scores["n"].max()) != classifiers:
+        reason = (
+            f"The scores are of {int(scores['n'].max())} classifiers, the population has {classifiers} now. Score again with 'zoo score'."
+        )
+        return LabelErrors(table, flagged, reason)
+    if classifiers * examples * classes > _MOST_PROBABILITIES:
+        reason = (
+            f"{classifiers:,} classifiers x {examples:,} examples x {classes:,} classes are more than {_MOST_PROBABILITIES:,} probabilities, "
+            f"and cleanlab reads them all. Compare on fewer classifiers with --where."
+        )
+        return LabelErrors(table, flagged, reason)
+    try:
+        quality, flags = _cleanlab(scores, members)
+    except ImportError:
+        return LabelErrors(table, flagged, "cleanlab is not installed: pip install 'classifier-zoo[cleanlab]'.")
+    except StoreError as error:
+        return LabelErrors(table, flagged, f"cleanlab needs full probabilities: {error}")
+    except (ValueError, AssertionError) as error:
+        return LabelErrors(table, flagged, f"cleanlab refuses these probabilities: {error}")
+    label, truth = score_values(scores, "label"), score_values(scores, "label_true")
+    known = ~np.isnan(label) & ~np.isnan(truth)
+    is_error = known & (label != truth)
+    rows = []
+    for name, flag in flags.items():
+        count, found = int((flag & known).sum()), int((flag & is_error).sum())
+        rows.append({"score": name, "n_flagged": count, "precision": _share(found, count), "recall": _share(found, int(is_error.sum()))})
+    return LabelErrors(detection_table(scores.assign(**quality)), pd.DataFrame(rows), "")
+
+
+_MOST_PROBABILITIES = 5 * 10**8
+"""N x E x M up to which cleanlab is asked: 75 x 5,000 x 10 were measured to take 0.45 s, so this is about a minute."""
+
+
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else float("nan")
+
+
+def _cleanlab(scores: pd.DataFrame, members: Members) -> tuple[dict[str, Floats], dict[str, NDArray[np.bool_]]]:
+    """(quality by name, float64 [E], low = suspicious, NaN where there is none; flags by name, bool [E])."""
+    from cleanlab.filter import find_label_issues
+    from cleanlab.rank import get_label_quality_ensemble_scores, get_label_quality_scores
+
+    label, answered = score_values(scores, "label"), ~np.isnan(score_values(scores, "label_quality"))
+    held = members.held_out() & answered
+    total, total_held = np.zeros(members.shape[1:]), np.zeros(members.shape[1:])  # [E, M]
+    for p, mine in zip(members, held, strict=True):
+        total += p
+        total_held += p * mine[:, None]
+    quality: dict[str, Floats] = {}
+    flags: dict[str, NDArray[np.bool_]] = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its advice on too few classifiers or classes is no error of this comparison
+        labels = label[answered].astype(np.int64)
+        listed = _OneByOne(lambda: (p[answered] for p in members), members.shape[0])
+        quality["cleanlab_ensemble"] = _spread(get_label_quality_ensemble_scores(labels, listed, verbose=False), answered)
+        for name, summed, count in (
+            ("cleanlab_issues", total, np.full(len(label), members.shape[0])),
+            ("cleanlab_issues_heldout", total_held, held.sum(axis=0)),
+        ):
+            usable = answered & (count > 0)
+            if not usable.any():
+                continue
+            mean, labels = summed[usable] / count[usable, None], label[usable].astype(np.int64)
+            mean /= mean.sum(axis=1, keepdims=True)
+            flag = find_label_issues(labels, mean, n_jobs=1)
+            margin = get_label_quality_scores(labels, mean, method="normalized_margin")
+            quality[name] = _spread(margin - flag, usable)
+            flags[name] = usable.copy()
+            flags[name][usable] = flag
+    return quality, flags
+
+
+def _spread(values: Floats, where: NDArray[np.bool_]) -> Floats:
+    """Values of some examples at their places among all; NaN elsewhere."""
+    spread = np.full(len(where), np.nan)
+    spread[where] = values
+    return spread
+
+
+class _OneByOne(list[Floats]):
+    """A list for those who only go through it: cleanlab wants one of N arrays, and looks at one at a time."""
+
+    def __init__(self, make: Callable[[], Iterator[Floats]], length: int) -> None:
+        super().__init__()
+        self._make, self._length = make, length
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[Floats]:
+        return self._make()
+
+
+def detection_of(
+    workspace: Workspace, fingerprint: str, classifiers: Sequence[str], scores: Mapping[str, pd.DataFrame]
+) -> tuple[pd.DataFrame | None, list[str]]:
+    """How well label errors are found, on the first split with known truth (train before others), and what is to be said about it."""
+    for split in sorted(scores, key=lambda name: name != "train"):
+        if len(classifiers) and scores[split]["label_true"].notna().any():
+            population = population_of(workspace, fingerprint, classifiers)
+            found = label_errors(scores[split], Probabilities(workspace, population, split))
+            notes = [
+                f"{row['score']}: {row['n_flagged']:,.0f} examples flagged by cleanlab's own estimate of their number, precision "
+                f"{row['precision']:.3f}, recall {row['recall']:.3f}."
+                for row in found.flagged.to_dict(orient="records")
+            ]
+            return found.table, notes or [f"Without cleanlab beside them. {found.reason}"]
+    return None, []

@@ -1,0 +1,222 @@
+"""X- and C-perplexity of arrays, without a workspace."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo.arrays import Floats, Ints
+from zoo.errors import UsageError
+from zoo.scores.accumulate import FIXED_ONE, ScoreAccumulator, ScoreTable, block_rows, ratio
+from zoo.scores.outputs import MAX_CLASSES, answers_of, detect_kind, distribution_rows, label_vector
+from zoo.store.schema import X_BINS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["perplexity", "x_and_c"]
+
+
+# --------------------------------------------------------------------------------------------------------- for plain arrays
+
+
+def x_and_c(predictions: NDArray[Any], entropies: NDArray[Any], labels: NDArray[Any]) -> tuple[Floats, Floats]:
+    """X and C alone, from predictions and entropies, at about a nanosecond per classifier and example.
+
+    Bit-equal to the accumulator's (which also clips C to M, for entropies that float32 rounded above log2 M).
+
+    Args:
+        predictions: integer [N, E]; -1 = no answer, counts for nothing.
+        entropies: float [N, E] in bits.
+        labels: integer [E]; -1 = unknown.
+
+    Returns:
+        X float64 [E] in [0, 1], NaN where the label is unknown, and C float64 [E] >= 1; both NaN where no classifier answered.
+
+    Raises:
+        UsageError: shapes that do not fit.
+    """
+    predictions, entropies, labels = np.asarray(predictions), np.asarray(entropies), np.asarray(labels)
+    if predictions.ndim != 2 or entropies.shape != predictions.shape or labels.shape != predictions.shape[1:]:
+        raise UsageError(
+            f"predictions have shape {predictions.shape}, entropies {entropies.shape}, labels {labels.shape}. "
+            f"Allowed: [N, E], [N, E], [E]. Pass one row per classifier and one label per example."
+        )
+    members, examples = predictions.shape
+    narrow = labels.astype(predictions.dtype) if np.array_equal(labels, labels.astype(predictions.dtype)) else labels
+    n, wrong, bits = (np.zeros(examples, dtype=np.int64) for _ in range(3))
+    for start in range(0, examples, 8192):  # columns whose running sums stay in the first-level cache
+        part = slice(start, start + 8192)
+        for first in range(0, members, 255):  # rows that an 8-bit counter can count
+            group = slice(first, first + 255)
+            counts = _count_rows(predictions[group, part], entropies[group, part], narrow[part])
+            for total, count in zip((n, wrong, bits), counts, strict=True):
+                total[part] += count
+    c = np.exp2(ratio(bits, n, np.ones(examples, dtype=bool), unit=FIXED_ONE))
+    return ratio(wrong, n, labels >= 0), np.maximum(c, 1.0)
+
+
+def _count_rows(predictions: NDArray[Any], entropies: NDArray[Any], labels: NDArray[Any]) -> tuple[Ints, Ints, Ints]:
+    """Answers, misses and fixed-point bits of at most 255 classifiers, int64 [E] each.
+
+    Misses are counted in 8 bits; fixed-point entropies are whole numbers below 2**36, which float64 adds exactly up to 2**53.
+    """
+    examples = predictions.shape[1]
+    answered, missed, bits = np.zeros(examples, np.uint8), np.zeros(examples, np.uint8), np.zeros(examples, np.float64)
+    full = predictions.size == 0 or predictions.min() >= 0
+    wide = np.float64 if entropies.dtype != np.float32 else np.float32
+    scaled: NDArray[Any] = np.empty(examples, dtype=wide)
+    miss = np.empty(examples, dtype=bool)
+    for prediction, entropy in zip(predictions, entropies, strict=True):
+        np.not_equal(prediction, labels, out=miss)
+        np.multiply(entropy, wide(FIXED_ONE), out=scaled)
+        np.rint(scaled, out=scaled)
+        if not full:
+            there = np.asarray(prediction >= 0)
+            answered += there.view(np.uint8)
+            miss &= there
+            scaled[~there] = 0
+        missed += miss.view(np.uint8)
+        bits += scaled
+    n = np.full(examples, len(predictions), dtype=np.int64) if full else answered.astype(np.int64)
+    return n, missed.astype(np.int64), bits.astype(np.int64)
+
+
+def perplexity(
+    probs_or_logits: NDArray[Any] | Sequence[NDArray[Any]],
+    labels: NDArray[Any] | None = None,
+    *,
+    kind: Literal["auto", "logits", "probs"] = "auto",
+    in_train: NDArray[Any] | None = None,
+) -> pd.DataFrame:
+    """Scores of examples from the outputs of N classifiers, with no workspace: equal to those of a store filled with the same outputs.
+
+    Reads one classifier and one block of examples at a time, so a memory-mapped array larger than memory works.
+
+    Args:
+        probs_or_logits: float [N, E, M], or N arrays [E, M].
+        labels: integer [E] in 0..M-1, -1 = unknown. None: only the columns that need no label.
+        kind: ``"probs"`` or ``"logits"``; ``"auto"`` takes values as probabilities if every row is in [0, 1] and sums to 1 within 1e-3.
+        in_train: bool [N, E]; which examples each classifier was trained on. None = none; adds the held-out and in-sample columns.
+
+    Returns:
+        One row per example, indexed by ``example_id`` 0..E-1, columns of the ``scores`` table: n, c_perplexity, top_confusion,
+        top_confusion_share always; with labels also label, x_perplexity, mean_p_label, mean_margin, label_quality, x_bin; with in_train
+        also n_heldout, x_heldout, c_heldout, x_insample.
+
+    Raises:
+        UsageError: wrong shape, a label out of range, a NaN, rows that are no distributions, a mix of probabilities and logits.
+
+    Example:
+        >>> import numpy as np
+        >>> frame = perplexity(np.array([[[0.5, 0.5]], [[0.25, 0.75]]]), np.array([1]))
+        >>> float(frame.x_perplexity[0])  # the tie goes to class 0, which is wrong: 1 of 2
+        0.5
+    """
+    import pandas as pd
+
+    if kind not in ("auto", "logits", "probs"):
+        raise UsageError(f"kind {kind!r}. Allowed: auto, logits, probs. Leave it out to have it found from the values.")
+    members, examples, classes = _population_shape(probs_or_logits)
+    vector = label_vector(labels, examples, classes)
+    seen = None if in_train is None else np.asarray(in_train, dtype=bool)
+    if seen is not None and seen.shape != (members, examples):
+        raise UsageError(
+            f"in_train has shape {seen.shape}. Allowed: ({members}, {examples}), classifiers by examples. "
+            f"Pass one row per classifier, or leave it out."
+        )
+    actual = _population_kind(probs_or_logits) if kind == "auto" else kind
+    step = block_rows(classes, memory_bytes=64 * 2**20)
+    blocks = []
+    for start in range(0, examples, step):
+        part = slice(start, min(start + step, examples))
+        total = ScoreAccumulator(np.arange(part.start, part.stop), vector[part], classes)
+        for member in range(members):
+            values = np.asarray(probs_or_logits[member][part])
+            _check_values(values, member, part.start, actual)
+            answers = answers_of(
+                values if np.issubdtype(values.dtype, np.floating) else values.astype(np.float64),
+                vector[part],
+                kind=actual,
+                finite=np.ones(len(values), dtype=bool),
+            )
+            total.add_answers(answers, None if seen is None else seen[member, part])
+        blocks.append(total.finish())
+    table = ScoreTable.concatenate(blocks)
+
+    columns: dict[str, Any] = {}
+    if labels is not None:
+        columns["label"] = table.labels
+    columns["n"] = table.n
+    wanted = ["c_perplexity"] if labels is None else ["x_perplexity", "c_perplexity"]
+    if seen is not None:
+        wanted += ["n_heldout", "c_heldout"] if labels is None else ["n_heldout", "x_heldout", "c_heldout", "x_insample"]
+    if labels is not None:
+        wanted += ["mean_p_label", "mean_margin", "label_quality"]
+    columns |= {name: getattr(table, name) for name in wanted}
+    if labels is not None:
+        columns["x_bin"] = pd.array([X_BINS[i] if i >= 0 else None for i in table.x_bin], dtype="str")
+    columns |= {"top_confusion": table.top_confusion, "top_confusion_share": table.top_confusion_share}
+    return pd.DataFrame(columns, index=pd.RangeIndex(examples, name="example_id"))
+
+
+def _population_shape(values: NDArray[Any] | Sequence[NDArray[Any]]) -> tuple[int, int, int]:
+    """(N, E, M) of an array [N, E, M] or of a sequence of arrays [E, M], without copying either."""
+    if isinstance(values, Mapping | str) or not hasattr(values, "__len__"):
+        raise UsageError(f"outputs are a {type(values).__name__}. Allowed: an array [N, E, M] or a list of arrays [E, M]. Use numpy.")
+    shapes = {tuple(np.shape(values)[1:])} if hasattr(values, "ndim") else {np.shape(member) for member in values}
+    if len(values) == 0 or len(shapes) != 1 or len(next(iter(shapes))) != 2 or 0 in next(iter(shapes)):
+        seen = tuple(np.shape(values)) if hasattr(values, "ndim") else f"a list of {len(values)} arrays of shapes {sorted(shapes)}"
+        raise UsageError(
+            f"outputs have shape {seen}. Allowed: [N, E, M], classifiers by examples by classes, none of them 0. "
+            f"For a single classifier pass values[None]."
+        )
+    examples, classes = next(iter(shapes))
+    if classes > MAX_CLASSES:
+        raise UsageError(
+            f"outputs have {classes} classes. Allowed: at most {MAX_CLASSES}. Check that the last axis is the classes: [N, E, M]."
+        )
+    return len(values), examples, classes
+
+
+def _population_kind(values: NDArray[Any] | Sequence[NDArray[Any]]) -> Literal["logits", "probs"]:
+    """What all classifiers give, decided on each one's first rows (1,024 of them: enough, and cheap on a memory map).
+
+    Raises:
+        UsageError: if some give probabilities and others do not.
+    """
+    kinds: dict[int, Literal["logits", "probs"]] = {}
+    for member in range(len(values)):
+        first = np.asarray(values[member][:1024])
+        if np.isfinite(first).all(axis=1).any():  # one with nothing finite says nothing about its kind; _check_values names it
+            kinds[member] = detect_kind(first)
+    if len(set(kinds.values())) > 1:
+        reference = min(kinds)
+        odd = next(member for member, kind in kinds.items() if kind != kinds[reference])
+        raise UsageError(
+            f"classifier {reference} gives {kinds[reference]}, classifier {odd} gives {kinds[odd]}. Allowed: all the same. "
+            f"Convert them to one kind, or say kind='logits' if these are logits that happen to look like probabilities."
+        )
+    return next(iter(kinds.values()), "logits")
+
+
+def _check_values(values: NDArray[Any], member: int, first: int, kind: str) -> None:
+    """Raise UsageError for NaN or +inf, and for probabilities that are none. A logit of -inf is allowed unless the whole row is."""
+    with np.errstate(invalid="ignore"):
+        highest = values.max(axis=1)
+        bad = ~np.isfinite(highest) if kind == "logits" else ~distribution_rows(values)
+    if bad.any():
+        row = int(np.flatnonzero(bad)[0])
+        if kind == "logits":
+            found, allowed = f"a largest value of {highest[row]:g}", "logits without NaN and +inf, not all -inf"
+        else:
+            total = values[row].sum(dtype=np.float64)
+            found = f"values {values[row].min():g} to {highest[row]:g} with sum {total:g}"
+            allowed = "probabilities in [0, 1] with sum 1 +- 0.001"
+        raise UsageError(
+            f"classifier {member}, example {first + row}: {found} ({int(bad.sum())} such rows in its block). Allowed: {allowed}. "
+            f"Leave out the classifier or the examples, or check the kind (taken as {kind})."
+        )

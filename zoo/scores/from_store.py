@@ -1,0 +1,139 @@
+"""From the store to the scores table: one streaming pass over the answers, block of examples by block of examples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from zoo import keyed
+from zoo.scores.accumulate import ScoreAccumulator
+from zoo.scores.population import Population
+from zoo.store.answers import list_values, logits_of, read_answers
+from zoo.store.datasets import examples_of, labels_in
+from zoo.store.workspace import Workspace
+
+__all__ = ["Probabilities", "sample_answers", "score"]
+
+
+_SCORED = ("prediction", "p_label", "entropy", "margin", "top5", "top5_p", "in_train")
+
+
+def score(workspace: Workspace, population: Population, split: str, label_column: str = "label") -> pa.Table:
+    """The ``scores`` table of a population on a split. Memory is one block of examples x classes and the result, never N x E.
+
+    With another label column than the one the answers were made with, p(label) and the margin of an example whose label differs come from the
+    answers' five most probable classes (a class outside them counts as probability 0); X, C and the confusions are exact.
+
+    Raises:
+        StoreError: if a classifier has no answers on the split.
+    """
+    examples = examples_of(workspace, population.dataset, split)
+    given, labels = labels_in(workspace, examples, "label"), labels_in(workspace, examples, label_column)
+    keys, truth = examples.column("key"), labels_in(workspace, examples, "label_true")
+    # Into Arrow block by block: the columns of a whole split in numpy, and their concatenation, would stand beside the result.
+    tables = []
+    for block, answers in read_answers(workspace, population.fingerprint, split, population.classifiers, _SCORED):
+        own = labels[block.start : block.stop]
+        accumulator = ScoreAccumulator(block.example_ids, own, len(population.class_names))
+        for _, batch in answers:
+            accumulator.add(*_columns(batch, own, given[block.start : block.stop]))
+        rows = slice(block.start, block.stop)
+        tables.append(accumulator.finish().to_arrow(split, keys[rows].to_pylist(), population.class_names, truth[rows]))
+        del accumulator  # or the next block's sums, examples x classes, would stand beside these
+    return pa.concat_tables(tables)
+
+
+def _columns(batch: pa.RecordBatch, labels: NDArray[np.int64], given: NDArray[np.int64]) -> tuple[NDArray[np.int16], ...]:
+    """Arguments of ``ScoreAccumulator.add`` from one classifier's answers on a block; nulls become -1, 0 and false."""
+
+    def values(name: str, empty: float | bool) -> NDArray[np.generic]:
+        array = batch.column(name)
+        filled: NDArray[np.generic] = (array.fill_null(empty) if array.null_count else array).to_numpy(zero_copy_only=False)
+        return filled
+
+    prediction = values("prediction", -1)
+    p_label, margin = values("p_label", 0.0), values("margin", 0.0)
+    top5, top5_p = (list_values(batch.column(name)) for name in ("top5", "top5_p"))
+    if (changed := labels != given).any():
+        p_label, margin = _relabelled(p_label, margin, top5, top5_p, labels, changed)
+    in_train = None if batch.column("in_train").null_count == len(batch) else values("in_train", False)
+    return prediction, p_label, values("entropy", 0.0), margin, top5, top5_p, in_train  # type: ignore[return-value]
+
+
+def _relabelled(
+    p_label: NDArray[np.generic],
+    margin: NDArray[np.generic],
+    top5: NDArray[np.generic],
+    top5_p: NDArray[np.generic],
+    labels: NDArray[np.int64],
+    changed: NDArray[np.bool_],
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    p, m = p_label.astype(np.float32), margin.astype(np.float32)
+    hit = top5[changed] == labels[changed, None]
+    ranked = top5_p[changed].astype(np.float32)
+    own = (ranked * hit).sum(axis=1)
+    p[changed] = own
+    m[changed] = own - np.where(hit[:, 0], ranked[:, 1], ranked[:, 0])
+    return p, m
+
+
+@dataclass(frozen=True)
+class Probabilities:
+    """Class probabilities of a population on a split, from the logits that were kept; see ``detection.Members``."""
+
+    workspace: Workspace
+    population: Population
+    split: str
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(classifiers, examples, classes)"""
+        facts = self.population.dataset.facts
+        return len(self.population.classifiers), int(facts["splits"][self.split]), len(facts["class_names"])
+
+    def __iter__(self) -> Iterator[NDArray[np.float64]]:
+        for name in self.population.classifiers:
+            p = np.exp(logits_of(self.workspace, name, self.split).astype(np.float64))  # centred: the largest is 1
+            p /= p.sum(axis=1, keepdims=True)
+            yield p
+
+    def held_out(self) -> NDArray[np.bool_]:
+        """bool [classifiers, examples]: not trained on it, or not known to be."""
+        classifiers, examples, _ = self.shape
+        held = np.ones((classifiers, examples), dtype=bool)
+        index = {name: position for position, name in enumerate(self.population.classifiers)}
+        for block, answers in read_answers(
+            self.workspace, self.population.fingerprint, self.split, self.population.classifiers, ("in_train",)
+        ):
+            for name, batch in answers:
+                seen = batch.column("in_train").fill_null(False).to_numpy(zero_copy_only=False)
+                held[index[name], block.start : block.stop] = ~seen
+        return held
+
+
+def sample_answers(
+    workspace: Workspace, population: Population, split: str, limit: int
+) -> tuple[NDArray[np.int64], NDArray[np.int16], NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
+    """(example ids [e], predictions [N, e], entropies [N, e], labels [e], true labels [e]) of at most ``limit`` keyed examples.
+
+    Rows are in the order of the population's classifiers.
+    """
+    examples = examples_of(workspace, population.dataset, split)
+    ids = np.arange(examples.num_rows, dtype=np.int64)
+    chosen = keyed.choose("sample_answers", ids, min(limit, len(ids)))
+    predictions, entropies = [], []
+    for block, batches in read_answers(workspace, population.fingerprint, split, population.classifiers, ("prediction", "entropy")):
+        inside = chosen[(chosen >= block.start) & (chosen < block.stop)] - block.start
+        # Classifiers of several fills come fill by fill, not in the population's order.
+        rows = {
+            name: (b.column("prediction").fill_null(-1).to_numpy()[inside], b.column("entropy").fill_null(0.0).to_numpy()[inside])
+            for name, b in batches
+        }
+        predictions.append(np.stack([rows[name][0] for name in population.classifiers]))
+        entropies.append(np.stack([rows[name][1] for name in population.classifiers]))
+    labels, truth = (labels_in(workspace, examples, column)[chosen] for column in ("label", "label_true"))
+    return chosen, np.concatenate(predictions, axis=1), np.concatenate(entropies, axis=1), labels, truth

@@ -1,0 +1,347 @@
+"""The ledger of a workspace: what was asked for, what is done, what is missing, and the tables that say so.
+
+A training is done if and only if its commit exists; there is no other state to consult. ``missing`` is all a resumed or extended sweep needs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import math
+import time
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from zoo.errors import NotFoundError
+from zoo.spec import Recipe, Training, canonical_json, classifier_id, content_id
+from zoo.store.answers import answer_parts
+from zoo.store.commits import Commit
+from zoo.store.files import attempt_id
+from zoo.store.results import table_names
+from zoo.store.schema import CLASSIFIER_COLUMNS, METRIC_COLUMNS, TRAINING_COLUMNS, frame_of
+from zoo.store.workspace import Workspace
+
+__all__ = [
+    "Role",
+    "classifiers_frame",
+    "classifiers_of",
+    "commit_training",
+    "failures",
+    "metrics_frame",
+    "missing",
+    "population",
+    "population_size",
+    "record_failure",
+    "record_plan",
+    "seen_by",
+    "status",
+    "trained",
+    "trainings_frame",
+    "trainings_of",
+    "uncovered_snapshots",
+]
+
+
+Role = Literal["population", "retraining"]
+
+
+# ---------------------------------------------------------------- plans and trainings
+
+
+def record_plan(workspace: Workspace, experiment: str, role: Role, trainings: Sequence[Training]) -> Commit:
+    """Record which trainings an experiment or command asked for, and whether they belong to the population."""
+    specs = [training.as_json() for training in trainings]
+    identity = {"experiment": experiment, "role": role, "trainings": content_id(specs)}
+    return workspace.commits.publish("plan", f"{experiment}-{content_id(identity)}", identity=identity, facts={**identity, "specs": specs})
+
+
+def planned(workspace: Workspace) -> dict[str, tuple[Training, set[str], Role]]:
+    """Every training any plan asked for: id -> (spec, names of experiments, role). A training asked for by a population plan is population."""
+    found: dict[str, tuple[Training, set[str], Role]] = {}
+    for commit in workspace.commits.all("plan").values():
+        role: Role = commit.facts["role"]
+        for spec in commit.facts["specs"]:
+            training_id, training = _training(canonical_json(spec))
+            known = found.get(training_id)
+            experiments = {commit.facts["experiment"]} | (known[1] if known else set())
+            found[training_id] = (training, experiments, "population" if known and known[2] == "population" else role)
+    return found
+
+
+@functools.lru_cache(maxsize=1 << 13)
+def _training(text: str) -> tuple[str, Training]:
+    """(id, training) of a planned training's canonical JSON: checked once per process, however many plans and calls name it."""
+    training = Training(**json.loads(text))
+    return training.id, training
+
+
+def _planned_id(spec: Mapping[str, Any]) -> str:
+    """Id of a planned training. One that names every field is hashed as it stands, for a tenth of what building it costs."""
+    if spec.keys() != Training.model_fields.keys() or spec["recipe"].keys() != Recipe.model_fields.keys():
+        return _training(canonical_json(spec))[0]
+    fields = ("arch", "recipe", "treatment", "seed", "input_size")
+    return content_id({"format": 1, "dataset": spec["dataset"]["fingerprint"], **{name: spec[name] for name in fields}})
+
+
+def _planned_as(workspace: Workspace, role: Role) -> Iterator[str]:
+    """Ids of the trainings that plans of a role asked for, each plan read in its turn; one that two plans name comes twice."""
+    for _, commit in workspace.commits.each("plan"):
+        if commit.facts["role"] == role:
+            yield from map(_planned_id, commit.facts["specs"])
+
+
+def trainings_of(workspace: Workspace, experiment: str) -> list[str]:
+    """Ids of the trainings an experiment or command asked for."""
+    return [training_id for training_id, (_, experiments, _) in planned(workspace).items() if experiment in experiments]
+
+
+def uncovered_snapshots(workspace: Workspace, training: Training) -> list[int]:
+    """Snapshots of a training that have no committed checkpoint yet (as far as its run reached them)."""
+    commit = workspace.commits.get("training", training.id)
+    wanted = training.snapshots or (training.recipe.epochs,)
+    if commit is not None:
+        if commit.facts["status"] != "done":
+            return []
+        reached = int(commit.facts["epochs"])
+        wanted = tuple(sorted({min(epoch, reached) for epoch in wanted}))
+    return [epoch for epoch in wanted if workspace.commits.get("checkpoint", classifier_id(training.id, epoch)) is None]
+
+
+def missing(workspace: Workspace, trainings: Iterable[Training]) -> list[Training]:
+    """The trainings that still have work to do, each once, in the order given."""
+    seen: dict[str, Training] = {}
+    for training in trainings:
+        if training.id in seen:
+            known = seen[training.id]
+            both = {*known.snapshots, *training.snapshots}
+            # The finer of two curves; 0 = no curve.
+            every = math.gcd(known.eval_every, training.eval_every)
+            seen[training.id] = known.replace(snapshots=tuple(both), eval_every=every)
+        else:
+            seen[training.id] = training
+    return [
+        training
+        for training in seen.values()
+        if workspace.commits.get("training", training.id) is None or uncovered_snapshots(workspace, training)
+    ]
+
+
+def commit_training(workspace: Workspace, training: Training, facts: Mapping[str, Any], copies: NDArray[np.uint16]) -> Commit:
+    """Publish a training's outcome and which examples it saw (``copies``: uint16 [E], 0 = not seen)."""
+    table = pa.table({"copies": copies})
+    folder = f"trainings/{training.id[:2]}"
+    ref = workspace.files.seal(folder, training.id, ".parquet", lambda path: pq.write_table(table, path, compression="zstd"))
+    return workspace.commits.publish("training", training.id, identity={"spec": training.identity}, facts=facts, files=[ref])
+
+
+def seen_by(workspace: Workspace, training_id: str) -> NDArray[np.bool_]:
+    """Which training examples a training saw, bool [E].
+
+    Raises:
+        NotFoundError: if the training is not committed.
+    """
+    commit = workspace.commits.get("training", training_id)
+    if commit is None:
+        raise NotFoundError(f"training {training_id} has no committed outcome. Finish it with the command that planned it.")
+    copies = pq.read_table(workspace.files.local(commit.files[0].path)).column("copies").to_numpy()
+    seen: NDArray[np.bool_] = copies > 0
+    return seen
+
+
+def record_failure(workspace: Workspace, training_id: str, reason: str, details: str) -> None:
+    """Leave a diagnosis of a training that broke off. It is no commit: the next run tries again."""
+    body = {"training_id": training_id, "reason": reason, "details": details, "attempt": attempt_id(), "time": time.time()}
+    workspace.files.replace(f"attempts/{training_id}.json", canonical_json(body).encode())
+
+
+def failures(workspace: Workspace) -> dict[str, str]:
+    """Reason of the newest failure by training id, for trainings without a committed outcome."""
+    found = {}
+    # Other things live there too for a while: probes, scratch folders of a run that was killed.
+    for name in (name for name in workspace.files.names("attempts") if name.endswith(".json")):
+        with contextlib.suppress(ValueError, KeyError):
+            body = json.loads(workspace.files.read(f"attempts/{name}"))
+            if workspace.commits.get("training", body["training_id"]) is None:
+                found[body["training_id"]] = str(body["reason"])
+    return found
+
+
+def trainings_frame(workspace: Workspace) -> pd.DataFrame:
+    """The ``trainings`` table: everything planned, with its state."""
+    failed = failures(workspace)
+    rows = []
+    for training_id, (training, experiments, role) in sorted(planned(workspace).items()):
+        commit = workspace.commits.get("training", training_id)
+        row: dict[str, Any] = {
+            "training_id": training_id,
+            "experiments": ", ".join(sorted(experiments)),
+            "role": role,
+            "arch": training.arch,
+            "dataset": training.dataset.uri,
+            "treatment": training.treatment_text,
+            **_fraction(training),
+            "seed": training.seed,
+            "recipe": canonical_json(training.recipe.as_json()),
+            "epochs": training.recipe.epochs,
+        }
+        if commit is not None:
+            row |= {name: commit.facts[name] for name in ("status", "n_train", "n_unique", "steps", "stop_reason", "train_seconds")}
+            row["label_change_rate"] = commit.facts.get("label_change_rate")
+            row["versions"] = canonical_json(commit.facts["versions"])
+        elif training_id in failed:
+            row |= {"status": "failed", "stop_reason": failed[training_id]}
+        else:
+            row["status"] = "running" if workspace.files.names(f"resume/{training_id}") else "planned"
+        rows.append(row)
+    return frame_of(rows, TRAINING_COLUMNS)
+
+
+def _fraction(training: Training) -> dict[str, Any]:
+    fraction = training.param("subsample", "fraction")
+    return {"fraction": 1.0 if fraction is None else float(fraction), "replica": training.param("subsample", "replica") or 0}
+
+
+def population(workspace: Workspace, role: Role = "population") -> dict[str, Commit]:
+    """Committed classifiers of a role by id, sorted. Those of a training that diverged or has no outcome yet are left out.
+
+    Imported classifiers (commits of kind ``member``) belong to the population.
+    """
+    asked = set(_planned_as(workspace, role))
+    if role == "retraining":
+        asked -= set(_planned_as(workspace, "population"))
+    done = {key for key, outcome in workspace.commits.each("training", asked.__contains__) if outcome.facts["status"] == "done"}
+    found = {key: commit for key, commit in workspace.commits.each("checkpoint") if commit.facts["training_id"] in done}
+    if role == "population":
+        found |= workspace.commits.all("member")
+    return dict(sorted(found.items()))
+
+
+def trained(workspace: Workspace, dataset: str, but: Container[str] = ()) -> dict[str, Commit]:
+    """Committed classifiers of finished trainings on a data set, by id, sorted; whatever plan asked for them, so no plan is read.
+
+    Args:
+        dataset: fingerprint.
+        but: classifiers to leave out; their records are not read.
+    """
+    checkpoints = workspace.commits.each("checkpoint", lambda key: key not in but)
+    found = {key: commit for key, commit in checkpoints if commit.facts["dataset"] == dataset}
+    done = {name for name in {c.facts["training_id"] for c in found.values()} if _status(workspace, name) == "done"}
+    return {key: commit for key, commit in found.items() if commit.facts["training_id"] in done}
+
+
+def population_size(workspace: Workspace, at_most: int, done: Container[str] = ()) -> int:
+    """How many classifiers ``population`` has, or ``at_most`` if it has more: then no more records are read than it takes to know.
+
+    Args:
+        done: classifiers that have answers. Their training ended well, or they would have none, so its outcome is not read again.
+    """
+    found = len(workspace.commits.keys("member"))
+    snapshots: dict[str, list[str]] = {}
+    for key in workspace.commits.keys("checkpoint"):
+        snapshots.setdefault(key.rpartition("-e")[0], []).append(key)
+    for training_id in _planned_as(workspace, "population"):
+        if found >= at_most or not snapshots:
+            break
+        names = snapshots.pop(training_id, [])
+        if names and (any(name in done for name in names) or _status(workspace, training_id) == "done"):
+            found += len(names)
+    return min(found, at_most)
+
+
+def _status(workspace: Workspace, training_id: str) -> str | None:
+    """How a training ended; None while it has not."""
+    outcome = workspace.commits.get("training", training_id)
+    return None if outcome is None else str(outcome.facts["status"])
+
+
+def classifiers_of(workspace: Workspace, trainings: Iterable[Training]) -> dict[str, Commit]:
+    """Committed classifiers at the snapshots of these trainings, by id, sorted; of a training that stopped early, its last epoch."""
+    found = {}
+    for training in trainings:
+        outcome = workspace.commits.get("training", training.id)
+        if outcome is None or outcome.facts["status"] != "done":
+            continue
+        for epoch in {min(epoch, int(outcome.facts["epochs"])) for epoch in training.snapshots or (training.recipe.epochs,)}:
+            key = classifier_id(training.id, epoch)
+            if (commit := workspace.commits.get("checkpoint", key)) is not None:
+                found[key] = commit
+    return dict(sorted(found.items()))
+
+
+def classifiers_frame(workspace: Workspace) -> pd.DataFrame:
+    """The ``classifiers`` table: every committed checkpoint of a finished training, every imported classifier."""
+    plans = planned(workspace)
+    rows = []
+    roles: tuple[Role, ...] = ("population", "retraining")
+    for role in roles:
+        for key, commit in population(workspace, role).items():
+            if commit.kind == "member":
+                rows.append(_member_row(key, commit))
+                continue
+            training = plans[commit.facts["training_id"]][0]
+            rows.append(
+                {
+                    "classifier_id": key,
+                    "role": role,
+                    "arch": training.arch,
+                    "treatment": training.treatment_text,
+                    **_fraction(training),
+                    "seed": training.seed,
+                    **{name: commit.facts[name] for name in ("training_id", "epoch", "train_acc1", "test_acc1", "test_acc5")},
+                }
+            )
+    return frame_of(sorted(rows, key=lambda row: str(row["classifier_id"])), CLASSIFIER_COLUMNS)
+
+
+def _member_row(key: str, commit: Commit) -> dict[str, Any]:
+    """An imported classifier: its name as architecture, the share of the training set it saw where that is known."""
+    train, test = (commit.facts["splits"].get(split, {}) for split in ("train", "test"))
+    return {
+        "classifier_id": key,
+        "role": "population",
+        "arch": commit.facts["name"],
+        "treatment": "imported",
+        "fraction": train.get("fraction"),
+        "replica": 0,
+        "seed": 0,
+        "epoch": 0,
+        "train_acc1": train.get("acc1"),
+        "test_acc1": test.get("acc1"),
+        "test_acc5": test.get("acc5"),
+    }
+
+
+def metrics_frame(workspace: Workspace) -> pd.DataFrame:
+    """The ``metrics`` table: accuracy and loss per training, epoch and split."""
+    rows = [
+        {"training_id": key, **metric} for key, commit in workspace.commits.all("training").items() for metric in commit.facts["metrics"]
+    ]
+    return frame_of(rows, METRIC_COLUMNS)
+
+
+def status(workspace: Workspace) -> dict[str, Any]:
+    """Counts of everything in a workspace, and the failures with their reasons."""
+    trainings = trainings_frame(workspace)
+    classifiers = classifiers_frame(workspace)
+    answers: dict[str, int] = {}
+    for commit, mine in answer_parts(workspace):
+        split = str(commit.identity["split"])
+        answers[split] = answers.get(split, 0) + len(mine)
+    broken = trainings[trainings["status"].isin(["failed", "diverged"])]
+    return {
+        "workspace": workspace.location,
+        "datasets": {str(c.facts["name"]): c.facts["splits"] for c in workspace.commits.all("dataset").values()},
+        "trainings": {str(k): int(v) for k, v in trainings["status"].value_counts().sort_index().items()},
+        "classifiers": {str(k): int(v) for k, v in classifiers["role"].value_counts().sort_index().items()},
+        "answered": dict(sorted(answers.items())),
+        "selections": list(workspace.commits.all("selection")),
+        "tables": table_names(workspace),
+        "failures": broken[["training_id", "arch", "treatment", "seed", "status", "stop_reason"]].to_dict(orient="records"),
+    }

@@ -1,0 +1,391 @@
+"""Every table and column that queries can use, in words. A test compares this with the tables themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import pandas as pd
+import pyarrow as pa
+
+from zoo.errors import UnknownNameError
+from zoo.store.answers import ANSWER_SCHEMA
+
+__all__ = [
+    "CLASSIFIER_COLUMNS",
+    "EXAMPLE_COLUMNS",
+    "METRIC_COLUMNS",
+    "NOT_YET",
+    "NO_ANSWERS",
+    "OUTCOME_COLUMNS",
+    "SCHEMA",
+    "SCORES_SCHEMA",
+    "SELECTION_COLUMNS",
+    "SHORT_NAMES",
+    "SUSPICIOUS_SIDE",
+    "TABLES",
+    "TRAINING_COLUMNS",
+    "VERDICT_COLUMNS",
+    "WORST_SIDE",
+    "X_BINS",
+    "frame_of",
+    "schema_text",
+]
+
+
+SUSPICIOUS_SIDE: Final[dict[str, int]] = {
+    "label_quality": -1,
+    "x_heldout": +1,
+    "x_perplexity": +1,
+    "mean_margin": -1,
+    "mean_p_label": -1,
+    "c_perplexity": +1,
+    "cleanlab_ensemble": -1,
+    "cleanlab_issues": -1,
+    "cleanlab_issues_heldout": -1,
+}
+"""Scores that are measured as detectors: +1 = high is suspicious, -1 = low is."""
+TRAINING_COLUMNS = {
+    "training_id": "string",
+    "experiments": "string",
+    "role": "string",
+    "arch": "string",
+    "dataset": "string",
+    "treatment": "string",
+    "fraction": "float64",
+    "replica": "Int64",
+    "seed": "int64",
+    "recipe": "string",
+    "epochs": "int64",
+    "status": "string",
+    "n_train": "Int64",
+    "n_unique": "Int64",
+    "label_change_rate": "float64",
+    "steps": "Int64",
+    "stop_reason": "string",
+    "train_seconds": "float64",
+    "versions": "string",
+}
+CLASSIFIER_COLUMNS = {
+    "classifier_id": "string",
+    "training_id": "string",
+    "role": "string",
+    "arch": "string",
+    "treatment": "string",
+    "fraction": "float64",
+    "replica": "Int64",
+    "seed": "int64",
+    "epoch": "int64",
+    "train_acc1": "float64",
+    "test_acc1": "float64",
+    "test_acc5": "float64",
+}
+METRIC_COLUMNS = {"training_id": "string", "epoch": "int64", "split": "string", "acc1": "float64", "acc5": "float64", "loss": "float64"}
+EXAMPLE_COLUMNS = {
+    "dataset": "string",
+    "split": "string",
+    "example_id": "int64",
+    "key": "string",
+    "label": "Int64",
+    "label_true": "Int64",
+    "class_name": "string",
+    "error": "string",
+}
+SELECTION_COLUMNS = {"name": "string", "example_id": "int64", "label": "int64", "copies": "int64", "weight": "float64"}
+OUTCOME_COLUMNS = {
+    "aspect": "string",
+    "setting": "float64",
+    "other": "int64",
+    "arch": "string",
+    "seed": "int64",
+    "training_id": "string",
+    "treatment": "string",
+    "status": "string",
+    "stop_reason": "string",
+    "epochs": "Int64",
+    "reached": "boolean",
+    "n_train": "Int64",
+    "label_change_rate": "float64",
+    "train_acc1": "float64",
+    "test_acc1": "float64",
+}
+X_BINS: Final = ("0", "0-0.1", "0.1-0.2", "0.2-0.3", "0.3-0.4", "0.4-0.5", "0.5-0.6", "0.6-0.7", "0.7-0.8", "0.8-0.9", "0.9-1", "1")
+"""Names of the 12 bins of X: {0}, (0, .1], ..., (.8, .9], (.9, 1), {1}."""
+SCORES_SCHEMA: Final = pa.schema(
+    [
+        ("split", pa.string()),
+        ("example_id", pa.int64()),
+        ("key", pa.string()),
+        ("label", pa.int32()),
+        ("label_true", pa.int32()),
+        ("n", pa.int32()),
+        ("x_perplexity", pa.float64()),
+        ("c_perplexity", pa.float64()),
+        ("n_heldout", pa.int32()),
+        ("x_heldout", pa.float64()),
+        ("c_heldout", pa.float64()),
+        ("x_insample", pa.float64()),
+        ("mean_p_label", pa.float64()),
+        ("mean_margin", pa.float64()),
+        ("label_quality", pa.float64()),
+        ("x_bin", pa.string()),
+        ("top_confusion", pa.int32()),
+        ("top_confusion_share", pa.float64()),
+        ("top5_x", pa.list_(pa.struct([("class", pa.int32()), ("votes", pa.int64())]))),
+        ("top5_c", pa.list_(pa.struct([("class", pa.int32()), ("value", pa.float64())]))),
+    ]
+)
+"""Columns of the ``scores`` table, in order. Null = not defined for this example (no classifier answered, label unknown, none held out)."""
+SHORT_NAMES: Final[dict[str, str]] = {
+    "c": "c_perplexity",
+    "margin": "mean_margin",
+    "p_label": "mean_p_label",
+    "quality": "label_quality",
+    "x": "x_perplexity",
+}
+"""What conditions and ``by=`` may say for a column of the scores table."""
+WORST_SIDE: Final[dict[str, int]] = {
+    "c_heldout": +1,
+    "c_perplexity": +1,
+    "label_quality": -1,
+    "mean_margin": -1,
+    "mean_p_label": -1,
+    "x_heldout": +1,
+    "x_insample": +1,
+    "x_perplexity": +1,
+}
+"""Columns that examples can be ranked by: +1 = high is bad, -1 = low is."""
+TABLES = (
+    "answers",
+    "classifiers",
+    "comparisons",
+    "examples",
+    "metrics",
+    "outcomes",
+    "scores",
+    "selections",
+    "similarities",
+    "trainings",
+    "verdicts",
+)
+NOT_YET = {
+    "scores": SCORES_SCHEMA,
+    "comparisons": pa.schema(
+        [(name, pa.string()) for name in ("arm", "on", "metric")]
+        + [(name, pa.float64()) for name in ("mean", "low", "high")]
+        + [("n_seeds", pa.int64())]
+        + [(name, pa.float64()) for name in ("delta", "delta_low", "delta_high")]
+        + [("note", pa.string())]
+    ),
+    "similarities": pa.schema(
+        [
+            ("arm_a", pa.string()),
+            ("seed_a", pa.int64()),
+            ("arm_b", pa.string()),
+            ("seed_b", pa.int64()),
+            ("measure", pa.string()),
+            ("similarity", pa.float64()),
+        ]
+    ),
+    "outcomes": pa.schema(
+        [
+            ("aspect", pa.string()),
+            ("setting", pa.float64()),
+            ("other", pa.int64()),
+            ("arch", pa.string()),
+            ("seed", pa.int64()),
+            *((name, pa.string()) for name in ("training_id", "treatment", "status", "stop_reason")),
+            ("epochs", pa.int64()),
+            ("reached", pa.bool_()),
+            ("n_train", pa.int64()),
+            *((name, pa.float64()) for name in ("label_change_rate", "train_acc1", "test_acc1")),
+        ]
+    ),
+    "verdicts": pa.schema(
+        [(name, pa.string()) for name in ("claim", "statement", "published", "measured")]
+        + [("mean", pa.float64()), ("sd", pa.float64()), ("n", pa.int64())]
+        + [(name, pa.string()) for name in ("scale", "verdict", "rule", "note")]
+    ),
+}
+VERDICT_COLUMNS = ("claim", "statement", "published", "measured", "mean", "sd", "n", "scale", "verdict", "rule", "note")
+"""Claim's id; its statement; the paper's words or number; measured value as text; its mean and sd over n seeds (null where it is no single
+number); scale; holds, fails, undecided or not tested; the rule that decides, fixed before looking; what decided it, or why it is not tested."""
+SCHEMA: dict[str, dict[str, str]] = {
+    "examples": {
+        "dataset": "name of the data set",
+        "split": "train, test or validation",
+        "example_id": "0..E-1 within its split; stable",
+        "key": "source path, or index in the source",
+        "label": "given class index; what trainings see",
+        "label_true": "true class index where the data set knows it, else null",
+        "class_name": "name of the given class",
+        "error": "why its picture cannot be read; null if it can",
+    },
+    "trainings": {
+        "training_id": "hash of the spec",
+        "experiments": "which experiments or commands asked for it",
+        "role": "population (scores examples) or retraining (an arm of a comparison)",
+        "arch": "architecture",
+        "dataset": "data set as it was named",
+        "treatment": "what was done to the training set, readable; none if nothing",
+        "fraction": "share of the training set, 1 = all",
+        "replica": "which of several independent subsets of that share; 0 for the whole set",
+        "seed": "seed of initial weights and order",
+        "recipe": "optimiser, schedule and all that, as JSON",
+        "epochs": "epochs of the recipe",
+        "status": "done, running (begun, resumable), diverged, empty (no example left: no classifier, chance level), failed, planned",
+        "n_train": "training rows, copies counted",
+        "n_unique": "different examples among them",
+        "label_change_rate": "share of the training rows whose label is not the data set's; null without rows",
+        "steps": "optimiser steps taken",
+        "stop_reason": "why it ended",
+        "train_seconds": "seconds it took, all attempts that were saved",
+        "versions": "library versions, as JSON",
+    },
+    "classifiers": {
+        "classifier_id": "training at an epoch",
+        "training_id": "its training",
+        "role": "population or retraining",
+        "arch": "architecture",
+        "treatment": "treatment of its training set",
+        "fraction": "share of the training set",
+        "replica": "which subset of that share",
+        "seed": "seed",
+        "epoch": "epoch of the snapshot",
+        "train_acc1": "running training accuracy of that epoch",
+        "test_acc1": "test accuracy",
+        "test_acc5": "share of test examples whose label is among the five most probable",
+    },
+    "metrics": {
+        "training_id": "training",
+        "epoch": "1-based",
+        "split": "train (running, while training) or test",
+        "acc1": "accuracy",
+        "acc5": "top-5 accuracy",
+        "loss": "mean cross-entropy [nats]",
+    },
+    "answers": {
+        "split": "split",
+        "classifier_id": "classifier",
+        "example_id": "example",
+        "prediction": "most probable class, ties to the lowest; null if the picture cannot be read",
+        "p_label": "probability of the given label",
+        "entropy": "entropy of the class distribution [bits]",
+        "margin": "p(label) minus the largest other probability",
+        "top5": "five most probable classes, -1 where there are fewer",
+        "top5_p": "their probabilities (float16)",
+        "in_train": "whether the classifier was trained on the example; null if unknown",
+    },
+    "scores": {
+        "split": "split",
+        "example_id": "example",
+        "key": "source path or index",
+        "label": "label the scores refer to",
+        "label_true": "true label where known",
+        "n": "classifiers that answered",
+        "x_perplexity": "X: share of them that get it wrong [0, 1]",
+        "c_perplexity": "C: 2 ** mean entropy [1, M]",
+        "n_heldout": "classifiers that did not train on it",
+        "x_heldout": "X over those; null where there is none",
+        "c_heldout": "C over those",
+        "x_insample": "X over the classifiers that trained on it",
+        "mean_p_label": "mean probability of the label",
+        "mean_margin": "mean margin",
+        "label_quality": "1 - (n X + 1 - mean p(label)) / (n + 1) over held-out classifiers where there are some, else all; low = suspicious",
+        "x_bin": "12 bins of X: 0, 0-0.1, ..., 0.9-1, 1",
+        "top_confusion": "class with most votes (may be the label)",
+        "top_confusion_share": "its share of the votes",
+        "top5_x": "classes with most votes: list of (class, votes)",
+        "top5_c": "classes with most of the entropy: list of (class, mean -p log2 p)",
+    },
+    "selections": {
+        "name": "selection",
+        "example_id": "example of the training split",
+        "label": "label it gets",
+        "copies": "how often it is used",
+        "weight": "its weight in the loss, mean 1",
+    },
+    "comparisons": {
+        "arm": "retraining arm",
+        "on": "test set: full, or the rule that made a cleaned part of it",
+        "metric": "acc1 or acc5",
+        "mean": "mean over seeds",
+        "low": "lower end of the 95 % t interval",
+        "high": "upper end",
+        "n_seeds": "seeds",
+        "delta": "mean paired difference to the first arm",
+        "delta_low": "lower end of its 95 % t interval",
+        "delta_high": "upper end",
+        "note": "what the arm is; oracle and control are marked",
+    },
+    "similarities": {
+        "arm_a": "first arm",
+        "seed_a": "its seed",
+        "arm_b": "second arm",
+        "seed_b": "its seed",
+        "measure": "zero_one (both right or both wrong), prediction (equal label), kappa (zero_one beyond what the accuracies give)",
+        "similarity": "share of test examples [0, 1]; kappa up to 1",
+    },
+    "outcomes": {
+        "aspect": "kind of damage of the study's point, such as delete_class; baseline = none",
+        "setting": "how much or which: a fraction, a sigma, a class index",
+        "other": "second class of the damage (relabel setting -> other), else -1",
+        "arch": "architecture",
+        "seed": "seed of the training and of the damage's draw",
+        "training_id": "the training; points of equal treatment share one",
+        "treatment": "the treatment as text",
+        "status": "done, empty (no example left: counts as chance), diverged",
+        "stop_reason": "why the training ended",
+        "epochs": "epochs trained",
+        "reached": "whether the training accuracy reached the stop rule",
+        "n_train": "rows of the treated training set",
+        "label_change_rate": "share of those rows whose label is not the data set's",
+        "train_acc1": "training accuracy of the last epoch, on the treated labels",
+        "test_acc1": "accuracy on the clean test set, from the answers; 1 / classes where empty",
+    },
+    "verdicts": {
+        "claim": "claim id",
+        "statement": "what is claimed",
+        "published": "published value",
+        "measured": "measured value as text, mean ± sd over seeds",
+        "mean": "mean over seeds, fractions for accuracies",
+        "sd": "standard deviation over seeds (n - 1)",
+        "n": "seeds",
+        "scale": "scale it was measured at",
+        "verdict": "holds, fails, undecided, not tested",
+        "rule": "rule that decides it, fixed before looking",
+        "note": "what decided it, or why it was not tested",
+    },
+}
+
+
+def schema_text(table: str | None = None) -> str:
+    """The schema as text, all tables or one.
+
+    Raises:
+        UnknownNameError: for a table that does not exist.
+    """
+    if table is not None and table not in SCHEMA:
+        raise UnknownNameError("table", table, SCHEMA)
+    blocks = []
+    for name in [table] if table else SCHEMA:
+        width = max(len(column) for column in SCHEMA[name])
+        blocks.append("\n".join([name, *(f"  {column:<{width}}  {text}" for column, text in SCHEMA[name].items())]))
+    return "\n\n".join(blocks)
+
+
+def frame_of(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> pd.DataFrame:
+    return pd.DataFrame({name: pd.array([row.get(name) for row in rows], dtype=kind) for name, kind in columns.items()})  # type: ignore[call-overload]
+
+
+# Columns of tables that hold nothing yet: every table can be queried from the start. (DuckDB gives answers' float16 as float32.)
+NO_ANSWERS = pa.schema(
+    [
+        ("split", pa.string()),
+        ("classifier_id", pa.string()),
+        *(
+            (field.name, {"top5": pa.list_(pa.int16()), "top5_p": pa.list_(pa.float32())}.get(field.name, field.type))
+            for field in list(ANSWER_SCHEMA)[1:]
+        ),
+    ]
+).empty_table()

@@ -1,0 +1,1 @@
+"""Studies: points, outcomes, measures, claims, findings; arms and their comparison."""

@@ -1,0 +1,80 @@
+"""What a study finds: charts and verdicts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import pandas as pd
+
+from zoo.data import Dataset
+from zoo.errors import NotFoundError, StoreError
+from zoo.spec import Experiment
+from zoo.store.results import write_table
+from zoo.store.workspace import Workspace
+from zoo.studies.load import findings_of
+from zoo.studies.outcomes import collect
+
+__all__ = ["HEAT_COLUMNS", "LINE_COLUMNS", "Chart", "Findings", "conclude"]
+
+
+def conclude(workspace: Workspace, experiment: Experiment, dataset: Dataset) -> tuple[Findings | None, str]:
+    """What the experiment's own file finds, its tables written; or why it finds nothing yet."""
+    hooks = findings_of(experiment)
+    if hooks is None:
+        return None, ""
+    points, find = hooks
+    try:
+        outcomes = collect(workspace, dataset, experiment, points)
+    except (NotFoundError, StoreError) as reason:
+        return None, str(reason)
+    found: Findings = find(outcomes)
+    about = {"experiment": experiment.name, "scale": experiment.scale}
+    write_table(workspace, "outcomes", outcomes.table, about)
+    write_table(workspace, "verdicts", found.verdicts, about)
+    return found, ""
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One figure of a study, ready to be drawn by ``zoo.report.charts``.
+
+    Args:
+        name: file stem, such as ``figure-04``.
+        title: heading.
+        kind: ``lines`` (curves with bands), ``bars`` (grouped by series), ``heat`` (one matrix per panel).
+        table: tidy. ``lines`` and ``bars``: panel, series, x, x_text, y, sd (null = a single value), n (seeds), reference (bool: drawn
+            as a dashed line without markers, such as a ceiling). ``heat``: panel, row, column, value, in the order to be shown.
+        x_label: what x is, with its unit (``heat``: what the columns are).
+        y_label: what y is, with its unit (``heat``: what the rows are).
+        caption: what is seen and where it stands in the paper.
+        x_scale: ``linear``, ``log``, or ``even``: equal steps in the order of x, labelled by x_text. ``bars`` are always even.
+        y_scale: ``linear`` or ``log`` (values of 0 are then not drawn).
+        percent: whether the values are fractions to be shown in per cent.
+    """
+
+    name: str
+    title: str
+    kind: Literal["lines", "bars", "heat"]
+    table: pd.DataFrame
+    x_label: str
+    y_label: str
+    caption: str
+    x_scale: Literal["linear", "log", "even"] = "linear"
+    y_scale: Literal["linear", "log"] = "linear"
+    percent: bool = True
+
+
+LINE_COLUMNS = ("panel", "series", "x", "x_text", "y", "sd", "n", "reference")
+HEAT_COLUMNS = ("panel", "row", "column", "value")
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What an experiment's own ``findings(outcomes)`` makes of its results: charts in the order to be shown, and the verdict table.
+
+    ``verdicts``: one row per claim with the columns ``VERDICT_COLUMNS``.
+    """
+
+    charts: tuple[Chart, ...]
+    verdicts: pd.DataFrame

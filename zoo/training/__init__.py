@@ -1,0 +1,1 @@
+"""Training: one loop, run for a batch of trainings; checkpoints."""

@@ -1,0 +1,145 @@
+"""Conditions over scores, such as ``x>0.95 and c<2``."""
+
+from __future__ import annotations
+
+import ast
+import operator
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+
+from zoo.arrays import Floats, Mask
+from zoo.errors import UnknownNameError, UsageError
+from zoo.store.schema import SHORT_NAMES
+
+__all__ = ["Condition", "condition", "finite_numbers"]
+
+
+def finite_numbers(scores: pd.DataFrame, name: str) -> Floats:
+    """A numeric column (short names allowed) as float64 [E], null as NaN.
+
+    Raises:
+        UnknownNameError: no such column, or one that holds no numbers.
+    """
+    column = SHORT_NAMES.get(name, name)
+    if column not in scores or not pd.api.types.is_numeric_dtype(scores[column].dtype):
+        numeric = [str(c) for c in scores.columns if pd.api.types.is_numeric_dtype(scores[c].dtype)]
+        raise UnknownNameError("score column", name, [*numeric, *(s for s, c in SHORT_NAMES.items() if c in numeric)])
+    return scores[column].to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+# ------------------------------------------------------------------------------------------------------------- conditions
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A parsed condition on scores, such as ``x > 0.95 and c < 2``; call it with a scores table to get a bool array [E].
+
+    ``names``: the columns it reads, in full. Comparing with a missing value is false (also ``!=``), so its ``not`` is true.
+    """
+
+    text: str
+    names: tuple[str, ...]
+    _tree: ast.expr
+
+    def __call__(self, scores: pd.DataFrame) -> Mask:
+        """bool [E].
+
+        Raises:
+            UnknownNameError: if ``scores`` has no such numeric column.
+        """
+        columns = {name: finite_numbers(scores, name) for name in self.names}
+        return _evaluate(self._tree, columns, len(scores))
+
+
+_COMPARE: Final[dict[type[ast.cmpop], Callable[[Any, Any], Any]]] = {
+    ast.Eq: operator.eq,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.NotEq: operator.ne,
+}
+
+
+def condition(text: str) -> Condition:
+    """Parse a condition: comparisons (``<  <=  >  >=  ==  !=``, also chained) of score columns and numbers, joined by and, or, not.
+
+    Columns go by their names in the scores table or short: x, c, quality, margin, p_label. Nothing is evaluated as Python: the text is
+    read into a tree of which only these nodes (and parentheses) are accepted.
+
+    Raises:
+        UsageError: anything else, naming the part that is not allowed.
+
+    Example:
+        >>> condition("x > 0.95 and c < 2").names
+        ('c_perplexity', 'x_perplexity')
+    """
+    advice = "Allowed: comparisons of score columns and numbers with and, or, not, parentheses. Write for example 'x > 0.95 and c < 2'."
+    if not isinstance(text, str) or not text.strip() or len(text) > 1000:
+        shown = "nothing" if not isinstance(text, str) or not text.strip() else f"{len(text)} characters"
+        raise UsageError(f"condition: found {shown}. {advice}")
+    try:
+        tree = ast.parse(text.strip(), mode="eval").body
+        names: set[str] = set()
+        _check_tree(tree, text, advice, names, boolean=True)
+    except (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError) as error:
+        reason = error.msg if isinstance(error, SyntaxError) else "too deeply nested or unreadable"
+        raise UsageError(f"condition {text[:200]!r} cannot be read: {reason}. {advice}") from None
+    return Condition(text.strip(), tuple(sorted(names)), tree)
+
+
+def _check_tree(node: ast.expr, text: str, advice: str, names: set[str], *, boolean: bool) -> None:
+    """Walk the tree and raise UsageError for whatever is not in the grammar; collect the columns."""
+    match node:
+        case ast.BoolOp(values=values) if boolean:
+            for value in values:
+                _check_tree(value, text, advice, names, boolean=True)
+        case ast.UnaryOp(op=ast.Not(), operand=operand) if boolean:
+            _check_tree(operand, text, advice, names, boolean=True)
+        case ast.Compare(left=left, ops=ops, comparators=comparators) if boolean and all(type(op) in _COMPARE for op in ops):
+            for value in (left, *comparators):
+                _check_tree(value, text, advice, names, boolean=False)
+        case ast.UnaryOp(op=ast.USub() | ast.UAdd(), operand=ast.Constant(value=int() | float() as number)) if (
+            not boolean and not isinstance(number, bool)
+        ):
+            float(number)  # a whole number beyond float64 overflows here
+        case ast.Constant(value=int() | float() as number) if not boolean and not isinstance(number, bool):
+            float(number)
+        case ast.Name(id=name) if not boolean:
+            names.add(SHORT_NAMES.get(name, name))
+        case _:
+            part = ast.get_source_segment(text.strip(), node) or text
+            wanted = "a comparison" if boolean else "a column or a number"
+            raise UsageError(f"condition {text[:200]!r}: {part[:80]!r} is not {wanted}. {advice}")
+
+
+def _evaluate(node: ast.expr, columns: Mapping[str, Floats], examples: int) -> Mask:
+    """Truth of a checked tree, bool [E]."""
+    match node:
+        case ast.BoolOp(op=op, values=values):
+            join = np.logical_and if isinstance(op, ast.And) else np.logical_or
+            return np.asarray(join.reduce([_evaluate(value, columns, examples) for value in values]), dtype=bool)
+        case ast.UnaryOp(operand=operand):
+            return ~_evaluate(operand, columns, examples)
+        case ast.Compare(left=left, ops=ops, comparators=comparators):
+            operands = [_operand(value, columns, examples) for value in (left, *comparators)]
+            true = np.ones(examples, dtype=bool)
+            for comparison, a, b in zip(ops, operands, operands[1:], strict=False):
+                true &= _COMPARE[type(comparison)](a, b) & ~np.isnan(a) & ~np.isnan(b)
+            return true
+    raise AssertionError(f"unchecked node {node}")
+
+
+def _operand(node: ast.expr, columns: Mapping[str, Floats], examples: int) -> Floats:
+    match node:
+        case ast.Name(id=name):
+            return columns[SHORT_NAMES.get(name, name)]
+        case ast.Constant(value=int() | float() as number):
+            return np.full(examples, float(number))
+        case ast.UnaryOp(op=op, operand=ast.Constant(value=int() | float() as number)):
+            return np.full(examples, -float(number) if isinstance(op, ast.USub) else float(number))
+    raise AssertionError(f"unchecked node {node}")

@@ -1,0 +1,120 @@
+"""The treated training set of a training, and the clean test set beside it; a sample of one to look at.
+
+Rows (which examples, how often, with which label and weight) are decided by the treatment; pictures follow by example id. An unreadable
+picture leaves the training set and is counted; it never shifts an id. Test sets stay as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo.data import Dataset, Decoded
+from zoo.spec import Op, Preprocessing, Training
+from zoo.store.selections import manifest_of
+from zoo.store.workspace import Workspace
+from zoo.trainsets.inputs import MemoryPictures, Pictures, geometry, open_pictures, open_verified, preprocessing
+from zoo.trainsets.on_rows import Rows
+from zoo.trainsets.treatments import apply_images, apply_rows, each_epoch
+
+__all__ = ["TrainingData", "change_rate", "prepare", "usable_rows"]
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What the loop needs. n training rows (copies count), E_test test examples.
+
+    ``train`` is asked by row position 0..n-1, ``test`` by test example id. ``unreadable``: split -> example id -> reason, as far as known
+    before training (a streamed split finds out as it goes). ``given_labels``: int64 [E], the data set's own labels of the training split.
+    """
+
+    rows: Rows
+    train: Pictures
+    test: Pictures
+    test_labels: NDArray[np.int64]
+    preprocessing: Preprocessing
+    class_names: tuple[str, ...]
+    given_labels: NDArray[np.int64]
+    unreadable: Mapping[str, Mapping[int, str]]
+
+    @property
+    def examples(self) -> int:
+        """E: examples of the training split, trained on or not."""
+        return len(self.given_labels)
+
+    @property
+    def label_change_rate(self) -> float | None:
+        """Share of the rows whose label is not the data set's; None without rows."""
+        return change_rate(self.rows, self.given_labels)
+
+    def train_at(self, epoch: int) -> Pictures:
+        """The training pictures of an epoch (1-based); the same in every epoch unless the treatment draws anew."""
+        return replace(self.train, epoch=epoch) if isinstance(self.train, _TreatedPictures) else self.train
+
+
+@dataclass(frozen=True)
+class _TreatedPictures:
+    """Pictures of the rows, by position, treated as they are asked for (image treatments are keyed by example id)."""
+
+    pictures: Pictures
+    example_ids: NDArray[np.int64]
+    treatment: tuple[Op, ...]
+    epoch: int = 1
+
+    @property
+    def streamed(self) -> bool:
+        return self.pictures.streamed
+
+    def gather(self, positions: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
+        ids = self.example_ids[positions]
+        images, unreadable = self.pictures.gather(ids)
+        return apply_images(self.treatment, images, ids, epoch=self.epoch), unreadable
+
+
+def prepare(workspace: Workspace, training: Training) -> TrainingData:
+    """Open, verify, treat.
+
+    Raises:
+        DataError: if the data set changed or has no readable training picture.
+        UsageError: if the treatment or the input size does not fit the data set.
+    """
+    dataset = open_verified(training.dataset)
+    shape = geometry(dataset, training.arch, training.input_size)
+    train, test = (open_pictures(dataset, split, shape, workspace.cache) for split in ("train", "test"))
+    unreadable = {
+        split: dict(pictures.decoded.errors)
+        for split, pictures in (("train", train), ("test", test))
+        if isinstance(pictures, MemoryPictures)
+    }
+    rows = apply_rows(training.treatment, usable_rows(dataset, unreadable.get("train", {})), manifests=partial(manifest_of, workspace))
+    treated: Pictures = _TreatedPictures(train, rows.example_ids, training.treatment)
+    if isinstance(train, MemoryPictures) and not each_epoch(training.treatment):
+        # One copy of just the rows that are trained on, treated once for all epochs.
+        treated = MemoryPictures(Decoded(treated.gather(np.arange(len(rows.example_ids), dtype=np.int64))[0], {}))
+    split = dataset.splits["train"]
+    return TrainingData(
+        rows=rows,
+        train=treated,
+        test=test,
+        test_labels=dataset.splits["test"].labels,
+        preprocessing=preprocessing(dataset, shape, workspace.cache),
+        class_names=dataset.class_names,
+        given_labels=split.labels,
+        unreadable=unreadable,
+    )
+
+
+def change_rate(rows: Rows, given_labels: NDArray[np.int64]) -> float | None:
+    return float(np.mean(rows.labels != given_labels[rows.example_ids])) if len(rows) else None
+
+
+def usable_rows(dataset: Dataset, unreadable: Mapping[int, str], split_name: str = "train") -> Rows:
+    """A split as rows, by default the training split: every readable, labelled example once, with weight 1."""
+    split = dataset.splits[split_name]
+    ids = np.arange(len(split), dtype=np.int64)
+    usable = (split.labels >= 0) & ~np.isin(ids, list(unreadable))
+    return Rows(ids[usable], split.labels[usable], np.ones(int(usable.sum()), dtype=np.float32), len(dataset.class_names))
