@@ -10,11 +10,9 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from zoo import models
-from zoo.data import Dataset, Split
+from zoo.data import Dataset
+from zoo.data.published import Shape, dataset_of
 from zoo.errors import UnknownNameError, UsageError
 from zoo.fill.plan import KeepLogits, default_keep_logits
 from zoo.manifest import Manifest
@@ -222,18 +220,4 @@ def assumed_dataset(text: str) -> Dataset:
         raise UsageError(
             f"--assume {text!r}: allowed are four whole numbers TRAIN,TEST,CLASSES,SIZE, such as 1281167,50000,1000,400."
         ) from None
-    splits = {
-        name: Split(name, np.arange(n, dtype=np.int64) % classes, None, [], _Nothing()) for name, n in (("train", train), ("test", test))
-    }
-    names = tuple(str(c) for c in range(classes))
-    return Dataset("assumed", f"assumed ({text})", names, splits, 3, (size, size), "assumed")
-
-
-class _Nothing:
-    """The pictures of a data set that is only planned for."""
-
-    def encoded(self, example_ids: NDArray[np.int64]) -> list[bytes]:
-        raise UsageError("an assumed data set has no pictures. Name a real one with --data.")
-
-    def content_digest(self) -> bytes:
-        return b""
+    return dataset_of(f"assumed ({text})", Shape(train, test, classes, 3, (size, size)))

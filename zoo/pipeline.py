@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pandas as pd
 
-from zoo.data import Dataset, open_dataset
+from zoo.data import Dataset, open_dataset, require_trainable
 from zoo.errors import FailedTrainingsError, UnknownNameError
 from zoo.estimate import training_images, training_seconds
 from zoo.fill.plan import FillPlan, KeepLogits, plan_fill
@@ -32,7 +32,7 @@ from zoo.store.results import write_table
 from zoo.store.workspace import Workspace
 from zoo.studies.arms import Comparison, arm_trainings, compare_trainings
 from zoo.trainsets import rules
-from zoo.trainsets.inputs import MemoryPictures, geometry, open_pictures, require_splits
+from zoo.trainsets.inputs import MemoryPictures, geometry, open_pictures
 from zoo.trainsets.prepare import usable_rows
 from zoo.trainsets.treatments import apply_rows, resolved
 
@@ -82,7 +82,7 @@ def prepare_dataset(workspace: Workspace, uri: str, inputs: Iterable[tuple[str, 
     Unreadable pictures are counted and named here, before anything is trained on the rest.
     """
     dataset = open_dataset(uri)
-    require_splits(dataset, "train", "test")
+    require_trainable(dataset)
     shapes = {geometry(dataset, arch, size) for arch, size in inputs}
     unreadable: dict[str, dict[int, str]] = {}
     for shape in sorted(shapes, key=lambda shape: shape.size):
@@ -122,8 +122,10 @@ def train(
         A line for each training that diverged: an outcome, left out of the population.
 
     Raises:
+        DataError: if nothing can be trained on the data set (``zoo.data.notes``).
         FailedTrainingsError: if some trainings broke off; the others are done and committed.
     """
+    require_trainable(dataset)
     _check_treatments(workspace, dataset, trainings)
     ledger.record_plan(workspace, experiment, role, trainings)
     todo = ledger.missing(workspace, trainings)
@@ -316,10 +318,10 @@ def run(workspace: Workspace, experiment: Experiment, runner: Callable[[], Runne
 
 def check_experiment(spec: Experiment) -> None:
     """Find a missing data set, an unknown architecture or too small an input before a workspace is made."""
-    from zoo.data import open_dataset
     from zoo.trainsets.inputs import geometry
 
     dataset = open_dataset(spec.dataset)
+    require_trainable(dataset)
     for sweep in (*spec.sweeps, *([spec.retraining] if spec.retraining else [])):
         for arch in sweep.archs:
             geometry(dataset, arch, sweep.input_size)
@@ -328,12 +330,12 @@ def check_experiment(spec: Experiment) -> None:
 def planned(data: str, sweep: Sweep, workspace: str, progress: Progress) -> tuple[Dataset, list[Training], Workspace]:
     """Everything that can be wrong is found here: names, sizes, data; only then a workspace is made."""
     from zoo import pipeline
-    from zoo.data import open_dataset
     from zoo.store.workspace import Workspace
     from zoo.trainsets import treatments
     from zoo.trainsets.inputs import geometry
 
     dataset = open_dataset(data)
+    require_trainable(dataset)
     for arch in sweep.archs:
         geometry(dataset, arch, sweep.input_size)
     trainings = list(treatments.resolved(sweep, dataset).expand(dataset.ref))

@@ -1,16 +1,42 @@
-"""One live display of what is going on: a bar with time left per stage on a terminal, plain lines elsewhere. Always on stderr."""
+"""One live display of what is going on: a bar with time left per stage on a terminal, plain lines elsewhere. Always on stderr.
+
+And ``announce``: how a library that prints nothing tells what a user must know, once, whichever command comes upon it.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TextIO
 
-__all__ = ["Progress", "Stage", "duration"]
+__all__ = ["Progress", "Stage", "announce", "duration", "listening"]
 
 _PLAIN_EVERY = 15.0
+
+
+_listeners: list[tuple[Callable[[str], None], set[str]]] = []
+
+
+def announce(subject: str, lines: Sequence[str]) -> None:
+    """Hand lines to whoever listens, once per subject. Where nobody does (Python, a worker) nothing happens."""
+    for tell, told in _listeners:
+        if subject not in told:
+            told.add(subject)
+            for line in lines:
+                tell(line)
+
+
+@contextlib.contextmanager
+def listening(tell: Callable[[str], None]) -> Iterator[None]:
+    """Receive what is announced inside the block. The command line is the one that listens."""
+    listener = (tell, set[str]())
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)
 
 
 def duration(seconds: float) -> str:

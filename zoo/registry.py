@@ -6,12 +6,13 @@ the same in every process. (An entry added by an experiment file would be unknow
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Generic, TypeVar
 
-from zoo.errors import UnknownNameError
+from zoo.errors import UnknownNameError, UsageError
 
-__all__ = ["Registry"]
+__all__ = ["Registry", "distinct", "position"]
 
 T = TypeVar("T")
 
@@ -48,3 +49,42 @@ class Registry(Mapping[str, T], Generic[T]):
 
     def __len__(self) -> int:
         return len(self._entries)
+
+
+def distinct(names: Sequence[str]) -> tuple[str, ...]:
+    """Names to show, no two equal: one borne by several classes gets its number behind it, ``crane (134)``; the others stay as they are."""
+    counts, taken = Counter(names), set(names)
+    shown = []
+    for number, name in enumerate(names):
+        label = name
+        while counts[name] > 1 and (label == name or label in taken):
+            label = f"{label} ({number})"
+        taken.add(label)
+        shown.append(label)
+    return tuple(shown)
+
+
+def position(names: Sequence[str], name: str, kind: str) -> int:
+    """Place of a name in a list, by the name or as ``distinct`` shows it.
+
+    Args:
+        names: M names, some of which may be equal.
+        name: what was asked for.
+        kind: noun for the message, such as "class of delete_class".
+
+    Raises:
+        UnknownNameError: if there is none; lists the near ones.
+        UsageError: if several bear it; says which, and how to name one of them.
+    """
+    places = [number for number, known in enumerate(names) if known == name]
+    shown = distinct(names)
+    if len(places) > 1:
+        raise UsageError(
+            f"{kind} {name!r}: {len(places)} classes bear this name, numbers {', '.join(map(str, places))}. "
+            f"Give the number, or the name as it is shown: {' or '.join(repr(shown[number]) for number in places)}."
+        )
+    if not places and name in shown:
+        places = [shown.index(name)]
+    if not places:
+        raise UnknownNameError(kind, name, shown)
+    return places[0]

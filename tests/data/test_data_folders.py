@@ -61,7 +61,7 @@ def test_a_folder_of_unlabelled_images_is_left_out_with_a_warning(tmp_path: Path
     write_files(tmp_path, {"train/a/1.png": grey(1), "val/a/1.png": grey(2), "test/secret.png": grey(3)})
     opened = open_dataset(str(tmp_path))
     assert facts(opened, "test") == [("val/a/1.png", "a")]
-    assert any("test: has no class folders" in warning for warning in opened.warnings)
+    assert any("test: has no class folders" in note.text and note.level == "warning" for note in opened.notes)
 
 
 def test_content_decides_and_not_the_suffix(tmp_path: Path) -> None:
@@ -80,23 +80,23 @@ def test_content_decides_and_not_the_suffix(tmp_path: Path) -> None:
     decoded = decode_examples(opened.splits["train"], np.arange(3), size=2, channels=1, fit="pad")
     assert decoded.images[:, 0, 0, 0].tolist() == [7, 0, 8]
     assert "not an image (text)" in decoded.errors[1]
-    assert opened.warnings == ("train/a/README.txt: not an image file, left out",)
+    assert "train/a/README.txt: not an image file, left out" in [note.text for note in opened.notes]
 
 
-def test_links_out_of_the_data_set_are_left_out_and_links_inside_are_followed(tmp_path: Path) -> None:
-    outside = write_files(tmp_path / "outside", {"secret.png": grey(9), "folder/x.png": grey(9)})
+def test_links_are_followed_wherever_they_lead_and_a_broken_one_is_a_warning(tmp_path: Path) -> None:
+    outside = write_files(tmp_path / "outside", {"one.png": grey(9), "folder/x.png": grey(8)})
     root = write_files(tmp_path / "set", {"train/a/1.png": grey(1), "shared/2.png": grey(2)})
     (root / "train/a/2.png").symlink_to("../../shared/2.png")
-    (root / "train/a/3.png").symlink_to(outside / "secret.png")
+    (root / "train/a/3.png").symlink_to(outside / "one.png")
     (root / "train/a/4.png").symlink_to("nowhere.png")
     (root / "train/b").symlink_to(outside / "folder")
+    (root / "train/c").symlink_to(outside / "gone")
     opened = open_dataset(str(root))
-    assert opened.splits["train"].keys == ["train/a/1.png", "train/a/2.png"]
-    assert opened.class_names == ("a",)
-    text = "\n".join(opened.warnings)
-    assert "train/a/3.png: symbolic link that leaves the data set" in text
-    assert "train/a/4.png: cannot be followed" in text
-    assert "train/b: symbolic link that leaves the data set" in text
+    assert facts(opened) == [("train/a/1.png", "a"), ("train/a/2.png", "a"), ("train/a/3.png", "a"), ("train/b/x.png", "b")]
+    assert first_pixels(opened) == [1, 2, 9, 8]
+    (broken,) = [note for note in opened.notes if note.kind == "link"]
+    assert (broken.level, broken.count) == ("warning", 2)
+    assert broken.text == "train/a/4.png, train/c: cannot be followed (No such file or directory), left out"
 
 
 def test_the_data_set_itself_may_be_reached_through_a_link(tmp_path: Path) -> None:
@@ -117,9 +117,10 @@ def test_loops_fifos_and_sockets_neither_hang_nor_count(tmp_path: Path, monkeypa
         opened = open_dataset(str(root))
     keys = opened.splits["train"].keys
     assert keys == ["train/a/1.png"]
-    assert "train/a/loop: symbolic link to a folder it lies in, left out" in opened.warnings
-    assert sum("FIFO, socket or device" in warning for warning in opened.warnings) >= 2
-    assert any("train/a/self: cannot be followed" in warning for warning in opened.warnings)
+    texts = [note.text for note in opened.notes]
+    assert "train/a/loop: symbolic link to a folder it lies in, left out" in texts
+    assert "train/a/pipe.png, train/a/sock.png: neither a file nor a folder (FIFO, socket or device), left out" in texts
+    assert any("train/a/self: cannot be followed" in text for text in texts)
 
 
 @pytest.mark.timeout(20)

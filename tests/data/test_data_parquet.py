@@ -121,13 +121,14 @@ def test_a_label_that_is_no_class_is_an_error_naming_the_row(tmp_path: Path, lab
         open_dataset(str(path))
 
 
-def test_a_hidden_test_split_is_left_out_with_a_warning_and_validation_takes_its_place(tmp_path: Path) -> None:
+def test_a_hidden_test_split_is_left_out_with_a_note_and_validation_takes_its_place(tmp_path: Path) -> None:
     for name, labels in (("train", [0, 1]), ("validation", [2, 2]), ("test", [-1, -1])):
         write_parquet(tmp_path / f"{name}.parquet", [grey(1)] * 2, labels, names=NAMES)
     opened = open_dataset(str(tmp_path))
     assert opened.splits["test"].labels.tolist() == [2, 2]
     assert opened.splits["test"].name == "test"
-    assert opened.warnings == ("test: all labels are -1 (hidden), the split is left out",)
+    (note,) = [note for note in opened.notes if note.kind == "hidden labels"]
+    assert (note.level, note.text) == ("note", "test: all labels are -1 (hidden), the split is left out")
 
 
 def test_other_column_names_are_taken_from_the_metadata(tmp_path: Path) -> None:

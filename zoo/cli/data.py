@@ -63,7 +63,10 @@ def ls(as_json: JsonOption = False) -> None:
 
 
 def check(name: Annotated[str, typer.Argument(help="Name or path of a data set.")], as_json: JsonOption = False) -> None:
-    """Count classes, find unreadable files, duplicates and overlap between splits. Exit code 1 if something is wrong with a picture."""
+    """Count classes; find what is not read, unreadable files, duplicates and overlap between splits; say whether zoo train takes it.
+
+    Exit code 1 if there is a warning or an error.
+    """
     from zoo.data import check_dataset, open_dataset
 
     result = check_dataset(open_dataset(name))
@@ -87,12 +90,15 @@ def show(
     seed: Annotated[int, typer.Option("--seed", min=0, help="Key of the random choice of the examples shown.")] = 0,
     epoch: Annotated[int, typer.Option("--epoch", min=1, help="Epoch, for treatments that draw anew in each.")] = 1,
     output: Annotated[Path, typer.Option("--output", "-o", help="PNG file to write.")] = Path("contact-sheet.png"),
+    replace: Annotated[bool, typer.Option("--replace", help="Replace the file if there is one.")] = False,
 ) -> None:
-    """Examples of a data set before and after a treatment, in one picture: pixels, and labels where they are changed."""
+    """Examples of a data set in one picture; with a treatment, before and after it: pixels, and labels where they are changed."""
     from zoo.trainsets.treatments import parse, resolve
 
     if output.suffix.lower() != ".png":
         raise UsageError(f"--output {str(output)!r}: a contact sheet is a PNG file. Write it as {output.with_suffix('.png')}.")
+    if output.exists() and not replace:
+        raise UsageError(f"--output {str(output)!r}: there is a file of this name. Give another name with -o FILE.png, or --replace.")
     steps = parse(treatment)  # a wrong word is found before the data are read
     from zoo.data import open_dataset
     from zoo.report.sheets import save_sheet

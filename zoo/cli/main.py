@@ -18,6 +18,7 @@ import typer
 
 from zoo.cli import clean, data, exchange, look, stages, store, studies
 from zoo.errors import Interrupted, ZooError
+from zoo.progress import listening
 
 __all__ = ["app", "main"]
 
@@ -80,7 +81,8 @@ def main() -> None:
 
 def _run() -> int:
     try:
-        result = app(standalone_mode=False)
+        with listening(_say):  # what is to be known of a data set is said by every command that opens one, once
+            result = app(standalone_mode=False)
         if result == Interrupted.exit_code:  # what typer makes of a Ctrl-C
             return _interrupted()
         return result if isinstance(result, int) else 0

@@ -107,7 +107,7 @@ def plan(
     as_json: JsonOption = False,
 ) -> None:
     """What a study would cost, before anything runs: trainings and classifiers done and missing, image passes, hours, dollars, disk."""
-    from zoo.data import open_dataset
+    from zoo.data import open_or_published, require_trainable
     from zoo.errors import NotFoundError
     from zoo.estimate import assumed_dataset, estimate
     from zoo.studies import load as experiments
@@ -132,7 +132,8 @@ def plan(
             data or "fashion-mini",
         )
         title = "ad-hoc sweep"
-    dataset = assumed_dataset(assume) if assume else open_dataset(data or name)
+    dataset, stand_in = (assumed_dataset(assume), False) if assume else open_or_published(data or name)
+    require_trainable(dataset)
     trainings = [training for sweep in sweeps for training in resolved(sweep, dataset).expand(dataset.ref)]
     again = equal_steps_sweep(spec.retraining, dataset).expand(dataset.ref) * len(spec.arms) if spec and spec.retraining else ()
     keep = spec.keep_logits if spec else None
@@ -140,6 +141,6 @@ def plan(
         space, dataset, trainings, splits, retrainings=again, keep_logits=keep, accelerator=gpu, devices=devices, price=gpu_price
     )
     if as_json:
-        print_json({"schema": 1, "plan": title, "dataset": dataset.name, "device": gpu, **cost.as_json()})
+        print_json({"schema": 1, "plan": title, "dataset": dataset.name, "published_shape": stand_in, "device": gpu, **cost.as_json()})
     else:
-        print(cost.text(title, dataset.name))
+        print(cost.text(title, f"{dataset.name} (not here, by its published shape)" if stand_in else dataset.name))

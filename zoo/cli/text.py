@@ -123,7 +123,7 @@ def dataset_rows(rows: Sequence[DatasetRow]) -> list[dict[str, Any]]:
 
 
 def check_text(check: DatasetCheck) -> str:
-    """Result of ``zoo data check`` for people: counts, and at most ten of each kind of trouble."""
+    """Result of ``zoo data check`` for people: counts, and what reading the images has shown. What opening has shown is on stderr already."""
     size = "x".join(map(str, check.native_size)) if check.native_size else "sizes vary"
     lines = [f"{check.name} ({check.form}): {check.classes} classes, {check.channels} channel(s), {size}, fingerprint {check.fingerprint}"]
     for split in check.splits:
@@ -135,16 +135,32 @@ def check_text(check: DatasetCheck) -> str:
         if split.known_label_errors is not None:
             lines.append(f"  labels that differ from label_true: {split.known_label_errors:,}")
         lines += [f"  unreadable: {u.key} ({u.reason})" for u in split.unreadable[:10]] + _more(len(split.unreadable))
-        conflicts = [d for d in split.duplicates if d.conflicting]
         if split.duplicates:
-            lines.append(
-                f"  same picture more than once: {len(split.duplicates):,} groups, {len(conflicts):,} of them with different labels"
-            )
-        lines += [f"  same picture, labels {d.labels}: {', '.join(d.keys)}" for d in conflicts[:10]] + _more(len(conflicts))
+            conflicts = sum(group.conflicting for group in split.duplicates)
+            lines.append(f"  same picture more than once: {len(split.duplicates):,} groups, {conflicts:,} of them with different labels")
+        for conflicting, said in ((True, "labels"), (False, "label")):
+            groups = [group for group in split.duplicates if group.conflicting is conflicting]
+            for group in groups[:10]:
+                labels = ", ".join(map(str, group.labels if conflicting else group.labels[:1]))
+                lines.append(f"  same picture, {said} {labels}: {_some(group.keys)}")
+            lines += _more(len(groups))
     for overlap in check.overlap[:10]:
-        lines.append(f"in train and {overlap.split}: train {overlap.train_ids}, {overlap.split} {overlap.example_ids}")
-    lines += _more(len(check.overlap)) + [f"left out: {warning}" for warning in check.warnings]
-    return "\n".join([*lines, "ok" if check.ok else "not ok"])
+        lines.append(f"in train and {overlap.split}: train {_some(overlap.train_ids)}, {overlap.split} {_some(overlap.example_ids)}")
+    lines += _more(len(check.overlap))
+    errors, warnings = (sum(note.level == level for note in check.notes) for level in ("error", "warning"))
+    found = ", ".join(f"{n} {word}{'' if n == 1 else 's'}" for n, word in ((errors, "error"), (warnings, "warning")) if n)
+    verdict = "ok" if check.ok else f"not ok: {found}; zoo train {'takes' if check.trainable else 'refuses'} it. All with --json"
+    return _printable("\n".join([*lines, verdict]))
+
+
+def _some(values: Sequence[object]) -> str:
+    """The first ten of a list, and how many more."""
+    return ", ".join(map(str, values[:10])) + (f" and {len(values) - 10:,} more" if len(values) > 10 else "")
+
+
+def _printable(text: str) -> str:
+    """Text without the control characters that a file name may hold; line ends are ours."""
+    return "".join(ch if ch.isprintable() or ch == "\n" else "\ufffd" for ch in text)
 
 
 def _more(count: int) -> list[str]:

@@ -7,11 +7,12 @@ Where things are: ``catalog`` (names, paths, the table of forms), one module per
 """
 
 from zoo.data.cache import channel_statistics, load_split
-from zoo.data.catalog import DATASETS, DatasetRow, Form, list_datasets, open_dataset, search_places
+from zoo.data.catalog import DATASETS, DatasetRow, Form, list_datasets, open_dataset, open_or_published, search_places
 from zoo.data.check import DatasetCheck, SplitCheck, check_dataset
 from zoo.data.dataset import Contents, Dataset, EncodedSource, Found, ImageSource, PixelSource, Split, UnreadableImage
 from zoo.data.decode import Decoded, Fit, decode_examples, decode_image, encode_examples
 from zoo.data.fetch import FETCHABLE, fetch
+from zoo.data.notes import Note, require_trainable
 
 __all__ = [
     "DATASETS",
@@ -26,6 +27,7 @@ __all__ = [
     "Form",
     "Found",
     "ImageSource",
+    "Note",
     "PixelSource",
     "Split",
     "SplitCheck",
@@ -39,5 +41,7 @@ __all__ = [
     "list_datasets",
     "load_split",
     "open_dataset",
+    "open_or_published",
+    "require_trainable",
     "search_places",
 ]

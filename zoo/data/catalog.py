@@ -15,7 +15,7 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
@@ -24,14 +24,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from zoo.data.dataset import Contents, Dataset, EncodedSource, Found, Split, UnreadableImage, fingerprint, split_name
+from zoo.data.dataset import Contents, Dataset, EncodedSource, Found, Split, UnreadableImage, fingerprint, split_name, unique_keys
 from zoo.data.decode import encoded_or_reason, image_facts
 from zoo.data.embedded_sets import EMBEDDED, embedded_path
+from zoo.data.files import left_out, subfolders
+from zoo.data.notes import Note, Notes, judged, merged
 from zoo.data.parquet import parquet_at
+from zoo.data.published import PUBLISHED, dataset_of
 from zoo.errors import DataError, UnknownNameError
+from zoo.progress import announce
 from zoo.registry import Registry
 
-__all__ = ["DATASETS", "DatasetRow", "Form", "list_datasets", "open_dataset", "search_places"]
+__all__ = ["DATASETS", "DatasetRow", "Form", "list_datasets", "open_dataset", "open_or_published", "search_places"]
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,9 @@ DATASETS: Registry[Form] = Registry(
     "data set form",
     {
         "embedded": Form("zoo.data.embedded_sets:embedded", "a data set that comes with zoo"),
-        "mnist-idx": Form("zoo.data.mnist:mnist", "*-images-idx3-ubyte and *-labels-idx1-ubyte, or .gz, here or in raw/"),
+        "mnist-idx": Form(
+            "zoo.data.mnist:mnist", "{train,t10k}-images-idx3-ubyte and -labels-idx1-ubyte (or .idx3-ubyte, or .gz), here or in raw/"
+        ),
         "cifar-batches": Form(
             "zoo.data.cifar:cifar", "data_batch_1..5 and test_batch, here or in cifar-10-batches-py/ (or cifar-100-python/)"
         ),
@@ -138,14 +144,24 @@ def _row(name: str, path: Path) -> DatasetRow | None:
 
 def _recognise(path: Path) -> tuple[str, Found] | None:
     for name, form in DATASETS.items():
-        found = form.find(path)
+        try:
+            found = form.find(path)
+        except OSError as error:
+            raise _unreadable(path, error) from None
         if found is not None:
             return name, found
     return None
 
 
+def _unreadable(path: Path, error: OSError) -> DataError:
+    place = error.filename if error.filename is not None else path
+    return DataError(f"{place}: cannot be read ({error.strerror or error}). Make it readable for the user who runs zoo, or move it away.")
+
+
 def open_dataset(uri: str) -> Dataset:
     """Open a data set by NAME, PATH or URI (module docstring). Opened ones are kept for the life of the process.
+
+    What is to be said of it (``Dataset.notes``) is announced, see ``zoo.progress.announce``.
 
     Raises:
         UnknownNameError: if a name is found nowhere; lists the near ones and where was looked.
@@ -157,15 +173,34 @@ def open_dataset(uri: str) -> Dataset:
     if text in EMBEDDED:
         return _opened(text, text, lambda: _recognised_or_error(embedded_path(text)))
     path = _located(text)
-    return _opened(str(path), _name_of(path), lambda: _recognised_or_error(path))
+    return _opened(str(path), _name_of(path), lambda: _recognised_or_error(path), path if path.is_dir() else None)
 
 
-def _opened(uri: str, name: str, find: Callable[[], tuple[str, Found]]) -> Dataset:
+def open_or_published(uri: str) -> tuple[Dataset, bool]:
+    """For a plan: the data set, or where a well-known one is not here a stand-in of its published shape, and whether it is one.
+
+    Raises:
+        UnknownNameError, DataError: as ``open_dataset``.
+    """
+    try:
+        return open_dataset(uri), False
+    except UnknownNameError:
+        wanted = _plain(uri)
+        for name, shape in PUBLISHED.items():
+            if wanted == _plain(name) or wanted in _ALIASES.get(_plain(name), ()):
+                announce(f"published/{name}", [f"note: {name}: not here; planned from its published shape ({shape.text})"])
+                return dataset_of(name, shape), True
+        raise
+
+
+def _opened(uri: str, name: str, find: Callable[[], tuple[str, Found]], folder: Path | None = None) -> Dataset:
     with _OPENING:
         if uri not in _OPENED:
             form, found = find()
-            _OPENED[uri] = _dataset(uri, name, form, found.read())
-        return _OPENED[uri]
+            _OPENED[uri] = _dataset(uri, name, form, found, folder)
+        dataset = _OPENED[uri]
+    announce(uri, [f"{note.level}: {name}: {note.text}" for note in dataset.notes])
+    return dataset
 
 
 def _at_uri(uri: str) -> Found:
@@ -183,8 +218,19 @@ def _recognised_or_error(path: Path) -> tuple[str, Found]:
     recognised = _recognise(path)
     if recognised is None:
         forms = "; ".join(f"{name}: {form.looks_for}" for name, form in DATASETS.items() if name != "embedded")
-        raise DataError(f"{path}: no data set of a known form. Looked for {forms}. Give the folder that holds these.")
+        raise DataError(f"{path}: no data set of a known form. Looked for {forms}. Give the folder that holds these.{_in_the_way(path)}")
     return recognised
+
+
+def _in_the_way(path: Path) -> str:
+    """What kept the forms from looking at all there is: broken links and folders without permission, two levels deep."""
+    if not path.is_dir():
+        return ""
+    notes, root = Notes(), path.resolve()
+    for name in subfolders(root, root, notes):
+        subfolders(root / name, root, notes)
+    found = [note.text for note in (*left_out(root, ()), *notes.all()) if note.kind in ("link", "unreadable folder", "special file")]
+    return f" In the way: {'; '.join(dict.fromkeys(found))}." if found else ""
 
 
 def _located(text: str) -> Path:
@@ -222,21 +268,39 @@ def _plain(name: str) -> str:
     return re.sub(r"[-_. ]", "", name).lower()
 
 
-def _dataset(uri: str, name: str, form: str, contents: Contents) -> Dataset:
+def _dataset(uri: str, name: str, form: str, found: Found, folder: Path | None) -> Dataset:
+    try:
+        contents = found.read()
+        unread = () if folder is None or contents.covered is None else left_out(folder, contents.covered)
+    except OSError as error:
+        raise _unreadable(Path(uri), error) from None
     if not contents.class_names or not any(len(split) for split in contents.splits.values()):
         raise DataError(f"{uri}: has no examples in its splits ({', '.join(contents.splits) or 'none'}). Give a data set with some.")
-    channels, native_size = _geometry(contents.splits.get("train") or next(s for s in contents.splits.values() if len(s)))
+    splits, renamed = _with_unique_keys(contents)
+    channels, native_size = _geometry(splits.get("train") or next(s for s in splits.values() if len(s)))
     return Dataset(
         uri=uri,
         name=name,
         class_names=contents.class_names,
-        splits=contents.splits,
+        splits=splits,
         channels=channels,
         native_size=native_size,
-        fingerprint=fingerprint(contents.class_names, contents.splits),
+        fingerprint=fingerprint(contents.class_names, splits),
         form=form,
-        warnings=contents.warnings,
+        notes=merged(contents.notes, unread, judged(contents.class_names, splits), renamed),
     )
+
+
+def _with_unique_keys(contents: Contents) -> tuple[dict[str, Split], list[Note]]:
+    splits, notes = {}, []
+    for name, split in contents.splits.items():
+        keys = unique_keys(split.keys, split.labels, contents.class_names)
+        changed = [new for old, new in zip(split.keys, keys, strict=True) if new != old]
+        if changed:
+            reason = f"of {len(keys):,} keys {len(changed):,} are not unique; they are shown with their class or row, such as {changed[0]}"
+            notes.append(Note("note", "equal keys", reason, (name,), len(changed)))
+        splits[name] = replace(split, keys=keys)
+    return splits, notes
 
 
 def _geometry(split: Split) -> tuple[Literal[1, 3], tuple[int, int] | None]:

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from zoo.data.dataset import Dataset, EncodedSource, Split, UnreadableImage
 from zoo.data.decode import encoded_or_reason, image_facts
+from zoo.data.notes import Level, Note, merged
+from zoo.registry import distinct
 
 __all__ = ["DatasetCheck", "Duplicates", "Overlap", "SplitCheck", "Unreadable", "check_dataset"]
 
@@ -55,7 +57,8 @@ class Overlap:
 
 @dataclass(frozen=True)
 class SplitCheck:
-    """One split. ``counts``: examples per class name; ``sizes``: "height x width" -> images, the 20 commonest and ``other``.
+    """One split. ``counts``: examples per class, by its name as ``zoo.registry.distinct`` shows it. ``sizes``: "height x width" -> images,
+    the 20 commonest and ``other``.
 
     ``known_label_errors``: labels that differ from label_true, None where the truth is not known.
     """
@@ -72,7 +75,11 @@ class SplitCheck:
 
 @dataclass(frozen=True)
 class DatasetCheck:
-    """Result of a check. ``ok``: every class has training examples, every image is readable, no image is in train and elsewhere."""
+    """Result of a check. ``notes``: all that was found, by level (``zoo.data.notes``), what reading the images has shown included.
+
+    ``ok``: no warning and no error: all that is there was read, every class has training examples, every image is readable, no image is
+    in train and elsewhere, and ``zoo train`` takes the data set. ``trainable``: no error.
+    """
 
     name: str
     uri: str
@@ -83,16 +90,19 @@ class DatasetCheck:
     native_size: tuple[int, int] | None
     splits: tuple[SplitCheck, ...]
     overlap: tuple[Overlap, ...]
-    warnings: tuple[str, ...]
+    notes: tuple[Note, ...]
 
     @property
     def ok(self) -> bool:
-        empty = any(split.empty_classes for split in self.splits if split.name == "train")
-        return not (empty or self.overlap or any(split.unreadable for split in self.splits))
+        return all(note.level == "note" for note in self.notes)
+
+    @property
+    def trainable(self) -> bool:
+        return all(note.level != "error" for note in self.notes)
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, for ``--json``."""
-        return {**asdict(self), "ok": self.ok}
+        return {**asdict(self), "notes": [note.as_json() for note in self.notes], "ok": self.ok, "trainable": self.trainable}
 
 
 @dataclass(frozen=True)
@@ -119,6 +129,7 @@ def check_dataset(dataset: Dataset, progress: Callable[[str, int, int], None] | 
         if name != "train" and "train" in dataset.splits
         for pair in _overlap(dataset.splits["train"], read["train"], dataset.splits[name], read[name])
     ]
+    splits = tuple(_split_check(split, dataset.class_names, read[name]) for name, split in dataset.splits.items())
     return DatasetCheck(
         name=dataset.name,
         uri=dataset.uri,
@@ -127,10 +138,37 @@ def check_dataset(dataset: Dataset, progress: Callable[[str, int, int], None] | 
         classes=len(dataset.class_names),
         channels=dataset.channels,
         native_size=dataset.native_size,
-        splits=tuple(_split_check(split, dataset.class_names, read[name]) for name, split in dataset.splits.items()),
+        splits=splits,
         overlap=tuple(overlap),
-        warnings=dataset.warnings,
+        notes=merged(dataset.notes, *(_seen(split) for split in splits), _overlapping(dataset, overlap)),
     )
+
+
+def _seen(split: SplitCheck) -> list[Note]:
+    """What reading the images of a split has shown, as notes."""
+    notes = []
+    if split.unreadable:
+        keys = [f"{split.name} {one.key}" for one in split.unreadable]
+        lost = len(keys) == split.examples and split.name in ("train", "test")
+        reason = f"cannot be decoded, {'all of its split' if lost else 'left out of trainings'}"
+        notes.append(_note("error" if lost else "warning", "unreadable", reason, keys))
+    for conflicting in (True, False):
+        keys = [f"{split.name} {' = '.join(group.keys)}" for group in split.duplicates if group.conflicting is conflicting]
+        if keys:
+            notes.append(_note("note", "duplicates", f"the same picture, with {'different labels' if conflicting else 'one label'}", keys))
+    return notes
+
+
+def _overlapping(dataset: Dataset, overlap: list[Overlap]) -> list[Note]:
+    if not overlap:
+        return []
+    keys = dataset.splits["train"].keys
+    places = [f"train {keys[pair.train_ids[0]]} = {pair.split} {dataset.splits[pair.split].keys[pair.example_ids[0]]}" for pair in overlap]
+    return [_note("warning", "overlap", "the same picture in train and in another split", places)]
+
+
+def _note(level: Level, kind: str, reason: str, places: list[str]) -> Note:
+    return Note(level, kind, reason, tuple(places[:1000]), len(places), max(0, len(places) - 1000))
 
 
 def _read(split: Split, progress: Callable[[str, int, int], None] | None) -> _Read:
@@ -165,6 +203,7 @@ def _stored(split: Split, ids: NDArray[np.int64]) -> list[bytes | UnreadableImag
 
 def _split_check(split: Split, class_names: tuple[str, ...], read: _Read) -> SplitCheck:
     counts = np.bincount(split.labels, minlength=len(class_names))  # [M]
+    shown = distinct(class_names)
     common = read.sizes.most_common(_SIZES_SHOWN)
     sizes = {f"{height} x {width}": count for (height, width), count in common}
     if len(read.sizes) > _SIZES_SHOWN:
@@ -172,8 +211,8 @@ def _split_check(split: Split, class_names: tuple[str, ...], read: _Read) -> Spl
     return SplitCheck(
         name=split.name,
         examples=len(split),
-        counts=dict(zip(class_names, counts.tolist(), strict=True)),
-        empty_classes=tuple(class_names[label] for label in np.flatnonzero(counts == 0)),
+        counts=dict(zip(shown, counts.tolist(), strict=True)),
+        empty_classes=tuple(shown[label] for label in np.flatnonzero(counts == 0)),
         known_label_errors=None if split.labels_true is None else int((split.labels != split.labels_true).sum()),
         unreadable=read.unreadable,
         duplicates=tuple(_duplicates(split, read)),

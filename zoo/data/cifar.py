@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import io
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from zoo.data.dataset import Contents, Found, Split, checked_labels
 from zoo.data.mnist import ArraySource
+from zoo.data.notes import Notes
 from zoo.errors import DataError
 
 __all__ = ["cifar", "load_batch"]
@@ -29,6 +30,9 @@ _CIFAR10 = {"train": [f"data_batch_{number}" for number in range(1, 6)], "test":
 _CIFAR100 = {"train": ["train"], "test": ["test"]}
 _LABEL_KEYS = ("labels", "fine_labels")
 _NAME_KEYS = ("label_names", "fine_label_names")
+_ARCHIVES = ("cifar-10-python.tar.gz", "cifar-100-python.tar.gz")
+"""What the files were unpacked from, left beside them by torchvision."""
+
 _ROW_BYTES = 3 * 32 * 32
 
 
@@ -107,7 +111,8 @@ def cifar(path: Path) -> Found | None:
             if present and (files is _CIFAR10 or (folder / meta).is_file()):
                 # Official batches have 10,000 rows and 30.7 MB; counting others would mean loading them.
                 counts = {split: rows * len(found) if rows and _official(found) else None for split, found in present.items()}
-                return Found(counts, partial(_read, folder / meta, present))
+                absent = [name for split, names in files.items() for name in names if split in present and not (folder / name).is_file()]
+                return Found(counts, partial(_read, path, folder / meta, present, absent))
     return None
 
 
@@ -115,7 +120,11 @@ def _official(files: list[Path]) -> bool:
     return all(file.stat().st_size > 10_000 * _ROW_BYTES for file in files)
 
 
-def _read(meta: Path, present: Mapping[str, list[Path]]) -> Contents:
+def _read(root: Path, meta: Path, present: Mapping[str, list[Path]], absent: Sequence[str]) -> Contents:
+    notes = Notes()
+    for name in absent:
+        notes.add("warning", "missing file", name, "not there, so its examples are missing. Fetch it again")
+    covered = {file.relative_to(root).as_posix() for file in (meta, *(file for files in present.values() for file in files))}
     batches = {split: [(file, load_batch(file)) for file in files] for split, files in present.items()}
     labels = {split: np.concatenate([_labels(file, batch) for file, batch in loaded]) for split, loaded in batches.items()}
     names = _class_names(meta)
@@ -131,7 +140,7 @@ def _read(meta: Path, present: Mapping[str, list[Path]]) -> Contents:
             keys=[key for file, batch in loaded for key in _keys(file, batch)],
             source=ArraySource(np.concatenate([_images(file, batch) for file, batch in loaded])),
         )
-    return Contents(names, splits)
+    return Contents(names, splits, notes.all(), frozenset({*covered, *_ARCHIVES}))
 
 
 def _class_names(meta: Path) -> tuple[str, ...] | None:

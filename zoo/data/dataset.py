@@ -1,7 +1,8 @@
 """What a data set is, whatever form it was found in: splits of labelled examples, and a source that hands out their images.
 
-An example's id is its position in its split (0..E-1); its key is the path or index it had at its origin. Both are stable: forms that
-are folders list them in sorted order, forms that are files keep the order of the file.
+An example's id is its position in its split (0..E-1); its key is the path or index it had at its origin, unique in its split (where
+the origin's is not, see ``unique_keys``). Both are stable: forms that are folders list them in sorted order, forms that are files keep the
+order of the file.
 
 Split names: ``train`` and ``test`` where a form has them. ``val``, ``validation`` or ``valid`` becomes ``test`` when there is no test
 split (ImageNet's validation set is what everybody tests on); beside a test split it stays, as ``validation``.
@@ -19,14 +20,17 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from zoo.data.notes import Note
 from zoo.errors import DataError
+from zoo.registry import distinct
 from zoo.spec import DatasetRef, canonical_json
 
 __all__ = [
@@ -42,6 +46,7 @@ __all__ = [
     "fingerprint",
     "normalised_splits",
     "split_name",
+    "unique_keys",
 ]
 
 T = TypeVar("T")
@@ -108,11 +113,16 @@ class Split:
 
 @dataclass(frozen=True)
 class Contents:
-    """What a form hands over: everything that does not follow from the rest. ``warnings``: what was left out, and why."""
+    """What a form hands over: everything that does not follow from the rest.
+
+    ``notes``: what was left out, and why. ``covered``: files and folders that were read or are in the notes, relative to the data set's
+    folder; the rest of that folder is then named by whoever opens it. None: the form answers for everything there.
+    """
 
     class_names: tuple[str, ...]
     splits: Mapping[str, Split]
-    warnings: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
+    covered: frozenset[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -131,7 +141,7 @@ class Dataset:
     """An opened data set.
 
     ``uri`` is what ``open_dataset`` takes again in another process. ``channels``: 1 if a sample of up to 256 training images is all
-    grey, else 3. ``native_size``: (height, width) in pixels if all of the sample share it, else None.
+    grey, else 3. ``native_size``: (height, width) in pixels if all of the sample share it, else None. ``notes``: ``zoo.data.notes``.
     """
 
     uri: str
@@ -142,7 +152,7 @@ class Dataset:
     native_size: tuple[int, int] | None
     fingerprint: str
     form: str = ""
-    warnings: tuple[str, ...] = field(default=())
+    notes: tuple[Note, ...] = ()
 
     @property
     def ref(self) -> DatasetRef:
@@ -194,6 +204,30 @@ def checked_labels(labels: NDArray[np.integer], num_classes: int, where: str) ->
             f"{bad.size} such row{'s' if bad.size > 1 else ''}. Correct the labels or the list of class names."
         )
     return labels.astype(np.int64)
+
+
+def unique_keys(keys: Sequence[str], labels: NDArray[np.int64], class_names: Sequence[str]) -> list[str]:
+    """Keys of which no two are equal. Those borne by several examples get their class before them (``cat/1.png``), and where that
+    is not enough the row behind (``cat/1.png#12``); all others stay as they are.
+
+    Args:
+        keys: E texts.
+        labels: int64 [E].
+        class_names: M texts.
+    """
+    found, shown = list(keys), distinct(class_names)
+    counts = Counter(found)
+    for row, key in enumerate(keys):
+        if counts[key] > 1:
+            found[row] = f"{shown[labels[row]]}/{key}"
+    counts = Counter(found)
+    taken = set(found)
+    for row, key in enumerate(found):
+        if counts[key] > 1:
+            while found[row] in taken:
+                found[row] = f"{found[row]}#{row}"
+            taken.add(found[row])
+    return found
 
 
 def fingerprint(class_names: Iterable[str], splits: Mapping[str, Split]) -> str:

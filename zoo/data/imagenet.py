@@ -16,27 +16,31 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from zoo.data.dataset import Contents, Found, Split
-from zoo.data.files import ImageFile, Notes, image_files, subfolders
+from zoo.data.files import ImageFile, image_files, printable, subfolders
 from zoo.data.imagefolder import read_class_folders, split_of_files
+from zoo.data.notes import Notes, merged
 from zoo.errors import DataError
 
 __all__ = ["imagenet"]
 
 _WNID = re.compile(r"n\d{8}")
 _VAL_NAME = re.compile(r"ILSVRC2012_val_(\d{8})", re.IGNORECASE)
+_TEST_NAME = re.compile(r"ILSVRC2012_test_\d{8}", re.IGNORECASE)
 _VAL_FOLDERS = ("val", "ILSVRC2012_img_val", "validation")
 _TRAIN_FOLDERS = ("train", "ILSVRC2012_img_train")
 _IMAGE_ROOTS = (".", "ILSVRC/Data/CLS-LOC", "Data/CLS-LOC")
 _KIT_FOLDERS = (".", "data", "*devkit*", "*devkit*/data", "*/*devkit*", "*/*devkit*/data")
 _GROUND_TRUTH = "ILSVRC2012_validation_ground_truth.txt"
 _SOLUTION = "LOC_val_solution.csv"
+_NO_IMAGES = ("ILSVRC/Annotations", "ILSVRC/ImageSets", "Annotations", "ImageSets")
+_UNLABELLED = ("test", "ILSVRC2012_img_test")
 
 
 def imagenet(path: Path) -> Found | None:
@@ -53,7 +57,7 @@ def imagenet(path: Path) -> Found | None:
         if train or sorted_val or flat_val:
             folders = {split: folder.relative_to(root).as_posix() for split, folder in (("train", train), ("test", sorted_val)) if folder}
             counts = dict.fromkeys([split for split, folder in (("train", train), ("test", sorted_val or flat_val)) if folder])
-            return Found(counts, partial(_read, root, folders, flat_val))
+            return Found(counts, partial(_read, root, images, folders, flat_val))
     return None
 
 
@@ -73,10 +77,23 @@ def _has_flat_images(folder: Path, _root: Path) -> bool:
     return any(_VAL_NAME.match(entry.name) for entry in folder.iterdir())
 
 
-def _read(root: Path, folders: Mapping[str, str], flat_val: Path | None) -> Contents:
+def _read(root: Path, images: Path, folders: Mapping[str, str], flat_val: Path | None) -> Contents:
     """Sorted splits as class folders; the flat validation set by its ground truth, over one common class list."""
-    if flat_val is None:
-        return read_class_folders(root, folders)
+    found = read_class_folders(root, folders) if flat_val is None else _with_flat_validation(root, folders, flat_val)
+    notes = Notes()
+    unlabelled = [(images / name).relative_to(root).as_posix() for name in _UNLABELLED if _has_test_images(images / name)]
+    for place in unlabelled:
+        notes.add("note", "no labels", place, "ImageNet's own test set, whose labels are not published; left out")
+    # Boxes and lists of names: a million small files that are no pictures.
+    covered = {*(found.covered or ()), *unlabelled, *(name for name in _NO_IMAGES if (root / name).is_dir())}
+    return replace(found, notes=merged(found.notes, notes.all()), covered=frozenset(covered))
+
+
+def _has_test_images(folder: Path) -> bool:
+    return folder.is_dir() and any(_TEST_NAME.match(entry.name) for entry in folder.iterdir())
+
+
+def _with_flat_validation(root: Path, folders: Mapping[str, str], flat_val: Path) -> Contents:
     labelled = _wnid_of_number(root)
     train = read_class_folders(root, folders) if folders else Contents((), {})
     classes = sorted({*train.class_names, *labelled.classes})
@@ -85,9 +102,13 @@ def _read(root: Path, folders: Mapping[str, str], flat_val: Path | None) -> Cont
     files = image_files(flat_val, root, notes, deep=False)
     splits = {name: _relabelled(split, train.class_names, index) for name, split in train.splits.items()}
     numbered = [(file, match) for file in files if (match := _VAL_NAME.match(Path(file.relative).name))]
+    for file in files:
+        if not _VAL_NAME.match(Path(file.relative).name):
+            notes.add("warning", "no labels", printable(file.relative), "not named like a validation image, so it has no label; left out")
     labels = [index[labelled.wnid(int(match[1]), file)] for file, match in numbered]
     splits["test"] = split_of_files("test", root, [file for file, _ in numbered], labels)
-    return Contents(tuple(classes), splits, (*train.warnings, *notes.all()))
+    covered = {*(train.covered or ()), *(file.relative for file in files), *notes.linked}
+    return Contents(tuple(classes), splits, merged(train.notes, notes.all()), frozenset(covered))
 
 
 def _relabelled(split: Split, names: tuple[str, ...], index: Mapping[str, int]) -> Split:

@@ -1,4 +1,5 @@
 """MNIST and its relatives as idx files, with or without .gz, in the folder itself, in ``raw/`` or in ``NAME/raw/`` (torchvision's form).
+Names with a dot (``train-images.idx3-ubyte``) are as good as those with a dash.
 
 The files carry no class names: digits, or Fashion-MNIST's names where a folder of the path says ``fashion``.
 
@@ -10,9 +11,10 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import re
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
@@ -21,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.data.dataset import Contents, Found, Split, checked_labels
+from zoo.data.notes import Notes
 from zoo.errors import DataError
 
 __all__ = ["FASHION_CLASS_NAMES", "ArraySource", "mnist", "read_idx"]
@@ -63,20 +66,25 @@ def mnist(path: Path) -> Found | None:
     if not path.is_dir():
         return None
     for folder in (path, path / "raw", *sorted(path.glob("*/raw"))):
-        pairs = {split: pair for split, prefix in _PREFIX.items() if (pair := _pair(folder, prefix))}
+        files = {split: (_images(folder, prefix), _labels(folder, prefix)) for split, prefix in _PREFIX.items()}
+        pairs = {split: (images, labels) for split, (images, labels) in files.items() if images and labels}
         if pairs:
-            return Found({split: _count(labels) for split, (_, labels) in pairs.items()}, partial(_read, pairs))
+            single = [(split, file) for split, pair in files.items() if split not in pairs for file in pair if file]
+            return Found({split: _count(labels) for split, (_, labels) in pairs.items()}, partial(_read, path, pairs, single))
     return None
 
 
-def _pair(folder: Path, prefix: str) -> tuple[Path, Path] | None:
-    images = _either(folder, f"{prefix}-images-idx3-ubyte")
-    labels = _either(folder, f"{prefix}-labels-idx1-ubyte")
-    return (images, labels) if images and labels else None
+def _images(folder: Path, prefix: str) -> Path | None:
+    return _either(folder, f"{prefix}-images", "idx3-ubyte")
 
 
-def _either(folder: Path, name: str) -> Path | None:
-    return next((file for file in (folder / name, folder / f"{name}.gz") if file.is_file()), None)
+def _labels(folder: Path, prefix: str) -> Path | None:
+    return _either(folder, f"{prefix}-labels", "idx1-ubyte")
+
+
+def _either(folder: Path, name: str, kind: str) -> Path | None:
+    candidates = (folder / f"{name}{mark}{kind}{end}" for mark in "-." for end in ("", ".gz"))
+    return next((file for file in candidates if file.is_file()), None)
 
 
 def _count(labels: Path) -> int | None:
@@ -131,7 +139,13 @@ def _read_up_to(file: gzip.GzipFile | BinaryIO, size: int) -> bytes:
     return b"".join(pieces)
 
 
-def _read(pairs: Mapping[str, tuple[Path, Path]]) -> Contents:
+def _read(root: Path, pairs: Mapping[str, tuple[Path, Path]], single: Sequence[tuple[str, Path]]) -> Contents:
+    notes = Notes()
+    for split, file in single:
+        other = "labels" if "-images" in file.name else "images"
+        notes.add("warning", "missing file", file.name, f"has no file of {other} beside it; the split {split!r} is left out")
+    read = [*(file for _, file in single), *(file for pair in pairs.values() for file in pair)]
+    covered = {form for file in read for form in _forms(file.relative_to(root).as_posix())}
     labels = {split: read_idx(file, dimensions=1) for split, (_, file) in pairs.items()}
     images = {split: read_idx(file, dimensions=3) for split, (file, _) in pairs.items()}
     fashion = any("fashion" in part.lower() for file, _ in pairs.values() for part in file.resolve().parts[:-1])
@@ -151,4 +165,11 @@ def _read(pairs: Mapping[str, tuple[Path, Path]]) -> Contents:
             keys=[f"{split}-idx/{row:05d}" for row in range(len(labels[split]))],
             source=ArraySource(images[split][..., None]),
         )
-    return Contents(names, splits)
+    return Contents(names, splits, notes.all(), frozenset(covered))
+
+
+def _forms(name: str) -> set[str]:
+    """A file and its other spellings: what lies there packed and unpacked, or with a dot and a dash, is there once."""
+    plain = re.sub(r"[-.](idx\d-ubyte)(\.gz)?$", r"-\1", name)
+    dotted = re.sub(r"-(idx\d-ubyte)$", r".\1", plain)
+    return {plain, dotted, f"{plain}.gz", f"{dotted}.gz"}

@@ -3,9 +3,12 @@
 A file, a folder of files, or a folder with split-named files or folders (``train.parquet``, ``data/train-00000-of-00002.parquet``,
 ``train/0000.parquet``). Files without a split in their name are ``train``. Rows keep the order of the files sorted by relative path.
 
+Shards of one split may keep their labels in several widths of integers or texts.
+
 Columns: the first feature of type Image and the ClassLabel named ``label``, ``labels`` or ``fine_label`` of the schema metadata
 ``huggingface``, else columns of those names. Class names from the same place, else the distinct labels in sorted order. A split other than
-train whose labels are all -1 (Hugging Face's mark for a hidden test set) is left out with a warning.
+train whose labels are all -1 (Hugging Face's mark for a hidden test set) is left out with a note. Files that hold the paths of their images
+and not the images are refused.
 
 How images are read: ``zoo.data.parquet_source``.
 """
@@ -14,7 +17,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,9 +27,10 @@ import pyarrow.compute as pc
 import pyarrow.fs as pafs
 
 from zoo.data.dataset import Contents, Found, Split, normalised_splits, split_name
-from zoo.data.files import Notes, regular_files
-from zoo.data.parquet_labels import LabelColumn, all_hidden, distinct_labels, label_array
-from zoo.data.parquet_source import ParquetFileAt, ParquetSource, open_at, short
+from zoo.data.files import regular_files
+from zoo.data.notes import Note, Notes
+from zoo.data.parquet_labels import LabelColumn, all_hidden, distinct_labels, joined, label_array
+from zoo.data.parquet_source import ParquetFileAt, ParquetSource, holds_images, open_at
 from zoo.errors import DataError
 
 __all__ = ["parquet", "parquet_at"]
@@ -51,12 +55,12 @@ class _Columns:
 def parquet(path: Path) -> Found | None:
     """Recognise a Parquet file, or a folder with some."""
     if path.is_file():
-        return _found(pafs.LocalFileSystem(use_mmap=True), str(path.resolve().parent), [path.name], ()) if _is_parquet(path) else None
+        return _found(pafs.LocalFileSystem(use_mmap=True), str(path.resolve().parent), [path.name], Notes()) if _is_parquet(path) else None
     if not path.is_dir():
         return None
     root, notes = path.resolve(), Notes()
     names = regular_files(root, notes, suffix=_SUFFIX, depth=2)
-    return _found(pafs.LocalFileSystem(use_mmap=True), str(root), names, notes.all()) if names else None
+    return _found(pafs.LocalFileSystem(use_mmap=True), str(root), names, notes) if names else None
 
 
 def _is_parquet(path: Path) -> bool:
@@ -68,14 +72,14 @@ def parquet_at(filesystem: pafs.FileSystem, folder: str) -> Found | None:
     """The same in any file system pyarrow knows (s3, gs, hdfs): a file or a folder."""
     if filesystem.get_file_info(folder).type == pafs.FileType.File:
         parent, _, name = folder.rpartition("/")
-        return _found(filesystem, parent, [name], ())
+        return _found(filesystem, parent, [name], Notes())
     listing = filesystem.get_file_info(pafs.FileSelector(folder, recursive=True, allow_not_found=True))
     paths = [info.path for info in listing if info.type == pafs.FileType.File and info.path.endswith(_SUFFIX)]
     names = sorted(path[len(folder) :].lstrip("/") for path in paths)
-    return _found(filesystem, folder, names, ()) if names else None
+    return _found(filesystem, folder, names, Notes()) if names else None
 
 
-def _found(filesystem: pafs.FileSystem, root: str, names: list[str], warnings: tuple[str, ...]) -> Found:
+def _found(filesystem: pafs.FileSystem, root: str, names: list[str], notes: Notes) -> Found:
     by_split: dict[str, list[str]] = {}
     for name in names:
         # The innermost name that is a split counts: train/0000.parquet, but also cifar/train-0.parquet.
@@ -84,12 +88,13 @@ def _found(filesystem: pafs.FileSystem, root: str, names: list[str], warnings: t
     if "" in by_split:
         unnamed = by_split.pop("")
         if by_split:
-            warnings = (*warnings, *(f"{name}: no split in its name, beside files that have one; left out" for name in unnamed))
+            for name in unnamed:
+                notes.add("warning", "no split in name", name, "no split in its name, beside files that have one; left out")
         else:
             by_split["train"] = unnamed
     files = {split: [open_at(filesystem, f"{root}/{name}") for name in found] for split, found in normalised_splits(by_split).items()}
     counts = {split: sum(file.metadata.num_rows for file in opened) for split, opened in files.items()}
-    return Found(counts, partial(_read, files, warnings))
+    return Found(counts, partial(_read, files, notes.all(), frozenset({*names, *notes.linked})))
 
 
 def _features(schema: pa.Schema) -> dict[str, Any]:
@@ -118,7 +123,10 @@ def _columns(file: ParquetFileAt) -> _Columns:
     kind = schema.field(image).type
     nested = pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0
     if not nested and not pa.types.is_binary(kind) and not pa.types.is_large_binary(kind):
-        raise DataError(f"{file.name}: column {image!r} is {kind}; allowed are binary and struct<bytes: binary, path: string>. Convert it.")
+        raise DataError(
+            f"{file.name}: column {image!r} is {kind}; allowed are binary and struct<bytes: binary, path: string>, with the content of the "
+            f"image files in it. Convert it; with the datasets library, cast the column to Image() and write the files with embed_external_files."
+        )
     names = features.get(label, {}).get("names")
     return _Columns(
         image=image,
@@ -130,28 +138,46 @@ def _columns(file: ParquetFileAt) -> _Columns:
     )
 
 
-def _read(files: Mapping[str, list[ParquetFileAt]], warnings: tuple[str, ...]) -> Contents:
+def _read(files: Mapping[str, list[ParquetFileAt]], notes: tuple[Note, ...], covered: frozenset[str]) -> Contents:
     columns = {split: _common_columns(opened) for split, opened in files.items()}
     declared = _declared_names({files[split][0].name: found for split, found in columns.items()})
-    tables = {split: _labels_and_keys(files[split], columns[split]) for split in files}
-    for split in [s for s, table in tables.items() if s != "train" and all_hidden(table.column(columns[s].label))]:
-        warnings = (*warnings, f"{split}: all labels are -1 (hidden), the split is left out")
-        del tables[split]
-    labels = {split: _label_columns(table, columns[split], f"{files[split][0].name} ({split})") for split, table in tables.items()}
+    tables = {split: [_labels_and_paths(file, columns[split]) for file in opened] for split, opened in files.items()}
+    labels = {split: _label_columns(files[split], tables[split], columns[split], split) for split in files}
+    for split in [s for s, (label, _) in labels.items() if s != "train" and all_hidden(label.values)]:
+        notes = (*notes, Note("note", "hidden labels", "all labels are -1 (hidden), the split is left out", (split,)))
+        del tables[split], labels[split]
     class_names = declared or distinct_labels([column for pair in labels.values() for column in pair if column is not None])
     splits = {}
-    for split, table in tables.items():
+    for split, read in tables.items():
         label, true = labels[split]
+        _check_images(files[split], columns[split])
         splits[split] = Split(
             name=split,
             labels=label_array(label, class_names, by_value=declared is None),
             labels_true=None if true is None else label_array(true, class_names, by_value=declared is None),
-            keys=_keys(table, columns[split], split),
+            keys=_keys(read, columns[split], split),
             source=ParquetSource(files[split], columns[split].image, columns[split].image_bytes),
         )
-    renamed = normalised_splits(splits)  # once more: a hidden test split may have gone
-    return Contents(
-        class_names, {n: s if s.name == n else Split(n, s.labels, s.labels_true, s.keys, s.source) for n, s in renamed.items()}, warnings
+    # Once more: a hidden test split may have gone.
+    return Contents(class_names, {name: replace(split, name=name) for name, split in normalised_splits(splits).items()}, notes, covered)
+
+
+def _check_images(files: list[ParquetFileAt], columns: _Columns) -> None:
+    """Refuse files whose image column holds no image at all, before every picture of it is found unreadable.
+
+    Raises:
+        DataError: naming the first path found in place of the bytes.
+    """
+    if not sum(file.metadata.num_rows for file in files) or holds_images(files, columns.image_bytes):
+        return
+    path = None
+    if columns.image_path is not None:
+        paths = (pc.struct_field(file.read([columns.image_path]).column(columns.image), "path").drop_null() for file in files)
+        path = next((chunk[0].as_py() for chunk in paths if len(chunk)), None)
+    seen = f"only paths, such as {path!r}" if path else "no bytes in any row"
+    raise DataError(
+        f"{files[0].name}: column {columns.image!r} holds {seen}; allowed is the content of the image files. Write the files again with the "
+        f"images in them; with the datasets library: embed_external_files."
     )
 
 
@@ -168,12 +194,17 @@ def _declared_names(columns: Mapping[str, _Columns]) -> tuple[str, ...] | None:
     return next(iter(declared.values()), None)
 
 
-def _label_columns(table: pa.Table, columns: _Columns, where: str) -> tuple[LabelColumn, LabelColumn | None]:
-    true = columns.label_true
-    return (
-        LabelColumn(table.column(columns.label), f"{where}, column {columns.label}"),
-        None if true is None else LabelColumn(table.column(true), f"{where}, column {true}"),
-    )
+def _label_columns(
+    files: list[ParquetFileAt], tables: list[pa.Table], columns: _Columns, split: str
+) -> tuple[LabelColumn, LabelColumn | None]:
+    """The labels of all files of a split as one column each, label and label_true."""
+
+    def column(name: str) -> LabelColumn:
+        return joined(
+            [LabelColumn(table.column(name), f"{file.name} ({split}), column {name}") for file, table in zip(files, tables, strict=True)]
+        )
+
+    return column(columns.label), None if columns.label_true is None else column(columns.label_true)
 
 
 def _common_columns(files: list[ParquetFileAt]) -> _Columns:
@@ -184,17 +215,14 @@ def _common_columns(files: list[ParquetFileAt]) -> _Columns:
     return columns[0]
 
 
-def _labels_and_keys(files: list[ParquetFileAt], columns: _Columns) -> pa.Table:
-    wanted = [name for name in (columns.image_path, columns.label, columns.label_true) if name is not None]
-    try:
-        return pa.concat_tables([file.read(wanted) for file in files])
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{files[0].name}: its labels cannot be read ({short(error)}). Fetch or write it again.") from None
+def _labels_and_paths(file: ParquetFileAt, columns: _Columns) -> pa.Table:
+    return file.read([name for name in (columns.image_path, columns.label, columns.label_true) if name is not None])
 
 
-def _keys(table: pa.Table, columns: _Columns, split: str) -> list[str]:
+def _keys(tables: list[pa.Table], columns: _Columns, split: str) -> list[str]:
     """The path a row had at its origin, else split and row number."""
+    rows = sum(len(table) for table in tables)
     if columns.image_path is None:
-        return [f"{split}/{row:05d}" for row in range(len(table))]
-    paths = pc.struct_field(table.column(columns.image), "path").to_pylist()
+        return [f"{split}/{row:05d}" for row in range(rows)]
+    paths = [path for table in tables for path in pc.struct_field(table.column(columns.image), "path").to_pylist()]
     return [path or f"{split}/{row:05d}" for row, path in enumerate(paths)]

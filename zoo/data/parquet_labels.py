@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from zoo.data.dataset import checked_labels
 from zoo.errors import DataError
 
-__all__ = ["LabelColumn", "all_hidden", "distinct_labels", "label_array"]
+__all__ = ["LabelColumn", "all_hidden", "distinct_labels", "joined", "label_array"]
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,43 @@ class LabelColumn:
 
     values: pa.ChunkedArray
     where: str
+
+
+def joined(columns: Sequence[LabelColumn]) -> LabelColumn:
+    """The labels of all shards of a split as one column, whichever width of integer, float or text each shard uses.
+
+    Raises:
+        DataError: if some shards have numbers and some texts, naming one of each.
+    """
+    values = [_plain(column.values) for column in columns]
+    kinds = [_kind(one.type) for one in values]
+    if len(set(kinds)) > 1:
+        other = next(i for i, kind in enumerate(kinds) if kind != kinds[0])
+        raise DataError(
+            f"{columns[0].where} is {values[0].type}, {columns[other].where} is {values[other].type}; labels of one split are all numbers or "
+            f"all texts. Convert one of the files."
+        )
+    types = {one.type for one in values}
+    if len(types) > 1:
+        if kinds[0] == "number":
+            values = [_whole(LabelColumn(one, column.where)) for one, column in zip(values, columns, strict=True)]
+        wanted = pa.int64() if kinds[0] == "number" else pa.large_string()
+        try:
+            values = [one.cast(wanted) for one in values]
+        except pa.ArrowInvalid as error:  # an unsigned label beyond 2**63
+            raise DataError(f"{columns[0].where}: labels do not fit into 64 bits ({error}). Correct them.") from None
+    return LabelColumn(pa.chunked_array([chunk for one in values for chunk in one.chunks], values[0].type), columns[0].where)
+
+
+def _plain(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The values of a dictionary column themselves."""
+    return values.cast(values.type.value_type) if pa.types.is_dictionary(values.type) else values
+
+
+def _kind(kind: pa.DataType) -> str:
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+        return "number"
+    return "text" if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind) else str(kind)
 
 
 def all_hidden(values: pa.ChunkedArray) -> bool:
@@ -65,7 +103,13 @@ def label_array(column: LabelColumn, class_names: tuple[str, ...], *, by_value: 
     values = _whole(column)
     if pa.types.is_integer(values.type) and not by_value:
         return checked_labels(values.to_numpy(), len(class_names), column.where)
-    found = pc.index_in(values.cast(pa.string()), pa.array(class_names, pa.string()))
+    for name, count in Counter(class_names).items():
+        if count > 1 and pc.any(pc.equal(values.cast(pa.large_string()), name)).as_py():
+            raise DataError(
+                f"{column.where}: label {name!r} is the name of {count} classes. Write class numbers (0 to {len(class_names) - 1}) as labels, "
+                f"or give each class a name of its own."
+            )
+    found = pc.index_in(values.cast(pa.large_string()), pa.array(class_names, pa.large_string()))
     if found.null_count:
         row = pc.index(pc.is_null(found), True).as_py()
         known = ", ".join(class_names)[:200]
@@ -80,9 +124,10 @@ def _whole(column: LabelColumn) -> pa.ChunkedArray:
     if values.null_count:
         row = pc.index(pc.is_null(values), True).as_py()
         raise DataError(f"{where}: row {row} has no label (null); every row needs one ({values.null_count} have none). Fill or drop them.")
-    if pa.types.is_dictionary(values.type):
-        values = values.cast(values.type.value_type)
+    values = _plain(values)
     kind = values.type
+    if pa.types.is_string_view(kind):
+        values, kind = values.cast(pa.large_string()), pa.large_string()
     if pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind):
         return values
     if not pa.types.is_floating(kind):

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from zoo.errors import DataError
 
-__all__ = ["HELD_BYTES", "ParquetFileAt", "ParquetSource", "open_at", "short"]
+__all__ = ["HELD_BYTES", "ParquetFileAt", "ParquetSource", "holds_images", "open_at", "short"]
 
 HELD_BYTES = 512 << 20
 """Splits with no more image bytes than this are held in memory; larger ones are read by row group."""
@@ -68,6 +68,20 @@ def open_at(filesystem: pafs.FileSystem, name: str) -> ParquetFileAt:
         raise DataError(f"{name}: not a readable Parquet file ({short(error)}). Fetch or write it again.") from None
 
 
+def holds_images(files: list[ParquetFileAt], leaf: str) -> bool:
+    """Whether any row of some files has image bytes. Footers say it where they count nulls; else row groups are read up to the first such row."""
+    for number, file in enumerate(files):
+        for group in _row_groups(number, file, leaf):
+            if group.nulls is None:
+                values = file.read([leaf], group.group).column(leaf.partition(".")[0])
+                nulls = (pc.struct_field(values, "bytes") if "." in leaf else values).null_count
+            else:
+                nulls = group.nulls
+            if nulls < group.rows:
+                return True
+    return False
+
+
 def short(error: BaseException) -> str:
     """The first 160 characters of a foreign message, on one line."""
     return " ".join(str(error).split())[:160]
@@ -75,13 +89,14 @@ def short(error: BaseException) -> str:
 
 @dataclass(frozen=True)
 class _RowGroup:
-    """One row group of one file. ``bytes``: of its images, uncompressed; ``stored``: as they lie in the file."""
+    """One row group of one file. ``bytes``: of its images, uncompressed; ``stored``: as they lie in the file. ``nulls``: None = not counted."""
 
     file: int
     group: int
     rows: int
     bytes: int
     stored: int
+    nulls: int | None
 
 
 class ParquetSource:
@@ -155,7 +170,9 @@ def _row_groups(number: int, file: ParquetFileAt, leaf: str) -> list[_RowGroup]:
         group: Any = file.metadata.row_group(index)
         column = next(group.column(c) for c in range(group.num_columns) if group.column(c).path_in_schema == leaf)
         if group.num_rows:
-            found.append(_RowGroup(number, index, group.num_rows, column.total_uncompressed_size, column.total_compressed_size))
+            sizes = column.total_uncompressed_size, column.total_compressed_size
+            counted = column.is_stats_set and column.statistics.has_null_count
+            found.append(_RowGroup(number, index, group.num_rows, *sizes, column.statistics.null_count if counted else None))
     return found
 
 

@@ -1,4 +1,4 @@
-"""A contact sheet of a treatment: some examples of a data set before and after it, with what became of their labels.
+"""A contact sheet: some examples of a data set; with a treatment before and after it, with what became of their labels.
 
 Drawn from a ``zoo.trainsets.sample.Sample`` and from nothing else; equal samples give equal bytes. Places are whole pixels, and a small picture is
 enlarged by a whole number, so that every pixel of it has the same size.
@@ -66,7 +66,11 @@ def _draw(sample: Sample) -> Figure:
     notes = _notes(sample)
     head = MARGIN + 34 + LINE * (len(treatment) + len(notes)) + 10
     labels = [_label(sample, index) for index in range(len(sample.example_ids))]
-    row = ABOVE + 2 * side + BETWEEN + CAPTION + 24 * (1 + max(label.count("\n") for label in labels)) + GAP
+    rows = [("treated" if sample.treated else "", sample.after)]
+    if sample.treated:
+        rows.insert(0, ("before", sample.before))
+    tall = len(rows) * side + (len(rows) - 1) * BETWEEN
+    row = ABOVE + tall + CAPTION + 24 * (1 + max(label.count("\n") for label in labels)) + GAP
     height = head + row * -(-len(sample.example_ids) // COLUMNS) - GAP + MARGIN
     figure = Figure(figsize=(WIDTH / DPI, height / DPI))
 
@@ -83,21 +87,21 @@ def _draw(sample: Sample) -> Figure:
         middle = left + side / 2
         changed = bool(sample.labels[index] != sample.given[index])
         text(middle, top - 22, f"id {example_id}", ha="center", fontsize=7.8, color=GREY)
-        for step, pictures in enumerate((sample.before, sample.after)):
+        for step, (said, pictures) in enumerate(rows):
             y = top + step * (side + BETWEEN)
             if not across:
-                text(LEFT - 6, y + side / 2, ("before", "treated")[step], ha="right", va="center", color=GREY)
+                text(LEFT - 6, y + side / 2, said, ha="right", va="center", color=GREY)
             ax = figure.add_axes((left / WIDTH, 1 - (y + side) / height, side / WIDTH, side / height))
             draw_picture(ax, None if sample.unreadable[index] else pictures[index])
             for spine in ax.spines.values():
                 spine.set_visible(False)
             # A frame of 5 or 1 screen pixels, a pixel away from the picture, so that it hides none of it.
-            thick, colour = (5, VERMILION) if changed and step == 1 else (1, "#8c959f")
+            thick, colour = (5, VERMILION) if changed and step == len(rows) - 1 else (1, "#8c959f")
             off, long = 1 + thick / 2, side + 2 + thick
             frame = Rectangle(((left - off) / WIDTH, 1 - (y + side + off) / height), long / WIDTH, long / height, fill=False)
             frame.set(linewidth=thick * 72 / DPI, edgecolor=colour, transform=figure.transFigure)
             figure.add_artist(frame)
-        caption = top + 2 * side + BETWEEN + 8
+        caption = top + tall + 8
         text(middle, caption, labels[index], ha="center", fontsize=CAPTION_POINTS, color=DARK_VERMILION if changed else "#24292f")
     return figure
 

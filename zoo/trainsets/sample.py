@@ -44,6 +44,7 @@ class Sample:
         label_change_rate: share of the rows left whose label is not the data set's.
         seed: what the examples were drawn by.
         epoch: epoch the pictures are of, None where they are the same in all.
+        treated: False = the treatment has no step, so before and after are the same.
     """
 
     dataset: str
@@ -61,6 +62,7 @@ class Sample:
     label_change_rate: float
     seed: int
     epoch: int | None
+    treated: bool = True
 
 
 def sample(dataset: Dataset, treatment: tuple[Op, ...], *, split: str = "train", count: int = 24, seed: int = 0, epoch: int = 1) -> Sample:
@@ -117,6 +119,7 @@ def sample(dataset: Dataset, treatment: tuple[Op, ...], *, split: str = "train",
         label_change_rate=rate,
         seed=seed,
         epoch=epoch if each_epoch(treatment) else None,
+        treated=bool(treatment),
     )
 
 
