@@ -111,7 +111,7 @@ def test_a_data_set_without_a_test_split_is_refused_before_anything_is_trained(s
     """Every classifier has a test accuracy, so there has to be something to test on."""
     write_split(tmp_path / "alone" / "train.parquet", cycle(6))
     dataset = open_dataset(str(tmp_path / "alone"))
-    with pytest.raises(DataError, match=r"^alone has no split 'test'\. Its splits: train\. "):
+    with pytest.raises(DataError, match=r"^alone: has no split 'test'\. Its splits: train\. "):
         pipeline.prepare_dataset(space, dataset.uri, [("softmax", None)], QUIET)
     with pytest.raises(DataError, match="no split 'test'"):
         prepare(space, training(dataset))

@@ -63,7 +63,7 @@ class _NoPictures:
     """The pictures of a data set that is only planned for."""
 
     def encoded(self, example_ids: Sequence[int] | NDArray[np.int64]) -> list[bytes]:
-        raise UsageError("a data set that is not here has no pictures. Name one that is, with --data.")
+        raise UsageError("an assumed data set has no pictures. Name a real one with --data.")
 
     def content_digest(self) -> bytes:
         return b""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from zoo.data import Dataset, Split, UnreadableImage, open_dataset
 from zoo.errors import UnknownNameError, UsageError
+from zoo.registry import distinct
 from zoo.store import selections
 from zoo.store.commits import Commit
 from zoo.store.schema import EXAMPLE_COLUMNS, frame_of
@@ -113,7 +114,7 @@ def examples_table(
     reasons: Mapping[int, str],
 ) -> pa.Table:
     """What a data set's record says of one split: E rows. ``reasons``: why a picture cannot be read, by example id."""
-    names = np.array([*class_names, None], dtype=object)
+    names = np.array([*distinct(class_names), None], dtype=object)
     return pa.table(
         {
             "split": pa.array([split] * len(keys), pa.string()),

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from zoo.data import Dataset
 from zoo.errors import UnknownNameError, UsageError
 from zoo.manifest import Manifest
-from zoo.registry import Registry
+from zoo.registry import Registry, position
 from zoo.spec import Op, Sweep, parse_call
 from zoo.trainsets import on_images, on_rows
 from zoo.trainsets.steps import Scalar, Treatment
@@ -165,9 +165,7 @@ def resolve(ops: Sequence[Op], class_names: Sequence[str]) -> tuple[Op, ...]:
             if not parameter.of_class or value in parameter.words:
                 continue
             if isinstance(value, str):
-                if value not in class_names:
-                    raise UnknownNameError(f"class of {step.name}", value, class_names)
-                params[parameter.name] = list(class_names).index(value)
+                params[parameter.name] = position(class_names, value, f"class of {step.name}")
             else:
                 on_rows.class_index(len(class_names), step.name, parameter.name, value)
         resolved.append(op(step.name, **params))
