@@ -26,7 +26,6 @@ from zoo.exchange import importing
 from zoo.exchange.foreign import check_values, class_indices, open_predictions
 from zoo.exchange.importing import Request, import_predictions
 from zoo.fill.plan import plan_fill
-from zoo.report import write as reporting
 from zoo.store import answers as answers_module
 from zoo.store import datasets, fsck, ledger
 from zoo.store.answers import logits_of
@@ -419,7 +418,7 @@ def test_imported_classifiers_score_query_select_and_report(tmp_path: Path, monk
     def decoded(*_: object, **__: object) -> None:
         raise AssertionError("a picture was asked for")
 
-    monkeypatch.setattr(reporting, "decode_examples", decoded)
+    monkeypatch.setattr("zoo.data.decode.decode_examples", decoded)
     assert "Classifiers of imported" in Path(done("report", "-w", w).strip()).read_text()
     refused = zoo("fill", "-w", w, "--runner", "local")
     assert refused.code == 2

@@ -143,7 +143,7 @@ def test_a_table_without_a_needed_column_is_refused(kind: str) -> None:
     column = KINDS[kind].columns[-1]
     lacking = dataclasses.replace(samples()[kind], table=samples()[kind].table.drop(columns=column))
     with pytest.raises(
-        UsageError, match=rf"'figure-01' cannot be drawn.* lacks {column}\. It needs .* zoo\.study\.Chart says what they hold"
+        UsageError, match=rf"'figure-01' cannot be drawn.* lacks {column}\. It needs .* zoo\.studies\.findings\.Chart says what they hold"
     ):
         charts.draw(lacking)
 
