@@ -281,9 +281,9 @@ _EXPERIMENT = '''
 """Six trainings of two input sizes, twelve classifiers, eight parts of answers, two arms of two seeds."""
 
 from zoo.recipes import RECIPES
-from zoo.selection import parse
-from zoo.spec import Arm, Experiment, Op, SelectionRule, Sweep
-from zoo.treatments import op
+from zoo.trainsets.rules import parse
+from zoo.spec import Arm, ArmGroup, Experiment, Op, SelectionRule, Sweep
+from zoo.trainsets.treatments import op
 
 SCALES = ("tiny",)
 
@@ -300,8 +300,13 @@ def experiment(scale):
         ),
         fill_splits=("train", "test"),
         selections=(SelectionRule(name="cleaned", rules=rules),),
-        arms=(Arm(name="baseline", selection=None), Arm(name="cleaned", selection="cleaned")),
-        retraining=Sweep(archs=("mlp",), recipe=recipe, seeds=(0, 1)),
+        arm_groups=(
+            ArmGroup(
+                name="tiny",
+                arms=(Arm(name="baseline", selection=None), Arm(name="cleaned", selection="cleaned")),
+                retraining=Sweep(archs=("mlp",), recipe=recipe, seeds=(0, 1)),
+            ),
+        ),
     )
 '''
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from zoo.errors import UnknownNameError, UsageError
-from zoo.recipes import RECIPES, parse_recipe
+from zoo.recipes import RECIPES, parse_recipe, recipe_text
 from zoo.spec import Recipe
 
 
@@ -55,3 +55,10 @@ def test_the_recipes_of_the_papers() -> None:
 def test_a_wrong_recipe_is_refused_by_field(text: str, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         parse_recipe(text)
+
+
+@pytest.mark.parametrize("text", ["adam", "onecycle:epochs=12,lr=0.002", "adam:channels_last=True", "sgd:precision=bf16", "cleaning"])
+def test_a_recipe_is_told_as_it_is_asked_for(text: str) -> None:
+    """By the named recipe it differs least from, and read again it is the same."""
+    assert parse_recipe(recipe_text(parse_recipe(text))) == parse_recipe(text)
+    assert recipe_text(parse_recipe("onecycle:epochs=12,lr=0.002")) == "onecycle:lr=0.002,epochs=12"

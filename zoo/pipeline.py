@@ -242,17 +242,33 @@ def score_splits(workspace: Workspace, population: Population, splits: Sequence[
     return tables
 
 
-def select(workspace: Workspace, rule: SelectionRule, scores: pd.DataFrame, num_classes: int, *, replace: bool = False) -> dict[str, Any]:
-    """Apply a chain of rules to scores, store the manifest under its name, and say what it holds."""
-    manifest = rules.build(
-        [(step.name, step.params) for step in rule.rules],
-        scores,
-        num_classes=num_classes,
-        resolve=partial(selections.selection_frame, workspace),
-    )
+def select(
+    workspace: Workspace,
+    rule: SelectionRule,
+    scores: pd.DataFrame,
+    num_classes: int,
+    *,
+    seeds: Iterable[int] = (),
+    replace: bool = False,
+) -> dict[str, Any]:
+    """Apply a chain of rules to scores, store the manifest under its name, and say what it holds.
+
+    Args:
+        seeds: of the retrainings that will use it. Where the chain has a random part, each gets a draw of its own; a rule that refers to
+            another selection takes that one's draw of the same seed.
+    """
+    chain = [(step.name, step.params) for step in rule.rules]
+
+    def drawn(seed: int | None) -> pd.DataFrame:
+        resolve = partial(selections.selection_frame, workspace, seed=seed)
+        return rules.build(rules.redrawn(chain, seed or 0), scores, num_classes=num_classes, resolve=resolve)
+
+    manifest = drawn(None)
+    made = {seed: drawn(seed) for seed in (seeds if rules.is_random(name for name, _ in chain) else ())}
+    draws = {seed: (table, manifest_digest(table)) for seed, table in made.items()}
     origin = {"rules": [step.text for step in rule.rules], "split": rule.split}
-    selections.commit_selection(workspace, rule.name, manifest, manifest_digest(manifest), origin, replace=replace)
-    return rules.manifest_summary(manifest, num_classes=num_classes, scores=scores)
+    selections.commit_selection(workspace, rule.name, manifest, manifest_digest(manifest), origin, draws=draws, replace=replace)
+    return {**rules.manifest_summary(manifest, num_classes=num_classes, scores=scores), "draws": len(draws) or 1}
 
 
 # ---------------------------------------------------------------- a whole experiment
@@ -283,8 +299,7 @@ def run(workspace: Workspace, experiment: Experiment, runner: Callable[[], Runne
     if until not in STAGES:
         raise UnknownNameError("stage", until, STAGES)
     wanted = STAGES[: STAGES.index(until) + 1]
-    sweeps = [sweep for sweep in (*experiment.sweeps, experiment.retraining) if sweep is not None]
-    inputs = {(arch, sweep.input_size) for sweep in sweeps for arch in sweep.archs}
+    inputs = {(arch, sweep.input_size) for sweep in (*experiment.sweeps, *experiment.retrained) for arch in sweep.archs}
     dataset = prepare_dataset(workspace, experiment.dataset, inputs, progress)
     done = Run(experiment, dataset)
     trainings = [training for sweep in experiment.sweeps for training in resolved(sweep, dataset).expand(dataset.ref)]
@@ -300,18 +315,17 @@ def run(workspace: Workspace, experiment: Experiment, runner: Callable[[], Runne
             done.detection = detection_table(done.scores["train"])
             write_table(workspace, "detection", done.detection)
     if "select" in wanted:
+        seeds = sorted({seed for sweep in experiment.retrained for seed in sweep.seeds})
         for rule in experiment.selections:
-            select(workspace, rule, done.scores[rule.split], len(dataset.class_names), replace=True)
-    if "retrain" in wanted and experiment.retraining is not None:
-        by_arm = arm_trainings(workspace, experiment.arms, experiment.retraining, dataset)
-        everything = [training for group in by_arm.values() for training in group]
+            select(workspace, rule, done.scores[rule.split], len(dataset.class_names), seeds=seeds, replace=True)
+    if "retrain" in wanted and experiment.arm_groups:
+        groups = [(group, arm_trainings(workspace, group, dataset)) for group in experiment.arm_groups]
+        everything = [training for _, arms in groups for mine in arms.values() for training in mine]
         done.diverged += train(workspace, dataset, experiment.name, "retraining", everything, runner, progress, stage="retraining")
         if "compare" in wanted:
             finals = ledger.classifiers_of(workspace, everything)
             fill(workspace, dataset, finals, ("test",), "none", runner, progress, stage="evaluation")
-            done.comparison = compare_trainings(
-                workspace, experiment.arms, by_arm, experiment.on, done.scores.get("test"), len(dataset.class_names)
-            )
+            done.comparison = compare_trainings(workspace, groups, experiment.on, done.scores.get("test"), len(dataset.class_names))
             done.comparison.write(workspace)
     return done
 
@@ -322,7 +336,7 @@ def check_experiment(spec: Experiment) -> None:
 
     dataset = open_dataset(spec.dataset)
     require_trainable(dataset)
-    for sweep in (*spec.sweeps, *([spec.retraining] if spec.retraining else [])):
+    for sweep in (*spec.sweeps, *spec.retrained):
         for arch in sweep.archs:
             geometry(dataset, arch, sweep.input_size)
 

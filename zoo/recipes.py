@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from zoo.errors import UnknownNameError, UsageError
 from zoo.registry import Registry
 from zoo.spec import Recipe, parse_call
 
-__all__ = ["RECIPES", "parse_recipe"]
+__all__ = ["RECIPES", "parse_recipe", "recipe_text"]
 
 RECIPES: Registry[Recipe] = Registry(
     "recipe",
@@ -47,3 +49,16 @@ def parse_recipe(text: str) -> Recipe:
     if "milestones" in changes:
         raise UsageError(f"{text!r}: milestones is a list and cannot be set here. Use recipe 'sgd' or 'cleaning', or an experiment file.")
     return recipe.replace(**changes)
+
+
+def recipe_text(recipe: Recipe) -> str:
+    """A recipe as ``parse_recipe`` reads it, by the named one it differs least from: ``onecycle:epochs=12,lr=0.002``."""
+    fields = recipe.as_json()
+
+    def changes(name: str) -> dict[str, Any]:
+        named = RECIPES[name].as_json()
+        return {field: value for field, value in fields.items() if value != named[field]}
+
+    name = min(RECIPES, key=lambda name: len(changes(name)))
+    settings = ",".join(f"{field}={value}" for field, value in changes(name).items())
+    return f"{name}:{settings}" if settings else name

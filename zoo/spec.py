@@ -18,6 +18,7 @@ from zoo.errors import UsageError
 
 __all__ = [
     "Arm",
+    "ArmGroup",
     "DatasetRef",
     "Experiment",
     "Op",
@@ -280,11 +281,49 @@ class Arm(Spec):
     note: str = ""
 
 
+class ArmGroup(Spec):
+    """Arms that are compared with each other: the same networks, recipes, optimiser steps and seeds. The first is what the others are
+    measured against.
+
+    Each seed of ``retraining`` redraws the random part of every arm's selection, the initial weights and the order of the examples; within a
+    seed all arms share their random ranks. How many steps an arm takes must not depend on what it is trained on: see
+    ``zoo.studies.arms.equal_steps``.
+    """
+
+    name: str
+    arms: tuple[Arm, ...] = Field(min_length=1)
+    retraining: Sweep
+
+    @model_validator(mode="after")
+    def _arms_differ_in_their_selections_alone(self) -> Self:
+        sweep = self.retraining
+        for what, values in (
+            ("arm", [arm.name for arm in self.arms]),
+            ("seed", [*sweep.seeds]),
+            ("architecture", [*sweep.archs]),
+        ):
+            twice = [value for number, value in enumerate(values) if value in values[:number]]
+            if twice:
+                raise UsageError(f"arms {self.name!r}: {what} {twice[0]!r} is there twice. Allowed: each once. Leave one out or rename it.")
+        if sweep.treatments != ((),):
+            raise UsageError(
+                f"arms {self.name!r}: their sweep has the treatment {treatment_text(sweep.treatments[0])!r}. Allowed: none, what an arm is "
+                f"trained on is its selection. Make a selection of it, or leave treatments out."
+            )
+        for recipe in (sweep.recipe, *sweep.recipes.values()):
+            if recipe.stop_train_acc is not None:
+                raise UsageError(
+                    f"arms {self.name!r}: their recipe stops at training accuracy {recipe.stop_train_acc}, so an arm that is easier to learn "
+                    f"would take fewer optimiser steps. Allowed: recipes without stop_train_acc. Choose another recipe, or replace it by None."
+                )
+        return self
+
+
 class Experiment(Spec):
     """A study: what to train, fill, score, select, retrain and report. Made by ``experiment()`` of a file in experiments/.
 
     Stages run in this order and each may be empty: train ``sweeps`` -> fill ``fill_splits`` -> score -> ``selections`` -> retrain
-    ``arms`` with ``retraining`` -> compare ``on`` cleaned test sets -> report ``sections``. ``source``: what loads it again, a name or a file's
+    ``arm_groups`` -> compare each ``on`` cleaned test sets -> report ``sections``. ``source``: what loads it again, a name or a file's
     path; filled in by ``zoo.studies.load.load``.
     """
 
@@ -296,12 +335,23 @@ class Experiment(Spec):
     fill_splits: tuple[str, ...] = ()
     keep_logits: Literal["none", "val", "all"] = "all"
     selections: tuple[SelectionRule, ...] = ()
-    arms: tuple[Arm, ...] = ()
-    retraining: Sweep | None = None
+    arm_groups: tuple[ArmGroup, ...] = ()
     on: tuple[Op, ...] = ()
     sections: tuple[str, ...] = ()
     next_command: str = ""
     source: str = ""
+
+    @model_validator(mode="after")
+    def _groups_by_name(self) -> Self:
+        names = [group.name for group in self.arm_groups]
+        if len(set(names)) < len(names):
+            raise UsageError(f"experiment {self.name!r}: two groups of arms have one name among {', '.join(names)}. Give each its own.")
+        return self
+
+    @property
+    def retrained(self) -> tuple[Sweep, ...]:
+        """The sweeps of its arm groups."""
+        return tuple(group.retraining for group in self.arm_groups)
 
 
 def parse_scalar(text: str) -> Scalar:

@@ -22,8 +22,8 @@ OPTIONS = {
     "--treatment --workspace EXPERIMENT",
     "fill": "--address --cpus --data --gpus --keep-logits --runner --splits --workspace",
     "score": "--data --json --label-column --output --snapshot --split --top --where --workspace",
-    "select": "--balance --below --json --output --per-class --quantile --random-like --replace --resample --seed --split --thresholds "
-    "--workspace --worst RULES",
+    "select": "--balance --below --by-class --draws --json --output --per-class --quantile --random-like --replace --resample --seed --split "
+    "--thresholds --workspace --worst RULES",
     "relabel": "--json --output --replace --set --split --to --workspace",
     "weigh": "--by --json --output --replace --split --workspace",
     "retrain": "--address --arch --cpus --data --gpus --recipe --runner --seeds --workspace NAMES",

@@ -15,7 +15,7 @@ from zoo import pipeline
 from zoo.errors import UsageError
 from zoo.local import LocalRunner
 from zoo.scores import population
-from zoo.spec import Arm, Op, Recipe, SelectionRule, Sweep
+from zoo.spec import Arm, ArmGroup, Op, Recipe, SelectionRule, Sweep
 from zoo.store import ledger
 from zoo.store.query import query, where
 from zoo.store.results import write_table
@@ -40,12 +40,13 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     pipeline.select(space, SelectionRule(name="worst-dropped", rules=rules), scores["train"], 3)
     chosen = (Arm(name="baseline", selection=None), Arm(name="dropped", selection="worst-dropped"))
     sweep = Sweep(archs=("softmax",), recipe=Recipe(lr=0.01, batch_size=16, epochs=1), seeds=(0, 1))
-    by_arm = arms.arm_trainings(space, chosen, sweep, dataset)
-    jobs = [job for group in by_arm.values() for job in group]
+    group = ArmGroup(name="tiny", arms=chosen, retraining=sweep)
+    by_arm = arms.arm_trainings(space, group, dataset)
+    jobs = [job for mine in by_arm.values() for job in mine]
     runner = LocalRunner("cpu")
     pipeline.train(space, dataset, "tiny", "retraining", jobs, lambda: runner, QUIET)
     pipeline.fill(space, dataset, ledger.classifiers_of(space, jobs), ("test",), "none", lambda: runner, QUIET)
-    arms.compare_trainings(space, chosen, by_arm, (), scores["test"], 3).write(space)
+    arms.compare_trainings(space, [(group, by_arm)], (), scores["test"], 3).write(space)
     return tiny
 
 

@@ -18,10 +18,12 @@ from zoo.scores.convergence import convergence
 from zoo.scores.from_arrays import x_and_c
 from zoo.statistics import auroc, mean_interval, paired_interval
 from zoo.studies.compare import (
+    COMPARISON_COLUMNS,
     acc1,
-    acc5,
+    acc_within,
     compare_arms,
     evaluate,
+    metrics_for,
     prediction_similarity,
     shell_accuracies,
     similarity_table,
@@ -43,12 +45,23 @@ def test_acc1_is_the_share_of_right_predictions() -> None:
 def test_acc5_is_the_share_of_labels_among_the_top_five() -> None:
     """Label in fifth place counts, in sixth not; -1 padding never matches; a row of padding is no answer."""
     top5 = np.array([[0, 1, 2, 3, 4], [0, 1, 2, 3, 4], [1, 0, -1, -1, -1], [-1] * 5, [0, 1, -1, -1, -1]])
-    assert acc5(top5, np.array([4, 5, 0, 0, -1])) == 2 / 3
+    assert acc_within(5, top5, np.array([4, 5, 0, 0, -1])) == 2 / 3
+
+
+def test_acc2_looks_at_the_first_two_guesses_only() -> None:
+    """Label first, second, third: two of three."""
+    assert acc_within(2, np.array([[0, 1, 2, 3, 4]] * 3), np.array([0, 1, 2])) == 2 / 3
 
 
 def test_acc5_of_five_classes_is_one() -> None:
     """With M <= 5 every label is among the five."""
-    assert acc5(np.array([[1, 0, 2, -1, -1]]), np.array([2])) == 1.0
+    assert acc_within(5, np.array([[1, 0, 2, -1, -1]]), np.array([2])) == 1.0
+
+
+def test_few_classes_are_also_judged_by_two_guesses() -> None:
+    """acc2 stands beside acc5 below 50 classes."""
+    assert metrics_for(10) == metrics_for(49) == ("acc1", "acc2", "acc5")
+    assert metrics_for(50) == metrics_for(1000) == ("acc1", "acc5")
 
 
 def test_accuracies_are_those_of_scikit_learn() -> None:
@@ -58,7 +71,8 @@ def test_accuracies_are_those_of_scikit_learn() -> None:
     values, labels = rng.random((200, 12)), rng.integers(0, 12, 200)
     top5 = np.argsort(-values, axis=1)[:, :5]
     assert acc1(top5[:, 0], labels) == metrics.accuracy_score(labels, top5[:, 0])
-    assert acc5(top5, labels) == metrics.top_k_accuracy_score(labels, values, k=5, labels=np.arange(12))
+    assert acc_within(5, top5, labels) == metrics.top_k_accuracy_score(labels, values, k=5, labels=np.arange(12))
+    assert acc_within(2, top5, labels) == metrics.top_k_accuracy_score(labels, values, k=2, labels=np.arange(12))
 
 
 def test_evaluate_on_the_full_split_and_on_subsets() -> None:
@@ -66,7 +80,7 @@ def test_evaluate_on_the_full_split_and_on_subsets() -> None:
     table = evaluate(
         np.array([0, 1, 2, 0]), np.array([[0, 1], [1, 0], [2, 0], [0, 1]]), np.array([0, 1, 2, 1]), {"clean": np.array([1, 1, 0, 0])}
     )
-    assert table.to_dict("list") == {"on": ["full", "clean"], "n": [4, 2], "acc1": [0.75, 1.0], "acc5": [1.0, 1.0]}
+    assert table.to_dict("list") == {"on": ["full", "clean"], "n": [4, 2], "acc1": [0.75, 1.0], "acc2": [1.0, 1.0], "acc5": [1.0, 1.0]}
     with pytest.raises(UsageError, match=r"subset 'a' has shape \(1,\). Allowed: \(4,\)"):
         evaluate(np.zeros(4, int), np.zeros((4, 5), int), np.zeros(4, int), {"a": np.array([True])})
 
@@ -87,32 +101,37 @@ def test_similarities_worked_by_hand() -> None:
     """Labels 0 0 0 0; a = 0 0 1 2, b = 0 1 1 1: both right once, both wrong twice, equal twice."""
     y, a, b = np.zeros(4, int), np.array([0, 0, 1, 2]), np.array([0, 1, 1, 1])
     assert zero_one_similarity(a, b, y) == 3 / 4
-    assert prediction_similarity(a, b) == 2 / 4
+    assert prediction_similarity(a, b, y) == 2 / 4
 
 
 def test_a_classifier_is_entirely_similar_to_itself() -> None:
     """The paper's sum from i = 0 would give (N + 1) / N; from i = 1 it is 1."""
     a, y = np.array([0, 1, 2]), np.array([0, 0, 0])
     assert zero_one_similarity(a, a, y) == 1.0
-    assert prediction_similarity(a, a) == 1.0
+    assert prediction_similarity(a, a, y) == 1.0
 
 
 def test_unanswered_examples_are_left_out_of_both_sides() -> None:
     """Only the first example has both answers and a label."""
     a, b, y = np.array([0, -1, 0, 0]), np.array([0, 0, -1, 1]), np.array([0, 0, 0, -1])
     assert zero_one_similarity(a, b, y) == 1.0
-    assert prediction_similarity(a, b) == 0.5  # needs no label: examples 0 and 3
+    assert prediction_similarity(a, b, y) == 1.0
+    assert math.isnan(prediction_similarity(a, b, np.full(4, -1)))
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.data(), st.integers(1, 30), st.integers(1, 6))
 def test_similarity_laws(data: st.DataObject, examples: int, classes: int) -> None:
-    """Symmetric; pred <= 0/1 <= 1 - |acc_A - acc_B|; pred >= (acc_A + acc_B - 1 + 0/1) / 2."""
-    y, a, b = (data.draw(hnp.arrays(np.int16, examples, elements=st.integers(0, classes - 1))) for _ in range(3))
-    zero_one, prediction = zero_one_similarity(a, b, y), prediction_similarity(a, b)
-    accuracy_a, accuracy_b = acc1(a, y), acc1(b, y)
+    """Symmetric; pred <= 0/1 <= 1 - |acc_A - acc_B|; pred >= (acc_A + acc_B - 1 + 0/1) / 2; also where labels or answers (-1) are missing."""
+    y, a, b = (data.draw(hnp.arrays(np.int16, examples, elements=st.integers(-1, classes - 1))) for _ in range(3))
+    zero_one, prediction = zero_one_similarity(a, b, y), prediction_similarity(a, b, y)
+    both = np.where((a >= 0) & (b >= 0), y, -1)  # what the similarities count
+    accuracy_a, accuracy_b = acc1(a, both), acc1(b, both)
+    if math.isnan(zero_one):
+        assert math.isnan(prediction)
+        return
     assert zero_one == zero_one_similarity(b, a, y)
-    assert prediction == prediction_similarity(b, a)
+    assert prediction == prediction_similarity(b, a, y)
     assert prediction <= zero_one <= 1 - abs(accuracy_a - accuracy_b) + 1e-12
     assert prediction >= (accuracy_a + accuracy_b - 1 + zero_one) / 2 - 1e-12
 
@@ -143,8 +162,8 @@ def test_kappa_of_the_published_heatmap() -> None:
 
 def test_arrays_of_different_examples_are_refused() -> None:
     """Comparing by position needs the same examples."""
-    with pytest.raises(UsageError, match=r"shapes \(2,\), \(3,\)\. Allowed: all \[E\].*Join them by example_id"):
-        prediction_similarity(np.zeros(2), np.zeros(3))
+    with pytest.raises(UsageError, match=r"shapes \(2,\), \(3,\), \(2,\)\. Allowed: all \[E\].*Join them by example_id"):
+        prediction_similarity(np.zeros(2), np.zeros(3), np.zeros(2))
 
 
 # -------------------------------------------------------------------------------------------------------------- intervals
@@ -207,7 +226,7 @@ def arms(**columns: Any) -> pd.DataFrame:
 def test_comparisons_worked_by_hand() -> None:
     """Differences .02, .03, .01: mean .02, sd .01, half width 4.3027 * .01 / sqrt(3) = .02484."""
     table = compare_arms(arms())
-    assert table.columns.tolist() == ["arm", "on", "metric", "mean", "low", "high", "n_seeds", "delta", "delta_low", "delta_high", "note"]
+    assert table.columns.tolist() == list(COMPARISON_COLUMNS)
     assert table[["arm", "metric"]].to_numpy().tolist() == [
         ["baseline", "acc1"],
         ["clean", "acc1"],
@@ -215,7 +234,7 @@ def test_comparisons_worked_by_hand() -> None:
         ["clean", "acc5"],
     ]
     row = table.iloc[1]
-    assert (row["on"], row["n_seeds"], row["note"]) == ("full", 3, "paired over 3 seeds")
+    assert (row["on"], row["n_seeds"], row["method"]) == ("full", 3, "paired over 3 seeds")
     assert row["mean"] == pytest.approx(0.64)
     assert row["delta"] == pytest.approx(0.02)
     assert (row["delta_low"], row["delta_high"]) == (pytest.approx(0.02 - 0.02484, abs=1e-5), pytest.approx(0.02 + 0.02484, abs=1e-5))
@@ -224,7 +243,7 @@ def test_comparisons_worked_by_hand() -> None:
 def test_the_baseline_is_not_compared_with_itself() -> None:
     """Its own differences are NaN, its interval is there."""
     row = compare_arms(arms()).iloc[0]
-    assert row["note"] == "baseline"
+    assert row["method"] == "baseline"
     assert row[["delta", "delta_low", "delta_high"]].isna().all()
     assert row["low"] < row["mean"] < row["high"]
 
@@ -242,32 +261,33 @@ def test_seeds_without_a_partner_fall_back_to_welch() -> None:
     frame = arms(seed=[0, 1, 2, 7, 8, 9])
     row = compare_arms(frame).iloc[1]
     interval = stats.ttest_ind(frame["acc1"][:3], frame["acc1"][3:], equal_var=False).confidence_interval(0.95)
-    assert row["note"] == "unpaired (Welch)"
+    assert (row["method"], row["n_pairs"]) == ("unpaired (Welch)", 0)
     assert (row["delta_low"], row["delta_high"]) == (pytest.approx(interval.low), pytest.approx(interval.high))
 
 
 def test_two_common_seeds_are_paired_and_counted() -> None:
     """Of three seeds two are shared: the mean is over all, the difference over the two."""
     row = compare_arms(arms(seed=[0, 1, 5, 0, 1, 2])).iloc[1]
-    assert row["note"] == "paired over 2 seeds"
+    assert row["method"] == "paired over 2 seeds"
+    assert (row["n_seeds"], row["n_pairs"]) == (3, 2)
     assert row["delta"] == pytest.approx((0.02 + 0.03) / 2)
     assert row["mean"] == pytest.approx(0.64)
 
 
 def test_one_seed_gives_a_difference_without_interval() -> None:
-    """And the note says so."""
+    """And the method says so."""
     row = compare_arms(arms()[lambda f: f["seed"] == 0]).iloc[1]
     assert row["delta"] == pytest.approx(0.02)
     assert math.isnan(row["delta_low"])
-    assert row["note"] == "one common seed: no interval"
+    assert row["method"] == "one common seed: no interval"
     other = compare_arms(arms(seed=[0, 1, 2, 3, 4, 5])[lambda f: f["seed"].isin([0, 3])]).iloc[1]
-    assert other["note"] == "one seed: no interval"
+    assert other["method"] == "one seed: no interval"
 
 
 def test_another_training_budget_is_said() -> None:
-    """Cleaning that also means less data is no fair comparison; the note tells."""
-    note = compare_arms(arms(n_train=[800] * 3 + [1000] * 3, steps=[40] * 3 + [50] * 3)).iloc[1]["note"]
-    assert note == "paired over 3 seeds; n_train 800 against 1000; steps 40 against 50"
+    """Cleaning that also means less data is no fair comparison; the method tells."""
+    method = compare_arms(arms(n_train=[800] * 3 + [1000] * 3, steps=[40] * 3 + [50] * 3)).iloc[1]["method"]
+    assert method == "paired over 3 seeds; n_train 800 against 1000; steps 40 against 50"
 
 
 def test_evaluation_sets_are_compared_each_by_itself() -> None:
@@ -275,8 +295,33 @@ def test_evaluation_sets_are_compared_each_by_itself() -> None:
     frame = pd.concat([arms(on="full"), arms(on="clean", acc1=0.9)[:3]])
     table = compare_arms(frame, metrics=["acc1"])
     assert table["on"].tolist() == ["full", "full", "clean"]
-    assert table.iloc[2]["note"] == "nothing to compare with"
+    assert table.iloc[2]["method"] == "nothing to compare with"
     assert math.isnan(table.iloc[2]["delta"])
+
+
+def test_an_interval_of_a_share_does_not_leave_it() -> None:
+    """Two seeds of .9 and 1.0: .95 +- 12.7 * .05 would go from .31 to 1.59; a difference is cut at -1 and 1."""
+    frame = arms(acc1=[0.9, 1.0, 1.0, 0.0, 0.5, 0.5])[lambda f: f["seed"] < 2]
+    row = compare_arms(frame, metrics=["acc1"]).set_index("arm").loc["clean"]
+    assert row["mean"] == pytest.approx(0.95)
+    assert row["low"] == pytest.approx(0.95 - 12.7062 * 0.05, abs=1e-4)
+    assert row["high"] == 1.0
+    assert (row["delta_low"], row["delta_high"]) == (-1.0, 1.0)
+    assert math.isnan(compare_arms(frame[lambda f: f["seed"] == 0], metrics=["acc1"])["low"].iloc[0])
+
+
+def test_architectures_are_compared_each_by_itself() -> None:
+    """The same seed of two networks is no seed twice: mlp's differences are .02, .03, .01, lenet5's all .1."""
+    lenet5 = arms(arch="lenet5", acc1=[0.8] * 3 + [0.7] * 3)
+    table = compare_arms(pd.concat([arms(arch="mlp"), lenet5]), metrics=["acc1"]).set_index(["arch", "arm"])
+    assert table["mean"].round(3).to_dict() == {
+        ("mlp", "baseline"): 0.62,
+        ("mlp", "clean"): 0.64,
+        ("lenet5", "baseline"): 0.7,
+        ("lenet5", "clean"): 0.8,
+    }
+    assert table.loc[("mlp", "clean"), "delta"] == pytest.approx(0.02)
+    assert table.loc[("lenet5", "clean"), "delta"] == pytest.approx(0.1)
 
 
 def test_comparisons_refuse_what_they_cannot_pair() -> None:

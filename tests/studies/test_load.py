@@ -45,12 +45,12 @@ def test_everything_an_experiment_names_exists(name: str, scale: str) -> None:
     spec = load(name, scale)
     assert (spec.name, spec.scale) == (name, scale)
     assert Experiment(**spec.as_json()) == spec
-    for sweep in (*spec.sweeps, *([spec.retraining] if spec.retraining else [])):
+    for sweep in (*spec.sweeps, *spec.retrained):
         assert all(arch in models.MODELS for arch in sweep.archs)
         assert all(step.name in TREATMENTS for treatment in sweep.treatments for step in treatment)
     assert all(step.name in RULES for rule in spec.selections for step in rule.rules)
-    assert {arm.selection for arm in spec.arms} <= {None, "baseline", *(rule.name for rule in spec.selections)}
-    assert len({arm.name for arm in spec.arms}) == len(spec.arms)
+    arms = [arm for group in spec.arm_groups for arm in group.arms]
+    assert {arm.selection for arm in arms} <= {None, "baseline", *(rule.name for rule in spec.selections)}
     assert all(rule.split in spec.fill_splits for rule in spec.selections)
 
 
@@ -66,16 +66,30 @@ def test_loading_twice_gives_the_same_trainings(name: str, scale: str) -> None:
 
 
 def test_the_demo_is_what_it_promises() -> None:
-    """75 classifiers from 25 trainings on the embedded data; baseline, worst dropped, control, relabelled, oracle with three seeds."""
+    """75 classifiers from 25 trainings on the embedded data; six arms of six seeds, each drawn anew by every seed on one budget per class: the
+    baseline, what cleaning leaves, a control matched by class, the hardest half, the oracle."""
     from zoo.spec import DatasetRef
 
     spec = load("demo")
     jobs = [job for sweep in spec.sweeps for job in sweep.expand(DatasetRef(uri="x", fingerprint="y"))]
     assert spec.dataset in EMBEDDED
     assert (len(jobs), sum(len(job.snapshots) for job in jobs)) == (25, 75)
-    assert [arm.name for arm in spec.arms] == ["baseline", "worst-dropped", "random-dropped", "suspects-relabelled", "oracle"]
-    assert spec.retraining is not None
-    assert len(spec.retraining.seeds) >= 3
+    (group,) = spec.arm_groups
+    names = ["baseline", "worst-dropped", "suspects-relabelled", "random-dropped", "hardest-half", "oracle"]
+    assert [arm.name for arm in group.arms] == names
+    assert len(group.retraining.seeds) == 6
+    chains = {rule.name: [step.text for step in rule.rules] for rule in spec.selections}
+    assert {chains[str(arm.selection)][-1] for arm in group.arms} == {"per_class:count=195"}
+    assert chains["random-dropped"][0] == "random_like:name=cleaned,per_class=true"
+    assert chains["cleaned"] == chains["worst-dropped"][:-1] == ["worst:by=label_quality,share=0.05"]
+
+
+def test_the_population_of_the_demo_is_that_of_the_version_before() -> None:
+    """Ids of its 25 trainings, by hash, as commit 8ec8b82 made them: no workspace trains them again."""
+    from zoo.spec import DatasetRef, content_id
+
+    ref = DatasetRef(uri="x", fingerprint="y")
+    assert content_id([job.id for sweep in load("demo").sweeps for job in sweep.expand(ref)]) == "d1835f380abe5ad5"
 
 
 def test_the_first_scale_is_the_default() -> None:

@@ -30,7 +30,7 @@ from zoo.cli.options import (
 from zoo.errors import UsageError
 
 if TYPE_CHECKING:
-    from zoo.spec import Arm
+    from zoo.spec import ArmGroup
     from zoo.store.workspace import Workspace
 
 __all__ = ["register"]
@@ -51,7 +51,7 @@ def register(app: typer.Typer) -> None:
     )(compare)
 
 
-def _make_selection(space: Workspace, name: str, rules: str, split: str, replace: bool, as_json: bool) -> None:
+def _make_selection(space: Workspace, name: str, rules: str, split: str, replace: bool, as_json: bool, draws: int = 1) -> None:
     from zoo import pipeline
     from zoo.spec import Op, SelectionRule
     from zoo.store.results import read_table
@@ -60,7 +60,8 @@ def _make_selection(space: Workspace, name: str, rules: str, split: str, replace
     scores = read_table(space, f"scores-{split}")
     record = _class_count(space)
     chain = tuple(Op(name=rule, params=params) for rule, params in parse(rules))
-    summary = pipeline.select(space, SelectionRule(name=name, rules=chain, split=split), scores, record, replace=replace)
+    seeds = range(draws) if draws > 1 else ()
+    summary = pipeline.select(space, SelectionRule(name=name, rules=chain, split=split), scores, record, seeds=seeds, replace=replace)
     if as_json:
         print_json({"schema": 1, "selection": name, "rules": rules, **summary})
     else:
@@ -91,7 +92,12 @@ def select(
     random_like: Annotated[
         str | None, typer.Option("--random-like", help="Control: as many examples as this selection keeps, at random.")
     ] = None,
+    by_class: Annotated[bool, typer.Option("--by-class", help="With --random-like: as many of each class.")] = False,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Key of the random choices of the rules.")] = 0,
+    draws: Annotated[
+        int,
+        typer.Option("--draws", min=1, help="Draws of the random choices: one for each retraining seed 0, 1, ...; 1 = one for all seeds."),
+    ] = 10,
     split: SplitScores = "train",
     replace: ReplaceOption = False,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
@@ -106,7 +112,7 @@ def select(
     if worst is not None:
         chain.append(f"worst:share={worst}")
     if random_like:
-        chain.append(f"random_like:name={random_like},seed={seed}")
+        chain.append(f"random_like:name={random_like},seed={seed},per_class={str(by_class).lower()}")
     if per_class is not None:
         chain.append(f"per_class:count={per_class},resample={str(resample).lower()},seed={seed}")
     if balance:
@@ -114,7 +120,7 @@ def select(
     if not chain:
         raise UsageError("select needs a rule. Example: zoo select --worst 0.05 -o cleaned")
     _named(output)
-    _make_selection(open_workspace(workspace), output, "+".join(chain), split, replace, as_json)
+    _make_selection(open_workspace(workspace), output, "+".join(chain), split, replace, as_json, draws)
 
 
 def relabel(
@@ -169,21 +175,22 @@ def retrain(
 
     space, progress = open_workspace(workspace), Progress()
     dataset = dataset_of(space, data)
-    arms, sweep = _arms(listed(names)), sweep_of([arch], None, None, None, recipe, None, seeds or ["0,1,2"], None)
-    trainings = [t for group in arm_trainings(space, arms, sweep, dataset).values() for t in group]
+    group = _group(names, arch, recipe, seeds)
+    trainings = [t for mine in arm_trainings(space, group, dataset).values() for t in mine]
     with runner_for(runner, address, cpus, gpus) as make:
         diverged = pipeline.train(space, dataset, "retrain", "retraining", trainings, make, progress, stage="retraining")
     pipeline.refuse_diverged(diverged)
-    options = " ".join(["--arch", arch, "--recipe", recipe, "--seeds", ",".join(map(str, sweep.seeds))])
-    print(
-        f"{len(trainings)} trainings of {len(arms)} arms done. Next: zoo compare {' '.join(a.name for a in arms)} {options} -w {workspace}"
-    )
+    options = " ".join(["--arch", arch, "--recipe", recipe, "--seeds", ",".join(map(str, group.retraining.seeds))])
+    arms = " ".join(arm.name for arm in group.arms)
+    print(f"{len(trainings)} trainings of {len(group.arms)} arms done. Next: zoo compare {arms} {options} -w {workspace}")
 
 
-def _arms(names: Sequence[str]) -> list[Arm]:
-    from zoo.spec import Arm
+def _group(names: Sequence[str], arch: str, recipe: str, seeds: list[str] | None) -> ArmGroup:
+    from zoo.spec import Arm, ArmGroup
 
-    return [Arm(name=name, selection=None if name == "baseline" else name) for name in dict.fromkeys(names)]
+    sweep = sweep_of([arch], None, None, None, recipe, None, seeds or ["0,1,2"], None)
+    arms = tuple(Arm(name=name, selection=None if name == "baseline" else name) for name in dict.fromkeys(listed(names)))
+    return ArmGroup(name="arms", arms=arms, retraining=sweep.replace(seeds=tuple(dict.fromkeys(sweep.seeds))))
 
 
 def compare(
@@ -207,19 +214,20 @@ def compare(
     from zoo.store import ledger
     from zoo.store.datasets import dataset_of
     from zoo.store.results import read_table
-    from zoo.studies.arms import arm_trainings, compare_trainings
+    from zoo.studies.arms import arm_trainings, check_retrained, compare_trainings
     from zoo.trainsets.rules import parse
 
     space, progress = open_workspace(workspace), Progress(quiet=as_json)
     dataset = dataset_of(space, data)
-    arms, sweep = _arms(listed(names)), sweep_of([arch], None, None, None, recipe, None, seeds or ["0,1,2"], None)
-    by_arm = arm_trainings(space, arms, sweep, dataset)
+    group = _group(names, arch, recipe, seeds)
+    by_arm = arm_trainings(space, group, dataset)
+    check_retrained(space, group, by_arm, group.arms)
     rules = [Op(name=name, params=params) for text in on or () for name, params in parse(text)]
     with runner_for(runner, address, cpus, gpus) as make:
-        finals = ledger.classifiers_of(space, [training for group in by_arm.values() for training in group])
+        finals = ledger.classifiers_of(space, [training for mine in by_arm.values() for training in mine])
         pipeline.fill(space, dataset, finals, ("test",), "none", make, progress, stage="evaluation")
     scores = read_table(space, "scores-test") if rules else None
-    found = compare_trainings(space, arms, by_arm, rules, scores, len(dataset.class_names))
+    found = compare_trainings(space, [(group, by_arm)], rules, scores, len(dataset.class_names))
     found.write(space)
     if as_json:
         tables = {"arms": found.arms, "comparisons": found.comparisons, "similarities": found.similarities}

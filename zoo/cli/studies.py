@@ -135,7 +135,11 @@ def plan(
     dataset, stand_in = (assumed_dataset(assume), False) if assume else open_or_published(data or name)
     require_trainable(dataset)
     trainings = [training for sweep in sweeps for training in resolved(sweep, dataset).expand(dataset.ref)]
-    again = equal_steps_sweep(spec.retraining, dataset).expand(dataset.ref) * len(spec.arms) if spec and spec.retraining else ()
+    again = [
+        job
+        for group in (spec.arm_groups if spec else ())
+        for job in equal_steps_sweep(group.retraining, dataset).expand(dataset.ref) * len(group.arms)
+    ]
     keep = spec.keep_logits if spec else None
     cost = estimate(
         space, dataset, trainings, splits, retrainings=again, keep_logits=keep, accelerator=gpu, devices=devices, price=gpu_price

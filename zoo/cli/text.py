@@ -85,10 +85,15 @@ def suspect_table(suspects: pd.DataFrame, class_names: Sequence[str]) -> pd.Data
 
 
 def comparison_table(comparisons: pd.DataFrame, metric: str | None = None) -> pd.DataFrame:
-    """Arms with mean accuracy and 95 % interval, and the paired difference to the first arm."""
+    """Arms with mean accuracy and 95 % interval, and the difference to the first arm of their group; how it was taken, where it is not
+    paired over all seeds."""
     chosen = comparisons if metric is None else comparisons[comparisons["metric"] == metric]
+    several = {name: chosen[name] for name in ("arm_group", "arch") if len(set(chosen[name])) > 1}
+    plain = [method in ("baseline", f"paired over {n} seeds") for method, n in zip(chosen["method"], chosen["n_seeds"], strict=True)]
+    notes = zip(chosen["note"], chosen["method"], plain, strict=True)
     return pd.DataFrame(
         {
+            **several,
             "arm": chosen["arm"],
             "on": chosen["on"],
             "metric": chosen["metric"],
@@ -98,7 +103,7 @@ def comparison_table(comparisons: pd.DataFrame, metric: str | None = None) -> pd
                 "" if d != d else interval_text(d, low, high, signed=True)
                 for d, low, high in zip(chosen["delta"], chosen["delta_low"], chosen["delta_high"], strict=True)
             ],
-            "note": chosen["note"],
+            "note": ["; ".join(filter(None, (note, "" if usual else method))) for note, method, usual in notes],
         }
     )
 
@@ -208,19 +213,14 @@ def summary(workspace: Workspace, done: Run, timings: Mapping[str, float]) -> st
     if done.comparison is not None:
         table = done.comparison.comparisons
         full = table[(table["on"] == "full") & (table["metric"] == "acc1")]
-        shown = comparison_table(full).drop(columns=["on", "metric"])
-        parts.append(
-            f"Test accuracy of {_archs(done)} retrained on each selection, same number of steps, paired by seed\n" + text_table(shown)
-        )
+        for (_, arch), mine in full.groupby(["arm_group", "arch"], sort=False):
+            shown = comparison_table(mine).drop(columns=["on", "metric"])
+            parts.append(f"Test accuracy of {arch} retrained on each selection, same number of steps, paired by seed\n" + text_table(shown))
     if done.report is not None:
         parts.append(f"Report: {done.report}")
     if done.experiment.next_command:
         parts.append(f"Next: {done.experiment.next_command} -w {workspace.location}")
     return "\n\n".join(parts)
-
-
-def _archs(done: Run) -> str:
-    return ", ".join(done.experiment.retraining.archs) if done.experiment.retraining else ""
 
 
 def _trained(workspace: Workspace, done: Run, timings: Mapping[str, float]) -> str:

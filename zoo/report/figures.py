@@ -43,7 +43,7 @@ from zoo.report.draw import (
     safe_text,
     save_entry,
 )
-from zoo.report.tidy import COLUMNS, baseline_arm
+from zoo.report.tidy import COLUMNS
 
 __all__ = ["FIGURES", "arm_kind", "draw", "save"]
 
@@ -265,7 +265,7 @@ def _draw_arm_accuracy(table: pd.DataFrame, _pictures: Pictures) -> Figure:
     single = table[table["seed"].notna()]
     means = table[table["seed"].isna()].reset_index(drop=True)
     names = [str(name) for name in means["arm"]]
-    baseline = baseline_arm(means) if len(means) else ""
+    bases = [name for name, delta in zip(names, means["delta"], strict=True) if not np.isfinite(delta)]
     figure = new_figure(10, 1.5 + 0.42 * len(means))
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=[1.15, 1])
     y_of = {name: y for y, name in enumerate(names)}
@@ -273,7 +273,7 @@ def _draw_arm_accuracy(table: pd.DataFrame, _pictures: Pictures) -> Figure:
     for ax, value, low, high in ((left, "value", "low", "high"), (right, "delta", "delta_low", "delta_high")):
         for y, (_, arm) in enumerate(means.iterrows()):
             kind = arm_kind(arm["note"])
-            is_baseline = names[y] == baseline
+            is_baseline = names[y] in bases
             if is_baseline and value == "delta":
                 continue
             colour, marker = (BLACK, "s") if is_baseline else {"oracle": (ORANGE, "D"), "control": (GREY, "o"), "": (BLUE, "o")}[kind]
@@ -281,7 +281,7 @@ def _draw_arm_accuracy(table: pd.DataFrame, _pictures: Pictures) -> Figure:
                 ax.plot([100 * arm[low], 100 * arm[high]], [y, y], color=colour, linewidth=2, solid_capstyle="butt", zorder=2)
             face = "white" if kind == "control" else colour
             ax.plot([100 * arm[value]], [y], marker=marker, markersize=7, color=colour, markerfacecolor=face, markeredgewidth=1.6, zorder=3)
-        dots = single[single["arm"].astype(str) != baseline] if value == "delta" else single
+        dots = single[~single["arm"].isin(bases)] if value == "delta" else single
         ax.scatter(
             100 * dots[value].to_numpy(np.float64),
             [y_of[str(name)] + 0.27 for name in dots["arm"]],
@@ -296,7 +296,9 @@ def _draw_arm_accuracy(table: pd.DataFrame, _pictures: Pictures) -> Figure:
     for y, name in enumerate(names):
         kind = arm_kind(means["note"].iloc[y])
         seeds = int(means["n_seeds"].iloc[y])
-        labels.append(safe_text(name, 34) + (f" ({kind})" if kind else "") + (", 1 seed: no interval" if seeds == 1 else ""))
+        labels.append(
+            safe_text(name, 34) + (f" ({kind})" if kind and kind not in name else "") + (", 1 seed: no interval" if seeds == 1 else "")
+        )
     left.set_yticks(range(len(names)), labels)
     left.set_ylim(len(names) - 0.35, -0.6)
     right.axvline(0, color=BLACK, linewidth=1.2, zorder=1)
@@ -304,43 +306,60 @@ def _draw_arm_accuracy(table: pd.DataFrame, _pictures: Pictures) -> Figure:
     metric = safe_text(means["metric"].iloc[0]) if len(means) else ""
     left.set_title("Accuracy, mean over seeds with 95 % interval")
     left.set_xlabel(f"{metric} on {on}, %")
-    right.set_title(f"Paired difference to {safe_text(baseline)}")
+    right.set_title(f"Paired difference to {safe_text(bases[0]) if len(bases) == 1 else 'the first arm of its group'}")
     right.set_xlabel("percentage points, same seed with same seed")
     return figure
 
 
 def _draw_convergence(table: pd.DataFrame, _pictures: Pictures) -> Figure:
+    """Rank correlations on one axis, and where true labels are known AUROC beside them on one of its own: they are not the same quantity."""
+    styles = {
+        "x": (BLUE, "o", "-", "X-perplexity"),
+        "c": (VERMILION, "s", "--", "C-perplexity"),
+        "auroc": (GREEN, "^", "-", "label_quality"),
+    }
+    found = table[table["measure"].astype(str) == "auroc"]
     figure = new_figure(10, 4.2)
-    ax = figure.subplots()
-    styles = {"x": (BLUE, "o", "-", "X-perplexity"), "c": (VERMILION, "s", "--", "C-perplexity")}
-    measures = list(dict.fromkeys(str(measure) for measure in table["measure"]))
-    for measure in measures:
-        colour, marker, line, name = styles.get(measure, (GREEN, "^", ":", safe_text(measure)))
-        rows = table[table["measure"].astype(str) == measure]
-        n, mean = rows["n"].to_numpy(np.float64), rows["mean"].to_numpy(np.float64)
-        ax.fill_between(n, rows["low"].to_numpy(np.float64), rows["high"].to_numpy(np.float64), color=colour, alpha=0.16, linewidth=0)
-        reached = n[mean >= ENOUGH]
-        told = f"{name}: {ENOUGH:g} from N = {int(reached[0]):,}" if len(reached) else f"{name}: {ENOUGH:g} not reached"
-        ax.plot(n, mean, color=colour, marker=marker, markersize=5, linestyle=line, linewidth=1.8, label=told)
-        if len(reached):
-            ax.plot([reached[0]], [mean[mean >= ENOUGH][0]], marker=marker, markersize=11, markerfacecolor="none", markeredgecolor=colour)
-    ax.axhline(ENOUGH, color=GREY, linewidth=1, linestyle=(0, (1, 2)))
-    ticks = np.unique(table["n"].to_numpy(np.float64))
+    axes = figure.subplots(1, 2) if len(found) else [figure.subplots()]
+    ranks = table[table["measure"].astype(str) != "auroc"]
+    for ax, rows in zip(axes, (ranks, found), strict=False):
+        for measure in dict.fromkeys(str(measure) for measure in rows["measure"]):
+            colour, marker, line, name = styles.get(measure, (GREY, "v", ":", safe_text(measure)))
+            mine = rows[rows["measure"].astype(str) == measure]
+            n, mean = mine["n"].to_numpy(np.float64), mine["mean"].to_numpy(np.float64)
+            ax.fill_between(n, mine["low"].to_numpy(np.float64), mine["high"].to_numpy(np.float64), color=colour, alpha=0.16, linewidth=0)
+            told = name
+            if measure != "auroc":
+                reached = n[mean >= ENOUGH]
+                told = f"{name}: {ENOUGH:g} from N = {int(reached[0]):,}" if len(reached) else f"{name}: {ENOUGH:g} not reached"
+                if len(reached):
+                    first = mean[mean >= ENOUGH][0]
+                    ax.plot([reached[0]], [first], marker=marker, markersize=11, markerfacecolor="none", markeredgecolor=colour)
+            ax.plot(n, mean, color=colour, marker=marker, markersize=5, linestyle=line, linewidth=1.8, label=told)
+        _sizes_axis(ax, rows["n"].to_numpy(np.float64))
+        ax.set_ylim(top=1.01)
+        ax.grid(axis="y")
+        ax.legend(loc="lower right")
+    axes[0].axhline(ENOUGH, color=GREY, linewidth=1, linestyle=(0, (1, 2)))
+    axes[0].set_ylabel("rank correlation (Spearman)\nwith the full population")
+    if len(found):
+        axes[1].set_ylabel("AUROC of label_quality\nat finding wrong labels")
+    return figure
+
+
+def _sizes_axis(ax: Axes, sizes: NDArray[np.float64]) -> None:
+    """Numbers of classifiers along x, in log scale where there are several."""
+    ticks = np.unique(sizes)
     if len(ticks) > 1:
         ax.set_xscale("log")
         apart = [ticks[-1]]
-        for tick in ticks[-2::-1]:  # labels closer than a fifth would touch; the full population keeps its own
-            if tick * 1.2 < apart[-1]:
+        for tick in ticks[-2::-1]:  # labels closer than a third would touch; the full population keeps its own
+            if tick * 1.3 < apart[-1]:
                 apart.append(tick)
         ax.xaxis.set_major_locator(FixedLocator(apart))
         ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     ax.set_xlabel("N, classifiers in a random sub-population (log scale)")
-    ax.set_ylabel("rank correlation (Spearman)\nwith the full population")
-    ax.set_ylim(top=1.01)
-    ax.grid(axis="y")
-    ax.legend(loc="lower right")
-    return figure
 
 
 def _draw_population(table: pd.DataFrame, _pictures: Pictures) -> Figure:
@@ -471,8 +490,9 @@ FIGURES: Registry[FigureEntry] = Registry(
             _draw_convergence,
             "How many classifiers are enough",
             "Rank correlation of the perplexities of random sub-populations with those of the full population, mean and band. Members of "
-            "a sub-population are also in the full one, so the curve ends at 1 by construction. {provenance}.",
-            "Line chart of rank correlation with the full population against the number of classifiers, for X and C.",
+            "a sub-population are also in the full one, so these curves end at 1 by construction. Where true labels are known, on an axis "
+            "of its own: how well label_quality of the sub-populations finds the wrong ones. {provenance}.",
+            "Line charts against the number of classifiers: rank correlation with the full population for X and C, and AUROC of label_quality.",
             COLUMNS["convergence"],
         ),
         "population": FigureEntry(

@@ -235,14 +235,16 @@ def _arms(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
         if data.arms is not None and len(data.arms):
             seeds = tuple(int(seed) for seed in data.arms["seed"].dropna().unique())
         parts.append(desk.figure("arm_accuracy", drawn, dataclasses.replace(data.provenance, seeds=seeds)))
-    baseline = tidy.baseline_arm(comparisons)
-    sizes = {} if data.arms is None or data.arms.empty else data.arms.groupby("arm")[["n_train", "n_unique"]].mean().to_dict("index")
+    bases = tidy.baselines(comparisons)
+    baseline = " and ".join(dict.fromkeys(bases.values()))
+    named = None if data.arms is None or data.arms.empty else tidy.told_apart(data.arms, comparisons)
+    sizes = {} if named is None else named.groupby("arm")[["n_train", "n_unique"]].mean().to_dict("index")
     metrics = [str(metric) for metric in comparisons["metric"].unique()]
     metric_of = {metric: f" ({metric})" if len(metrics) > 1 else "" for metric in metrics}
     rows = []
-    for _, row in comparisons.iterrows():
+    for _, row in tidy.told_apart(comparisons, comparisons).iterrows():
         kind, size = figures.arm_kind(row["note"]), sizes.get(row["arm"], {})
-        is_baseline = str(row["arm"]) == baseline
+        is_baseline = bases[str(row["arm"])] == str(row["arm"])
         rows.append(
             (
                 Cell(str(row["arm"])),
@@ -277,7 +279,8 @@ def _arms(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
         )
     )
     noted = comparisons.drop_duplicates("arm")
-    notes = [f"{arm}: {note}" for arm, note in zip(noted["arm"], noted["note"], strict=True) if not pd.isna(note) and str(note).strip()]
+    told = [(str(arm), "" if pd.isna(note) else str(note).strip()) for arm, note in zip(noted["arm"], noted["note"], strict=True)]
+    notes = [f"{arm}: {note.removeprefix(f'{arm}: ')}" for arm, note in told if note]
     if notes:
         parts.append(TextPart("Notes. " + "; ".join(notes) + "."))
     if (comparisons["n_seeds"] <= 1).any():

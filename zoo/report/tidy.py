@@ -13,7 +13,7 @@ from zoo.scores.suspects import planted_errors
 
 __all__ = [
     "COLUMNS",
-    "baseline_arm",
+    "baselines",
     "tabulate_arm_accuracy",
     "tabulate_contact_sheet",
     "tabulate_convergence",
@@ -195,10 +195,26 @@ def tabulate_per_class(scores: pd.DataFrame, class_names: Sequence[str]) -> pd.D
     return _stack([table.assign(rank=np.arange(1, len(table) + 1))], columns)
 
 
-def baseline_arm(comparisons: pd.DataFrame) -> str:
-    """The arm the others are compared with: the one called ``baseline``, else the first."""
-    names = [str(name) for name in comparisons["arm"]]
-    return "baseline" if "baseline" in names else names[0]
+def told_apart(table: pd.DataFrame, comparisons: pd.DataFrame) -> pd.DataFrame:
+    """A table of arms in which a name is one arm of one network and group: ``cleaned (mlp)`` where ``comparisons`` has several of these."""
+    several = [name for name in ("arch", "arm_group") if name in comparisons and len(set(comparisons[name])) > 1]
+    if not several:
+        return table
+    more = table[several].astype(str).agg(", ".join, axis=1)
+    return table.assign(arm=table["arm"].astype(str) + " (" + more + ")")
+
+
+def baselines(comparisons: pd.DataFrame) -> dict[str, str]:
+    """Which arm each arm is compared with, by their names in ``told_apart``: of its network and group, the one called ``baseline``, else the
+    first."""
+    keys = [name for name in ("arm_group", "arch") if name in comparisons]
+    groups = [mine for _, mine in comparisons.groupby(keys, sort=False)] if keys else [comparisons]
+    found: dict[str, str] = {}
+    for mine in groups:
+        plain, names = ([str(name) for name in frame["arm"]] for frame in (mine, told_apart(mine, comparisons)))
+        first = names[plain.index("baseline") if "baseline" in plain else 0]
+        found |= dict.fromkeys(names, first)
+    return found
 
 
 def tabulate_arm_accuracy(comparisons: pd.DataFrame, arms: pd.DataFrame | None = None, metric: str = "acc1") -> pd.DataFrame:
@@ -207,19 +223,23 @@ def tabulate_arm_accuracy(comparisons: pd.DataFrame, arms: pd.DataFrame | None =
     Only the first evaluation set of ``comparisons`` (the full one) is taken; accuracies are fractions 0..1.
 
     Returns:
-        arm, note, on, metric, seed (null = the mean over seeds), n_seeds, value, low, high, delta, delta_low, delta_high.
+        arm (see ``told_apart``), note, on, metric, seed (null = the mean over seeds), n_seeds, value, low, high, delta, delta_low,
+        delta_high.
     """
     columns = COLUMNS["arm_accuracy"]
     chosen = comparisons[comparisons["metric"].astype(str) == metric] if len(comparisons) else comparisons
     if chosen.empty:
         return _stack([], columns)
     on = str(chosen["on"].iloc[0])
-    means = chosen[chosen["on"].astype(str) == on].rename(columns={"mean": "value"}).reset_index(drop=True)
+    means = told_apart(chosen, comparisons)
+    means = means[means["on"].astype(str) == on].rename(columns={"mean": "value"}).reset_index(drop=True)
     parts = [means.assign(note=_plain_strings(means["note"]), seed=np.nan)]
     if arms is not None and len(arms) and metric in arms:
-        reference = arms[arms["arm"].astype(str) == baseline_arm(means)].drop_duplicates("seed").set_index("seed")[metric]
-        single = arms[arms["arm"].isin(means["arm"])]
+        single = told_apart(arms, comparisons)
+        single = single[single["arm"].isin(means["arm"])].drop_duplicates(["arm", "seed"])
+        accuracy = single.set_index(["arm", "seed"])[metric]
         value = single[metric].to_numpy(np.float64)
+        pairs = pd.MultiIndex.from_arrays([single["arm"].map(baselines(comparisons)), single["seed"]])
         parts.append(
             pd.DataFrame(
                 {
@@ -230,7 +250,7 @@ def tabulate_arm_accuracy(comparisons: pd.DataFrame, arms: pd.DataFrame | None =
                     "seed": single["seed"].to_numpy(np.float64),
                     "n_seeds": 1,
                     "value": value,
-                    "delta": value - single["seed"].map(reference).to_numpy(np.float64),
+                    "delta": value - accuracy.reindex(pairs).to_numpy(np.float64),
                 }
             )
         )

@@ -91,7 +91,7 @@ EXAMPLE_COLUMNS = {
     "class_name": "string",
     "error": "string",
 }
-SELECTION_COLUMNS = {"name": "string", "example_id": "int64", "label": "int64", "copies": "int64", "weight": "float64"}
+SELECTION_COLUMNS = {"name": "string", "draw": "Int64", "example_id": "int64", "label": "int64", "copies": "int64", "weight": "float64"}
 OUTCOME_COLUMNS = {
     "aspect": "string",
     "setting": "float64",
@@ -171,21 +171,16 @@ TABLES = (
 NOT_YET = {
     "scores": SCORES_SCHEMA,
     "comparisons": pa.schema(
-        [(name, pa.string()) for name in ("arm", "on", "metric")]
+        [(name, pa.string()) for name in ("arm_group", "arm", "arch", "on", "metric")]
         + [(name, pa.float64()) for name in ("mean", "low", "high")]
         + [("n_seeds", pa.int64())]
         + [(name, pa.float64()) for name in ("delta", "delta_low", "delta_high")]
-        + [("note", pa.string())]
+        + [("n_pairs", pa.int64()), ("method", pa.string()), ("note", pa.string())]
     ),
     "similarities": pa.schema(
-        [
-            ("arm_a", pa.string()),
-            ("seed_a", pa.int64()),
-            ("arm_b", pa.string()),
-            ("seed_b", pa.int64()),
-            ("measure", pa.string()),
-            ("similarity", pa.float64()),
-        ]
+        [("arm_group", pa.string())]
+        + [(f"{name}_{side}", kind) for side in "ab" for name, kind in (("arm", pa.string()), ("arch", pa.string()), ("seed", pa.int64()))]
+        + [("measure", pa.string()), ("similarity", pa.float64())]
     ),
     "outcomes": pa.schema(
         [
@@ -300,31 +295,39 @@ SCHEMA: dict[str, dict[str, str]] = {
     },
     "selections": {
         "name": "selection",
+        "draw": "seed of the retrainings that this draw of its random part is for; null where all seeds train on the same",
         "example_id": "example of the training split",
         "label": "label it gets",
         "copies": "how often it is used",
         "weight": "its weight in the loss, mean 1",
     },
     "comparisons": {
+        "arm_group": "arms that are compared with each other",
         "arm": "retraining arm",
+        "arch": "architecture that was retrained",
         "on": "test set: full, or the rule that made a cleaned part of it",
-        "metric": "acc1 or acc5",
+        "metric": "acc1, acc2 (below 50 classes) or acc5: share of test examples whose label is among the 1, 2 or 5 most probable classes",
         "mean": "mean over seeds",
         "low": "lower end of the 95 % t interval",
         "high": "upper end",
         "n_seeds": "seeds",
-        "delta": "mean paired difference to the first arm",
+        "delta": "mean difference to the first arm of the group",
         "delta_low": "lower end of its 95 % t interval",
         "delta_high": "upper end",
+        "n_pairs": "seeds that the difference is paired over; 0 = not paired",
+        "method": "how the difference was taken, and where the arm had another training budget than the first",
         "note": "what the arm is; oracle and control are marked",
     },
     "similarities": {
+        "arm_group": "arms that are compared with each other",
         "arm_a": "first arm",
+        "arch_a": "its architecture",
         "seed_a": "its seed",
         "arm_b": "second arm",
+        "arch_b": "its architecture",
         "seed_b": "its seed",
-        "measure": "zero_one (both right or both wrong), prediction (equal label), kappa (zero_one beyond what the accuracies give)",
-        "similarity": "share of test examples [0, 1]; kappa up to 1",
+        "measure": "zero_one (both right or both wrong), prediction (equal class), kappa (zero_one beyond what the accuracies give)",
+        "similarity": "share of the labelled test examples that both answer [0, 1]; kappa up to 1",
     },
     "outcomes": {
         "aspect": "kind of damage of the study's point, such as delete_class; baseline = none",

@@ -1,4 +1,4 @@
-"""Arms of a retraining comparison: the same recipe and seeds on different selections, and what came out of it."""
+"""Arms of a retraining comparison: the same recipe, steps and seeds on different selections, and what came out of it."""
 
 from __future__ import annotations
 
@@ -13,20 +13,25 @@ from numpy.typing import NDArray
 
 from zoo.data import Dataset
 from zoo.errors import NotFoundError
-from zoo.spec import Arm, Op, Recipe, Sweep, Training, classifier_id
-from zoo.store import datasets, selections
+from zoo.recipes import recipe_text
+from zoo.spec import Arm, ArmGroup, Op, Recipe, Sweep, Training, classifier_id
+from zoo.store import datasets, ledger, selections
 from zoo.store.answers import list_values, read_answers
 from zoo.store.results import write_table
 from zoo.store.workspace import Workspace
 from zoo.studies import compare
 from zoo.trainsets import rules
 
-__all__ = ["Comparison", "arm_trainings", "compare_trainings", "equal_steps", "equal_steps_sweep"]
+__all__ = ["Comparison", "Retrainings", "arm_trainings", "check_retrained", "compare_trainings", "equal_steps", "equal_steps_sweep"]
+
+Retrainings = Mapping[str, Sequence[Training]]
+"""The trainings of each arm of a group, by the arm's name."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Tidy tables: ``arms`` (one row per arm, seed and test set), ``comparisons`` (per arm, test set and metric), ``similarities`` (per pair)."""
+    """Tidy tables, each with the group of arms it compares: ``arms`` (one row per arm, architecture, seed and test set), ``comparisons``
+    (per arm, architecture, test set and metric), ``similarities`` (per pair of classifiers and measure)."""
 
     arms: pd.DataFrame
     comparisons: pd.DataFrame
@@ -44,61 +49,148 @@ def equal_steps(recipe: Recipe, examples: int) -> Recipe:
 
 
 def equal_steps_sweep(retraining: Sweep, dataset: Dataset) -> Sweep:
-    """The sweep of one arm: every arm takes the optimiser steps of one that has the whole training set."""
-    return retraining.replace(recipe=equal_steps(retraining.recipe, len(dataset.splits["train"])))
+    """The sweep of one arm: every arm takes the optimiser steps of one that has the whole training set, by each architecture's recipe."""
+    examples = len(dataset.splits["train"])
+    return retraining.replace(
+        recipe=equal_steps(retraining.recipe, examples),
+        recipes={arch: equal_steps(recipe, examples) for arch, recipe in retraining.recipes.items()},
+    )
 
 
-def arm_trainings(workspace: Workspace, arms: Sequence[Arm], retraining: Sweep, dataset: Dataset) -> dict[str, tuple[Training, ...]]:
-    """The trainings of each arm: the same recipe and seeds on its selection, the same number of optimiser steps in all."""
-    sweep = equal_steps_sweep(retraining, dataset)
-    return {
-        arm.name: sweep.replace(treatments=(selections.selection_op(workspace, arm.selection or "baseline"),)).expand(dataset.ref)
-        for arm in arms
+def arm_trainings(workspace: Workspace, group: ArmGroup, dataset: Dataset) -> dict[str, tuple[Training, ...]]:
+    """The trainings of each arm in the order architectures, seeds: one recipe per architecture, the same number of optimiser steps in all
+    arms, and for each seed that seed's draw of the arm's selection.
+
+    Raises:
+        UnknownNameError: for a selection that is not there.
+        NotFoundError: if a selection was not drawn for one of the seeds.
+    """
+    sweep = equal_steps_sweep(group.retraining, dataset)
+    jobs = {
+        arm.name: [
+            job
+            for seed in sweep.seeds
+            for job in sweep.replace(
+                seeds=(seed,), treatments=(selections.selection_op(workspace, arm.selection or "baseline", seed),)
+            ).expand(dataset.ref)
+        ]
+        for arm in group.arms
     }
+    return {name: tuple(sorted(mine, key=lambda job: sweep.archs.index(job.arch))) for name, mine in jobs.items()}
+
+
+def check_retrained(workspace: Workspace, group: ArmGroup, trainings: Retrainings, arms: Sequence[Arm]) -> None:
+    """Refuse to compare arms that have no result.
+
+    Args:
+        arms: those of the group that must have one.
+
+    Raises:
+        NotFoundError: naming them, and what was retrained in this workspace, as the command line takes it.
+    """
+    finals = _finals(workspace, [job for arm in arms for job in trainings[arm.name]])
+    lacking = [arm.name for arm in arms if not any(job.id in finals for job in trainings[arm.name])]
+    if lacking:
+        sweep = group.retraining
+        asked = f"--arch {','.join(sweep.archs)} --recipe {recipe_text(sweep.recipe)} --seeds {_numbers(sweep.seeds)}"
+        fingerprint = next(job.dataset.fingerprint for mine in trainings.values() for job in mine)
+        there = "; ".join(_retrained(workspace, fingerprint)) or "nothing"
+        raise NotFoundError(
+            f"no finished retraining of {', '.join(lacking)} by {asked}. Retrained here: {there}. "
+            f"Name what is there, or train them with 'zoo retrain {' '.join(lacking)} {asked}'."
+        )
+
+
+def _retrained(workspace: Workspace, fingerprint: str) -> list[str]:
+    """What was retrained on a data set, a line for each network and recipe: ``drawn, oracle by --arch mlp --recipe adam --seeds 0,1``."""
+    names = {"": {"baseline"}}
+    for name, commit in workspace.commits.all("selection").items():
+        for digest in (commit.identity["manifest"], *commit.identity.get("draws", {}).values()):
+            names.setdefault(digest, set()).add(name)
+    record = workspace.commits.get("dataset", fingerprint)
+    examples = 0 if record is None else int(record.facts["splits"]["train"])
+    found: dict[str, tuple[set[str], set[int]]] = {}
+    for job, _, role in ledger.planned(workspace).values():
+        if role != "retraining" or job.dataset.fingerprint != fingerprint or not _finals(workspace, [job]):
+            continue
+        plain = job.recipe.replace(steps_per_epoch=None)
+        recipe = plain if equal_steps(plain, examples) == job.recipe else job.recipe
+        arms, seeds = found.setdefault(f"--arch {job.arch} --recipe {recipe_text(recipe)}", (set(), set()))
+        arms |= names.get(str(job.param("manifest", "id") or ""), {"a selection replaced since"})
+        seeds.add(job.seed)
+    return [f"{', '.join(sorted(arms))} by {how} --seeds {_numbers(sorted(seeds))}" for how, (arms, seeds) in found.items()]
+
+
+def _numbers(values: Sequence[int]) -> str:
+    return ",".join(map(str, values))
 
 
 def compare_trainings(
     workspace: Workspace,
-    arms: Sequence[Arm],
-    trainings: Mapping[str, Sequence[Training]],
+    trainings: Sequence[tuple[ArmGroup, Retrainings]],
     on: Sequence[Op],
     test_scores: pd.DataFrame | None,
     num_classes: int,
 ) -> Comparison:
-    """Accuracy per arm and seed on the full and on cleaned test sets, against the first arm, and how alike the arms answer.
+    """Accuracy per arm, architecture and seed on the full and on cleaned test sets, against the first arm of its group, and how alike the
+    arms answer. Test pictures that could not be read or have no label count for no arm.
 
     Args:
+        trainings: each group with what ``arm_trainings`` made of it. Trainings without a result are left out.
         on: selection rules that make cleaned test sets out of ``test_scores`` (the ``scores`` table of the test split).
 
     Raises:
-        NotFoundError: if no arm has a finished training, or a cleaned test set is asked for without scores.
+        NotFoundError: if the first arm of a group has no finished training, or a cleaned test set is asked for without scores.
     """
-    finals: dict[str, tuple[str, Mapping[str, Any]]] = {}
-    for training in (training for group in trainings.values() for training in group):
-        commit = workspace.commits.get("training", training.id)
-        if commit is not None and commit.facts["status"] == "done":
-            finals[training.id] = (classifier_id(training.id, int(commit.facts["epochs"])), commit.facts)
-    if not finals:
-        raise NotFoundError("none of the arms has a finished training. Train them with 'zoo retrain'; 'zoo status' says what is there.")
-    fingerprint = next(iter(trainings.values()))[0].dataset.fingerprint
+    finals = _finals(workspace, [job for _, arms in trainings for group in arms.values() for job in group])
+    for group, arms in trainings:
+        check_retrained(workspace, group, arms, group.arms[:1])
+    fingerprint = next(job.dataset.fingerprint for _, arms in trainings for group in arms.values() for job in group)
     answers = _TestAnswers.read(workspace, fingerprint, sorted({name for name, _ in finals.values()}))
     subsets = {op.text: answers.mask(_cleaned(op, test_scores, num_classes)) for op in on}
-    rows, members = [], {}
-    for arm in arms:
-        for training in trainings[arm.name]:
-            if training.id not in finals:
-                continue
-            name, facts = finals[training.id]
-            members[f"{arm.name}/{training.seed}"] = answers.predictions[name]
-            about = {"arm": arm.name, "selection": arm.selection or "baseline", "arch": training.arch, "seed": training.seed}
-            about |= {key: facts[key] for key in ("n_train", "n_unique", "steps")}
-            table = compare.evaluate(answers.predictions[name], answers.top5[name], answers.labels, subsets)
-            rows += [{**about, **row} for row in table.to_dict(orient="records")]
-    frame = pd.DataFrame(rows)
-    comparisons = compare.compare_arms(frame, arms[0].name)
-    notes = {arm.name: arm.note for arm in arms if arm.note}
-    comparisons["note"] = [notes.get(arm, note) for arm, note in zip(comparisons["arm"], comparisons["note"], strict=True)]
-    return Comparison(frame, comparisons, _similarities(members, answers.labels))
+    metrics = compare.metrics_for(num_classes)
+    tables: dict[str, list[pd.DataFrame]] = {"arms": [], "comparisons": [], "similarities": []}
+    for group, arms in trainings:
+        rows, members = [], []
+        for arm in group.arms:
+            for job in (job for job in arms[arm.name] if job.id in finals):
+                name, facts = finals[job.id]
+                members.append(((arm.name, job.arch, job.seed), answers.predictions[name]))
+                about = {"arm": arm.name, "selection": arm.selection or "baseline", "arch": job.arch, "seed": job.seed}
+                about |= {key: facts[key] for key in ("n_train", "n_unique", "steps")}
+                measured = compare.evaluate(answers.predictions[name], answers.top5[name], answers.labels, subsets)
+                rows += [{**about, **row} for row in measured[["on", "n", *metrics]].to_dict(orient="records")]
+        frame = pd.DataFrame(rows)
+        compared = compare.compare_arms(frame, group.arms[0].name, metrics=metrics)
+        notes = {arm.name: _note(workspace, arm, arms[arm.name]) for arm in group.arms}
+        made = {
+            "arms": frame,
+            "comparisons": compared.assign(note=compared["arm"].map(notes).astype("str")),
+            "similarities": _similarities(members, answers.labels),
+        }
+        for name, table in made.items():
+            table.insert(0, "arm_group", pd.Series([group.name] * len(table), index=table.index, dtype="str"))
+            tables[name].append(table)
+    return Comparison(**{name: pd.concat(parts, ignore_index=True) for name, parts in tables.items()})
+
+
+def _finals(workspace: Workspace, jobs: Sequence[Training]) -> dict[str, tuple[str, Mapping[str, Any]]]:
+    """(final classifier, facts of its training) of each finished training, by its id."""
+    finals = {}
+    for job in jobs:
+        commit = workspace.commits.get("training", job.id)
+        if commit is not None and commit.facts["status"] == "done":
+            finals[job.id] = (classifier_id(job.id, int(commit.facts["epochs"])), commit.facts)
+    return finals
+
+
+def _note(workspace: Workspace, arm: Arm, jobs: Sequence[Training]) -> str:
+    """What the arm is, and whether its seeds share one draw of a selection that has a random part."""
+    if len({job.seed for job in jobs}) < 2 or arm.selection in (None, "baseline") or len({job.treatment_text for job in jobs}) > 1:
+        return arm.note
+    names = [text.partition(":")[0] for text in selections.selection_rules(workspace, str(arm.selection))]
+    shared = "one draw of its random part for all seeds" if rules.is_random(names) else ""
+    return "; ".join(filter(None, (arm.note, shared)))
 
 
 def _cleaned(op: Op, test_scores: pd.DataFrame | None, num_classes: int) -> NDArray[np.int64]:
@@ -142,11 +234,17 @@ class _TestAnswers:
         return inside
 
 
-def _similarities(members: Mapping[str, NDArray[np.int64]], labels: NDArray[np.int64]) -> pd.DataFrame:
-    """Every ordered pair of classifiers of the arms, one row per pair and measure. Two seeds of one arm are the control."""
-    table = compare.similarity_table(members, labels)
+def _similarities(members: Sequence[tuple[tuple[str, str, int], NDArray[np.int64]]], labels: NDArray[np.int64]) -> pd.DataFrame:
+    """Every ordered pair of classifiers of a group's arms, one row per pair and measure. Two seeds of one arm are the control.
+
+    Args:
+        members: (arm, architecture, seed) of each classifier and its predictions, int64 [E].
+    """
+    table = compare.similarity_table({str(number): said for number, (_, said) in enumerate(members)}, labels)
+    ids = []
     for side in ("a", "b"):
-        table[[f"arm_{side}", f"seed_{side}"]] = table[side].str.rsplit("/", n=1, expand=True)
-        table[f"seed_{side}"] = table[f"seed_{side}"].astype("int64")
-    ids = ["arm_a", "seed_a", "arm_b", "seed_b"]
-    return table.drop(columns=["a", "b"]).melt(ids, var_name="measure", value_name="similarity")
+        numbers = table.pop(side).astype("int64")
+        for position, (name, kind) in enumerate((("arm", "str"), ("arch", "str"), ("seed", "int64"))):
+            ids.append(f"{name}_{side}")
+            table[ids[-1]] = pd.Series([members[number][0][position] for number in numbers], dtype=kind)
+    return table.melt(ids, var_name="measure", value_name="similarity")

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -23,10 +23,12 @@ from zoo.errors import UnknownNameError, UsageError
 from zoo.statistics import mean_interval, paired_interval, same_length, welch_interval
 
 __all__ = [
+    "COMPARISON_COLUMNS",
     "acc1",
-    "acc5",
+    "acc_within",
     "compare_arms",
     "evaluate",
+    "metrics_for",
     "prediction_similarity",
     "shell_accuracies",
     "similarity_table",
@@ -52,11 +54,12 @@ def acc1(predictions: NDArray[Any], labels: NDArray[Any]) -> float:
     return _share((predictions == labels) & counted, counted)
 
 
-def acc5(top5: NDArray[Any], labels: NDArray[Any]) -> float:
-    """Share of examples whose label is among the five most probable classes (1 by definition for M <= 5).
+def acc_within(count: int, top5: NDArray[Any], labels: NDArray[Any]) -> float:
+    """Share of examples whose label is among the ``count`` most probable classes (1 by definition for M <= count).
 
     Args:
-        top5: integer [E, 5], -1 pads; a row of nothing but -1 is no answer (left out).
+        count: 1..5.
+        top5: integer [E, 5], most probable first, -1 pads; a row of nothing but -1 is no answer (left out).
         labels: integer [E], -1 = unknown (left out).
 
     Returns:
@@ -66,20 +69,25 @@ def acc5(top5: NDArray[Any], labels: NDArray[Any]) -> float:
     if top5.ndim != 2 or labels.shape != top5.shape[:1]:
         raise UsageError(f"top5 has shape {top5.shape}, labels {labels.shape}. Allowed: [E, 5] and [E]. Pass answers of the same examples.")
     counted = (top5 >= 0).any(axis=1) & (labels >= 0)
-    return _share((top5 == labels[:, None]).any(axis=1) & counted, counted)
+    return _share((top5[:, :count] == labels[:, None]).any(axis=1) & counted, counted)
+
+
+def metrics_for(num_classes: int) -> tuple[str, ...]:
+    """The accuracies that say something of M classes: acc2 stands beside acc5 below 50, where five guesses are many."""
+    return ("acc1", "acc2", "acc5") if num_classes < 50 else ("acc1", "acc5")
 
 
 def evaluate(
     predictions: NDArray[Any], top5: NDArray[Any], labels: NDArray[Any], subsets: Mapping[str, Mask] | None = None
 ) -> pd.DataFrame:
-    """acc1 and acc5 of one classifier on the full split and on subsets of it.
+    """acc1, acc2 and acc5 of one classifier on the full split and on subsets of it.
 
     Args:
-        predictions, top5, labels: as ``acc1`` and ``acc5``.
+        predictions, top5, labels: as ``acc1`` and ``acc_within``.
         subsets: name -> bool [E], such as a cleaned split. ``full`` is always there, first.
 
     Returns:
-        One row per set: on, n (examples counted), acc1, acc5.
+        One row per set: on, n (examples counted), acc1, acc2, acc5.
 
     Raises:
         UsageError: shapes that differ.
@@ -94,7 +102,8 @@ def evaluate(
                 f"subset {name!r} has shape {mask.shape}. Allowed: {labels.shape}, a bool per example. Align it by example_id."
             )
         p, t, y = predictions[mask], top5[mask], labels[mask]
-        rows.append({"on": name, "n": int(((p >= 0) & (y >= 0)).sum()), "acc1": acc1(p, y), "acc5": acc5(t, y)})
+        within = {f"acc{count}": acc_within(count, t, y) for count in (2, 5)}
+        rows.append({"on": name, "n": int(((p >= 0) & (y >= 0)).sum()), "acc1": acc1(p, y), **within})
     return pd.DataFrame(rows).astype({"on": "str"})
 
 
@@ -149,15 +158,16 @@ def zero_one_similarity(predictions_a: NDArray[Any], predictions_b: NDArray[Any]
     return _share(((a == y) == (b == y)) & counted, counted)
 
 
-def prediction_similarity(predictions_a: NDArray[Any], predictions_b: NDArray[Any]) -> float:
+def prediction_similarity(predictions_a: NDArray[Any], predictions_b: NDArray[Any], labels: NDArray[Any]) -> float:
     """Share of examples to which two classifiers give the same class.
 
     (1/E) sum_i 1[a_i = b_i]; symmetric, 1 with itself, at most the 0/1 similarity, at least (acc_a + acc_b - 1 + 0/1 similarity) / 2.
+    These bounds hold because it is taken over the examples that the 0/1 similarity counts: those with a label, answered by both.
 
     Args and Returns as ``zero_one_similarity``.
     """
-    a, b = same_length(predictions_a, predictions_b)
-    counted = (a >= 0) & (b >= 0)
+    a, b, y = same_length(predictions_a, predictions_b, labels)
+    counted = (a >= 0) & (b >= 0) & (y >= 0)
     return _share((a == b) & counted, counted)
 
 
@@ -183,26 +193,33 @@ def similarity_table(predictions: Mapping[str, NDArray[Any]], labels: NDArray[An
             similar = zero_one_similarity(of_a, of_b, y)
             by_chance = accuracy_a * accuracy_b + (1 - accuracy_a) * (1 - accuracy_b)
             kappa = (similar - by_chance) / (1 - by_chance) if by_chance < 1 else float("nan")
-            rows.append({"a": a, "b": b, "zero_one": similar, "prediction": prediction_similarity(of_a, of_b), "kappa": kappa})
+            rows.append({"a": a, "b": b, "zero_one": similar, "prediction": prediction_similarity(of_a, of_b, y), "kappa": kappa})
     return pd.DataFrame(rows, columns=["a", "b", "zero_one", "prediction", "kappa"]).astype({"a": "str", "b": "str"})
 
 
+COMPARISON_COLUMNS: Final = (
+    *("arm", "arch", "on", "metric", "mean", "low", "high", "n_seeds"),
+    *("delta", "delta_low", "delta_high", "n_pairs", "method"),
+)
+
+
 def compare_arms(arms: pd.DataFrame, baseline: str = "baseline", *, metrics: Sequence[str] = ("acc1", "acc5")) -> pd.DataFrame:
-    """Mean of every arm over its seeds, and its difference to the baseline.
+    """Mean of every arm over its seeds, and its difference to the baseline, each architecture by itself.
 
     Where an arm and the baseline have two seeds or more in common, the difference is paired over these: what a seed does to both cancels.
-    Otherwise the means are compared as independent samples (Welch).
+    Otherwise the means are compared as independent samples (Welch). ``mean`` is over all seeds of the arm, the difference over ``n_pairs`` of
+    them.
 
     Args:
-        arms: one row per arm, seed and (if there is such a column) evaluation set: arm, seed, the metrics; on (default ``full``), n_train,
-            n_unique, steps optional.
+        arms: one row per arm, seed and (if there are such columns) architecture and evaluation set: arm, seed, the metrics; arch (default
+            ``""``), on (default ``full``), n_train, n_unique, steps optional.
         baseline: the arm to compare with.
         metrics: columns to compare.
 
     Returns:
-        One row per evaluation set, metric and arm, baseline first: arm, on, metric, mean, low, high (95 %), n_seeds, delta (arm minus
-        baseline), delta_low, delta_high, note (how the difference was taken, and where the arm had another training budget than the
-        baseline). Deltas of the baseline itself are NaN.
+        One row per architecture, evaluation set, metric and arm, baseline first: ``COMPARISON_COLUMNS``. mean, low, high: 95 %, cut at 0 and
+        1. delta: arm minus baseline, with its interval; NaN for the baseline itself. n_pairs: seeds the difference is paired over, 0 where
+        it is not. method: how the difference was taken, and where the arm had another training budget than the baseline.
 
     Raises:
         UnknownNameError: no such baseline or column.
@@ -211,48 +228,51 @@ def compare_arms(arms: pd.DataFrame, baseline: str = "baseline", *, metrics: Seq
     for column in ("arm", "seed", *metrics):
         if column not in arms:
             raise UnknownNameError("column of the arms table", column, map(str, arms.columns))
-    frame = arms if "on" in arms else arms.assign(on="full")
+    frame = arms.assign(**{name: default for name, default in (("arch", ""), ("on", "full")) if name not in arms})
     names = [str(name) for name in frame["arm"].unique()]
     if baseline not in names:
         raise UnknownNameError("arm", baseline, names, "A comparison needs its baseline among the arms.")
-    twice = frame[frame.duplicated(["arm", "on", "seed"])]
+    twice = frame[frame.duplicated(["arm", "arch", "on", "seed"])]
     if len(twice):
         row = twice.iloc[0]
         raise UsageError(
-            f"arm {row['arm']!r} has seed {row['seed']} twice on {row['on']!r}. Allowed: one row per arm, seed and evaluation set. "
-            f"Drop the duplicates, or name the arms apart."
+            f"arm {row['arm']!r} has seed {row['seed']} twice on {row['on']!r}. Allowed: one row per arm, architecture, seed and "
+            f"evaluation set. Drop the duplicates, or name the arms apart."
         )
     rows = []
-    for on, there in frame.groupby("on", sort=False):
+    for (arch, on), there in frame.groupby(["arch", "on"], sort=False):
         groups = {str(name): group.set_index("seed") for name, group in there.groupby("arm", sort=False)}
         for metric in metrics:
             for name in sorted(groups, key=lambda name: name != baseline):  # stable: the rest in the order given
-                rows.append({"arm": name, "on": str(on), "metric": metric, **_compare_one(groups[name], groups.get(baseline), metric)})
+                about = {"arm": name, "arch": str(arch), "on": str(on), "metric": metric}
+                rows.append(about | _compare_one(groups[name], groups.get(baseline), metric))
                 if name == baseline:
-                    rows[-1] |= dict.fromkeys(("delta", "delta_low", "delta_high"), float("nan")) | {"note": "baseline"}
-    columns = ["arm", "on", "metric", "mean", "low", "high", "n_seeds", "delta", "delta_low", "delta_high", "note"]
-    return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(("arm", "on", "metric", "note"), "str"))
+                    rows[-1] |= dict.fromkeys(("delta", "delta_low", "delta_high"), float("nan")) | {"n_pairs": 0, "method": "baseline"}
+    texts = ("arm", "arch", "on", "metric", "method")
+    return pd.DataFrame(rows, columns=list(COMPARISON_COLUMNS)).astype(dict.fromkeys(texts, "str"))
 
 
 def _compare_one(arm: pd.DataFrame, baseline: pd.DataFrame | None, metric: str) -> dict[str, Any]:
-    """Mean, interval, difference and note of one arm (indexed by seed) against the baseline; None = not measured on this set."""
+    """Mean, interval, difference and method of one arm (indexed by seed) against the baseline; None = not measured on this set."""
     values = arm[metric].dropna()
     mean, low, high = mean_interval(values.to_numpy(dtype=np.float64))
-    facts: dict[str, Any] = {"mean": mean, "low": low, "high": high, "n_seeds": len(values)}
+    # A share lies in [0, 1], whatever an interval of two seeds says.
+    facts: dict[str, Any] = {"mean": mean, "low": max(low, 0.0), "high": min(high, 1.0), "n_seeds": len(values)}
     nothing = dict.fromkeys(("delta", "delta_low", "delta_high"), float("nan"))
     reference = None if baseline is None else baseline[metric].dropna()
     if baseline is None or reference is None or not len(reference) or not len(values):
-        return facts | nothing | {"note": "nothing to compare with"}
+        return facts | nothing | {"n_pairs": 0, "method": "nothing to compare with"}
     common = values.index.intersection(reference.index)
     if len(common) >= 2 or (len(common) == 1 and min(len(values), len(reference)) == 1):
         delta = paired_interval(values.loc[common].to_numpy(dtype=np.float64), reference.loc[common].to_numpy(dtype=np.float64))
-        note = f"paired over {len(common)} seeds" if len(common) > 1 else "one common seed: no interval"
+        pairs, method = len(common), f"paired over {len(common)} seeds" if len(common) > 1 else "one common seed: no interval"
     else:
         delta = welch_interval(values.to_numpy(dtype=np.float64), reference.to_numpy(dtype=np.float64))
-        note = "unpaired (Welch)" if not np.isnan(delta[1]) else "one seed: no interval"
+        pairs, method = 0, "unpaired (Welch)" if not np.isnan(delta[1]) else "one seed: no interval"
     for budget in ("n_train", "steps"):
         if budget in arm and budget in baseline:
             mine, theirs = float(arm[budget].mean()), float(baseline[budget].mean())
             if mine != theirs and not np.isnan(mine) and not np.isnan(theirs):
-                note += f"; {budget} {mine:.10g} against {theirs:.10g}"
-    return facts | dict(zip(nothing, delta, strict=True)) | {"note": note}
+                method += f"; {budget} {mine:.10g} against {theirs:.10g}"
+    cut = (float(np.clip(bound, -1.0, 1.0)) for bound in delta)
+    return facts | dict(zip(nothing, cut, strict=True)) | {"n_pairs": pairs, "method": method}

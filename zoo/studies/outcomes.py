@@ -137,6 +137,8 @@ def collect(workspace: Workspace, dataset: Dataset, experiment: Experiment, poin
     population = population_of(workspace, dataset.fingerprint, members)
     test = len(dataset.splits["test"])
     _, predicted, _, labels, _ = sample_answers(workspace, population, "test", test)
+    # A picture that nobody could read counts for nobody, here as in a comparison of arms.
+    labels = np.where((predicted >= 0).any(axis=0), labels, -1)
     of_training = {str(members[name].facts["training_id"]): row for row, name in enumerate(population.classifiers)}
     rows, predictions, curves = [], [], []
     for arch in archs:

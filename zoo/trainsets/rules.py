@@ -36,7 +36,7 @@ from zoo.store.schema import SHORT_NAMES, WORST_SIDE
 from zoo.trainsets.conditions import condition, finite_numbers
 from zoo.trainsets.steps import check_choice, check_count, check_share, is_number
 
-__all__ = ["RULES", "Rule", "build", "manifest_summary", "parse", "scale_c_threshold"]
+__all__ = ["RULES", "Rule", "build", "is_random", "manifest_summary", "parse", "redrawn", "scale_c_threshold"]
 
 
 Resolve = Callable[[str], pd.DataFrame]
@@ -225,6 +225,26 @@ def worst(
         return rows.manifest(rank >= np.rint(share * size)[rows.labels])
     rank[order] = np.arange(len(rows))
     return rows.manifest(rank >= round(share * len(rows)))
+
+
+def hardest(
+    scores: pd.DataFrame,
+    *,
+    num_classes: int,
+    resolve: Resolve,
+    manifest: pd.DataFrame | None = None,
+    share: float,
+    by: str = "label_quality",
+    per_class: bool = False,
+) -> pd.DataFrame:
+    """Keep the worst share of the examples and drop the others: what ``worst`` drops, and with it a control of what it keeps.
+
+    Args:
+        share, by, per_class: as for ``worst``.
+    """
+    rows = _rows(scores, manifest)
+    kept = worst(scores, num_classes=num_classes, resolve=resolve, manifest=manifest, share=share, by=by, per_class=per_class)
+    return rows.manifest(~np.isin(rows.example_ids, kept["example_id"].to_numpy(dtype=np.int64)))
 
 
 def _worst_first(rows: _Rows, by: str) -> Ints:
@@ -478,6 +498,7 @@ RULES: Final[Registry[Callable[..., pd.DataFrame]]] = Registry(
     {
         "balance": balance,
         "below": below,
+        "hardest": hardest,
         "keep": keep,
         "oracle": oracle,
         "per_class": per_class,
@@ -515,6 +536,23 @@ def _check_params(rule: str, params: Mapping[str, Any]) -> None:
     for name, parameter in known.items():
         if parameter.default is inspect.Parameter.empty and name not in params:
             raise UsageError(f"rule {rule}: {name} is missing. Allowed parameters: {', '.join(known)}. Write for example {rule}:{name}=...")
+
+
+def is_random(names: Iterable[str]) -> bool:
+    """Whether a chain of rules, given by their names, has a random part: a rule that takes a seed."""
+    return any("seed" in inspect.signature(RULES[name]).parameters for name in names)
+
+
+def redrawn(rules: Iterable[tuple[str, Mapping[str, Any]]], draw: int) -> tuple[tuple[str, dict[str, Any]], ...]:
+    """The same chain with its random part drawn anew: draw 0 is the chain as it stands, draw d adds d to the seed of each rule that has one.
+
+    Chains whose rules have the same seeds share their random ranks in every draw, hence as many examples as their rules allow.
+    """
+    steps = []
+    for name, params in rules:
+        seed = inspect.signature(RULES[name]).parameters.get("seed")
+        steps.append((name, dict(params) if seed is None else {**params, "seed": params.get("seed", seed.default) + draw}))
+    return tuple(steps)
 
 
 def _no_manifests(name: str) -> pd.DataFrame:
