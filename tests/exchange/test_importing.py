@@ -636,7 +636,7 @@ def test_few_rows_that_look_like_probabilities_are_still_logits(tmp_path: Path) 
     values = np.array([[0.5, 0.5], [3.0, -1.0], [2.0, 2.0]])
     np.save(tmp_path / "a.npy", values)
     (member,) = open_predictions([tmp_path / "a.npy"], [], tmp_path)
-    assert check_values(member, "auto") == "logits"
+    assert check_values(member, "auto").kind == "logits"
 
 
 def test_texts_are_class_names_where_names_are_given() -> None:

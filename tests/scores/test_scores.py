@@ -722,7 +722,7 @@ def test_classes_taken_once_even_when_most_are_masked() -> None:
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: perplexity(np.zeros((3, 4))), ["shape (3, 4)", "[N, E, M]", "values[None]"]),
+        (lambda: perplexity(np.zeros(4)), ["shape (4,)", "[N, E, M]", "An array [E, M] is one classifier"]),
         (lambda: perplexity(np.zeros((0, 3, 4))), ["shape (0, 3, 4)", "none of them 0"]),
         (lambda: perplexity([np.zeros((2, 3)), np.zeros((2, 4))]), ["2 arrays of shapes [(2, 3), (2, 4)]"]),
         (lambda: perplexity("file.npy"), ["outputs are a str", "numpy"]),  # type: ignore[arg-type]

@@ -44,11 +44,14 @@ def import_(
     ] = None,
     names: Annotated[list[str] | None, typer.Option("--names", help="Names of the classifiers. Default: after the files.")] = None,
     kind: Annotated[
-        Literal["auto", "logits", "probs"], typer.Option("--kind", help="What the numbers are. auto: probabilities if all rows sum to 1.")
+        Literal["auto", "logits", "probs"], typer.Option("--kind", help="What the numbers are. auto: probabilities if rows sum to 1.")
     ] = "auto",
     split: Annotated[str, typer.Option("--split", help="Split that the examples are.")] = "train",
     classes: Annotated[
-        Path | None, typer.Option("--classes", help="Class names in the order of the columns, one a line. Default: 0, 1, 2, ...")
+        Path | None,
+        typer.Option(
+            "--classes", help="Class names in the order of the labels' numbers, one a line. Default: the names of columns, or 0, 1, ..."
+        ),
     ] = None,
     dataset: Annotated[
         str | None,
@@ -59,6 +62,8 @@ def import_(
     as_json: JsonOption = False,
 ) -> None:
     """Make predictions from elsewhere classifiers of the population. No pictures are needed. All is checked before anything is written."""
+    import sys
+
     from zoo.exchange.importing import Request, import_predictions
     from zoo.progress import Progress
 
@@ -79,6 +84,14 @@ def import_(
     if as_json:
         print(json.dumps({"schema": 1, **done.as_json()}, indent=2, ensure_ascii=False))
         return
+    for warning in done.warnings:
+        print(f"Warning: {warning}", file=sys.stderr)
+    for key, accuracy in done.accuracy.items():
+        print(
+            f"{done.classifiers[key]}: accuracy {accuracy:.4f}" if accuracy == accuracy else f"{done.classifiers[key]}: no label is known"
+        )
+    for note in done.notes:
+        print(f"Note: {note}")
     print(
         f"{len(done.added)} classifiers added ({len(done.classifiers) - len(done.added)} were there) with {done.kind} of {done.num_classes} classes "
         f"on {done.examples:,} examples: split {done.split} of data set {done.dataset}. Next: zoo score --split {done.split} -w {workspace}"

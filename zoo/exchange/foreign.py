@@ -32,13 +32,14 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from zoo.errors import DataError, UsageError
-from zoo.scores.outputs import distribution_rows
+from zoo.scores.kind import ROUNDING, SLACK, Evidence, Kind
 from zoo.store.files import sha256_of
 
 __all__ = [
     "KEY_COLUMNS",
     "LABEL_COLUMNS",
     "TRUE_COLUMNS",
+    "Checked",
     "Kind",
     "Masks",
     "Predictions",
@@ -53,14 +54,13 @@ __all__ = [
     "read_columns",
 ]
 
-
-Kind = Literal["logits", "probs"]
 _FLOATS: Final = (np.float16, np.float32, np.float64)
 _CELLS: Final = 1 << 21  # cells looked at together: 16 MB as float64
 _SPILL_ROWS: Final = 8192
 _MAX_CLASSES: Final = 32767
 _LARGEST: Final = 1e30  # a logit beyond is no float32 any more once classifiers are compared
 KEY_COLUMNS: Final = ("key", "id", "example_id", "filename", "file_name")
+PATH_COLUMNS: Final = ("path", "filepath", "file_path", "file", "image", "image_path", "image_id", "uri", "url")
 LABEL_COLUMNS: Final = ("label", "labels", "given_label", "target", "y")
 TRUE_COLUMNS: Final = ("label_true", "true_label")
 CLASS_COLUMNS: Final = ("class_name", "class", "name")
@@ -158,7 +158,10 @@ def pick_column(columns: Mapping[str, pa.Array], names: Sequence[str], path: Pat
             return lowered[name]
     if len(columns) == 1:
         return next(iter(columns.values()))
-    raise DataError(f"{what}: {path} has the columns {', '.join(columns)}. One must be called {names[0]}. Rename it.")
+    raise DataError(
+        f"{what}: {path} has the columns {', '.join(map(repr, columns))}. "
+        f"One must be called {', '.join(names[:-1])} or {names[-1]}: the first of these that is there is read. Rename a column."
+    )
 
 
 def class_indices(column: pa.Array, class_names: Sequence[str], *, named: bool, where: str) -> NDArray[np.int64]:
@@ -174,8 +177,7 @@ def class_indices(column: pa.Array, class_names: Sequence[str], *, named: bool, 
         DataError: naming the first row that is neither a class nor unknown.
     """
     classes = len(class_names)
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
+    column = _plain(column)
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         return _indices_of_texts([text or "" for text in column.to_pylist()], class_names, named=named, where=where)
     if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
@@ -183,9 +185,11 @@ def class_indices(column: pa.Array, class_names: Sequence[str], *, named: bool, 
             f"{where}: labels have type {column.type}. Allowed: whole numbers 0 to {classes - 1}, or class names. Convert them."
         )
     null = column.is_null().to_numpy(zero_copy_only=False)
-    values = column.fill_null(-1).to_numpy(zero_copy_only=False)
+    # Filled with a class, not with -1, which no unsigned column can hold. Arrow fills no float16.
+    column = column.cast(pa.float32()) if pa.types.is_float16(column.type) else column
+    values = column.fill_null(0).to_numpy(zero_copy_only=False)
     with np.errstate(invalid="ignore"):
-        wrong = np.flatnonzero(~((values >= -1) & (values < classes) & (values == np.floor(values))))
+        wrong = np.flatnonzero(~null & ~((values >= -1) & (values < classes) & (values == np.floor(values))))
     if len(wrong):
         raise DataError(_label_message(where, int(wrong[0]), values[wrong[0]], len(wrong), classes))
     indices: NDArray[np.int64] = values.astype(np.int64)
@@ -193,11 +197,16 @@ def class_indices(column: pa.Array, class_names: Sequence[str], *, named: bool, 
     return indices
 
 
+def _plain(column: pa.Array) -> pa.Array:
+    """A column of categories (as pandas writes them) as what the categories are."""
+    return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+
+
 def _indices_of_texts(texts: Sequence[str], class_names: Sequence[str], *, named: bool, where: str) -> NDArray[np.int64]:
     index = {name: position for position, name in enumerate(class_names)} | {"": -1}
     if named and all(text in index for text in texts):
         return np.array([index[text] for text in texts], dtype=np.int64)
-    whole = re.compile(r"\s*[+-]?\d{1,9}\s*")
+    whole = re.compile(r"\s*[+-]?\d{1,9}(\.0*)?\s*")  # 3.0 is what pandas writes of 3 where another row is missing
     for row, text in enumerate(texts):
         if text and not whole.fullmatch(text):
             hint = (
@@ -206,7 +215,23 @@ def _indices_of_texts(texts: Sequence[str], class_names: Sequence[str], *, named
                 else f"Allowed: whole numbers 0 to {len(class_names) - 1}; names need --classes FILE, in the order of the predictions' columns"
             )
             raise DataError(f"{where}: row {row} has label {text[:80]!r}. {hint}. Correct the labels.")
-    return class_indices(pa.array([int(text) if text else -1 for text in texts], pa.int64()), class_names, named=named, where=where)
+    return class_indices(pa.array([int(float(text)) if text else -1 for text in texts], pa.int64()), class_names, named=named, where=where)
+
+
+def are_names(column: pa.Array, class_names: Sequence[str]) -> bool:
+    """Whether labels are names of these classes, not numbers."""
+    column = _plain(column)
+    texts = column.to_pylist() if pa.types.is_string(column.type) or pa.types.is_large_string(column.type) else None
+    return texts is not None and set(texts) <= {*class_names, "", None}
+
+
+def numbered(columns: Sequence[str]) -> tuple[str, ...] | None:
+    """Names of columns that are but numbers, alone or after one common text (``class_0``), in the order of these; None if they say more."""
+    parts = [re.fullmatch(r"(.*?)(\d{1,9})", name) for name in columns]
+    if not all(parts) or len({part[1] for part in parts if part}) != 1:
+        return None
+    number = {name: int(part[2]) for name, part in zip(columns, parts, strict=True) if part}
+    return tuple(sorted(columns, key=number.__getitem__)) if len(set(number.values())) == len(columns) else None
 
 
 def _label_message(where: str, row: int, value: Any, count: int, classes: int) -> str:
@@ -222,6 +247,7 @@ def example_keys(column: pa.Array, where: str) -> list[str]:
     Raises:
         DataError: if one is missing or there twice.
     """
+    column = _plain(column)
     if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type) or pa.types.is_integer(column.type)):
         raise DataError(f"{where}: ids have type {column.type}. Allowed: texts or whole numbers. Convert them.")
     if column.null_count:
@@ -491,17 +517,42 @@ def aligned(member: Predictions, keys: Sequence[str] | None, examples: int, clas
     return replace(member, order=order, classes=classes)
 
 
-def check_values(member: Predictions, kind: Literal["auto", "logits", "probs"]) -> Kind:
-    """Look at every number of a classifier once; what they are.
+@dataclass(frozen=True)
+class Checked:
+    """What a look at every number of a classifier has shown.
 
-    ``auto``: probabilities if every row is in [0, 1] with sum 1 +- 1e-3, else logits. Rows of both sorts in one file are an error where most
-    are distributions: those are damaged probabilities, not logits.
+    ``repairs``: what has to be put right before its rows are probabilities, as one line; empty for nothing. ``accuracy``: share of the labelled
+    examples whose label comes first; ``chance``: what it would be if predictions and labels had nothing to do with each other, the sum over the
+    classes of (share predicted) x (share labelled); NaN for both where no label is known. ``labelled``: how many are.
+    """
+
+    kind: Kind
+    repairs: str
+    accuracy: float
+    chance: float
+    labelled: int
+
+    @property
+    def by_chance(self) -> bool:
+        """Whether the accuracy is no better than chance: less than two standard errors above it."""
+        noise = (self.chance * (1 - self.chance) / max(self.labelled, 1)) ** 0.5
+        return bool(self.labelled and (self.accuracy <= self.chance or self.accuracy < self.chance + 2 * noise))
+
+
+def check_values(member: Predictions, kind: Literal["auto", "logits", "probs"], labels: NDArray[np.int64] | None = None) -> Checked:
+    """Look at every number of a classifier once: what they are (see ``zoo.scores.kind``), and whether they have to do with the labels.
+
+    Args:
+        labels: int64 [E], -1 = unknown; None = all unknown.
 
     Raises:
-        DataError: for a NaN, an infinity, or rows that are not of the kind; names the first.
+        DataError: for a NaN, an infinity, or rows that are not of the kind; names the first. For ``auto`` also where the numbers look like
+            probabilities and are none: the message names the option that decides.
     """
     examples, classes = member.shape
-    distributions, first_odd = 0, -1
+    labels = np.full(examples, -1, dtype=np.int64) if labels is None else labels
+    evidence, hits = Evidence(), 0
+    predicted, given = np.zeros(classes, dtype=np.int64), np.zeros(classes, dtype=np.int64)
     step = max(1, _CELLS // classes)
     for start in range(0, examples, step):
         block = member.block(start, min(start + step, examples))
@@ -513,20 +564,27 @@ def check_values(member: Predictions, kind: Literal["auto", "logits", "probs"]) 
                 f"{member.name} ({member.source}): example {start + bad[0]} holds {value} ({len(bad)} such rows nearby). "
                 f"Allowed: finite numbers up to {_LARGEST:g}. Leave this classifier out, or correct its output."
             )
-        rows = distribution_rows(block)
-        distributions += int(rows.sum())
-        if first_odd < 0 and not rows.all():
-            first_odd = start + int(np.flatnonzero(~rows)[0])
-    if kind == "logits" or (kind == "auto" and 2 * distributions <= examples):
-        return "logits"
-    if first_odd >= 0:
-        row = member.block(first_odd, first_odd + 1)[0].astype(np.float64)
+        evidence.add(block, start)
+        own = labels[start : start + len(block)]
+        first = block.argmax(axis=1)[own >= 0]
+        hits += int((first == own[own >= 0]).sum())
+        predicted += np.bincount(first, minlength=classes)
+        given += np.bincount(own[own >= 0], minlength=classes)
+    found = evidence.kind if kind == "auto" else kind
+    who = f"{member.name} ({member.source}): its numbers"
+    if found is None:
+        raise DataError(evidence.question(who, "--kind {}"))
+    if found == "probs" and evidence.wrong is not None:
+        place, low, high, total = evidence.wrong
         raise DataError(
-            f"{member.name} ({member.source}): example {first_odd} has values {row.min():g} to {row.max():g} with sum {row.sum():g}, "
-            f"{distributions} of {examples} rows are probabilities. Allowed: all rows in [0, 1] with sum 1 +- 0.001. "
+            f"{member.name} ({member.source}): example {place} has values {low:g} to {high:g} with sum {total:g}, "
+            f"{evidence.exact} of {evidence.rows} rows are probabilities. Allowed: rows from -{SLACK:g} with sum 1 +- {ROUNDING:g}. "
             f"Correct the row, or say --kind logits."
         )
-    return "probs"
+    labelled = int(given.sum())
+    accuracy = hits / labelled if labelled else float("nan")
+    chance = float(predicted @ given) / labelled**2 if labelled else float("nan")
+    return Checked(found, evidence.repairs if found == "probs" else "", accuracy, chance, labelled)
 
 
 # ---------------------------------------------------------------- masks

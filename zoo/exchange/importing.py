@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 
 from zoo.errors import DataError, NotFoundError, UsageError
 from zoo.exchange import foreign
-from zoo.exchange.foreign import Kind, Masks, Predictions
+from zoo.exchange.foreign import Checked, Kind, Masks, Predictions
 from zoo.progress import Progress
 from zoo.scores.outputs import answers_from_logits, answers_from_probabilities
 from zoo.spec import content_id
@@ -77,7 +77,12 @@ class Request:
 
 @dataclass(frozen=True)
 class Imported:
-    """What an import has done. ``classifiers``: id -> name, in the order given; ``added``: those that were not there before."""
+    """What an import has done.
+
+    ``classifiers``: id -> name, in the order given; ``added``: those that were not there before; ``accuracy``: id -> share of the labelled
+    examples whose label comes first, NaN where no label is known; ``notes``: what was put right or left open, a line each; ``warnings``: what
+    is likely wrong.
+    """
 
     workspace: str
     dataset: str
@@ -88,9 +93,14 @@ class Imported:
     num_classes: int
     classifiers: Mapping[str, str]
     added: tuple[str, ...]
+    accuracy: Mapping[str, float]
+    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
-        return {**self.__dict__, "classifiers": dict(self.classifiers), "added": list(self.added)}
+        accuracy = {key: None if value != value else value for key, value in self.accuracy.items()}
+        listed = {name: list(getattr(self, name)) for name in ("added", "notes", "warnings")}
+        return {**self.__dict__, "classifiers": dict(self.classifiers), "accuracy": accuracy, **listed}
 
 
 @dataclass(frozen=True)
@@ -128,6 +138,9 @@ class _Plan:
     members: tuple[_Member, ...]
     masks: Masks | None
     keep_logits: bool
+    accuracy: Mapping[str, float]
+    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
     answered: frozenset[str] = field(default=frozenset())
 
     @property
@@ -167,6 +180,9 @@ def import_predictions(location: str, request: Request, progress: Progress) -> I
         num_classes=len(plan.examples.class_names),
         classifiers={member.key: str(member.identity["name"]) for member in plan.members},
         added=tuple(member.key for member in fresh),
+        accuracy=plan.accuracy,
+        notes=plan.notes,
+        warnings=plan.warnings,
     )
 
 
@@ -191,7 +207,8 @@ def _checked(space: Workspace | None, request: Request, scratch: Path) -> _Plan:
         )
     keys = examples.keys or _common_keys(opened)
     aligned = [foreign.aligned(member, keys, size, _column_order(opened, examples)) for member in opened]
-    kinds = [foreign.check_values(member, request.kind) for member in aligned]
+    checked = [foreign.check_values(member, request.kind, examples.labels) for member in aligned]
+    kinds = [found.kind for found in checked]
     odd = next((i for i, kind in enumerate(kinds) if kind != kinds[0]), None)
     if odd is not None:
         raise DataError(
@@ -209,7 +226,69 @@ def _checked(space: Workspace | None, request: Request, scratch: Path) -> _Plan:
         answered = frozenset(key for _, mine in answer_parts(space, fingerprint, request.split) for key in mine)
     complete = _Examples(examples.class_names, examples.named, keys or [str(i) for i in range(size)], examples.labels, examples.labels_true)
     recorded = record is not None and request.split in record.facts["splits"] and not _adds_truth(space, record, request.split, complete)
-    return _Plan(name, fingerprint, recorded, request.split, kinds[0], complete, members, masks, request.keep_logits, answered)
+    return _Plan(
+        name,
+        fingerprint,
+        recorded,
+        request.split,
+        kinds[0],
+        complete,
+        members,
+        masks,
+        request.keep_logits,
+        accuracy={member.key: found.accuracy for member, found in zip(members, checked, strict=True)},
+        notes=_notes(opened, checked, masks),
+        warnings=_warnings(space, opened, checked, members, fingerprint, request.split),
+        answered=answered,
+    )
+
+
+def _notes(opened: Sequence[Predictions], checked: Sequence[Checked], masks: Masks | None) -> tuple[str, ...]:
+    """What was put right, and what stays open: a line each."""
+    repaired = [(member.name, found.repairs) for member, found in zip(opened, checked, strict=True) if found.repairs]
+    notes = []
+    if repaired:
+        name, repairs = repaired[0]
+        notes.append(f"probabilities put right in {len(repaired)} of {len(opened)} classifiers, first {name}: {repairs}.")
+    if masks is None:
+        notes.append(
+            "which examples the classifiers were trained on is not known (no --in-train): n_heldout and the held-out scores stay empty, and "
+            "label quality is over all classifiers."
+        )
+    return tuple(notes)
+
+
+def _warnings(
+    space: Workspace | None,
+    opened: Sequence[Predictions],
+    checked: Sequence[Checked],
+    members: Sequence[_Member],
+    fingerprint: str,
+    split: str,
+) -> tuple[str, ...]:
+    """Signs that predictions are not what they are taken for: accuracies no better than chance, one content under two names."""
+    warnings = []
+    chance = [(member.name, found) for member, found in zip(opened, checked, strict=True) if found.by_chance]
+    if chance:
+        name, found = chance[0]
+        warnings.append(
+            f"{len(chance)} of {len(opened)} classifiers are no better than chance, first {name}: accuracy {found.accuracy:.3f}, "
+            f"by chance {found.chance:.3f}. Rows or columns may be out of order: "
+            f"check that rows follow the labels (--ids) and columns the class numbers (--classes)."
+        )
+    seen: dict[tuple[Any, ...], str] = {}
+    if space is not None:
+        mine = {member.key for member in members}
+        for key, record in space.commits.all("member").items():
+            there = record.facts["splits"].get(split)
+            if there is not None and key not in mine and record.facts["dataset"] == fingerprint:
+                seen.setdefault((there["sha256"], there["part"], there["kind"]), str(record.facts["name"]))
+    for member in members:
+        name = str(member.identity["name"])
+        other = seen.setdefault((member.source["sha256"], member.source["part"], member.source["kind"]), name)
+        if other != name:
+            warnings.append(f"{name!r} has the very predictions of {other!r}: they count twice in every score.")
+    return tuple(warnings)
 
 
 def _dataset(space: Workspace | None, request: Request, opened: Sequence[Predictions]) -> tuple[_Examples, Commit | None, str, str]:
@@ -221,7 +300,23 @@ def _dataset(space: Workspace | None, request: Request, opened: Sequence[Predict
             f"{request.classes} names {len(given)} classes, {opened[0].source} has {classes}. Allowed: one name per column of the predictions, "
             f"in their order. Correct the list."
         )
+    columns = next((member.columns for member in opened if member.columns is not None), None)
+    columns = None if columns is None or foreign.numbered(columns) is not None else columns
+    if given is not None and columns is not None and set(given) & set(columns) and set(given) != set(columns):
+        raise DataError(
+            f"{opened[0].source} has the class columns {', '.join(columns)[:120]}, {request.classes} names {', '.join(given)[:120]}. "
+            f"Allowed: the same names in any order, or columns that are only numbered. Correct one of them."
+        )
     records = _records(space, request.dataset, classes, given)
+    guessed = given is None and columns is not None
+    if guessed and columns is not None:
+        # Names of columns are the class list; a data set that has the same names also knows which number each has.
+        same = [record for record in records if set(map(str, record.facts["class_names"])) == set(columns)]
+        lists = {tuple(map(str, record.facts["class_names"])) for record in same}
+        if len(lists) == 1:
+            records, given, guessed = same, lists.pop(), False
+        elif request.dataset is None or not records:
+            records, given = [], columns
     if len(records) == 1 and request.dataset is not None and request.labels is None:
         record: Commit | None = records[0]
         examples = _recorded_examples(space, records[0], request)
@@ -236,7 +331,7 @@ def _dataset(space: Workspace | None, request: Request, opened: Sequence[Predict
             named = len(lists) == 1
         else:
             named = True
-        examples = _given_examples(request, names, named=named)
+        examples = _given_examples(request, names, named=named, guessed=guessed and named)
         record = _same_examples(space, records, request.split, examples) if request.dataset is None else None
         if record is None:
             candidates = [r for r in records if tuple(r.facts["class_names"]) == names and (request.dataset is not None or _default(r))]
@@ -306,11 +401,24 @@ def _recorded_examples(space: Workspace | None, record: Commit, request: Request
     return _Examples(names, True, keys, int_column(table, "label"), labels_true)
 
 
-def _given_examples(request: Request, names: tuple[str, ...], *, named: bool) -> _Examples:
-    """Labels, true labels and ids from the files; a table of labels may hold all three."""
+def _given_examples(request: Request, names: tuple[str, ...], *, named: bool, guessed: bool) -> _Examples:
+    """Labels, true labels and ids from the files; a table of labels may hold all three.
+
+    Args:
+        guessed: the names are those of the predictions' columns, and nothing else says which number each class has.
+
+    Raises:
+        DataError: among others, if labels are numbers and two readings of them differ.
+    """
     assert request.labels is not None
     columns = foreign.read_columns(request.labels, "--labels")
     column = foreign.pick_column(columns, foreign.LABEL_COLUMNS, request.labels, "--labels")
+    if guessed and list(names) != sorted(names) and not foreign.are_names(column, names):
+        raise DataError(
+            f"--labels {request.labels}: labels are numbers, and the predictions' columns are {', '.join(names)[:120]}, in another order "
+            f"than sorted by name. Which class is 0 is not guessed: say it with --classes FILE, the names in the order of the numbers, "
+            f"or give the labels as names."
+        )
     labels = foreign.class_indices(column, names, named=named, where=f"--labels {request.labels}")
     lowered = {text.lower(): values for text, values in columns.items()} if len(columns) > 1 else {}
     labels_true = None
@@ -335,9 +443,8 @@ def _labels(path: Path, what: str, columns: Sequence[str], names: tuple[str, ...
 
 
 def _ids(path: Path) -> list[str]:
-    return foreign.example_keys(
-        foreign.pick_column(foreign.read_columns(path, "--ids"), foreign.KEY_COLUMNS, path, "--ids"), f"--ids {path}"
-    )
+    columns = foreign.read_columns(path, "--ids")
+    return foreign.example_keys(foreign.pick_column(columns, foreign.KEY_COLUMNS + foreign.PATH_COLUMNS, path, "--ids"), f"--ids {path}")
 
 
 def _check_recorded(space: Workspace | None, record: Commit, request: Request, examples: _Examples) -> _Examples:
@@ -400,9 +507,11 @@ def _common_keys(opened: Sequence[Predictions]) -> list[str] | None:
 
 
 def _column_order(opened: Sequence[Predictions], examples: _Examples) -> tuple[str, ...]:
-    """Class names that columns are put in order by: the data set's where the columns are called so, else those of the first file."""
+    """Names that columns are put in order by: the data set's where they are called so, their numbers, else the first file's order."""
     columns = next((member.columns for member in opened if member.columns is not None), None)
-    return examples.class_names if columns is None or set(columns) == set(examples.class_names) else columns
+    if columns is None or set(columns) == set(examples.class_names):
+        return examples.class_names
+    return foreign.numbered(columns) or columns
 
 
 def _member(

@@ -29,7 +29,8 @@ from numpy.typing import NDArray
 
 from zoo.arrays import Floats, Ints
 from zoo.errors import DataError
-from zoo.scores.outputs import MAX_CLASSES, SLACK, top_classes
+from zoo.scores.kind import SLACK
+from zoo.scores.outputs import MAX_CLASSES, top_classes
 from zoo.store.answers import TOP_CLASSES, Answers
 from zoo.store.schema import SCORES_SCHEMA, X_BINS
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,8 @@ from numpy.typing import NDArray
 from zoo.arrays import Floats, Ints
 from zoo.errors import UsageError
 from zoo.scores.accumulate import FIXED_ONE, ScoreAccumulator, ScoreTable, block_rows, ratio
-from zoo.scores.outputs import MAX_CLASSES, answers_of, detect_kind, distribution_rows, label_vector
+from zoo.scores.kind import ROUNDING, SLACK, Evidence, Kind, clipped, distribution_rows, nearly_distribution_rows
+from zoo.scores.outputs import MAX_CLASSES, answers_of, label_vector
 from zoo.store.schema import X_BINS
 
 if TYPE_CHECKING:
@@ -30,14 +32,14 @@ def x_and_c(predictions: NDArray[Any], entropies: NDArray[Any], labels: NDArray[
 
     Args:
         predictions: integer [N, E]; -1 = no answer, counts for nothing.
-        entropies: float [N, E] in bits.
+        entropies: float [N, E] in bits; whatever it is where there is no answer.
         labels: integer [E]; -1 = unknown.
 
     Returns:
         X float64 [E] in [0, 1], NaN where the label is unknown, and C float64 [E] >= 1; both NaN where no classifier answered.
 
     Raises:
-        UsageError: shapes that do not fit.
+        UsageError: shapes that do not fit, or an answer whose entropy is a NaN or an infinity: it is none, and would count as certain.
     """
     predictions, entropies, labels = np.asarray(predictions), np.asarray(entropies), np.asarray(labels)
     if predictions.ndim != 2 or entropies.shape != predictions.shape or labels.shape != predictions.shape[1:]:
@@ -53,14 +55,25 @@ def x_and_c(predictions: NDArray[Any], entropies: NDArray[Any], labels: NDArray[
         for first in range(0, members, 255):  # rows that an 8-bit counter can count
             group = slice(first, first + 255)
             counts = _count_rows(predictions[group, part], entropies[group, part], narrow[part])
+            if counts is None:
+                _refuse_entropies(predictions[group, part], entropies[group, part], first, start)
             for total, count in zip((n, wrong, bits), counts, strict=True):
                 total[part] += count
     c = np.exp2(ratio(bits, n, np.ones(examples, dtype=bool), unit=FIXED_ONE))
     return ratio(wrong, n, labels >= 0), np.maximum(c, 1.0)
 
 
-def _count_rows(predictions: NDArray[Any], entropies: NDArray[Any], labels: NDArray[Any]) -> tuple[Ints, Ints, Ints]:
-    """Answers, misses and fixed-point bits of at most 255 classifiers, int64 [E] each.
+def _refuse_entropies(predictions: NDArray[Any], entropies: NDArray[Any], member: int, example: int) -> NoReturn:
+    """Name the first answer whose entropy is no number; ``member`` and ``example``: where this block begins."""
+    row, column = np.argwhere((predictions >= 0) & ~np.isfinite(entropies))[0].tolist()
+    raise UsageError(
+        f"classifier {member + row} answers example {example + column} with an entropy of {entropies[row, column]}. Allowed: finite bits, or "
+        f"prediction -1 where there is no answer. Mark such answers with -1, or leave the classifier out."
+    )
+
+
+def _count_rows(predictions: NDArray[Any], entropies: NDArray[Any], labels: NDArray[Any]) -> tuple[Ints, Ints, Ints] | None:
+    """Answers, misses and fixed-point bits of at most 255 classifiers, int64 [E] each; None if an answer's entropy is no finite number.
 
     Misses are counted in 8 bits; fixed-point entropies are whole numbers below 2**36, which float64 adds exactly up to 2**53.
     """
@@ -81,6 +94,8 @@ def _count_rows(predictions: NDArray[Any], entropies: NDArray[Any], labels: NDAr
             scaled[~there] = 0
         missed += miss.view(np.uint8)
         bits += scaled
+    if not np.isfinite(bits).all():  # a NaN stays in its sum, so that looking at the sums costs nothing
+        return None
     n = np.full(examples, len(predictions), dtype=np.int64) if full else answered.astype(np.int64)
     return n, missed.astype(np.int64), bits.astype(np.int64)
 
@@ -97,9 +112,10 @@ def perplexity(
     Reads one classifier and one block of examples at a time, so a memory-mapped array larger than memory works.
 
     Args:
-        probs_or_logits: float [N, E, M], or N arrays [E, M].
+        probs_or_logits: float [N, E, M], or N arrays [E, M]; an array [E, M] is one classifier.
         labels: integer [E] in 0..M-1, -1 = unknown. None: only the columns that need no label.
-        kind: ``"probs"`` or ``"logits"``; ``"auto"`` takes values as probabilities if every row is in [0, 1] and sums to 1 within 1e-3.
+        kind: ``"probs"`` or ``"logits"``; ``"auto"`` finds out by the rule of ``zoo.scores.kind`` and refuses what is neither clearly. With
+            ``"probs"`` tiny negatives become 0 and rows are divided by their sum; a warning says how many.
         in_train: bool [N, E]; which examples each classifier was trained on. None = none; adds the held-out and in-sample columns.
 
     Returns:
@@ -108,7 +124,8 @@ def perplexity(
         also n_heldout, x_heldout, c_heldout, x_insample.
 
     Raises:
-        UsageError: wrong shape, a label out of range, a NaN, rows that are no distributions, a mix of probabilities and logits.
+        UsageError: wrong shape, a label out of range, a NaN (an answer that is none must be left out by its maker: it is neither a hit nor
+            a miss), rows that are no distributions, a mix of probabilities and logits, values that may be either.
 
     Example:
         >>> import numpy as np
@@ -120,6 +137,9 @@ def perplexity(
 
     if kind not in ("auto", "logits", "probs"):
         raise UsageError(f"kind {kind!r}. Allowed: auto, logits, probs. Leave it out to have it found from the values.")
+    if isinstance(probs_or_logits, np.ndarray) and probs_or_logits.ndim == 2:
+        probs_or_logits = probs_or_logits[None]
+        in_train = None if in_train is None else np.atleast_2d(in_train)
     members, examples, classes = _population_shape(probs_or_logits)
     vector = label_vector(labels, examples, classes)
     seen = None if in_train is None else np.asarray(in_train, dtype=bool)
@@ -130,15 +150,18 @@ def perplexity(
         )
     actual = _population_kind(probs_or_logits) if kind == "auto" else kind
     step = block_rows(classes, memory_bytes=64 * 2**20)
-    blocks = []
+    blocks, repaired = [], Evidence()
     for start in range(0, examples, step):
         part = slice(start, min(start + step, examples))
         total = ScoreAccumulator(np.arange(part.start, part.stop), vector[part], classes)
         for member in range(members):
             values = np.asarray(probs_or_logits[member][part])
-            _check_values(values, member, part.start, actual)
+            values = values if np.issubdtype(values.dtype, np.floating) else values.astype(np.float64)
+            _check_values(values, member, part.start, actual, said=kind == "probs")
+            if actual == "probs":
+                repaired.add(values)
             answers = answers_of(
-                values if np.issubdtype(values.dtype, np.floating) else values.astype(np.float64),
+                clipped(values) if actual == "probs" else values,
                 vector[part],
                 kind=actual,
                 finite=np.ones(len(values), dtype=bool),
@@ -146,6 +169,8 @@ def perplexity(
             total.add_answers(answers, None if seen is None else seen[member, part])
         blocks.append(total.finish())
     table = ScoreTable.concatenate(blocks)
+    if kind == "probs" and repaired.repairs:
+        warnings.warn(f"probabilities put right: {repaired.repairs}", stacklevel=2)
 
     columns: dict[str, Any] = {}
     if labels is not None:
@@ -172,7 +197,7 @@ def _population_shape(values: NDArray[Any] | Sequence[NDArray[Any]]) -> tuple[in
         seen = tuple(np.shape(values)) if hasattr(values, "ndim") else f"a list of {len(values)} arrays of shapes {sorted(shapes)}"
         raise UsageError(
             f"outputs have shape {seen}. Allowed: [N, E, M], classifiers by examples by classes, none of them 0. "
-            f"For a single classifier pass values[None]."
+            f"An array [E, M] is one classifier."
         )
     examples, classes = next(iter(shapes))
     if classes > MAX_CLASSES:
@@ -182,17 +207,20 @@ def _population_shape(values: NDArray[Any] | Sequence[NDArray[Any]]) -> tuple[in
     return len(values), examples, classes
 
 
-def _population_kind(values: NDArray[Any] | Sequence[NDArray[Any]]) -> Literal["logits", "probs"]:
+def _population_kind(values: NDArray[Any] | Sequence[NDArray[Any]]) -> Kind:
     """What all classifiers give, decided on each one's first rows (1,024 of them: enough, and cheap on a memory map).
 
     Raises:
-        UsageError: if some give probabilities and others do not.
+        UsageError: if some give probabilities and others do not, or if one gives what may be either.
     """
-    kinds: dict[int, Literal["logits", "probs"]] = {}
+    kinds: dict[int, Kind] = {}
     for member in range(len(values)):
-        first = np.asarray(values[member][:1024])
-        if np.isfinite(first).all(axis=1).any():  # one with nothing finite says nothing about its kind; _check_values names it
-            kinds[member] = detect_kind(first)
+        evidence = Evidence().add(np.asarray(values[member][:1024], dtype=np.float64))
+        if not evidence.rows:  # one with nothing finite says nothing about its kind; _check_values names it
+            continue
+        if evidence.kind is None:
+            raise UsageError(evidence.question(f"the values of classifier {member}", "kind={!r}"))
+        kinds[member] = evidence.kind
     if len(set(kinds.values())) > 1:
         reference = min(kinds)
         odd = next(member for member, kind in kinds.items() if kind != kinds[reference])
@@ -203,11 +231,14 @@ def _population_kind(values: NDArray[Any] | Sequence[NDArray[Any]]) -> Literal["
     return next(iter(kinds.values()), "logits")
 
 
-def _check_values(values: NDArray[Any], member: int, first: int, kind: str) -> None:
-    """Raise UsageError for NaN or +inf, and for probabilities that are none. A logit of -inf is allowed unless the whole row is."""
+def _check_values(values: NDArray[Any], member: int, first: int, kind: str, *, said: bool) -> None:
+    """Raise UsageError for NaN or +inf, and for probabilities that are none. A logit of -inf is allowed unless the whole row is.
+
+    ``said``: that they are probabilities was said, not found: then rounding is put right.
+    """
     with np.errstate(invalid="ignore"):
         highest = values.max(axis=1)
-        bad = ~np.isfinite(highest) if kind == "logits" else ~distribution_rows(values)
+        bad = ~np.isfinite(highest) if kind == "logits" else ~(nearly_distribution_rows if said else distribution_rows)(values)
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
         if kind == "logits":
@@ -215,8 +246,8 @@ def _check_values(values: NDArray[Any], member: int, first: int, kind: str) -> N
         else:
             total = values[row].sum(dtype=np.float64)
             found = f"values {values[row].min():g} to {highest[row]:g} with sum {total:g}"
-            allowed = "probabilities in [0, 1] with sum 1 +- 0.001"
+            allowed = f"probabilities from -{SLACK:g} with sum 1 +- {ROUNDING:g}" if said else "probabilities in [0, 1] with sum 1 +- 0.001"
         raise UsageError(
             f"classifier {member}, example {first + row}: {found} ({int(bad.sum())} such rows in its block). Allowed: {allowed}. "
-            f"Leave out the classifier or the examples, or check the kind (taken as {kind})."
+            f"Leave out the classifier or the examples, or {'check the kind' if said else 'say the kind'} (taken as {kind})."
         )

@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from zoo.arrays import Floats, Ints
 from zoo.errors import UsageError
+from zoo.scores.kind import ROUNDING, SLACK, Evidence, Kind, clipped, nearly_distribution_rows
 from zoo.store.answers import TOP_CLASSES, Answers
 
 __all__ = [
     "MAX_CLASSES",
-    "SLACK",
     "answers_from_logits",
     "answers_from_probabilities",
     "answers_of",
     "detect_kind",
-    "distribution_rows",
     "label_vector",
     "top_classes",
 ]
 
 
 MAX_CLASSES: Final = 32767  # a class must fit an int16 answer
-SLACK: Final = 1e-3  # answers are rounded to float32 by whoever made them
 
 
 def answers_from_logits(logits: NDArray[Any], labels: NDArray[Any] | None = None, *, fast: bool = False) -> Answers:
@@ -52,10 +50,11 @@ def answers_from_logits(logits: NDArray[Any], labels: NDArray[Any] | None = None
 
 
 def answers_from_probabilities(probabilities: NDArray[Any], labels: NDArray[Any] | None = None) -> Answers:
-    """Answers of one classifier from its probabilities, with 0 log 0 = 0. Rows are divided by their sum.
+    """Answers of one classifier from its probabilities, with 0 log 0 = 0. Tiny negatives become 0, rows are divided by their sum.
 
     Args:
-        probabilities: float [E, M]; each row in [0, 1] with sum 1 +- 1e-3. A row with a NaN or an infinity is not finite, see ``Answers``.
+        probabilities: float [E, M]; each row from -0.001 with sum 1 +- 0.05 (see ``zoo.scores.kind``). A row with a NaN or an infinity is not
+            finite, see ``Answers``.
         labels: integer [E], -1 = unknown; None = all unknown.
 
     Raises:
@@ -63,14 +62,14 @@ def answers_from_probabilities(probabilities: NDArray[Any], labels: NDArray[Any]
     """
     probabilities = _matrix("probabilities", probabilities)
     finite = np.isfinite(probabilities).all(axis=1)
-    wrong = np.flatnonzero(finite & ~distribution_rows(probabilities))
+    wrong = np.flatnonzero(finite & ~nearly_distribution_rows(probabilities))
     if len(wrong):
         row = probabilities[wrong[0]]
         raise UsageError(
             f"row {wrong[0]} of the probabilities is no distribution: values {row.min():g} to {row.max():g}, sum {float(row.sum()):g}. "
-            f"Allowed: values in [0, 1] with sum 1 +- 0.001. Pass logits to answers_from_logits instead, or normalise the rows."
+            f"Allowed: values from -{SLACK:g} with sum 1 +- {ROUNDING:g}. Pass logits to answers_from_logits instead, or normalise the rows."
         )
-    return answers_of(probabilities, label_vector(labels, *probabilities.shape), kind="probs", finite=finite)
+    return answers_of(clipped(probabilities), label_vector(labels, *probabilities.shape), kind="probs", finite=finite)
 
 
 def answers_of(values: NDArray[Any], labels: Ints, *, kind: str, finite: NDArray[np.bool_]) -> Answers:
@@ -137,7 +136,7 @@ def _normalise(probabilities: NDArray[Any]) -> tuple[Floats, Floats]:
     np.divide(p, total, out=p, where=total > 0)
     logs = np.zeros_like(p)
     np.log2(p, out=logs, where=p > 0)  # 0 log 0 = 0
-    return p, np.clip(-np.einsum("em,em->e", p, logs), 0.0, np.log2(p.shape[1]))
+    return p, np.clip(0.0 - np.einsum("em,em->e", p, logs), 0.0, np.log2(p.shape[1]))  # 0 - 0 is 0, -0. would be stored
 
 
 def top_classes(primary: NDArray[Any], secondary: NDArray[Any] | None, count: int) -> tuple[Ints, NDArray[Any]]:
@@ -210,19 +209,15 @@ def label_vector(labels: NDArray[Any] | None, examples: int, classes: int) -> In
     return checked
 
 
-def distribution_rows(values: NDArray[Any]) -> NDArray[np.bool_]:
-    """bool [E]: rows of [E, M] in [0, 1] whose sum is 1 within 1e-3 (summed in float64: float16 rows of 1,000 classes would drift)."""
-    low, high = values.min(axis=1) >= 0, values.max(axis=1) <= 1 + SLACK
-    with np.errstate(invalid="ignore", over="ignore"):
-        rows: NDArray[np.bool_] = low & high & (np.abs(values.sum(axis=1, dtype=np.float64) - 1.0) <= SLACK)
-    return rows
-
-
-def detect_kind(values: NDArray[Any]) -> Literal["logits", "probs"]:
-    """``"probs"`` if every row of float [E, M] is in [0, 1] and sums to 1 within 1e-3, else ``"logits"`` (log probabilities are logits).
+def detect_kind(values: NDArray[Any]) -> Kind:
+    """``"probs"`` or ``"logits"`` by the rule of ``zoo.scores.kind`` for float [E, M] (log probabilities are logits).
 
     Rows with a NaN or an infinity do not vote; without any other row it is ``"logits"``.
+
+    Raises:
+        UsageError: for values that look like probabilities and do not quite sum to 1: only who made them knows.
     """
-    values = _matrix("values", values)
-    values = values[np.isfinite(values).all(axis=1)]
-    return "probs" if len(values) and bool(distribution_rows(values).all()) else "logits"
+    evidence = Evidence().add(_matrix("values", values))
+    if evidence.kind is None:
+        raise UsageError(evidence.question("the values", "kind={!r}"))
+    return evidence.kind
