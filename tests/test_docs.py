@@ -328,6 +328,7 @@ def test_the_examples_touch_one_file_and_one_line(edited: tuple[Path, list[str]]
         *("zoo/models/small.py", "zoo/models/__init__.py"),
         *("zoo/trainsets/on_images.py", "zoo/trainsets/treatments.py"),
         *("zoo/data/npz.py", "zoo/data/catalog.py"),
+        *("zoo/scores/catalog.py", "zoo/scores/catalog.py"),
     ]
 
 
@@ -361,6 +362,35 @@ main()
     done = run_in(root, "-c", code)
     assert done.returncode == 0, done.stderr
     assert "1 trainings done, 1 classifiers" in done.stdout
+
+
+def test_a_score_is_everywhere_at_once(edited: tuple[Path, list[str]], trained: Tiny) -> None:
+    """The new score is computed, described, queried, ranked by, named in conditions, measured, exported, and given for arrays."""
+    root, _ = edited
+    shutil.copytree(trained.root, root / "scored")
+    code = """
+import sys, numpy as np, zoo
+p = np.array([[[0.5, 0.5]], [[0.9, 0.1]]])
+assert abs(zoo.perplexity(p, np.array([1])).confident_miss[0] - (0.5 + 0.9) / 2) < 1e-3
+from zoo.cli.main import main
+sys.argv = ["zoo", *sys.argv[1:]]
+main()
+"""
+    commands: list[tuple[tuple[str, ...], str]] = [
+        (("schema", "scores"), "mean probability of the predicted class, 0 where it is the label [0 to 1]"),
+        (("score",), "confident_miss"),
+        (("query", "select count(*) as n from scores where confident_miss > 0", "--format", "json"), '"n":'),
+        (("select", "worst:share=0.1,by=confident_miss", "-o", "wide"), "selection 'wide'"),
+        (("select", "keep:set=confident_miss < 0.4", "-o", "narrow"), "selection 'narrow'"),
+        (("export", "scores", "--to", "csv"), ",confident_miss,"),
+    ]
+    for command, shown in commands:
+        done = run_in(root, "-c", code, *command, *(() if command[0] == "schema" else ("-w", "scored")))
+        assert done.returncode == 0, (command, done.stderr)
+        assert shown in done.stdout, (command, done.stdout)
+    listed = run_in(root, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/scores/test_catalog.py", "-k", "confident_miss")
+    assert listed.returncode == 0, listed.stdout
+    assert "deselected" in listed.stdout
 
 
 def test_the_examples_fall_under_the_tests_at_once(edited: tuple[Path, list[str]]) -> None:

@@ -20,6 +20,7 @@ from tests.commands import done
 from zoo.errors import StoreError, UnknownNameError, UsageError
 from zoo.report.write import write_report
 from zoo.scores import from_store
+from zoo.scores.catalog import DETECTORS
 from zoo.scores.detection import detection_table, label_errors
 from zoo.scores.from_arrays import perplexity
 from zoo.scores.population import choose_population
@@ -27,7 +28,6 @@ from zoo.scores.suspects import suspects
 from zoo.spec import Experiment
 from zoo.statistics import auroc, average_precision, midranks
 from zoo.store.query import query
-from zoo.store.schema import SUSPICIOUS_SIDE
 
 NAN = float("nan")
 # few distinct values, so that ties are the rule
@@ -99,13 +99,13 @@ def test_detection_table_worked_by_hand() -> None:
 def test_each_score_is_suspicious_on_its_own_side() -> None:
     """High X and C, low quality, margin and p(label) mean trouble: a perfect detector on its side has AUROC 1, on the other 0."""
     wrong = np.array([0, 1, 0, 0, 1, 0])
-    frame = scores_frame(**{name: wrong * side + 0.0 for name, side in SUSPICIOUS_SIDE.items()})
+    frame = scores_frame(**{name: wrong * side + 0.0 for name, side in DETECTORS.items()})
     table = detection_table(frame)
-    assert table["score"].tolist() == list(SUSPICIOUS_SIDE)
+    assert table["score"].tolist() == list(DETECTORS)
     for measure in ("auroc", "average_precision", "precision_at_n", "recall_at_n"):
-        assert table[measure].tolist() == [1.0] * len(SUSPICIOUS_SIDE)
-    upside_down = detection_table(frame.assign(**{name: -frame[name] for name in SUSPICIOUS_SIDE}))
-    assert upside_down["auroc"].tolist() == [0.0] * len(SUSPICIOUS_SIDE)
+        assert table[measure].tolist() == [1.0] * len(DETECTORS)
+    upside_down = detection_table(frame.assign(**{name: -frame[name] for name in DETECTORS}))
+    assert upside_down["auroc"].tolist() == [0.0] * len(DETECTORS)
 
 
 def test_rows_without_the_score_or_the_truth_are_left_out_of_its_row() -> None:
@@ -345,7 +345,7 @@ def test_the_store_gives_the_probabilities_behind_its_answers(trained: Tiny) -> 
     assert held.any()
     found = label_errors(from_store.score(space, population, "train").to_pandas(), members)
     assert found.reason == ""
-    assert len(found.table) == len(SUSPICIOUS_SIDE)
+    assert len(found.table) == len(DETECTORS)
 
 
 def test_the_command_and_the_report_say_it(tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -353,7 +353,7 @@ def test_the_command_and_the_report_say_it(tmp_path_factory: pytest.TempPathFact
     pytest.importorskip("cleanlab")
     tiny = trained_workspace(tmp_path_factory.mktemp("said"))
     said = json.loads(done("score", "--json", "-w", tiny.root))
-    assert [row["score"] for row in said["detection"]] == list(SUSPICIOUS_SIDE)
+    assert [row["score"] for row in said["detection"]] == list(DETECTORS)
     assert {"auroc", "average_precision", "precision_at_n", "recall_at_n", "n_errors"} < set(said["detection"][0])
     assert [row["score"] for row in said["flagged"]] == ["cleanlab_issues", "cleanlab_issues_heldout"]
     assert said["cleanlab"] == "measured"

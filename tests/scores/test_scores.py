@@ -18,17 +18,19 @@ from numpy.typing import NDArray
 import zoo.scores.accumulate
 from zoo.errors import DataError, UsageError
 from zoo.scores.accumulate import FIXED_ONE, ScoreAccumulator, ScoreTable, block_rows
+from zoo.scores.catalog import X_BINS, Listed
 from zoo.scores.from_arrays import perplexity, x_and_c
 from zoo.scores.outputs import answers_from_logits, answers_from_probabilities, detect_kind
 from zoo.store.answers import Answers
-from zoo.store.schema import SCORES_SCHEMA, X_BINS
+from zoo.store.schema import SCORES_SCHEMA
 
 NAN = float("nan")
 
 
 def column_bits(table: ScoreTable) -> dict[str, bytes]:
     """Every column as raw bytes: equal means bit-identical, NaN included."""
-    return {f.name: np.asarray(getattr(table, f.name)).tobytes() for f in dataclasses.fields(table)}
+    columns = {"example_ids": table.example_ids, "labels": table.labels, **table.columns}
+    return {name: b"".join(part.tobytes() for part in (c if isinstance(c, Listed) else (c,))) for name, c in columns.items()}
 
 
 def population(seed: int, members: int, examples: int, classes: int, scale: float = 3.0) -> NDArray[np.float32]:
@@ -195,11 +197,11 @@ def test_scores_of_four_classifiers_worked_by_hand() -> None:
     assert X_BINS[s.x_bin[0]] == "0.7-0.8"
     assert (s.top_confusion[0], s.top_confusion_share[0]) == (1, 0.5)
     # class 2 has one vote and probabilities 1 + .25 + .25 + .5, class 3 one vote and .5
-    assert s.top5_x.tolist() == [[1, 2, 3, -1, -1]]
-    assert s.top5_x_votes.tolist() == [[2, 1, 1, 0, 0]]
+    assert s.top5_x.classes.tolist() == [[1, 2, 3, -1, -1]]
+    assert s.top5_x.values.tolist() == [[2, 1, 1, 0, 0]]
     # mean -p log2 p: class 2 (0 + .5 + .5 + .5) / 4, class 1 (.5 + .5) / 4, class 3 .5 / 4
-    assert s.top5_c.tolist() == [[2, 1, 3, -1, -1]]
-    assert s.top5_c_value.tolist() == [[0.375, 0.25, 0.125, 0.0, 0.0]]
+    assert s.top5_c.classes.tolist() == [[2, 1, 3, -1, -1]]
+    assert s.top5_c.values.tolist() == [[0.375, 0.25, 0.125, 0.0, 0.0]]
 
 
 def test_c_is_the_geometric_mean_of_two_to_the_entropy() -> None:
@@ -237,7 +239,6 @@ def test_held_out_scores_count_only_classifiers_that_did_not_see_the_example() -
     np.testing.assert_array_equal(s.x_heldout, [0.5, NAN, 0.5])
     np.testing.assert_array_equal(s.x_insample, [0.5, 0.5, NAN])
     np.testing.assert_array_equal(s.c_heldout, [2**0.5, NAN, 2**0.75])
-    np.testing.assert_array_equal(s.c_insample, [2.0, 2**0.75, NAN])
     np.testing.assert_array_equal(s.c_perplexity, [2**0.75] * 3)
     # quality: over the 2 held out (1 - (1 + .5)/3), else over all 4 (1 - (2 + .5)/5)
     np.testing.assert_allclose(s.label_quality, [0.5, 0.5, 0.5])
@@ -264,7 +265,7 @@ def test_no_answer_counts_for_nothing() -> None:
     total.add_answers(answers_from_logits(np.array([[NAN, 0.0, 0.0], [NAN, 0.0, 0.0]]), labels), np.array([False, True]))
     s = total.finish()
     assert s.n.tolist() == [1, 0]
-    assert s.n_heldout.tolist() == [1, 0]
+    assert s.n_heldout.tolist() == [-1, 0]  # of the one that answered it is not known
     assert s.x_perplexity[0] == 1.0
     for name in ("x_perplexity", "c_perplexity", "x_heldout", "c_heldout", "mean_p_label", "mean_margin", "label_quality"):
         assert np.isnan(getattr(s, name)[1]), name
@@ -290,7 +291,7 @@ def test_top_confusion_ties_go_to_summed_probability_then_to_the_lowest_class() 
     total.add(np.array([1, 1]), np.zeros(2), np.ones(2), np.zeros(2), np.array([[1, 3, -1, -1, -1]] * 2), q)
     s = total.finish()
     assert s.top_confusion.tolist() == [3, 1]
-    assert s.top5_x[:, :2].tolist() == [[3, 1], [1, 3]]
+    assert s.top5_x.classes[:, :2].tolist() == [[3, 1], [1, 3]]
 
 
 def test_votes_of_published_rows_give_their_x() -> None:
@@ -305,7 +306,11 @@ def test_votes_of_published_rows_give_their_x() -> None:
 def test_x_bins_are_those_of_pandas_cut(n: int) -> None:
     """Oracle: pd.cut, right-closed, between the special bins {0} and {1}, for every X that n classifiers can give."""
     wrong = np.arange(n + 1)
-    bins = zoo.scores.accumulate._x_bin(wrong.astype(np.int64), np.full(n + 1, n, dtype=np.int64))
+    total = ScoreAccumulator(wrong, np.zeros(n + 1, dtype=np.int64), 2)
+    zeros, none = np.zeros(n + 1), np.full((n + 1, 5), -1)
+    for member in range(n):
+        total.add((member < wrong).astype(np.int64), zeros, zeros, zeros, none, np.zeros((n + 1, 5)))
+    bins = total.finish().x_bin
     inner = pd.cut(wrong / n, [i / 10 for i in range(11)], labels=list(X_BINS[1:11])).astype(str)
     expected = np.where(wrong == 0, "0", np.where(wrong == n, "1", inner))
     assert [X_BINS[b] for b in bins] == expected.tolist()
@@ -325,13 +330,13 @@ def test_scores_stay_in_their_ranges(seed: int, members: int, examples: int, cla
     for name in ("x_perplexity", "x_heldout", "x_insample", "mean_p_label", "label_quality", "top_confusion_share"):
         values = getattr(s, name)
         assert ((values >= 0) & (values <= 1) | np.isnan(values)).all(), name
-    for name in ("c_perplexity", "c_heldout", "c_insample"):
+    for name in ("c_perplexity", "c_heldout"):
         values = getattr(s, name)
         assert ((values >= 1) & (values <= classes) | np.isnan(values)).all(), name
     assert (np.abs(s.mean_margin[labels >= 0]) <= 1).all()
     if classes <= 5:
-        assert (s.top5_x_votes.sum(axis=1) == members).all()
-        np.testing.assert_allclose(s.top5_c_value.sum(axis=1), np.log2(s.c_perplexity), atol=5e-3)  # float16 probabilities
+        assert (s.top5_x.values.sum(axis=1) == members).all()
+        np.testing.assert_allclose(s.top5_c.values.sum(axis=1), np.log2(s.c_perplexity), atol=5e-3)  # float16 probabilities
 
 
 @settings(max_examples=40, deadline=None)
@@ -439,7 +444,7 @@ def test_scores_agree_with_a_plain_loop() -> None:
         assert s.x_perplexity[e] == wrong / members
         assert s.c_perplexity[e] == pytest.approx(2 ** (entropy / members), rel=1e-6)
         assert votes[s.top_confusion[e]] == max(votes)
-        assert s.top5_c_value[e] == pytest.approx(np.sort(surprise / members)[::-1][:5], abs=1e-3)
+        assert s.top5_c.values[e] == pytest.approx(np.sort(surprise / members)[::-1][:5], abs=1e-3)
 
 
 def test_mean_p_label_and_margin_are_cleanlabs_ensemble_of_one() -> None:

@@ -12,15 +12,14 @@ term is off by at most 2**-33, hence each mean by at most 2**-33 = 1.2e-10 (bits
 ln(2) * 2**-33 = 8.1e-11 relative. That is a five-hundredth of the rounding that answers already carry as float32. int64 overflows past
 2**63 / (15 * 2**32) = 1.4e8 classifiers.
 
-Sources: X and C: "Example perplexity and class label cleaning", section 2 (X = share of classifiers that miss the label; C = geometric
-mean of 2**entropy). Label quality: one minus X, ties broken by mean p(label).
+What the scores are is in ``zoo.scores.catalog``; here is how their sums come about.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, Self
 
 import numpy as np
@@ -29,16 +28,15 @@ from numpy.typing import NDArray
 
 from zoo.arrays import Floats, Ints
 from zoo.errors import DataError
+from zoo.scores.catalog import FIXED_ONE, SCORES, TERMS, Given, Listed, Score, Sums, Term
 from zoo.scores.kind import SLACK
 from zoo.scores.outputs import MAX_CLASSES, top_classes
 from zoo.store.answers import TOP_CLASSES, Answers
-from zoo.store.schema import SCORES_SCHEMA, X_BINS
+from zoo.store.schema import SCORES_SCHEMA
 
-__all__ = ["FIXED_ONE", "ScoreAccumulator", "ScoreTable", "block_rows", "ratio"]
+__all__ = ["ScoreAccumulator", "ScoreTable", "block_rows"]
 
 
-FIXED_ONE: Final = 4294967296.0
-"""2**32, the 1 of fixed-point sums: multiplying a float32 by it is exact."""
 _BYTES_PER_CELL: Final = 4 + 8 + 8  # votes, probability, -p log2 p
 
 
@@ -84,12 +82,13 @@ class ScoreAccumulator:
         example_ids: integer [E], distinct.
         labels: integer [E]; -1 = unknown, which leaves everything that needs a label null.
         num_classes: M, 1 to 32767.
+        scores: which scores are wanted, by column.
 
     Raises:
         DataError: shapes that differ, a label outside -1..M-1, an example id twice.
     """
 
-    def __init__(self, example_ids: NDArray[Any], labels: NDArray[Any], num_classes: int) -> None:
+    def __init__(self, example_ids: NDArray[Any], labels: NDArray[Any], num_classes: int, scores: Mapping[str, Score] = SCORES) -> None:
         self.example_ids: Ints = np.array(example_ids, dtype=np.int64)
         self.labels: Ints = np.array(labels, dtype=np.int64)
         self.num_classes = int(num_classes)
@@ -106,7 +105,14 @@ class ScoreAccumulator:
         if len(np.unique(self.example_ids)) != examples:
             raise DataError("example_ids hold an id twice. Allowed: each example of a split once. Score one split at a time.")
         self._check_range("labels", self.labels, -1, self.num_classes - 1, "Check the label column against the data set's class names.")
-        self._sums: dict[str, Ints] = {name: np.zeros(examples, dtype=np.int64) for name in _SUMS}
+        self.scores = scores
+        self._terms = _terms(scores)
+        names = ["n", "n@heldout", "n@unknown"]
+        for term, (_, parts, _) in self._terms.items():
+            names += [term, *(f"{term}@{part}" for part in parts)]
+        self._sums: dict[str, Ints] = {name: np.zeros(examples, dtype=np.int64) for name in names}
+        self.needs_logits = any("logits" in score.needs for score in scores.values())
+        self._without_logits = False
         self._offsets: Ints = np.arange(examples, dtype=np.int64) * self.num_classes  # cell of (example, class 0) in the flat arrays below
         self._votes: NDArray[np.int32] = np.zeros(examples * self.num_classes, dtype=np.int32)  # flat [E, M]
         self._probability: Ints = np.zeros(examples * self.num_classes, dtype=np.int64)  # flat [E, M], sum of p
@@ -124,6 +130,7 @@ class ScoreAccumulator:
         top5: NDArray[Any],
         top5_p: NDArray[Any],
         in_train: NDArray[Any] | None = None,
+        probabilities: NDArray[Any] | None = None,
     ) -> Self:
         """Count one classifier's answers to all E examples of the block, in the order of ``example_ids``.
 
@@ -136,7 +143,9 @@ class ScoreAccumulator:
             margin: float [E] in [-1, 1]; ignored where the label is unknown.
             top5: integer [E, K], -1 pads; K is usually 5.
             top5_p: float [E, K] in [0, 1]; float16 takes a fast path.
-            in_train: bool [E]; whether the classifier was trained on the example. None = on none of them (all held out).
+            in_train: bool [E]; whether the classifier was trained on the example. An integer [E] may also say -1: not known. None = not
+                known of any: the answers count neither as held out nor as in-sample.
+            probabilities: float [E, M]; None = not at hand, which leaves scores that need logits null. Looked at only if ``needs_logits``.
 
         Raises:
             DataError: a shape, class or number outside what is said above; nothing is counted then.
@@ -148,10 +157,10 @@ class ScoreAccumulator:
             self._check_shape(name, array, examples)
         self._check_shape("top5", top5, (len(self), *top5.shape[1:2]))
         self._check_shape("top5_p", top5_p, top5.shape)
-        held = None
-        if in_train is not None:
-            held = ~np.asarray(in_train, dtype=bool)
-            self._check_shape("in_train", held, examples)
+        held, unknown = _membership(in_train, examples[0])
+        self._check_shape("in_train", held, examples)
+        if self.needs_logits and probabilities is not None:
+            self._check_shape("probabilities", probabilities, (len(self), self.num_classes))
         if not len(self):
             return self
 
@@ -161,8 +170,7 @@ class ScoreAccumulator:
         answered = prediction >= 0
         known = self.labels >= 0
         if not answered.all():
-            known = known & answered
-            held = answered if held is None else held & answered
+            known, held, unknown = known & answered, held & answered, unknown & answered
             entropy = np.where(answered, entropy, entropy.dtype.type(0))
             top5 = np.where(answered[:, None], top5, -1)
         if not known.all():
@@ -178,24 +186,23 @@ class ScoreAccumulator:
         if top5_p.dtype != np.float16 or top5_p.view(np.uint16).max(initial=0) > _ONE_F16:
             self._check_range("top5_p", top5_p, 0, 1, damaged)
 
-        wrong = answered & (prediction != self.labels)
-        fixed = {"entropy": _fixed(entropy), "p_label": _fixed(p_label)}
-        sums = self._sums
+        wrong = known & (prediction != self.labels)
+        given = Given(wrong, p_label, entropy, margin, prediction, top5, top5_p, probabilities if self.needs_logits else None)
+        self._without_logits |= given.probabilities is None
+        sums, all_held, some_held, some_unknown = self._sums, bool(held.all()), bool(held.any()), bool(unknown.any())
         sums["n"] += answered
-        sums["wrong"] += wrong
-        sums["entropy"] += fixed["entropy"]
-        sums["p_label"] += fixed["p_label"]
-        sums["margin"] += _fixed(margin)
-        if held is None:
-            sums["n_heldout"] += 1
-            sums["wrong_heldout"] += wrong
-            sums["entropy_heldout"] += fixed["entropy"]
-            sums["p_label_heldout"] += fixed["p_label"]
-        else:
-            sums["n_heldout"] += held
-            sums["wrong_heldout"] += wrong & held
-            sums["entropy_heldout"] += fixed["entropy"] * held
-            sums["p_label_heldout"] += fixed["p_label"] * held
+        sums["n@heldout"] += held
+        sums["n@unknown"] += unknown
+        for name, (term, parts, needs_logits) in self._terms.items():
+            if needs_logits and given.probabilities is None:
+                continue
+            value = term.of(given)
+            value = value if value.dtype == np.bool_ else _fixed(value)
+            sums[name] += value
+            if "heldout" in parts and some_held:
+                sums[f"{name}@heldout"] += value if all_held else value * held
+            if "unknown" in parts and some_unknown:
+                sums[f"{name}@unknown"] += value * unknown
 
         # np.add.at on flat, unbuffered int64: 2x faster than a[i] += v here, and right even if a class were listed twice
         voters = slice(None) if answered.all() else answered
@@ -212,10 +219,10 @@ class ScoreAccumulator:
         np.add.at(self._surprise, cells, surprise)
         return self
 
-    def add_answers(self, answers: Answers, in_train: NDArray[Any] | None = None) -> Self:
+    def add_answers(self, answers: Answers, in_train: NDArray[Any] | None = None, probabilities: NDArray[Any] | None = None) -> Self:
         """``add`` with the arrays of an ``Answers``."""
         a = answers
-        return self.add(a.prediction, a.p_label, a.entropy, a.margin, a.top5, a.top5_p, in_train)
+        return self.add(a.prediction, a.p_label, a.entropy, a.margin, a.top5, a.top5_p, in_train, probabilities)
 
     def merge(self, other: ScoreAccumulator) -> Self:
         """Add the classifiers that another accumulator of the same block was given.
@@ -225,6 +232,7 @@ class ScoreAccumulator:
         """
         same = (
             self.num_classes == other.num_classes
+            and self._sums.keys() == other._sums.keys()
             and np.array_equal(self.example_ids, other.example_ids)
             and np.array_equal(self.labels, other.labels)
         )
@@ -238,48 +246,27 @@ class ScoreAccumulator:
         self._votes += other._votes
         self._probability += other._probability
         self._surprise += other._surprise
+        self._without_logits |= other._without_logits
         return self
 
     def finish(self) -> ScoreTable:
         """The scores of what was added so far. The accumulator stays usable."""
-        s = self._sums
         examples, classes = len(self), self.num_classes
-        n, held, known = s["n"], s["n_heldout"], self.labels >= 0
-        inside = n - held
-        x = ratio(s["wrong"], n, known)
-        use_held = held > 0  # label quality: over the classifiers that did not see the example, where there are any
-        quality_n = np.where(use_held, held, n)
-        quality_wrong = np.where(use_held, s["wrong_heldout"], s["wrong"])
-        quality_p = ratio(np.where(use_held, s["p_label_heldout"], s["p_label"]), quality_n, known, unit=FIXED_ONE)
-
-        votes = self._votes.reshape(examples, classes)
         kept = min(TOP_CLASSES, classes)
-        top_x, top_votes = _pad(*top_classes(votes, self._probability.reshape(examples, classes), kept))
-        top_c, top_surprise = _pad(*top_classes(self._surprise.reshape(examples, classes), None, kept))
-        surprise = np.divide(top_surprise, n[:, None] * FIXED_ONE, out=np.zeros(top_surprise.shape), where=n[:, None] > 0)
-        return ScoreTable(
-            num_classes=classes,
-            example_ids=self.example_ids.copy(),
-            labels=self.labels.copy(),
-            n=n.copy(),
-            x_perplexity=x,
-            c_perplexity=_perplexity(s["entropy"], n, classes),
-            n_heldout=held.copy(),
-            x_heldout=ratio(s["wrong_heldout"], held, known),
-            c_heldout=_perplexity(s["entropy_heldout"], held, classes),
-            x_insample=ratio(s["wrong"] - s["wrong_heldout"], inside, known),
-            c_insample=_perplexity(s["entropy"] - s["entropy_heldout"], inside, classes),
-            mean_p_label=ratio(s["p_label"], n, known, unit=FIXED_ONE),
-            mean_margin=ratio(s["margin"], n, known, unit=FIXED_ONE),
-            label_quality=1.0 - (quality_wrong + 1.0 - quality_p) / (quality_n + 1.0),
-            x_bin=np.where(known & (n > 0), _x_bin(s["wrong"], n), -1),
-            top_confusion=top_x[:, 0],
-            top_confusion_share=ratio(top_votes[:, 0], n, np.ones(examples, dtype=bool)),
-            top5_x=top_x,
-            top5_x_votes=top_votes,
-            top5_c=top_c,
-            top5_c_value=surprise,
+        probability = self._probability.reshape(examples, classes)
+        sums = Sums(
+            classes,
+            self.labels,
+            self._sums,
+            {name: term.unit for name, (term, _, _) in self._terms.items()},
+            most_voted=_pad(*top_classes(self._votes.reshape(examples, classes), probability, kept)),
+            most_uncertain=_pad(*top_classes(self._surprise.reshape(examples, classes), None, kept)),
         )
+        columns: dict[str, Any] = {}
+        for name, score in self.scores.items():
+            lacking = "logits" in score.needs and self._without_logits
+            columns[name] = np.full(examples, np.nan) if lacking else _own(score.of(sums))
+        return ScoreTable(classes, self.example_ids.copy(), self.labels.copy(), self._sums["n"].copy(), columns, self.scores)
 
     @staticmethod
     def _check_shape(name: str, array: NDArray[Any], expected: tuple[int, ...]) -> None:
@@ -297,25 +284,33 @@ class ScoreAccumulator:
             raise DataError(f"{name} holds {wrong[0]} ({wrong.size} such values). Allowed: {low:g} to {high:g}. {advice}")
 
 
-_SUMS: Final = ("n", "wrong", "entropy", "p_label", "margin", "n_heldout", "wrong_heldout", "entropy_heldout", "p_label_heldout")
+def _own(values: Any) -> Any:
+    """A column that shares no memory with the sums, which may grow further."""
+    return Listed(*map(np.copy, values)) if isinstance(values, Listed) else np.array(values)
 
 
-def ratio(total: Ints, count: Ints, known: NDArray[np.bool_], unit: float = 1.0) -> Floats:
-    """total / (count * unit) as float64 [E], NaN where count is 0 or the label unknown. One rounding: count * unit is exact."""
-    ratio: Floats = np.divide(total, count * unit, out=np.full(len(total), np.nan), where=known & (count > 0))
-    return ratio
+def _terms(scores: Mapping[str, Score]) -> dict[str, tuple[Term, frozenset[str], bool]]:
+    """What has to be added up for these scores: term, parts of the population it is summed over beside the whole, whether it needs logits.
+
+    In-sample sums are what is left of the whole without the held-out and the unknown ones.
+    """
+    known: dict[str, tuple[Term, bool]] = {name: (term, False) for name, term in TERMS.items()}
+    for score in scores.values():
+        known |= {name: (term, "logits" in score.needs) for name, term in score.terms.items()}
+    parts: dict[str, set[str]] = {}
+    for use in (use for score in scores.values() for use in score.uses):
+        term, _, part = use.partition("@")
+        if term != "n":
+            parts.setdefault(term, set()).update({"": (), "insample": ("heldout", "unknown")}.get(part, (part,)))
+    return {name: (known[name][0], frozenset(found), known[name][1]) for name, found in parts.items()}
 
 
-def _perplexity(entropy: Ints, count: Ints, num_classes: int) -> Floats:
-    """C = 2 ** mean entropy, float64 [E], NaN where count is 0. Clipped to [1, M]: log2 M as a float32 may lie above log2 M."""
-    bits = ratio(entropy, count, np.ones(len(entropy), dtype=bool), unit=FIXED_ONE)
-    return np.minimum(np.maximum(np.exp2(bits), 1.0), float(num_classes))
-
-
-def _x_bin(wrong: Ints, n: Ints) -> Ints:
-    """Bin 0..11 of X = wrong / n, in integers: {0}, (0, .1], ..., (.9, 1), {1}. No float edge (0.30000000000000004) can move one."""
-    tenth = -(-10 * wrong // np.maximum(n, 1))  # ceil(10 X): 0 for X = 0, i for (i - 1) / 10 < X <= i / 10
-    return np.where((wrong == n) & (n > 0), 11, tenth)
+def _membership(in_train: NDArray[Any] | None, examples: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """(held out, not known), bool [E] each, from what ``ScoreAccumulator.add`` is given."""
+    if in_train is None:
+        return np.zeros(examples, dtype=bool), np.ones(examples, dtype=bool)
+    seen = np.asarray(in_train)
+    return (~seen, np.zeros(seen.shape, dtype=bool)) if seen.dtype == np.bool_ else (seen == 0, seen < 0)
 
 
 def _pad(classes: Ints, values: NDArray[Any]) -> tuple[Ints, Ints]:
@@ -333,49 +328,29 @@ def _pad(classes: Ints, values: NDArray[Any]) -> tuple[Ints, Ints]:
 
 @dataclass(frozen=True)
 class ScoreTable:
-    """Scores of E examples as numpy columns. NaN (or -1 for classes and bins) = not defined for that example.
+    """Scores of E examples as numpy columns.
 
     Attributes:
         num_classes: M.
         example_ids, labels: int64 [E]; label -1 = unknown.
-        n, n_heldout: int64 [E]; classifiers that answered, and those of them that were not trained on the example.
-        x_perplexity, x_heldout, x_insample: [E] in [0, 1]; share of wrong predictions over all, held-out, other classifiers.
-        c_perplexity, c_heldout, c_insample: [E] in [1, M]; 2 ** mean entropy in bits over the same.
-        mean_p_label, mean_margin: [E]; means over all classifiers.
-        label_quality: [E] in [0, 1]; 1 - (n X + 1 - mean p(label)) / (n + 1) over the held-out classifiers where there are some, else
-            over all. Low = suspicious; X comes first, p(label) breaks its ties.
-        x_bin: int64 [E]; index into ``X_BINS``.
-        top_confusion: int64 [E]; most-voted class (the label itself, more often than not), ties by summed probability, then lowest index.
-        top_confusion_share: [E]; its votes / n.
-        top5_x, top5_x_votes: int64 [E, 5]; most-voted classes in the same order, -1 where fewer got a vote.
-        top5_c, top5_c_value: int64 and float64 [E, 5]; classes with the largest mean of -p log2 p over all n classifiers.
-
-    ``top5_c_value`` and the tie-breaking probability see what the answers keep: the five most probable classes of each classifier, as
-    float16 (relative error 2**-11). So a value is a lower bound where the class falls outside some classifier's five; it is complete
-    for M <= 5.
+        n: int64 [E]; classifiers that answered.
+        columns: a column per score, in the order of ``zoo.scores.catalog``: float64 [E] (NaN = not defined for that example), int64 [E]
+            (-1 = not defined), or ``Listed``. Each is also an attribute: ``table.x_perplexity``.
+        scores: what the columns are.
     """
 
     num_classes: int
     example_ids: Ints
     labels: Ints
     n: Ints
-    x_perplexity: Floats
-    c_perplexity: Floats
-    n_heldout: Ints
-    x_heldout: Floats
-    c_heldout: Floats
-    x_insample: Floats
-    c_insample: Floats
-    mean_p_label: Floats
-    mean_margin: Floats
-    label_quality: Floats
-    x_bin: Ints
-    top_confusion: Ints
-    top_confusion_share: Floats
-    top5_x: Ints
-    top5_x_votes: Ints
-    top5_c: Ints
-    top5_c_value: Floats
+    columns: Mapping[str, Any]
+    scores: Mapping[str, Score]
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self.__dict__["columns"][name]
+        except KeyError:
+            raise AttributeError(name) from None
 
     def __len__(self) -> int:
         return len(self.example_ids)
@@ -393,8 +368,12 @@ class ScoreTable:
                 f"cannot join {len(blocks)} blocks of scores with {sorted(classes)} classes. "
                 f"Allowed: one block or more, all with the same classes. Score each data set by itself."
             )
-        columns = {f.name: np.concatenate([getattr(b, f.name) for b in blocks]) for f in fields(cls) if f.name != "num_classes"}
-        return cls(num_classes=classes.pop(), **columns)
+        columns: dict[str, Any] = {}
+        for name, first in blocks[0].columns.items():
+            parts = [block.columns[name] for block in blocks]
+            columns[name] = Listed(*map(np.concatenate, zip(*parts, strict=True))) if isinstance(first, Listed) else np.concatenate(parts)
+        ids, labels, n = (np.concatenate([getattr(block, name) for block in blocks]) for name in ("example_ids", "labels", "n"))
+        return cls(classes.pop(), ids, labels, n, columns, blocks[0].scores)
 
     def to_arrow(
         self,
@@ -422,47 +401,35 @@ class ScoreTable:
         ):
             if length != expected:
                 raise DataError(f"{name} has {length} entries. Allowed: {expected}. Pass those of the examples (classes) that were scored.")
-        names = pa.array(X_BINS, pa.string())
-        columns: list[pa.Array] = [
+        about: list[pa.Array] = [
             pa.repeat(pa.scalar(split, pa.string()), len(self)),
             pa.array(self.example_ids),
             pa.array(list(keys), pa.string()),
-            _nullable(self.labels),
-            _nullable(truth),
-            pa.array(self.n, pa.int32()),
-            _number(self.x_perplexity),
-            _number(self.c_perplexity),
-            pa.array(self.n_heldout, pa.int32()),
-            _number(self.x_heldout),
-            _number(self.c_heldout),
-            _number(self.x_insample),
-            _number(self.mean_p_label),
-            _number(self.mean_margin),
-            _number(self.label_quality),
-            names.take(_nullable(self.x_bin)),
-            _nullable(self.top_confusion),
-            _number(self.top_confusion_share),
-            self._lists(self.top5_x, self.top5_x_votes, "votes"),
-            self._lists(self.top5_c, self.top5_c_value, "value"),
+            _nullable(self.labels, pa.int32()),
+            _nullable(truth, pa.int32()),
         ]
-        schema = SCORES_SCHEMA
+        columns = about + [self._arrow(score, self.columns[name]) for name, score in self.scores.items()]
+        fields = [*list(SCORES_SCHEMA)[: len(about)], *(pa.field(name, score.type) for name, score in self.scores.items())]
+        schema = pa.schema(fields)
         if class_names is not None:
             schema = schema.with_metadata({"class_names": json.dumps(list(class_names), ensure_ascii=False)})
         return pa.Table.from_arrays(columns, schema=schema)
 
-    def _lists(self, classes: Ints, values: NDArray[Any], name: str) -> pa.Array:
-        """[E, 5] classes and values as list<struct<class, name>>; padding is dropped, the list of an unanswered example is null."""
-        there = classes >= 0
-        offsets = np.concatenate([[0], np.cumsum(there.sum(axis=1))]).astype(np.int32)
-        items = pa.StructArray.from_arrays([pa.array(classes[there], pa.int32()), pa.array(values[there])], names=["class", name])
-        return pa.ListArray.from_arrays(pa.array(offsets), items, mask=pa.array(self.n == 0))
+    def _arrow(self, score: Score, values: Any) -> pa.Array:
+        """A column, with null for NaN and -1; lists without their padding, that of an unanswered example null."""
+        if isinstance(values, Listed):
+            there = values.classes >= 0
+            offsets = np.concatenate([[0], np.cumsum(there.sum(axis=1))]).astype(np.int32)
+            names = [field.name for field in score.type.value_type]
+            items = pa.StructArray.from_arrays([pa.array(values.classes[there], pa.int32()), pa.array(values.values[there])], names=names)
+            return pa.ListArray.from_arrays(pa.array(offsets), items, mask=pa.array(self.n == 0))
+        if score.names:
+            return pa.array(score.names, score.type).take(_nullable(values, pa.int32()))
+        if np.issubdtype(values.dtype, np.integer):
+            return _nullable(values, score.type)
+        return pa.array(values, score.type, mask=np.isnan(values))
 
 
-def _nullable(classes: Ints) -> pa.Array:
-    """int32 with null for -1."""
-    return pa.array(classes.astype(np.int32), pa.int32(), mask=classes < 0)
-
-
-def _number(values: Floats) -> pa.Array:
-    """float64 with null for NaN."""
-    return pa.array(values, pa.float64(), mask=np.isnan(values))
+def _nullable(values: Ints, kind: pa.DataType) -> pa.Array:
+    """Whole numbers with null for -1."""
+    return pa.array(values, pa.int64(), mask=values < 0).cast(kind)

@@ -13,7 +13,7 @@ from zoo import keyed
 from zoo.arrays import Floats, Ints
 from zoo.errors import UsageError
 from zoo.scores import from_store
-from zoo.scores.accumulate import FIXED_ONE
+from zoo.scores.catalog import FIXED_ONE
 from zoo.scores.population import Population
 from zoo.statistics import auroc, correlation, midranks
 from zoo.store.workspace import Workspace

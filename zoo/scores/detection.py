@@ -5,7 +5,7 @@ is a score and the side on which it is suspicious.
 
 Measures: area under the ROC curve; average precision; precision and recall among the n most suspicious, n = true number of errors.
 
-Detectors (``SUSPICIOUS_SIDE``), with p_i the class probabilities of classifier i:
+Detectors (``DETECTORS``), with p_i the class probabilities of classifier i:
 
 ===========================  ==========================================================================================================
 ``label_quality``            1 - (n X + 1 - mean p(label)) / (n + 1), over held-out classifiers where there are some, else all
@@ -38,18 +38,18 @@ from numpy.typing import NDArray
 
 from zoo.arrays import Floats
 from zoo.errors import StoreError
+from zoo.scores.catalog import DETECTORS
 from zoo.scores.from_store import Probabilities
 from zoo.scores.population import population_of
 from zoo.scores.suspects import require_columns, score_values
 from zoo.statistics import auroc, average_precision
-from zoo.store.schema import SUSPICIOUS_SIDE
 from zoo.store.workspace import Workspace
 
 __all__ = ["LabelErrors", "Members", "detection_of", "detection_table", "label_errors"]
 
 
 def detection_table(scores: pd.DataFrame) -> pd.DataFrame:
-    """How well each score of ``SUSPICIOUS_SIDE`` finds the examples whose label is known to be wrong.
+    """How well each score of ``DETECTORS`` finds the examples whose label is known to be wrong.
 
     A score is measured on the examples that have both it and a known truth (so ``x_heldout`` leaves out what every classifier was trained
     on).
@@ -58,7 +58,7 @@ def detection_table(scores: pd.DataFrame) -> pd.DataFrame:
         scores: ``scores`` table with ``label``, ``label_true`` and at least one of the scores; one row per example.
 
     Returns:
-        One row per score present, in the order of ``SUSPICIOUS_SIDE``: score, auroc, average_precision, precision_at_n (share of errors
+        One row per score present, in the order of ``DETECTORS``: score, auroc, average_precision, precision_at_n (share of errors
         among the n most suspicious, n = true number of errors measured, ties to the lower example_id), recall_at_n (those found, of all
         known errors whether or not they have the score), n_errors (the n). All measures are NaN where there are no errors or nothing but
         errors. No rows at all where no truth is known.
@@ -73,7 +73,7 @@ def detection_table(scores: pd.DataFrame) -> pd.DataFrame:
     all_errors = int(is_error.sum())
     example_ids = scores["example_id"].to_numpy(dtype=np.int64)
     rows: list[dict[str, Any]] = []
-    for name, side in SUSPICIOUS_SIDE.items():
+    for name, side in DETECTORS.items():
         if name not in scores:
             continue
         suspicion = side * score_values(scores, name)

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from zoo.arrays import Floats, Ints
 from zoo.errors import UsageError
-from zoo.scores.accumulate import FIXED_ONE, ScoreAccumulator, ScoreTable, block_rows, ratio
+from zoo.scores.accumulate import ScoreAccumulator, ScoreTable, block_rows
+from zoo.scores.catalog import FIXED_ONE, SCORES, ratio
 from zoo.scores.kind import ROUNDING, SLACK, Evidence, Kind, clipped, distribution_rows, nearly_distribution_rows
-from zoo.scores.outputs import MAX_CLASSES, answers_of, label_vector
-from zoo.store.schema import X_BINS
+from zoo.scores.outputs import MAX_CLASSES, answers_of, label_vector, probabilities_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -119,9 +119,9 @@ def perplexity(
         in_train: bool [N, E]; which examples each classifier was trained on. None = none; adds the held-out and in-sample columns.
 
     Returns:
-        One row per example, indexed by ``example_id`` 0..E-1, columns of the ``scores`` table: n, c_perplexity, top_confusion,
-        top_confusion_share always; with labels also label, x_perplexity, mean_p_label, mean_margin, label_quality, x_bin; with in_train
-        also n_heldout, x_heldout, c_heldout, x_insample.
+        One row per example, indexed by ``example_id`` 0..E-1, columns of the ``scores`` table (``zoo.scores.catalog``): n, c_perplexity,
+        top_confusion, top_confusion_share always; with labels also label, x_perplexity, mean_p_label, mean_margin, label_quality, x_bin;
+        with in_train also n_heldout, x_heldout, c_heldout, x_insample.
 
     Raises:
         UsageError: wrong shape, a label out of range, a NaN (an answer that is none must be left out by its maker: it is neither a hit nor
@@ -166,25 +166,19 @@ def perplexity(
                 kind=actual,
                 finite=np.ones(len(values), dtype=bool),
             )
-            total.add_answers(answers, None if seen is None else seen[member, part])
+            p = probabilities_of(values, actual) if total.needs_logits else None
+            total.add_answers(answers, None if seen is None else seen[member, part], p)
         blocks.append(total.finish())
     table = ScoreTable.concatenate(blocks)
     if kind == "probs" and repaired.repairs:
         warnings.warn(f"probabilities put right: {repaired.repairs}", stacklevel=2)
 
-    columns: dict[str, Any] = {}
-    if labels is not None:
-        columns["label"] = table.labels
-    columns["n"] = table.n
-    wanted = ["c_perplexity"] if labels is None else ["x_perplexity", "c_perplexity"]
-    if seen is not None:
-        wanted += ["n_heldout", "c_heldout"] if labels is None else ["n_heldout", "x_heldout", "c_heldout", "x_insample"]
-    if labels is not None:
-        wanted += ["mean_p_label", "mean_margin", "label_quality"]
-    columns |= {name: getattr(table, name) for name in wanted}
-    if labels is not None:
-        columns["x_bin"] = pd.array([X_BINS[i] if i >= 0 else None for i in table.x_bin], dtype="str")
-    columns |= {"top_confusion": table.top_confusion, "top_confusion_share": table.top_confusion_share}
+    given: set[str] = {"logits", *(() if labels is None else ("labels",)), *(() if seen is None else ("membership",))}
+    columns: dict[str, Any] = {} if labels is None else {"label": table.labels}
+    for name, score in SCORES.items():
+        if score.needs <= given and not score.is_list:
+            column = table.columns[name]
+            columns[name] = pd.array([score.names[i] if i >= 0 else None for i in column], dtype="str") if score.names else column
     return pd.DataFrame(columns, index=pd.RangeIndex(examples, name="example_id"))
 
 

@@ -60,8 +60,16 @@ def _columns(batch: pa.RecordBatch, labels: NDArray[np.int64], given: NDArray[np
     top5, top5_p = (list_values(batch.column(name)) for name in ("top5", "top5_p"))
     if (changed := labels != given).any():
         p_label, margin = _relabelled(p_label, margin, top5, top5_p, labels, changed)
-    in_train = None if batch.column("in_train").null_count == len(batch) else values("in_train", False)
+    in_train = _membership(batch.column("in_train"))
     return prediction, p_label, values("entropy", 0.0), margin, top5, top5_p, in_train  # type: ignore[return-value]
+
+
+def _membership(column: pa.Array) -> NDArray[np.generic] | None:
+    """``in_train`` of ``ScoreAccumulator.add``: bool where it is known of every example, else integers with -1; None if of none."""
+    if column.null_count == len(column):
+        return None
+    known: NDArray[np.generic] = (column.cast(pa.int8()).fill_null(-1) if column.null_count else column).to_numpy(zero_copy_only=False)
+    return known
 
 
 def _relabelled(

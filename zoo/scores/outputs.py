@@ -20,6 +20,7 @@ __all__ = [
     "answers_of",
     "detect_kind",
     "label_vector",
+    "probabilities_of",
     "top_classes",
 ]
 
@@ -111,6 +112,11 @@ def _answers_of_block(values: NDArray[Any], labels: Ints, kind: str, finite: NDA
         top5_p=top5_p,
         finite=finite,
     )
+
+
+def probabilities_of(values: NDArray[Any], kind: str) -> Floats:
+    """float64 [E, M] with rows that sum to 1, from logits or (nearly) probabilities of finite rows."""
+    return _softmax(values)[0] if kind == "logits" else _normalise(clipped(values))[0]
 
 
 def _softmax(logits: NDArray[Any]) -> tuple[Floats, Floats]:

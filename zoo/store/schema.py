@@ -9,6 +9,7 @@ import pandas as pd
 import pyarrow as pa
 
 from zoo.errors import UnknownNameError
+from zoo.scores.catalog import SCORES
 from zoo.store.answers import ANSWER_SCHEMA
 
 __all__ = [
@@ -21,30 +22,14 @@ __all__ = [
     "SCHEMA",
     "SCORES_SCHEMA",
     "SELECTION_COLUMNS",
-    "SHORT_NAMES",
-    "SUSPICIOUS_SIDE",
     "TABLES",
     "TRAINING_COLUMNS",
     "VERDICT_COLUMNS",
-    "WORST_SIDE",
-    "X_BINS",
     "frame_of",
     "schema_text",
 ]
 
 
-SUSPICIOUS_SIDE: Final[dict[str, int]] = {
-    "label_quality": -1,
-    "x_heldout": +1,
-    "x_perplexity": +1,
-    "mean_margin": -1,
-    "mean_p_label": -1,
-    "c_perplexity": +1,
-    "cleanlab_ensemble": -1,
-    "cleanlab_issues": -1,
-    "cleanlab_issues_heldout": -1,
-}
-"""Scores that are measured as detectors: +1 = high is suspicious, -1 = low is."""
 TRAINING_COLUMNS = {
     "training_id": "string",
     "experiments": "string",
@@ -109,8 +94,6 @@ OUTCOME_COLUMNS = {
     "train_acc1": "float64",
     "test_acc1": "float64",
 }
-X_BINS: Final = ("0", "0-0.1", "0.1-0.2", "0.2-0.3", "0.3-0.4", "0.4-0.5", "0.5-0.6", "0.6-0.7", "0.7-0.8", "0.8-0.9", "0.9-1", "1")
-"""Names of the 12 bins of X: {0}, (0, .1], ..., (.8, .9], (.9, 1), {1}."""
 SCORES_SCHEMA: Final = pa.schema(
     [
         ("split", pa.string()),
@@ -118,43 +101,10 @@ SCORES_SCHEMA: Final = pa.schema(
         ("key", pa.string()),
         ("label", pa.int32()),
         ("label_true", pa.int32()),
-        ("n", pa.int32()),
-        ("x_perplexity", pa.float64()),
-        ("c_perplexity", pa.float64()),
-        ("n_heldout", pa.int32()),
-        ("x_heldout", pa.float64()),
-        ("c_heldout", pa.float64()),
-        ("x_insample", pa.float64()),
-        ("mean_p_label", pa.float64()),
-        ("mean_margin", pa.float64()),
-        ("label_quality", pa.float64()),
-        ("x_bin", pa.string()),
-        ("top_confusion", pa.int32()),
-        ("top_confusion_share", pa.float64()),
-        ("top5_x", pa.list_(pa.struct([("class", pa.int32()), ("votes", pa.int64())]))),
-        ("top5_c", pa.list_(pa.struct([("class", pa.int32()), ("value", pa.float64())]))),
+        *((name, score.type) for name, score in SCORES.items()),
     ]
 )
 """Columns of the ``scores`` table, in order. Null = not defined for this example (no classifier answered, label unknown, none held out)."""
-SHORT_NAMES: Final[dict[str, str]] = {
-    "c": "c_perplexity",
-    "margin": "mean_margin",
-    "p_label": "mean_p_label",
-    "quality": "label_quality",
-    "x": "x_perplexity",
-}
-"""What conditions and ``by=`` may say for a column of the scores table."""
-WORST_SIDE: Final[dict[str, int]] = {
-    "c_heldout": +1,
-    "c_perplexity": +1,
-    "label_quality": -1,
-    "mean_margin": -1,
-    "mean_p_label": -1,
-    "x_heldout": +1,
-    "x_insample": +1,
-    "x_perplexity": +1,
-}
-"""Columns that examples can be ranked by: +1 = high is bad, -1 = low is."""
 TABLES = (
     "answers",
     "classifiers",
@@ -277,21 +227,7 @@ SCHEMA: dict[str, dict[str, str]] = {
         "key": "source path or index",
         "label": "label the scores refer to",
         "label_true": "true label where known",
-        "n": "classifiers that answered",
-        "x_perplexity": "X: share of them that get it wrong [0, 1]",
-        "c_perplexity": "C: 2 ** mean entropy [1, M]",
-        "n_heldout": "classifiers that did not train on it",
-        "x_heldout": "X over those; null where there is none",
-        "c_heldout": "C over those",
-        "x_insample": "X over the classifiers that trained on it",
-        "mean_p_label": "mean probability of the label",
-        "mean_margin": "mean margin",
-        "label_quality": "1 - (n X + 1 - mean p(label)) / (n + 1) over held-out classifiers where there are some, else all; low = suspicious",
-        "x_bin": "12 bins of X: 0, 0-0.1, ..., 0.9-1, 1",
-        "top_confusion": "class with most votes (may be the label)",
-        "top_confusion_share": "its share of the votes",
-        "top5_x": "classes with most votes: list of (class, votes)",
-        "top5_c": "classes with most of the entropy: list of (class, mean -p log2 p)",
+        **{name: score.text for name, score in SCORES.items()},
     },
     "selections": {
         "name": "selection",

@@ -13,7 +13,7 @@ import pandas as pd
 
 from zoo.arrays import Floats, Mask
 from zoo.errors import UnknownNameError, UsageError
-from zoo.store.schema import SHORT_NAMES
+from zoo.scores.catalog import SHORT_NAMES
 
 __all__ = ["Condition", "condition", "finite_numbers"]
 

@@ -31,8 +31,8 @@ from zoo.arrays import Floats, Ints, Mask
 from zoo.errors import NotFoundError, UnknownNameError, UsageError
 from zoo.manifest import MANIFEST_COLUMNS, manifest_digest
 from zoo.registry import Registry
+from zoo.scores.catalog import SHORT_NAMES, SIDES
 from zoo.spec import Scalar, parse_call
-from zoo.store.schema import SHORT_NAMES, WORST_SIDE
 from zoo.trainsets.conditions import condition, finite_numbers
 from zoo.trainsets.steps import check_choice, check_count, check_share, is_number
 
@@ -211,7 +211,7 @@ def worst(
 
     Args:
         share: 0..1.
-        by: label_quality, x, c, or another column of ``WORST_SIDE``. Ties: higher X, then lower example_id is worse. An example
+        by: label_quality, x, c, or another column of ``zoo.scores.catalog.SIDES``. Ties: higher X, then lower example_id is worse. An example
             without that score ranks best.
         per_class: drop round(share * size) in every class by itself, so that class proportions stay.
     """
@@ -250,9 +250,9 @@ def hardest(
 def _worst_first(rows: _Rows, by: str) -> Ints:
     """Positions of the rows, worst first: by the score, then higher X, then lower example_id; without the score last."""
     column = SHORT_NAMES.get(by, by)
-    if column not in WORST_SIDE:
-        raise UnknownNameError("score to rank by", by, [*WORST_SIDE, *(s for s, c in SHORT_NAMES.items() if c in WORST_SIDE)])
-    return np.lexsort((rows.example_ids, -rows.column("x"), -WORST_SIDE[column] * rows.column(column))).astype(np.int64)
+    if column not in SIDES:
+        raise UnknownNameError("score to rank by", by, [*SIDES, *(s for s, c in SHORT_NAMES.items() if c in SIDES)])
+    return np.lexsort((rows.example_ids, -rows.column("x"), -SIDES[column] * rows.column(column))).astype(np.int64)
 
 
 def _rank_within(groups: Ints, count: int) -> Ints:
