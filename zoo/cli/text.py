@@ -68,20 +68,24 @@ def interval_text(mean: float, low: float, high: float, *, signed: bool = False)
 
 
 def suspect_table(suspects: pd.DataFrame, class_names: Sequence[str]) -> pd.DataFrame:
-    """The columns of a list of suspects that a person reads: which example, label -> top confusion, scores, planted or not."""
+    """The columns of a list of suspects that a person reads: which example, label -> suggested label, what ranks it, planted or not.
+
+    ``X`` is over the classifiers that rank the example, ``of`` says how many and whether they were held out.
+    """
     names = dict(enumerate(class_names))
-    return pd.DataFrame(
-        {
-            "example": suspects["key"],
-            "label": [names.get(label, "") for label in suspects["label"]],
-            "top confusion": [names.get(label, "") for label in suspects["top_confusion"]],
-            "votes": [f"{share:.0%}" for share in suspects["top_confusion_share"]],
-            "X": suspects["x_perplexity"].round(3),
-            "C": suspects["c_perplexity"].round(3),
-            "quality": [f"{quality:.2g}" for quality in suspects["label_quality"]],
-            "planted": ["" if value is pd.NA else "planted" if value else "no" for value in suspects["planted"]],
-        }
-    )
+    heldout = [{True: " held out", False: " trained on it"}.get(value, "") for value in suspects["heldout"].astype(object)]
+    columns = {
+        "example": suspects["key"],
+        "label": [names.get(label, "") for label in suspects["label"]],
+        "suggested": ["" if pd.isna(label) else names.get(int(label), "") for label in suspects["suggested"]],
+        "X": suspects["ranked_x"].round(3),
+        "of": [f"{'' if pd.isna(n) else n}{told}" for n, told in zip(suspects["ranked_n"], heldout, strict=True)],
+        "C": suspects["c_perplexity"].round(3),
+        "quality": [f"{quality:.2g}" for quality in suspects["label_quality"]],
+    }
+    if "planted" in suspects:
+        columns["planted"] = ["" if value is pd.NA else "planted" if value else "no" for value in suspects["planted"]]
+    return pd.DataFrame(columns)
 
 
 def comparison_table(comparisons: pd.DataFrame, metric: str | None = None) -> pd.DataFrame:

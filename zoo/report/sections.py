@@ -121,7 +121,7 @@ def _summary(data: ReportData, _desk: Desk) -> Sequence[Part] | Absent:
     if split is not None:
         planted = suspects.planted_errors(data.scores[split])
         if planted is None:
-            sentences.append("No true labels are known for these examples, so nothing is planted and detection cannot be measured.")
+            sentences.append("No label of these examples is known to be wrong, so detection cannot be measured.")
         else:
             tiles.append((f"{int(planted.sum()):,}", f"planted label errors, {split} ({_percent(planted.mean())})"))
     if data.detection is not None and len(data.detection):
@@ -164,13 +164,13 @@ def _suspects(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
         return Absent("No split has scores yet.")
     table = tidy.tabulate_contact_sheet(data.scores[split], data.class_names, MAX_SUSPECTS)
     if table.empty:
-        return Absent(f"No example of {split} has a top confusion other than its label: there is no suspect.")
-    scores = data.scores[split]
-    total = int(((scores["top_confusion"] != scores["label"]) & scores["label_quality"].notna()).sum())
+        return Absent(f"No example of {split} has a label quality: there is no suspect.")
     known = table["planted"].notna()
-    told = ""
+    told = f"The {len(table)} most suspicious examples of {split} follow."
     if known.any():
-        told = f" Of the {int(known.sum())} shown, {int(table.loc[known, 'planted'].astype(bool).sum())} are planted errors."
+        told += f" Of the {int(known.sum())} shown, {int(table.loc[known, 'planted'].astype(bool).sum())} are planted errors."
+    if apart := suspects.ranked_apart(data.scores[split]):
+        told += f" {apart}"
     pictures = _pictures_of(data, split, table["example_id"].tolist())
     rows = tuple(
         (
@@ -178,24 +178,28 @@ def _suspects(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
             Cell(str(row["key"])),
             Cell(str(row["label_name"])),
             Cell(str(row["top_name"])),
-            Cell(_percent(row["top_confusion_share"], 0)),
             Cell(_number(row["x"], 3)),
+            Cell(_rankers(row["n"], row["heldout"])),
             Cell(_number(row["c"], 2)),
             Cell(_number(row["label_quality"], 4)),
-            _planted(row["planted"]),
+            *([_planted(row["planted"])] if known.any() else []),
         )
         for _, row in table.iterrows()
     )
-    heads = ("rank", "example", "label", "top confusion", "its votes", "X", "C", "label quality", "planted?")
-    columns = tuple(Column(head, head in ("rank", "its votes", "X", "C", "label quality")) for head in heads)
+    heads = ("rank", "example", "label", "suggested", "X", "of classifiers", "C", "label quality", *(["planted?"] if known.any() else []))
+    columns = tuple(Column(head, head in ("rank", "X", "C", "label quality")) for head in heads)
     sheet = desk.figure("contact_sheet", table, _examples_of(data, split), pictures=pictures)
     return [
-        TextPart(
-            f"{_count(total, 'example')} of {split} have a top confusion other than their label; the {len(table)} worst follow.{told}"
-        ),
+        TextPart(told),
         sheet,
         TablePart("The suspects of the contact sheet.", columns, rows, sheet.csv, f"The same {len(table)} suspects as a table"),
     ]
+
+
+def _rankers(n: Any, heldout: Any) -> str:
+    """Which classifiers an example is ranked by: ``25 held out``, ``75 trained on it``, ``75`` where that is not known."""
+    count = "\u2013" if pd.isna(n) else f"{int(n):,}"
+    return count if pd.isna(heldout) else f"{count} held out" if heldout else f"{count} trained on it"
 
 
 def _per_class(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
@@ -470,8 +474,8 @@ SECTIONS: Registry[Section] = Registry(
         "suspects": Section(
             "Suspects",
             _suspects,
-            "Ranked by label quality: X first, ties by the mean probability of the label. Each picture says label \u2192 top confusion, "
-            "the class with the most votes.",
+            "Ranked by label quality over the classifiers that did not train on the example, where there are some: their X, shrunk by the mean "
+            "probability of the label. Each picture says label \u2192 suggested, the class with most votes beside the label, and that X.",
         ),
         "per_class": Section("Classes", _per_class),
         "arms": Section(

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from zoo.scores.suspects import planted_errors
+from zoo.scores.suspects import planted_errors, suspects
 
 __all__ = [
     "COLUMNS",
@@ -28,7 +28,7 @@ __all__ = [
 COLUMNS = {
     "perplexity_histograms": ("split", "measure", "bin", "low", "high", "n", "share", "density"),
     "xc_plane": ("kind", "corner", "example_id", "label_name", "top_name", "planted", "x", "c", "x_low", "x_high", "c_low", "c_high", "n"),
-    "contact_sheet": ("rank", "example_id", "key", "label_name", "top_name", "x", "c", "label_quality", "top_confusion_share", "planted"),
+    "contact_sheet": ("rank", "example_id", "key", "label_name", "top_name", "x", "n", "heldout", "c", "label_quality", "planted"),
     "per_class": ("rank", "class", "class_name", "n", "mean_x", "mean_c", "confused_with", "confused_n", "n_planted", "planted_share"),
     "arm_accuracy": ("arm", "note", "on", "metric", "seed", "n_seeds", "value", "low", "high", "delta", "delta_low", "delta_high"),
     "convergence": ("measure", "n", "mean", "low", "high"),
@@ -131,27 +131,37 @@ def tabulate_xc_plane(scores: pd.DataFrame, class_names: Sequence[str]) -> pd.Da
 
 
 def tabulate_contact_sheet(scores: pd.DataFrame, class_names: Sequence[str], limit: int = 40) -> pd.DataFrame:
-    """The suspects: examples whose top confusion is not their label, lowest label quality first (X first, ties by p(label)).
+    """The suspects, in the order of ``zoo.scores.suspects``.
 
     Returns:
-        At most ``limit`` rows: rank (1..), example_id, key, label_name, top_name, x, c, label_quality, top_confusion_share, planted
-        (null where the true label is unknown).
+        At most ``limit`` rows: rank (1..), example_id, key, label_name, top_name (the class suggested instead; empty if no other has a vote), x and
+        n (X over the classifiers that ranked it, and how many), heldout (whether these are held out; null where that is not known), c,
+        label_quality, planted (null where the true label is unknown, or nothing is planted).
     """
     columns = COLUMNS["contact_sheet"]
-    quality = scores["label_quality"].to_numpy(np.float64, na_value=np.nan)
-    # An example without a quality (unreadable, no label) is no suspect, though its null differs from any label.
-    rows = np.flatnonzero((scores["top_confusion"].to_numpy() != scores["label"].to_numpy()) & np.isfinite(quality))
-    if not len(rows):
+    listed = suspects(scores, limit)
+    if listed.empty:
         return _stack([], columns)
-    order = rows[np.argsort(quality[rows], kind="stable")][:limit]
-    table = _named_points(scores, order, class_names, planted_errors(scores))
-    table = table.assign(
-        rank=np.arange(1, len(order) + 1),
-        key=_plain_strings(scores["key"].iloc[order]),
-        label_quality=quality[order],
-        top_confusion_share=scores["top_confusion_share"].to_numpy(np.float64)[order],
+    table = pd.DataFrame(
+        {
+            "rank": np.arange(1, len(listed) + 1),
+            "example_id": listed["example_id"].to_numpy(np.int64),
+            "key": _plain_strings(listed["key"]),
+            "label_name": _names(class_names, listed["label"].to_numpy(np.float64)),
+            "top_name": _suggested_names(class_names, listed["suggested"]),
+            "x": listed["ranked_x"].to_numpy(np.float64),
+            "n": listed["ranked_n"].astype("Int64"),
+            "heldout": listed["heldout"],
+            "c": listed["c_perplexity"].to_numpy(np.float64),
+            "label_quality": listed["label_quality"].to_numpy(np.float64),
+            "planted": listed["planted"] if "planted" in listed else pd.array([pd.NA] * len(listed), dtype="boolean"),
+        }
     )
     return _stack([table], columns)
+
+
+def _suggested_names(class_names: Sequence[str], suggested: pd.Series) -> list[str]:
+    return [str(_names(class_names, np.array([float(value)]))[0]) if not pd.isna(value) else "" for value in suggested]
 
 
 def tabulate_per_class(scores: pd.DataFrame, class_names: Sequence[str]) -> pd.DataFrame:

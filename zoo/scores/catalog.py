@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from zoo.arrays import Floats, Ints, Mask
 from zoo.registry import Registry
+from zoo.statistics import midranks
 
 __all__ = [
     "DETECTORS",
@@ -38,6 +39,8 @@ __all__ = [
     "Sums",
     "Term",
     "ratio",
+    "suspicion",
+    "worst_first",
 ]
 
 FIXED_ONE: Final = 4294967296.0
@@ -267,6 +270,7 @@ class Score:
         terms: terms of its own, by name, that are added up for it.
         type: of the column, where it is not float64.
         names: texts that an index stands for.
+        apart: whether examples with and without held-out classifiers are ranked apart, because it is over other classifiers in each.
     """
 
     of: Callable[[Sums], Any]
@@ -280,6 +284,7 @@ class Score:
     terms: Mapping[str, Term] = field(default_factory=dict)
     type: pa.DataType = field(default_factory=pa.float64)
     names: tuple[str, ...] = ()
+    apart: bool = False
 
     @property
     def text(self) -> str:
@@ -333,6 +338,7 @@ SCORES: Final[Registry[Score]] = Registry(
             _LABELS,
             side=-1,
             short="quality",
+            apart=True,
         ),
         "x_bin": Score(x_bin, "12 bins of X: 0, 0-0.1, ..., 0.9-1, 1", "", ("wrong",), _LABELS, type=pa.string(), names=X_BINS),
         "top_confusion": Score(top_confusion, "class with most votes (may be the label)", type=pa.int32()),
@@ -357,3 +363,38 @@ SHORT_NAMES: Final = {score.short: name for name, score in sorted(SCORES.items()
 
 DETECTORS: Final = SIDES | {"cleanlab_ensemble": -1, "cleanlab_issues": -1, "cleanlab_issues_heldout": -1}
 """Scores that are measured as detectors of wrong labels, those of cleanlab beside ours."""
+
+_APART: Final = {name for name, score in SCORES.items() if score.apart} | {"cleanlab_issues_heldout"}
+
+
+# ---------------------------------------------------------------- the one order of suspicion
+
+
+def suspicion(name: str, values: Floats, n_heldout: Floats | None = None) -> Floats:
+    """How suspicious examples are by a score: float64 [E], high = more, NaN where the score is.
+
+    A network gives the label it was trained with, also a wrong one, so label quality over classifiers that were trained on the example is no
+    number beside label quality over held-out ones. Where a population has examples of both sorts, each sort is ranked by itself, and an example's
+    suspicion is the share of its own sort that is less suspicious (ties: a half). So an equal share of both is suspected.
+
+    Args:
+        values: the score, float64 [E], NaN = not defined.
+        n_heldout: held-out classifiers of each example, NaN = not known; None = not known of any.
+    """
+    suspicious: Floats = DETECTORS[name] * values
+    defined = ~np.isnan(values)
+    held = np.zeros(len(values), dtype=bool) if n_heldout is None else np.nan_to_num(n_heldout) > 0
+    if name not in _APART or not (defined & held).any() or not (defined & ~held).any():
+        return suspicious
+    places = np.full(len(values), np.nan)
+    for sort in (defined & held, defined & ~held):
+        places[sort] = (midranks(suspicious[sort]) - 0.5) / sort.sum()
+    return places
+
+
+def worst_first(suspicious: Floats, x: Floats, example_ids: Ints) -> Ints:
+    """Positions of examples, most suspicious first, int64 [E]: ties by higher X, then by lower example_id; NaN last.
+
+    The one order that suspects are listed in, selections drop from, and detection is measured on.
+    """
+    return np.lexsort((example_ids, -x, -suspicious)).astype(np.int64)

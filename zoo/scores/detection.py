@@ -5,19 +5,16 @@ is a score and the side on which it is suspicious.
 
 Measures: area under the ROC curve; average precision; precision and recall among the n most suspicious, n = true number of errors.
 
-Detectors (``DETECTORS``), with p_i the class probabilities of classifier i:
+Detectors are the scores of ``zoo.scores.catalog`` that have a suspicious side, each in the order that suspects are listed in, and three of cleanlab,
+with p_i the class probabilities of classifier i:
 
 ===========================  ==========================================================================================================
-``label_quality``            1 - (n X + 1 - mean p(label)) / (n + 1), over held-out classifiers where there are some, else all
-``x_perplexity``             X: share of all classifiers whose most probable class is not the label
-``x_heldout``                X over those that were not trained on the example
-``mean_margin``              mean of p_i(label) - largest other p_i
-``mean_p_label``             mean of p_i(label): self-confidence, unweighted
-``c_perplexity``             C: 2 ** mean entropy in bits; says hard, not wrong, and stands here for comparison
-``cleanlab_ensemble``        cleanlab.rank.get_label_quality_ensemble_scores by its defaults: self-confidence weighted by accuracy
+``cleanlab_ensemble``        cleanlab.rank.get_label_quality_ensemble_scores by its defaults: self-confidence weighted by accuracy. It takes
+                             the same classifiers for every example, so also those that were trained on it
 ``cleanlab_issues``          cleanlab.filter.find_label_issues by its defaults on the mean of all p_i: what it flags comes first, both
-                             parts in the order of its normalised margin
-``cleanlab_issues_heldout``  the same on the mean over the classifiers that were not trained on the example
+                             parts in the order of its normalised margin. In-sample p_i are among them
+``cleanlab_issues_heldout``  the same given what ``label_quality`` is given: the mean of the held-out p_i where there are some, else of all, on the
+                             same examples, those without held-out ones ranked apart. The row to compare ``label_quality`` with
 ===========================  ==========================================================================================================
 
 Sources: AUROC = Mann-Whitney U / (errors * correct), ties by midranks (Hanley & McNeil 1982). Average precision: mean of precision over
@@ -38,10 +35,10 @@ from numpy.typing import NDArray
 
 from zoo.arrays import Floats
 from zoo.errors import StoreError
-from zoo.scores.catalog import DETECTORS
+from zoo.scores.catalog import DETECTORS, worst_first
 from zoo.scores.from_store import Probabilities
 from zoo.scores.population import population_of
-from zoo.scores.suspects import require_columns, score_values
+from zoo.scores.suspects import require_columns, score_values, suspicion_of
 from zoo.statistics import auroc, average_precision
 from zoo.store.workspace import Workspace
 
@@ -59,7 +56,7 @@ def detection_table(scores: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         One row per score present, in the order of ``DETECTORS``: score, auroc, average_precision, precision_at_n (share of errors
-        among the n most suspicious, n = true number of errors measured, ties to the lower example_id), recall_at_n (those found, of all
+        among the n most suspicious, n = true number of errors measured, in the order of suspects), recall_at_n (those found, of all
         known errors whether or not they have the score), n_errors (the n). All measures are NaN where there are no errors or nothing but
         errors. No rows at all where no truth is known.
 
@@ -73,18 +70,19 @@ def detection_table(scores: pd.DataFrame) -> pd.DataFrame:
     all_errors = int(is_error.sum())
     example_ids = scores["example_id"].to_numpy(dtype=np.int64)
     rows: list[dict[str, Any]] = []
-    for name, side in DETECTORS.items():
+    x = score_values(scores, "x_perplexity") if "x_perplexity" in scores else np.zeros(len(scores))
+    for name in DETECTORS:
         if name not in scores:
             continue
-        suspicion = side * score_values(scores, name)
-        measured = known & ~np.isnan(suspicion)
+        suspicious = suspicion_of(scores, name)
+        measured = known & ~np.isnan(suspicious)
         if not measured.any():
             continue
-        s, wrong = suspicion[measured], is_error[measured]
+        s, wrong = suspicious[measured], is_error[measured]
         n = int(wrong.sum())
         precision = recall = float("nan")
         if 0 < n < len(wrong):
-            most = np.lexsort((example_ids[measured], -s))[:n]
+            most = worst_first(s, x[measured], example_ids[measured])[:n]
             found = int(wrong[most].sum())
             precision, recall = found / n, found / all_errors
         rows.append(
@@ -212,9 +210,10 @@ def _cleanlab(scores: pd.DataFrame, members: Members) -> tuple[dict[str, Floats]
         labels = label[answered].astype(np.int64)
         listed = _OneByOne(lambda: (p[answered] for p in members), members.shape[0])
         quality["cleanlab_ensemble"] = _spread(get_label_quality_ensemble_scores(labels, listed, verbose=False), answered)
+        some = np.asarray(held.any(axis=0))
         for name, summed, count in (
             ("cleanlab_issues", total, np.full(len(label), members.shape[0])),
-            ("cleanlab_issues_heldout", total_held, held.sum(axis=0)),
+            ("cleanlab_issues_heldout", np.where(some[:, None], total_held, total), np.where(some, held.sum(axis=0), members.shape[0])),
         ):
             usable = answered & (count > 0)
             if not usable.any():

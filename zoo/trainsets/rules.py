@@ -31,7 +31,7 @@ from zoo.arrays import Floats, Ints, Mask
 from zoo.errors import NotFoundError, UnknownNameError, UsageError
 from zoo.manifest import MANIFEST_COLUMNS, manifest_digest
 from zoo.registry import Registry
-from zoo.scores.catalog import SHORT_NAMES, SIDES
+from zoo.scores.catalog import SHORT_NAMES, SIDES, suspicion, worst_first
 from zoo.spec import Scalar, parse_call
 from zoo.trainsets.conditions import condition, finite_numbers
 from zoo.trainsets.steps import check_choice, check_count, check_share, is_number
@@ -248,11 +248,12 @@ def hardest(
 
 
 def _worst_first(rows: _Rows, by: str) -> Ints:
-    """Positions of the rows, worst first: by the score, then higher X, then lower example_id; without the score last."""
+    """Positions of the rows, worst first: the order of suspects, see ``zoo.scores.catalog.suspicion``; without the score last."""
     column = SHORT_NAMES.get(by, by)
     if column not in SIDES:
         raise UnknownNameError("score to rank by", by, [*SIDES, *(s for s, c in SHORT_NAMES.items() if c in SIDES)])
-    return np.lexsort((rows.example_ids, -rows.column("x"), -SIDES[column] * rows.column(column))).astype(np.int64)
+    held = rows.column("n_heldout") if "n_heldout" in rows.scores else None
+    return worst_first(suspicion(column, rows.column(column), held), rows.column("x"), rows.example_ids)
 
 
 def _rank_within(groups: Ints, count: int) -> Ints:
