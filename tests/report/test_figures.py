@@ -18,7 +18,7 @@ from zoo.errors import UnknownNameError, UsageError
 from zoo.report import draw, figures, tidy
 from zoo.report.draw import Provenance
 from zoo.report.figures import FIGURES
-from zoo.scores import suspects
+from zoo.scores.suspects import planted_errors, suspects
 from zoo.store.results import csv_text
 
 NASTY = '"><script>alert(1)</script>'
@@ -224,11 +224,11 @@ def test_histograms_leave_out_examples_without_a_score() -> None:
 
 
 def test_a_planted_error_is_a_known_true_label_that_differs() -> None:
-    planted = suspects.planted_errors(six_scores())
+    planted = planted_errors(six_scores())
     assert planted is not None
     assert planted.tolist() == [False, False, True, False, False, False]
-    assert suspects.planted_errors(six_scores().assign(label_true=np.nan)) is None
-    assert suspects.planted_errors(six_scores().assign(label_true=pd.array([pd.NA] * 6, dtype="Int64"))) is None
+    assert planted_errors(six_scores().assign(label_true=np.nan)) is None
+    assert planted_errors(six_scores().assign(label_true=pd.array([pd.NA] * 6, dtype="Int64"))) is None
 
 
 def test_the_plane_counts_every_example_once_and_names_the_corner_examples() -> None:
@@ -249,16 +249,19 @@ def test_many_planted_errors_are_thinned_and_their_number_is_kept() -> None:
     assert set(planted["n"]) == {7000}
 
 
-def test_suspects_are_the_examples_outvoted_lowest_quality_first() -> None:
+def test_suspects_are_listed_in_the_one_order() -> None:
+    """The contact sheet lists what ``suspects`` lists, in its order, with what ranked them."""
     table = tidy.tabulate_contact_sheet(six_scores(), CLASSES)
-    assert table["example_id"].tolist() == [12, 14, 15]
-    assert table["rank"].tolist() == [1, 2, 3]
+    listed = suspects(six_scores(), 40)
+    assert table["example_id"].tolist() == listed["example_id"].tolist()
+    assert table["example_id"].tolist()[:3] == [12, 14, 15]
+    assert table["x"].tolist() == listed["ranked_x"].tolist()
     assert table["planted"].tolist()[:2] == [True, False]
     assert pd.isna(table["planted"].iloc[2])
 
 
 def test_no_suspects_is_an_empty_table() -> None:
-    assert tidy.tabulate_contact_sheet(six_scores().assign(top_confusion=six_scores()["label"]), CLASSES).empty
+    assert tidy.tabulate_contact_sheet(six_scores().assign(x_perplexity=0.0), CLASSES).empty
 
 
 def test_classes_come_worst_first_with_what_they_are_taken_for() -> None:

@@ -437,7 +437,7 @@ def test_no_suspects_one_seed_one_classifier_and_no_truth_are_told(tmp_path: Pat
     scores = make_scores("train", 40, 1, 0.0, 1)
     arms, comparisons = make_arms(seeds=(0,))
     report = small(
-        scores={"train": scores.assign(top_confusion=scores["label"], c_perplexity=1.0)},
+        scores={"train": scores.assign(top_confusion=scores["label"], x_perplexity=0.0, c_perplexity=1.0)},
         population=make_population().iloc[:1],
         arms=arms,
         comparisons=comparisons,
@@ -447,7 +447,7 @@ def test_no_suspects_one_seed_one_classifier_and_no_truth_are_told(tmp_path: Pat
     assert "there is no suspect" in page.words
     assert "An arm with one seed has no interval" in page.words
     assert "1 classifier from 1 training of 1 architecture" in page.words
-    assert "No true labels are known" in page.words
+    assert "No label of these examples is known to be wrong" in page.words
     assert "nan" not in page.words.lower().split()
 
 

@@ -24,10 +24,11 @@ from zoo.scores.catalog import DETECTORS
 from zoo.scores.detection import detection_table, label_errors
 from zoo.scores.from_arrays import perplexity
 from zoo.scores.population import choose_population
-from zoo.scores.suspects import suspects
+from zoo.scores.suspects import ranked_apart, suggested_labels, suspects, suspicion_of
 from zoo.spec import Experiment
 from zoo.statistics import auroc, average_precision, midranks
 from zoo.store.query import query
+from zoo.trainsets import rules
 
 NAN = float("nan")
 # few distinct values, so that ties are the rule
@@ -150,18 +151,77 @@ def test_label_quality_is_as_good_as_cleanlabs_ensemble_on_planted_errors() -> N
 
 
 def test_suspects_come_lowest_quality_first() -> None:
-    """Quality .1 twice: the higher X, else the lower example_id comes first; planted says whether the label is known to be wrong."""
+    """Quality .1 twice: the higher X, else the lower example_id comes first; planted says whether the label is known to be wrong, where any is."""
     listed = suspects(scores_frame(label_true=[0, 0, 2, 0, None, 2]), 3)
     assert listed["example_id"].tolist() == [1, 2, 4]
     assert listed["planted"].tolist() == [True, False, pd.NA]
     assert suspects(scores_frame(x_perplexity=[0, 0.8, 0.9, 0, 0, 0]), 2)["example_id"].tolist() == [2, 1]
-    assert suspects(scores_frame().drop(columns="label_true"), 1)["planted"].isna().all()
+    assert "planted" not in suspects(scores_frame().drop(columns="label_true"), 1)
+    assert "planted" not in suspects(scores_frame(label_true=scores_frame()["label"]), 1)
 
 
 def test_an_example_without_quality_is_no_suspect() -> None:
     """Fewer come back than asked for; none if none is asked for."""
     assert len(suspects(scores_frame(label_quality=[NAN, 0.1, NAN, NAN, NAN, NAN]), 4)) == 1
     assert suspects(scores_frame(), 0).empty
+
+
+def test_an_example_whose_label_everybody_gives_is_no_suspect() -> None:
+    """Of six examples the two with X = 0 are not listed, however many are asked for."""
+    assert suspects(scores_frame(), 6)["example_id"].tolist() == [1, 2, 4, 3]
+
+
+MIXED: dict[str, object] = {
+    "example_id": range(6),
+    "label": [0] * 6,
+    "label_true": [0, 1, 0, 1, 0, 0],
+    "x_perplexity": [0.1, 0.4, 0.2, 0.9, 0.3, 0.1],
+    # Held out of some: 0.9, 0.2 (wrong label), 0.7, 0.6. Learned by all: 0.95 (wrong label), 0.99.
+    "label_quality": [0.9, 0.95, 0.7, 0.2, 0.6, 0.99],
+    "n": [5] * 6,
+    "n_heldout": [2, 0, 1, 2, 3, 0],
+    "x_heldout": [0.0, None, 0.0, 1.0, 1 / 3, None],
+}
+
+
+def test_examples_that_nobody_held_out_are_ranked_among_themselves() -> None:
+    """Suspicion by hand: of 4 held-out examples the shares less suspicious are 1/8, 3/8, 7/8, 5/8; of the 2 others 3/4 and 1/4."""
+    frame = pd.DataFrame(MIXED)
+    assert suspicion_of(frame, "label_quality").tolist() == [1 / 8, 3 / 4, 3 / 8, 7 / 8, 5 / 8, 1 / 4]
+    listed = suspects(frame, 6)
+    assert listed["example_id"].tolist() == [3, 1, 4, 2, 5, 0]
+    assert listed["ranked_x"].tolist() == pytest.approx([1.0, 0.4, 1 / 3, 0.0, 0.1, 0.0])
+    assert listed["ranked_n"].tolist() == [2, 5, 3, 1, 5, 2]
+    assert listed["heldout"].tolist() == [True, False, True, True, False, True]
+    assert ranked_apart(frame).startswith("2 of 6 examples were held out by no classifier")
+
+
+def test_detection_and_selection_use_the_order_of_suspects() -> None:
+    """The two wrong labels come first in that order, so label_quality finds both; the two worst that a selection drops are the same."""
+    frame = pd.DataFrame(MIXED).assign(c_perplexity=1.0)
+    found = detection_table(frame).set_index("score").loc["label_quality"]
+    assert (found["auroc"], found["precision_at_n"]) == (1.0, 1.0)
+    left = rules.build([("worst", {"share": 1 / 3})], frame, num_classes=2, resolve=lambda name: frame)
+    assert sorted(set(range(6)) - set(left["example_id"])) == sorted(suspects(frame, 2)["example_id"])
+
+
+@pytest.mark.parametrize("n_heldout", [[1] * 6, [0] * 6, [None] * 6])
+def test_examples_of_one_sort_are_ranked_by_the_plain_number(n_heldout: list[int | None]) -> None:
+    """All held out, none, or nothing known: suspicion is minus the quality, and there is nothing to say."""
+    frame = pd.DataFrame(MIXED | {"n_heldout": n_heldout})
+    assert suspicion_of(frame, "label_quality").tolist() == [-0.9, -0.95, -0.7, -0.2, -0.6, -0.99]
+    assert ranked_apart(frame) == ""
+
+
+def test_suggested_is_the_most_voted_class_that_is_not_the_label() -> None:
+    """Where the label has most votes, the next class; where nobody votes otherwise, nothing."""
+    votes = [
+        [{"class": 2, "votes": 3}, {"class": 0, "votes": 2}],
+        [{"class": 0, "votes": 3}, {"class": 1, "votes": 2}],
+        [{"class": 0, "votes": 5}],
+    ]
+    frame = pd.DataFrame({"label": [0, 0, 0], "top_confusion": [2, 0, 0], "top5_x": votes})
+    assert [None if np.isnan(value) else value for value in suggested_labels(frame)] == [2.0, 1.0, None]
 
 
 def test_refusals_say_what_is_allowed() -> None:

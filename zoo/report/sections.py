@@ -164,7 +164,7 @@ def _suspects(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
         return Absent("No split has scores yet.")
     table = tidy.tabulate_contact_sheet(data.scores[split], data.class_names, MAX_SUSPECTS)
     if table.empty:
-        return Absent(f"No example of {split} has a label quality: there is no suspect.")
+        return Absent(f"Every classifier gives every example of {split} its label: there is no suspect.")
     known = table["planted"].notna()
     told = f"The {len(table)} most suspicious examples of {split} follow."
     if known.any():

@@ -147,8 +147,10 @@ def tabulate_contact_sheet(scores: pd.DataFrame, class_names: Sequence[str], lim
             "rank": np.arange(1, len(listed) + 1),
             "example_id": listed["example_id"].to_numpy(np.int64),
             "key": _plain_strings(listed["key"]),
-            "label_name": _names(class_names, listed["label"].to_numpy(np.float64)),
-            "top_name": _suggested_names(class_names, listed["suggested"]),
+            "label_name": _names(class_names, listed["label"].to_numpy(np.int64)),
+            "top_name": _plain_strings(
+                listed["suggested"].map(lambda label: _names(class_names, np.array([label]))[0], na_action="ignore")
+            ),
             "x": listed["ranked_x"].to_numpy(np.float64),
             "n": listed["ranked_n"].astype("Int64"),
             "heldout": listed["heldout"],
@@ -158,10 +160,6 @@ def tabulate_contact_sheet(scores: pd.DataFrame, class_names: Sequence[str], lim
         }
     )
     return _stack([table], columns)
-
-
-def _suggested_names(class_names: Sequence[str], suggested: pd.Series) -> list[str]:
-    return [str(_names(class_names, np.array([float(value)]))[0]) if not pd.isna(value) else "" for value in suggested]
 
 
 def tabulate_per_class(scores: pd.DataFrame, class_names: Sequence[str]) -> pd.DataFrame:

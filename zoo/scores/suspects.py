@@ -26,8 +26,8 @@ __all__ = [
 def suspects(scores: pd.DataFrame, n: int) -> pd.DataFrame:
     """The ``n`` examples whose labels are most likely wrong, most suspicious first.
 
-    The order is that of ``zoo.scores.catalog.suspicion`` by label quality; selections and detection use the same. Examples without a quality (no
-    answer, no label) are no suspects.
+    The order is that of ``zoo.scores.catalog.suspicion`` by label quality; selections and detection use the same. An example without a quality (no
+    answer, no label), or whose label every classifier gives, is no suspect.
 
     Args:
         scores: ``scores`` table.
@@ -48,7 +48,7 @@ def suspects(scores: pd.DataFrame, n: int) -> pd.DataFrame:
     require_columns(scores, "example_id", "label", "label_quality", "x_perplexity")
     suspicious = suspicion_of(scores, "label_quality")
     order = worst_first(suspicious, score_values(scores, "x_perplexity"), scores["example_id"].to_numpy(dtype=np.int64))
-    order = order[~np.isnan(suspicious[order])][:n]
+    order = order[~np.isnan(suspicious[order]) & (score_values(scores, "x_perplexity")[order] > 0)][:n]
     listed = scores.iloc[order].reset_index(drop=True)
     held = score_values(listed, "n_heldout") if "n_heldout" in listed else np.full(len(listed), np.nan)
     use = held > 0
@@ -56,7 +56,7 @@ def suspects(scores: pd.DataFrame, n: int) -> pd.DataFrame:
     heldout[np.isnan(held)] = pd.NA
     x, n_all = score_values(listed, "x_perplexity"), score_values(listed, "n") if "n" in listed else np.full(len(listed), np.nan)
     listed = listed.assign(
-        suggested=pd.array(suggested_labels(listed), dtype="Int64"),
+        suggested=pd.array(suggested_labels(listed).tolist(), dtype="float64").astype("Int64"),
         ranked_x=np.where(use, score_values(listed, "x_heldout"), x) if "x_heldout" in listed else x,
         ranked_n=pd.array(np.where(use, held, n_all), dtype="Int64"),
         heldout=heldout,
