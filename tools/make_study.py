@@ -1,22 +1,28 @@
-"""Put the results of finished workspaces into a page of docs/studies: verdicts, facts of the run, figures with their CSV.
+"""Put the results of studies into a page of docs/studies: verdicts, facts of the run, figures with their CSV.
 
-python -m tools.make_study docs/studies/data-quality.md mnist=WORKSPACE cifar10=WORKSPACE
+python -m tools.make_study docs/studies/data-quality.md                                 judge again what is stored beside the page
+python -m tools.make_study docs/studies/data-quality.md mnist=WORKSPACE cifar10=WORKSPACE     from finished workspaces
 
-The page is written by hand; what stands between ``<!-- made: NAME THING -->`` and ``<!-- end -->`` is written here, where NAME is one of the
-names given and THING is ``run`` (what was run; the commit from a file ``COMMIT`` in the workspace, if one was put there), ``verdicts``, or the
-name of a figure. The figures' files are copied beside the page, into a folder of its name. A figure of the workspace that the page does not
-show is an error: nothing is left out by forgetting it.
+The page is written by hand; what stands between ``<!-- made: NAME THING -->`` and ``<!-- end -->`` is written here, where THING is ``run`` (what
+was run; the commit from a file ``COMMIT`` in the workspace, if one was put there), ``verdicts``, or the name of a figure. NAME is a folder beside the
+page, in a folder of the page's name. It holds ``study.json`` (what was run), ``outcomes.csv``, ``by_class.csv`` and ``curves.csv`` (see
+``zoo.studies.outcomes``: all that the rules need, so that anyone can judge again; a claim whose table is missing is not tested), ``verdicts.csv`` and
+the figures.
+From a workspace all of it is written; without one, ``verdicts.csv`` and the blocks ``run`` and ``verdicts``.
+A figure that the page does not show is an error: nothing is left out by forgetting it.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -24,45 +30,92 @@ from tools.bench.paired import processor
 from zoo.data import open_dataset
 from zoo.errors import UsageError
 from zoo.report.sections import duration_text
-from zoo.spec import Experiment
 from zoo.store import ledger
-from zoo.store.results import recorded_run
+from zoo.store.results import csv_text, recorded_run
 from zoo.store.workspace import Workspace
-from zoo.studies.findings import Findings
-from zoo.studies.load import findings_of, load
+from zoo.studies.findings import Chart
+from zoo.studies.load import Judge, judge_of, load
 from zoo.studies.outcomes import Outcomes, collect
 
-__all__ = ["Study", "filled", "main", "open_study", "verdict_rows"]
+__all__ = ["Study", "filled", "main", "open_study", "stored_study", "verdict_rows"]
 
 _BLOCK = re.compile(r"<!-- made: (\S+) (\S+) -->\n.*?<!-- end -->", re.DOTALL)
 _IMAGE_LIMIT = 200_000
 """An SVG larger than this is shown as PNG."""
 
+_TABLES = ("by_class", "curves")
+"""Tables of ``Outcomes`` that a folder may lack."""
+
 
 @dataclass(frozen=True)
 class Study:
-    """A finished workspace and what its experiment finds in it."""
+    """What a study found, and what was run.
 
-    workspace: Workspace
-    experiment: Experiment
+    Args:
+        facts: experiment, scale, dataset, train_size, classes (name -> test examples), commit, train_seconds, machine, versions.
+        figures: folder of the figures; None where nothing is to be drawn again.
+    """
+
+    facts: dict[str, Any]
     outcomes: Outcomes
-    findings: Findings
+    verdicts: pd.DataFrame
+    charts: tuple[Chart, ...] = ()
+    figures: Path | None = None
 
 
 def open_study(path: str) -> Study:
     """The study a workspace's last report was about.
 
     Raises:
-        UsageError: if its experiment has no findings.
+        UsageError: if its experiment judges no claims.
     """
     workspace = Workspace.open(path)
     name, scale, _ = recorded_run(workspace)
     experiment = load(name, scale)
-    hooks = findings_of(experiment)
-    if hooks is None:
-        raise UsageError(f"{path}: experiment {name} has no findings. Give the workspace of a study that judges claims.")
-    outcomes = collect(workspace, open_dataset(experiment.dataset), experiment, hooks[0])
-    return Study(workspace, experiment, outcomes, hooks[1](outcomes))
+    judge = _judge(name, scale)
+    outcomes = collect(workspace, open_dataset(experiment.dataset), experiment, judge.points)
+    trainings = ledger.trainings_frame(workspace)
+    noted = workspace.root / "COMMIT"
+    facts = {
+        "experiment": experiment.name,
+        "scale": experiment.scale,
+        "dataset": outcomes.dataset,
+        "train_size": outcomes.train_size,
+        "classes": dict(zip(outcomes.class_names, outcomes.class_counts, strict=True)),
+        "commit": noted.read_text().strip() if noted.is_file() else "",
+        "train_seconds": round(float(trainings["train_seconds"].sum())),
+        "machine": f"{os.cpu_count()} cores ({processor()})",
+        "versions": sorted(set(trainings["versions"].dropna())),
+    }
+    return Study(facts, outcomes, judge.verdicts(outcomes), judge.charts(outcomes), workspace.figures)
+
+
+def stored_study(folder: Path) -> Study:
+    """The study that was stored in a folder beside the page, judged by the rules of today.
+
+    Raises:
+        UsageError: if the folder holds none.
+    """
+    if not (folder / "study.json").is_file():
+        raise UsageError(f"{folder} holds no study.json. Give the study's workspace: {folder.name}=WORKSPACE.")
+    facts = json.loads((folder / "study.json").read_text())
+    whole = {name: pd.read_csv(folder / f"{name}.csv") if (folder / f"{name}.csv").is_file() else None for name in _TABLES}
+    table = pd.read_csv(folder / "outcomes.csv", dtype={"reached": "boolean", "epochs": "Int64", "n_train": "Int64"})
+    outcomes = Outcomes(
+        table=table,
+        class_names=tuple(facts["classes"]),
+        class_counts=tuple(facts["classes"].values()),
+        **{name: facts[name] for name in ("scale", "dataset", "train_size")},
+        **whole,
+    )
+    return Study(facts, outcomes, _judge(facts["experiment"], facts["scale"]).verdicts(outcomes))
+
+
+def _judge(name: str, scale: str) -> Judge:
+    judge = judge_of(load(name, scale))
+    if judge is None:
+        raise UsageError(f"experiment {name} judges no claims. Give a study that does.")
+    return judge
 
 
 def verdict_rows(verdicts: pd.DataFrame) -> list[str]:
@@ -74,7 +127,7 @@ def verdict_rows(verdicts: pd.DataFrame) -> list[str]:
         lines.append(
             f"| {row['claim']} | {_cell(row['statement'])} | {_cell(row['published'])} | {_cell(measured)} | **{row['verdict']}** |"
         )
-    lines += ["", "<details><summary>The rules, fixed before looking, and what decided each</summary>", ""]
+    lines += ["", "<details><summary>The rules, and what decided each</summary>", ""]
     for row in rows:
         note = f" *{row['note']}*" if row["note"] else ""
         lines.append(f"- **{row['claim']}**: {row['rule']}{note}")
@@ -87,41 +140,33 @@ def _cell(text: object) -> str:
 
 def run_rows(study: Study) -> list[str]:
     """What was run: command, scale, counts, times, machine, versions, as a Markdown list."""
-    table, trainings = study.outcomes.table, ledger.trainings_frame(study.workspace)
+    table, facts = study.outcomes.table, study.facts
     once = table.drop_duplicates("training_id")
     sizes = table[table["aspect"] == "baseline"]["n_train"].unique()
     done, reached = once[once["status"] == "done"], once[once["reached"].fillna(value=False)]
     counts = ", ".join(f"{n} {status}" for status, n in once["status"].value_counts().items())
-    seconds = float(trainings["train_seconds"].sum())
     images = int((once["epochs"] * once["n_train"]).sum())
-    commit = read_commit(study.workspace)
-    at = f" at commit {commit}" if commit else ""
-    scale = "" if study.experiment.scale == "paper" else f"; scale **{study.experiment.scale}**, not the paper's"
+    at = f" at commit {facts['commit']}" if facts["commit"] else ""
+    scale = "" if facts["scale"] == "paper" else f"; scale **{facts['scale']}**, not the paper's"
     start = " or ".join(f"{int(n):,}" for n in sizes)
     seeds, archs = ", ".join(map(str, study.outcomes.seeds)), ", ".join(study.outcomes.archs)
-    facts = (
-        f"Command: `zoo run {study.experiment.name} --scale {study.experiment.scale}`{at}{scale}.",
+    lines = (
+        f"Command: `zoo run {facts['experiment']} --scale {facts['scale']}`{at}{scale}.",
         (
-            f"Training sets start from {start} of {study.outcomes.train_size:,} images; {len(study.outcomes.labels):,} clean test images; "
+            f"Training sets start from {start} of {facts['train_size']:,} images; {sum(facts['classes'].values()):,} clean test images; "
             f"seeds {seeds}; networks {archs}."
         ),
         (
             f"{len(once)} trainings ({counts}) for {len(table)} points x networks x seeds; {len(reached)} of {len(done)} reached the stop rule, "
-            f"the others the epoch cap; {images:,} image passes, {duration_text(seconds)} of training summed over processes."
+            f"the others the epoch cap; {images:,} image passes, {duration_text(facts['train_seconds'])} of training summed over processes."
         ),
-        f"Machine that wrote this page: {os.cpu_count()} cores ({processor()}). Versions: {', '.join(sorted(set(trainings['versions'].dropna())))}.",
+        f"Machine that wrote this page: {facts['machine']}. Versions: {', '.join(facts['versions'])}.",
     )
-    return [f"- {fact}" for fact in facts]
+    return [f"- {line}" for line in lines]
 
 
-def read_commit(workspace: Workspace) -> str:
-    """Commit of the code that the study's trainings ran, where it was noted beside the workspace (``COMMIT``), else empty."""
-    noted = workspace.root / "COMMIT"
-    return noted.read_text().strip() if noted.is_file() else ""
-
-
-def filled(page: str, studies: dict[str, Study], folder: str) -> str:
-    """The page with every block written again.
+def filled(page: str, studies: Mapping[str, Study], folder: str) -> str:
+    """The page with every block written again; figures only of the studies that have some to draw.
 
     Raises:
         UsageError: for a block of an unknown study or figure, or a figure that no block shows.
@@ -131,14 +176,16 @@ def filled(page: str, studies: dict[str, Study], folder: str) -> str:
     def block(match: re.Match[str]) -> str:
         name, thing = match.groups()
         if name not in studies:
-            return match.group()
+            raise UsageError(f"block {name} {thing}: no study {name}. There are {', '.join(studies)}.")
         study = studies[name]
-        charts = {chart.name: chart for chart in study.findings.charts}
+        charts = {chart.name: chart for chart in study.charts}
         if thing in ("run", "verdicts"):
-            lines = run_rows(study) if thing == "run" else verdict_rows(study.findings.verdicts)
+            lines = run_rows(study) if thing == "run" else verdict_rows(study.verdicts)
+        elif study.figures is None:
+            return match.group()
         elif thing in charts:
             shown[name].add(thing)
-            kind = "svg" if (study.workspace.figures / f"{thing}.svg").stat().st_size <= _IMAGE_LIMIT else "png"
+            kind = "svg" if (study.figures / f"{thing}.svg").stat().st_size <= _IMAGE_LIMIT else "png"
             at = f"{folder}/{name}/{thing}"
             lines = [
                 f"**{charts[thing].title}**",
@@ -153,24 +200,32 @@ def filled(page: str, studies: dict[str, Study], folder: str) -> str:
 
     text = _BLOCK.sub(block, page)
     for name, study in studies.items():
-        if forgotten := [chart.name for chart in study.findings.charts if chart.name not in shown[name]]:
+        if forgotten := [chart.name for chart in study.charts if chart.name not in shown[name]]:
             raise UsageError(f"the page shows no {', '.join(forgotten)} of {name}. Add a block for each.")
     return text
 
 
 def main(arguments: Sequence[str]) -> int:
-    page, studies = Path(arguments[0]), {name: open_study(path) for name, _, path in (a.partition("=") for a in arguments[1:])}
+    page = Path(arguments[0])
+    folder = page.with_suffix("")
+    workspaces = dict(argument.split("=", 1) for argument in arguments[1:])
+    names = sorted({name for name, _ in _BLOCK.findall(page.read_text())} | set(workspaces))
+    studies = {name: open_study(workspaces[name]) if name in workspaces else stored_study(folder / name) for name in names}
     text = filled(page.read_text(), studies, page.stem)
     for name, study in studies.items():
-        target = page.with_suffix("") / name
+        target = folder / name
         target.mkdir(parents=True, exist_ok=True)
-        for chart in study.findings.charts:
+        (target / "verdicts.csv").write_text(csv_text(study.verdicts))
+        if study.figures is None:
+            continue
+        (target / "study.json").write_text(json.dumps(study.facts, indent=1, ensure_ascii=False) + "\n")
+        for table in ("table", *_TABLES):
+            (target / f"{table.replace('table', 'outcomes')}.csv").write_text(csv_text(getattr(study.outcomes, table)))
+        for chart in study.charts:
             for ending in ("csv", "svg", "png"):
-                source = study.workspace.figures / f"{chart.name}.{ending}"
+                source = study.figures / f"{chart.name}.{ending}"
                 if ending == "csv" or f"{name}/{chart.name}.{ending}" in text:
                     shutil.copyfile(source, target / source.name)
-        for table in ("verdicts", "outcomes"):
-            shutil.copyfile(study.workspace.results / f"{table}.csv", target / f"{table}.csv")
     page.write_text(text)
     return 0
 

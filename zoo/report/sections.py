@@ -376,6 +376,7 @@ VERDICT_MARKS = {
     "fails": ("\u2717", "bad"),
     "undecided": ("?", "open"),
     "not tested": ("\u25cb", "untested"),
+    "not applicable": ("\u2013", "untested"),
 }
 """Verdict -> (sign, style class), in the order of counting."""
 VERDICTS_SHOWN = ("claim", "statement", "published", "measured", "scale", "verdict")
@@ -419,7 +420,8 @@ def _verdicts(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
         counts = ", ".join(f"{verdict} {n:,}" for verdict, n in _verdict_counts(verdicts).items())
         counted = f" {_count(len(verdicts), 'claim')}: {counts}."
     scale = "" if data.provenance.is_paper_scale else f" Measured at scale {data.scale}, which is not the paper's."
-    told = f"Published claims and what was measured here.{counted}{scale}"
+    given = " Intervals are over seeds: every verdict is conditional on this test set and on the images that the study starts from."
+    told = f"Published claims and what was measured here.{counted}{scale}{given if whole else ''}"
     return [TablePart(told, columns, tuple(rows), desk.table("verdicts", verdicts), notes=notes)]
 
 

@@ -154,7 +154,8 @@ NOT_YET = {
 }
 VERDICT_COLUMNS = ("claim", "statement", "published", "measured", "mean", "sd", "n", "scale", "verdict", "rule", "note")
 """Claim's id; its statement; the paper's words or number; measured value as text; its mean and sd over n seeds (null where it is no single
-number); scale; holds, fails, undecided or not tested; the rule that decides, fixed before looking; what decided it, or why it is not tested."""
+number); scale; holds, fails, undecided, not tested or not applicable (results of other data); the rule that decides, fixed before looking; what
+decided it, or why it is not tested."""
 SCHEMA: dict[str, dict[str, str]] = {
     "examples": {
         "dataset": "name of the data set",
@@ -291,7 +292,7 @@ SCHEMA: dict[str, dict[str, str]] = {
         "sd": "standard deviation over seeds (n - 1)",
         "n": "seeds",
         "scale": "scale it was measured at",
-        "verdict": "holds, fails, undecided, not tested",
+        "verdict": "holds, fails, undecided, not tested, not applicable (results of other data); conditional on test set and starting images",
         "rule": "rule that decides it, fixed before looking",
         "note": "what decided it, or why it was not tested",
     },

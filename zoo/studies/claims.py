@@ -1,8 +1,15 @@
 """Published claims and the rules that decide them: a rule is written down with its claim, before the results are looked at.
 
-A measure is one number per seed. An inequality *holds* if the whole 95 % interval of the mean over seeds (Student's t) lies on its side of
-the threshold, *fails* if the whole interval lies on the other, and is *undecided* otherwise, as it always is with one seed. Of a claim with
-several parts all must hold; one failing part is enough to fail it.
+A measure is one number per seed: a difference within the seed, so that what a seed adds to all of its trainings cancels. An inequality
+*holds* if the whole 95 % interval of the mean over seeds (Student's t) lies on its side of the threshold, *fails* if the whole interval lies
+on the other, and is *undecided* otherwise, as it always is with one seed. That two things are equal holds or fails against a margin that is
+named; a difference that was not shown is not a failure.
+
+A claim with several parts, all of which must hold, holds if each does, and fails if one does after Holm's correction for as many parts as
+there are: ten parts that are all just true do not fail it more often than one. A claim of which one part is enough: the other way round.
+
+Every verdict is **conditional on** the test set and on the images that the study starts from: the interval is over seeds (initial weights, order,
+draw of the damage), not over data sets.
 """
 
 from __future__ import annotations
@@ -15,14 +22,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from zoo import statistics
 from zoo.errors import NotFoundError
-from zoo.statistics import f_test, mean_interval
 from zoo.store.schema import VERDICT_COLUMNS
 from zoo.studies.measures import beyond_ceiling
 from zoo.studies.outcomes import Outcomes
 
 __all__ = [
+    "LEVEL",
+    "UNKNOWN",
     "Claim",
+    "Evidence",
     "Finding",
     "NotTested",
     "Verdict",
@@ -30,13 +40,21 @@ __all__ = [
     "all_of",
     "any_of",
     "below",
+    "between",
     "class_matters",
     "points_text",
+    "require_memorised",
     "verdict_table",
 ]
 
 
 Verdict = Literal["holds", "fails", "undecided"]
+
+LEVEL = 0.05
+"""Two-sided: that of a 95 % interval."""
+
+NO_DIFFERENCE = 0.005
+"""Margin of ``class_matters``: classes that differ by less (sd) count as alike."""
 
 
 class NotTested(Exception):
@@ -44,17 +62,33 @@ class NotTested(Exception):
 
 
 @dataclass(frozen=True)
+class Evidence:
+    """p (two-sided) with which the results speak for a statement and against it; at most one is under 1 where it is an inequality."""
+
+    holds: float
+    fails: float
+
+    @property
+    def verdict(self) -> Verdict:
+        return "holds" if self.holds < LEVEL else "fails" if self.fails < LEVEL else "undecided"
+
+
+UNKNOWN = Evidence(1.0, 1.0)
+"""Of a part that was not tested."""
+
+
+@dataclass(frozen=True)
 class Finding:
     """What was measured and what it decides.
 
     Args:
-        verdict: by the claim's rule.
-        values: the measure, one per seed.
+        evidence: by the claim's rule.
+        values: the measure, one per seed; shown, and fixed before looking: never the largest or smallest of several.
         unit: ``points`` (values are fractions, shown in percentage points), ``share`` (shown in per cent) or "" (a plain number).
         note: what decided it.
     """
 
-    verdict: Verdict
+    evidence: Evidence
     values: NDArray[np.float64]
     unit: Literal["points", "share", ""] = "points"
     note: str = ""
@@ -79,29 +113,44 @@ class Claim:
     measure: Callable[[Outcomes], Finding]
 
 
-def above(values: ArrayLike, threshold: float) -> Verdict:
+def above(values: ArrayLike, threshold: float) -> Evidence:
     """Whether the mean of the values (one per seed) lies above the threshold."""
-    _, low, high = mean_interval(np.asarray(values, dtype=np.float64))
-    return "holds" if low > threshold else "fails" if high < threshold else "undecided"
+    x = np.asarray(values, dtype=np.float64)
+    return Evidence(statistics.p_above(x, threshold), statistics.p_above(-x, -threshold))
 
 
-def below(values: ArrayLike, threshold: float) -> Verdict:
+def below(values: ArrayLike, threshold: float) -> Evidence:
     """Whether the mean of the values (one per seed) lies below the threshold."""
-    return above(-np.asarray(values, dtype=np.float64), -threshold)
+    found = above(values, threshold)
+    return Evidence(found.fails, found.holds)
 
 
-def all_of(verdicts: Sequence[Verdict]) -> Verdict:
-    """Holds if all hold; fails if one fails; else undecided."""
-    if not verdicts:
+def between(values: ArrayLike, low: float, high: float) -> Evidence:
+    """Whether the mean of the values lies between two thresholds. It cannot lie outside on both sides, so neither side is corrected."""
+    floor, ceiling = above(values, low), below(values, high)
+    return Evidence(max(floor.holds, ceiling.holds), min(floor.fails, ceiling.fails))
+
+
+def all_of(parts: Sequence[Evidence]) -> Evidence:
+    """Holds if every part holds; fails if one part does, corrected for their number (the first step of Holm, Scand. J. Stat. 6 (1979) 65).
+
+    Raises:
+        ValueError: without a part.
+    """
+    if not parts:
         raise ValueError("a claim of no parts cannot be decided")
-    return "fails" if "fails" in verdicts else "holds" if set(verdicts) == {"holds"} else "undecided"
+    return Evidence(max(part.holds for part in parts), min(1.0, len(parts) * min(part.fails for part in parts)))
 
 
-def any_of(verdicts: Sequence[Verdict]) -> Verdict:
-    """Holds if one holds; fails if all fail; else undecided."""
-    if not verdicts:
+def any_of(parts: Sequence[Evidence]) -> Evidence:
+    """Holds if one part does, corrected for their number; fails if every part fails.
+
+    Raises:
+        ValueError: without a part.
+    """
+    if not parts:
         raise ValueError("a claim of no parts cannot be decided")
-    return "holds" if "holds" in verdicts else "fails" if set(verdicts) == {"fails"} else "undecided"
+    return Evidence(min(1.0, len(parts) * min(part.holds for part in parts)), max(part.fails for part in parts))
 
 
 def points_text(values: ArrayLike, unit: Literal["points", "share", ""] = "points") -> str:
@@ -112,30 +161,55 @@ def points_text(values: ArrayLike, unit: Literal["points", "share", ""] = "point
     return f"{round(factor * float(x.mean()), digits) + 0.0:.{digits}f}{spread}{word}"  # + 0.0: no minus before a zero
 
 
+def require_memorised(outcomes: Outcomes, aspect: str, settings: Sequence[float], *, arch: str) -> None:
+    """A claim about memorised wrong labels is judged only where they were memorised: every training reached the stop rule.
+
+    Raises:
+        NotTested: where one did not.
+    """
+    rows = np.concatenate([outcomes.rows(aspect, setting, arch=arch) for setting in settings])
+    of_claim = outcomes.table.loc[rows]
+    reached = of_claim["reached"].astype(bool)
+    if not reached.all():
+        accuracy = of_claim["train_acc1"].astype(float)
+        raise NotTested(
+            f"The wrong labels were not memorised: {int(reached.sum())} of {len(rows)} trainings reached the stop rule; the training accuracy "
+            f"ended at {accuracy.min():.1%} to {accuracy.max():.1%}. Train longer: --scale paper."
+        )
+
+
 def class_matters(arch: str) -> Claim:
     """S1.4: what deleting a class costs beyond its own share of the test set depends on the class."""
 
     def measure(outcomes: Outcomes) -> Finding:
         beyond = [beyond_ceiling(outcomes, "delete_class", int(c), arch=arch) for c in outcomes.settings("delete_class")]
-        between, within, p = f_test(beyond)
-        verdict: Verdict = "fails" if between < within else "holds" if p < 0.05 else "undecided"
+        mean = np.stack(beyond).mean(axis=0)
+        if min(len(beyond), len(mean)) < 2:
+            return Finding(UNKNOWN, mean, note="One class or one seed: no spread to compare with.")
+        found = statistics.blocks(beyond)
         note = (
-            f"Sd between classes {100 * between:.2f} points, pooled sd over seeds {100 * within:.2f} points, p = {p:.2g} (one-way ANOVA)."
+            f"Sd between classes {100 * found.size:.2f} points with the noise taken off; sd of one training {100 * found.noise:.2f} points; "
+            f"p = {found.p:.2g} (randomised blocks)."
         )
-        return Finding(verdict, np.stack(beyond).mean(axis=0), note=note)
+        return Finding(Evidence(found.p, found.p_under(NO_DIFFERENCE)), mean, note=note)
 
     return Claim(
         "S1.4",
         "What deleting a class costs depends on the class",
         '"varies with the content of that class"',
-        "Drop beyond the class's own share of the test set: the sd between classes exceeds the pooled sd over seeds, and p < .05 in a "
-        "one-way ANOVA; fails if the sd between classes is the smaller one. Measured: mean over the classes.",
+        "Drop beyond the class's own share of the test set: the classes differ, p < .05 in an analysis of variance with the seeds as blocks, "
+        f"in which the baseline that all classes of a seed share cancels; fails if they do not and the 95 % interval of the sd between classes "
+        f"ends under {100 * NO_DIFFERENCE:g} points. Measured: mean over the classes.",
         measure,
     )
 
 
-def verdict_table(claims: Sequence[Claim], outcomes: Outcomes) -> pd.DataFrame:
-    """One row per claim with the columns ``zoo.store.schema.VERDICT_COLUMNS``."""
+def verdict_table(claims: Sequence[Claim], outcomes: Outcomes, *, about: str) -> pd.DataFrame:
+    """One row per claim with the columns ``zoo.store.schema.VERDICT_COLUMNS``.
+
+    Args:
+        about: name of the data set that the claims are about. Results of another one are measured, but decide nothing: *not applicable*.
+    """
     rows = []
     for claim in claims:
         row: dict[str, object] = {name: getattr(claim, name) for name in ("claim", "statement", "published", "rule")}
@@ -151,8 +225,13 @@ def verdict_table(claims: Sequence[Claim], outcomes: Outcomes) -> pd.DataFrame:
                 "mean": float(values.mean()),
                 "sd": float(values.std(ddof=1)) if len(values) > 1 else None,
                 "n": len(values),
-                "verdict": found.verdict,
+                "verdict": found.evidence.verdict,
                 "note": found.note,
+            }
+        if outcomes.dataset != about:
+            row |= {
+                "verdict": "not applicable",
+                "note": f"Other data: the claim is about {about}, these results are of {outcomes.dataset}.",
             }
         rows.append(row)
     table = pd.DataFrame(rows, columns=list(VERDICT_COLUMNS))

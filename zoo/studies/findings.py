@@ -12,27 +12,10 @@ from zoo.errors import NotFoundError, StoreError
 from zoo.spec import Experiment
 from zoo.store.results import write_table
 from zoo.store.workspace import Workspace
-from zoo.studies.load import findings_of
+from zoo.studies.load import judge_of
 from zoo.studies.outcomes import collect
 
 __all__ = ["HEAT_COLUMNS", "LINE_COLUMNS", "Chart", "Findings", "conclude"]
-
-
-def conclude(workspace: Workspace, experiment: Experiment, dataset: Dataset) -> tuple[Findings | None, str]:
-    """What the experiment's own file finds, its tables written; or why it finds nothing yet."""
-    hooks = findings_of(experiment)
-    if hooks is None:
-        return None, ""
-    points, find = hooks
-    try:
-        outcomes = collect(workspace, dataset, experiment, points)
-    except (NotFoundError, StoreError) as reason:
-        return None, str(reason)
-    found: Findings = find(outcomes)
-    about = {"experiment": experiment.name, "scale": experiment.scale}
-    write_table(workspace, "outcomes", outcomes.table, about)
-    write_table(workspace, "verdicts", found.verdicts, about)
-    return found, ""
 
 
 @dataclass(frozen=True)
@@ -71,10 +54,28 @@ HEAT_COLUMNS = ("panel", "row", "column", "value")
 
 @dataclass(frozen=True)
 class Findings:
-    """What an experiment's own ``findings(outcomes)`` makes of its results: charts in the order to be shown, and the verdict table.
+    """What is concluded from a study's results.
 
-    ``verdicts``: one row per claim with the columns ``VERDICT_COLUMNS``.
+    Args:
+        verdicts: one row per claim with the columns ``zoo.store.schema.VERDICT_COLUMNS``.
+        charts: in the order to be shown.
     """
 
-    charts: tuple[Chart, ...]
     verdicts: pd.DataFrame
+    charts: tuple[Chart, ...]
+
+
+def conclude(workspace: Workspace, experiment: Experiment, dataset: Dataset) -> tuple[Findings | None, str]:
+    """Judge an experiment's claims by its results and write the tables ``outcomes`` and ``verdicts``; or say why there is nothing to judge yet."""
+    judge = judge_of(experiment)
+    if judge is None:
+        return None, ""
+    try:
+        outcomes = collect(workspace, dataset, experiment, judge.points)
+    except (NotFoundError, StoreError) as reason:
+        return None, str(reason)
+    found = Findings(judge.verdicts(outcomes), judge.charts(outcomes))
+    about = {"experiment": experiment.name, "scale": experiment.scale}
+    write_table(workspace, "outcomes", outcomes.table, about)
+    write_table(workspace, "verdicts", found.verdicts, about)
+    return found, ""

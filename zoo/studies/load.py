@@ -6,13 +6,14 @@ import importlib.util
 import inspect
 import types
 from collections.abc import Callable
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from zoo.errors import UnknownNameError, UsageError
 from zoo.spec import Experiment
 
-__all__ = ["findings_of", "folders", "load", "names"]
+__all__ = ["Judge", "folders", "judge_of", "load", "names"]
 
 
 def folders() -> list[Path]:
@@ -46,16 +47,35 @@ def load(name: str, scale: str | None = None) -> Experiment:
     return made.replace(source=name if name in names() else str(path.absolute()))
 
 
-def findings_of(experiment: Experiment) -> tuple[Callable[..., Any], Callable[..., Any]] | None:
-    """(points, findings) of an experiment whose file says what it finds; None if it does not.
+@dataclass(frozen=True)
+class Judge:
+    """What the file of an experiment that judges claims says beside ``experiment``.
 
-    ``points(scale, seed)`` -> its ``zoo.studies.points.Point``s; ``findings(zoo.studies.outcomes.Outcomes)`` -> ``zoo.studies.findings.Findings``.
+    Args:
+        points: (scale, seed) -> its ``zoo.studies.points.Point``s.
+        verdicts: ``zoo.studies.outcomes.Outcomes`` -> verdict table, with the columns ``zoo.store.schema.VERDICT_COLUMNS``.
+        charts: ``Outcomes`` -> ``zoo.studies.findings.Chart``s in the order to be shown.
+    """
+
+    points: Callable[..., Any]
+    verdicts: Callable[..., Any]
+    charts: Callable[..., Any]
+
+
+def judge_of(experiment: Experiment) -> Judge | None:
+    """What judges an experiment's claims; None if its file defines none of ``points``, ``verdicts``, ``charts``.
+
+    Raises:
+        UsageError: if the file defines some of them only.
     """
     if not experiment.source:
         return None
-    _, module = _module(experiment.source)
-    points, findings = getattr(module, "points", None), getattr(module, "findings", None)
-    return None if points is None or findings is None else (points, findings)
+    path, module = _module(experiment.source)
+    hooks = {field.name: getattr(module, field.name, None) for field in fields(Judge)}
+    missing = [name for name, hook in hooks.items() if hook is None]
+    if missing and len(missing) < len(hooks):
+        raise UsageError(f"{path} defines no {' and no '.join(missing)}. A study that judges claims has all of {', '.join(hooks)}.")
+    return None if missing else Judge(**hooks)  # type: ignore[arg-type]
 
 
 def _module(name: str) -> tuple[Path, types.ModuleType]:

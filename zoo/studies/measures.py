@@ -111,21 +111,16 @@ def beyond_ceiling(outcomes: Outcomes, aspect: str, label: int, *, arch: str, ot
 
 def seed_noise(outcomes: Outcomes, *, arch: str) -> NDArray[np.float64]:
     """Share of each class's test examples that two baselines of different seeds predict differently, mean over pairs of seeds, [M]."""
-    rows = outcomes.rows("baseline", arch=arch)
-    first, second = np.triu_indices(len(rows), k=1)
-    if not len(first):
-        return np.full(len(outcomes.class_names), np.nan)
-    return np.asarray(outcomes.changed(rows[first], rows[second]).mean(axis=0), dtype=np.float64)
+    return np.asarray(outcomes.changed(outcomes.rows("baseline", arch=arch)).mean(axis=0), dtype=np.float64)
 
 
 def changed_table(outcomes: Outcomes, changes: Changes, *, arch: str, panel: str, recall: bool = False) -> list[Row]:
     """Per change (rows) and true class (columns): share of test examples predicted differently than by the baseline of the same seed, mean
     over seeds; the last row is seed noise. With ``recall``: change of the class's recall instead, without that row."""
-    baseline = outcomes.rows("baseline", arch=arch)
     rows: list[Row] = []
     for aspect, setting, other in changes:
         mine = outcomes.rows(aspect, setting, arch=arch, other=other)
-        shares = outcomes.recalls(mine) - outcomes.recalls(baseline) if recall else outcomes.changed(mine, baseline)
+        shares = outcomes.recalls(mine) - outcomes.recalls(outcomes.rows("baseline", arch=arch)) if recall else outcomes.changed(mine)
         rows += _heat_row(outcomes, panel, change_name(outcomes, setting, other), shares.mean(axis=0))
     return rows if recall else rows + _heat_row(outcomes, panel, "another seed", seed_noise(outcomes, arch=arch))
 
