@@ -37,7 +37,7 @@ from zoo.studies.findings import Chart
 from zoo.studies.load import Judge, judge_of, load
 from zoo.studies.outcomes import Outcomes, collect
 
-__all__ = ["Study", "filled", "main", "open_study", "stored_study", "verdict_rows"]
+__all__ = ["Study", "filled", "main", "open_study", "store_tables", "stored_study", "verdict_rows"]
 
 _BLOCK = re.compile(r"<!-- made: (\S+) (\S+) -->\n.*?<!-- end -->", re.DOTALL)
 _IMAGE_LIMIT = 200_000
@@ -109,6 +109,14 @@ def stored_study(folder: Path) -> Study:
         **whole,
     )
     return Study(facts, outcomes, _judge(facts["experiment"], facts["scale"]).verdicts(outcomes))
+
+
+def store_tables(study: Study, folder: Path) -> None:
+    """Write what ``stored_study`` reads."""
+    (folder / "study.json").write_text(json.dumps(study.facts, indent=1, ensure_ascii=False) + "\n")
+    for name, table in {"outcomes": study.outcomes.table, "by_class": study.outcomes.by_class, "curves": study.outcomes.curves}.items():
+        if table is not None:
+            (folder / f"{name}.csv").write_text(csv_text(table))
 
 
 def _judge(name: str, scale: str) -> Judge:
@@ -218,9 +226,7 @@ def main(arguments: Sequence[str]) -> int:
         (target / "verdicts.csv").write_text(csv_text(study.verdicts))
         if study.figures is None:
             continue
-        (target / "study.json").write_text(json.dumps(study.facts, indent=1, ensure_ascii=False) + "\n")
-        for table in ("table", *_TABLES):
-            (target / f"{table.replace('table', 'outcomes')}.csv").write_text(csv_text(getattr(study.outcomes, table)))
+        store_tables(study, target)
         for chart in study.charts:
             for ending in ("csv", "svg", "png"):
                 source = study.figures / f"{chart.name}.{ending}"

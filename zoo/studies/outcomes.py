@@ -72,12 +72,22 @@ class Outcomes:
         return np.asarray(counts / counts.sum(), dtype=np.float64)
 
     def settings(self, aspect: str) -> list[float]:
-        """Settings of an aspect, ascending."""
-        return sorted({float(value) for value in self.table.loc[self.table["aspect"] == aspect, "setting"]})
+        """Settings of an aspect, ascending.
+
+        Raises:
+            NotFoundError: if the study has no point of it.
+        """
+        return sorted({setting for _, setting, _ in self.changes(aspect)})
 
     def changes(self, *aspects: str) -> list[tuple[str, float, int]]:
-        """Each (aspect, setting, other) of some aspects once, in the study's order."""
+        """Each (aspect, setting, other) of some aspects once, in the study's order.
+
+        Raises:
+            NotFoundError: if the study has no point of them.
+        """
         mine = self.table[self.table["aspect"].isin(aspects)]
+        if mine.empty:
+            raise NotFoundError(f"no point {' or '.join(aspects)} at scale {self.scale}")
         return list(dict.fromkeys(zip(mine["aspect"], mine["setting"].astype(float), mine["other"].astype(int), strict=True)))
 
     def rows(self, aspect: str, setting: float = 0.0, *, arch: str, other: int | None = None) -> NDArray[np.int64]:

@@ -1,0 +1,124 @@
+"""A study that is stored beside its page is judged again from there, by anyone: nothing of a workspace is needed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tools.make_study import Study, filled, main, store_tables, stored_study
+from zoo.errors import UsageError
+from zoo.studies.load import judge_of, load
+from zoo.studies.outcomes import Outcomes
+
+PAGE = Path(__file__).parents[2] / "docs" / "studies" / "data-quality.md"
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Path:
+    shutil.copytree(PAGE.parent, tmp_path / "studies")
+    return tmp_path / "studies" / PAGE.name
+
+
+def files(page: Path) -> dict[str, bytes]:
+    return {path.relative_to(page.parent).as_posix(): path.read_bytes() for path in page.parent.rglob("*") if path.is_file()}
+
+
+def test_the_page_and_its_verdicts_are_what_the_rules_of_today_say(page: Path) -> None:
+    """Judging the committed tables again changes no byte of the committed page."""
+    before = files(page)
+    assert main([str(page)]) == 0
+    assert files(page) == before
+
+
+def test_other_results_give_another_page(page: Path) -> None:
+    """The twin: the check above can fail."""
+    path = page.with_suffix("") / "mnist" / "outcomes.csv"
+    table = pd.read_csv(path)
+    table.loc[table["aspect"] == "delete_class", "test_acc1"] = 0.97
+    table.to_csv(path, index=False)
+    before = page.read_text()
+    main([str(page)])
+    assert "| S1.1 |" in page.read_text() != before
+    assert "**fails** |" in next(line for line in page.read_text().splitlines() if line.startswith("| S1.1 |"))
+
+
+def small() -> Outcomes:
+    """Two seeds, two classes, four trainings each, with everything that a study stores."""
+    table = pd.DataFrame(
+        {
+            "aspect": ["baseline", "delete_class", "delete_class", "blur"] * 2,
+            "setting": [0.0, 0.0, 1.0, float("inf")] * 2,
+            "other": -1,
+            "arch": "lenet5",
+            "seed": [0] * 4 + [1] * 4,
+            "training_id": list("abcdefgh"),
+            "status": "done",
+            "reached": pd.array([True, False] * 4, dtype="boolean"),
+            "epochs": pd.array([2] * 8, dtype="Int64"),
+            "n_train": pd.array([10] * 8, dtype="Int64"),
+            "train_acc1": [1.0, 0.5] * 4,
+            "test_acc1": [0.9, 1 / 3, 0.4, 0.1, 0.8, 0.7, 0.35, 0.2],
+        }
+    )
+    answers = {"training_id": ["a", "a", "b", "b"], "class": [0, 1, 0, 1], "recall": [0.1, 2 / 3, 0.3, 0.4], "changed": [None, 0.1, 0, 1]}
+    curves = pd.DataFrame({"training_id": ["a", "a"], "epoch": [1, 2], "split": "test", "acc1": [0.3, 0.9]})
+    return Outcomes(table, pd.DataFrame(answers), curves, ("cat", "dog"), (4, 6), "laptop", "mnist", 10)
+
+
+def study_of(outcomes: Outcomes) -> Study:
+    judge = judge_of(load("data_quality_mnist", "laptop"))
+    assert judge is not None
+    facts = {
+        "experiment": "data_quality_mnist",
+        "scale": "laptop",
+        "dataset": "mnist",
+        "train_size": 10,
+        "classes": {"cat": 4, "dog": 6},
+        "commit": "",
+        "train_seconds": 60,
+        "machine": "2 cores",
+        "versions": ["v"],
+    }
+    return Study(facts, outcomes, judge.verdicts(outcomes))
+
+
+def test_what_is_stored_comes_back_whole(tmp_path: Path) -> None:
+    """Every digit of every table, infinities and empty cells too; the verdicts with them."""
+    study = study_of(small())
+    store_tables(study, tmp_path)
+    again = stored_study(tmp_path)
+    assert again.facts == study.facts
+    assert study.verdicts.set_index("claim").loc["S1.1", "measured"] == "40.4 \u00b1 18.3 points"  # seed 0: .5667 and .5; seed 1: .1 and .45
+    pd.testing.assert_frame_equal(again.verdicts, study.verdicts)
+    for name in ("table", "by_class", "curves"):
+        pd.testing.assert_frame_equal(getattr(again.outcomes, name), getattr(study.outcomes, name), check_dtype=False)
+    assert dataclasses.replace(again.outcomes, table=None, by_class=None, curves=None) == dataclasses.replace(  # type: ignore[arg-type]
+        study.outcomes,
+        table=None,
+        by_class=None,
+        curves=None,  # type: ignore[arg-type]
+    )
+
+
+def test_a_folder_without_a_study_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"holds no study\.json\. Give the study's workspace: .*=WORKSPACE"):
+        stored_study(tmp_path)
+
+
+def test_a_block_of_no_study_is_refused() -> None:
+    with pytest.raises(UsageError, match="no study other"):
+        filled("<!-- made: other run -->\n<!-- end -->", {"mnist": study_of(small())}, "page")
+
+
+def test_the_committed_facts_name_what_the_tables_hold() -> None:
+    """Test counts of MNIST are those of the figure of deleted classes, which was drawn from the run itself."""
+    folder = PAGE.with_suffix("") / "mnist"
+    facts = json.loads((folder / "study.json").read_text())
+    drawn = pd.read_csv(folder / "figure-01.csv").query("reference")
+    assert sum(facts["classes"].values()) == 10_000
+    assert [1 - n / 10_000 for n in facts["classes"].values()] == pytest.approx(list(drawn["y"]))
