@@ -82,11 +82,14 @@ SIZES = {"smoke": (), "laptop": (16,), "paper": (16, 64)}
 """Sides, beside the native 32, at which the Gaussian noise of sigma 16 is repeated (claim S1.17)."""
 
 _FAST = {"precision": "bf16", "channels_last": True, "stop_train_acc": 0.999}
-_STEPS = RECIPES["sgd"].replace(epochs=160, **_FAST)
+# Version 1, whose stop rule reads the running accuracy of an epoch: the loop that made the results in docs/studies. Of these networks only
+# NIN has drop-out, with which the running accuracy hardly gets there: it is stopped by what it answers in evaluation mode.
+_RUNNING = {**_FAST, "version": 1}
+_STEPS = RECIPES["sgd"].replace(epochs=160)
 RECIPE: dict[str, dict[str, Recipe]] = {
-    "smoke": dict.fromkeys(ARCHS["smoke"], RECIPES["onecycle"].replace(epochs=3, lr=6e-3, batch_size=32, **_FAST)),
-    "laptop": dict.fromkeys(ARCHS["laptop"], RECIPES["onecycle"].replace(epochs=20, lr=6e-3, batch_size=32, **_FAST)),
-    "paper": {"resnet20": _STEPS, "nin": _STEPS.replace(lr=0.05)},
+    "smoke": dict.fromkeys(ARCHS["smoke"], RECIPES["onecycle"].replace(epochs=3, lr=6e-3, batch_size=32, **_RUNNING)),
+    "laptop": dict.fromkeys(ARCHS["laptop"], RECIPES["onecycle"].replace(epochs=20, lr=6e-3, batch_size=32, **_RUNNING)),
+    "paper": {"resnet20": _STEPS.replace(**_RUNNING), "nin": _STEPS.replace(lr=0.05, **_FAST)},
 }
 
 

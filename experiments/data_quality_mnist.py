@@ -62,10 +62,11 @@ INFINITE = float("inf")
 IMAGES = {"smoke": 600, "laptop": 10_000, "paper": None}
 SEEDS = {"smoke": (0, 1), "laptop": (0, 1, 2), "paper": (0, 1, 2)}
 
+# Version 1, whose stop rule reads the running accuracy: the loop that made the results in docs/studies. LeNet-5 has no drop-out.
 RECIPE = {
-    "smoke": RECIPES["onecycle"].replace(epochs=4, lr=4e-3, batch_size=64, stop_train_acc=0.999),
-    "laptop": RECIPES["onecycle"].replace(epochs=24, lr=4e-3, batch_size=128, stop_train_acc=0.999),
-    "paper": RECIPES["adam"].replace(epochs=100, stop_train_acc=0.999),
+    "smoke": RECIPES["onecycle"].replace(epochs=4, lr=4e-3, batch_size=64, stop_train_acc=0.999, version=1),
+    "laptop": RECIPES["onecycle"].replace(epochs=24, lr=4e-3, batch_size=128, stop_train_acc=0.999, version=1),
+    "paper": RECIPES["adam"].replace(epochs=100, stop_train_acc=0.999, version=1),
 }
 
 ARCH = "lenet5"

@@ -129,23 +129,29 @@ class Preprocessing(Spec):
     """What turns a decoded picture into a network's input; part of every checkpoint.
 
     ``size``: side of the square input in pixels. ``channels``: 1 grey, 3 RGB. ``fit``: ``pad`` centres a smaller picture on black,
-    ``resize`` scales the whole picture to the square (bilinear, antialiased). ``mean``, ``std``: per channel, in units of 0..1.
+    ``resize`` scales the whole picture to the square (bilinear, antialiased), ``crop`` the centred square of 7/8 of its shorter side.
+    ``mean``, ``std``: per channel, in units of 0..1.
     """
 
     size: int = Field(ge=1)
     channels: Literal[1, 3]
-    fit: Literal["pad", "resize"]
+    fit: Literal["pad", "resize", "crop"]
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
 
 class Recipe(Spec):
-    """How a network is trained. Every field is identity; ``version`` is raised when the loop changes its results.
+    """How a network is trained. Every field is identity.
 
     ``epochs``: passes (or, with ``steps_per_epoch``, stretches of that many optimiser steps over a stream of reshuffled passes).
     ``schedule``: constant; cosine to 0; step = times ``gamma`` at each of ``milestones`` (fractions of the epochs); onecycle =
-    linear up over the first 15 % of the steps, then linear down to 0. ``stop_train_acc``: end when an epoch's running training
-    accuracy reaches it. ``augment``: none, flip, crop_flip (pad 4, random crop, flip), resized_crop_flip.
+    linear up over the first 15 % of the steps, then linear down to 0. ``stop_train_acc``: end when the accuracy on the training set
+    reaches it after an epoch. ``augment``: none, flip, crop_flip (pad 4, random crop, flip), resized_crop_flip (the standard
+    random resized crop of 8 to 100 % of the area, flip).
+
+    ``version``: which loop; raised where the loop changes a recipe's results, so that the ids of other recipes stay. Left out, it is
+    today's: 2 with ``stop_train_acc`` (which version 1 compared with the running accuracy of the epoch, drop-out on) or
+    ``resized_crop_flip`` (which in version 1 was not the standard one, and cannot be run any more), else 1.
     """
 
     optimizer: Literal["sgd", "adam", "adamw"] = "adam"
@@ -163,7 +169,24 @@ class Recipe(Spec):
     augment: Literal["none", "flip", "crop_flip", "resized_crop_flip"] = "none"
     precision: Literal["fp32", "bf16"] = "fp32"
     channels_last: bool = False
-    version: int = 1
+    version: int = Field(default=1, ge=1, le=2)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _todays_version(cls, fields: dict[str, Any]) -> dict[str, Any]:
+        return fields if "version" in fields else {**fields, "version": _loop_version(fields)}
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with some fields changed, validated again; of today's version, unless this one or the change names an older one."""
+        fields = {name: getattr(self, name) for name in type(self).model_fields}
+        if self.version == _loop_version(fields):
+            del fields["version"]
+        return type(self)(**{**fields, **changes})
+
+
+def _loop_version(recipe: Mapping[str, Any]) -> int:
+    """The version that today's loop gives a recipe with these fields."""
+    return 2 if recipe.get("stop_train_acc") is not None or recipe.get("augment") == "resized_crop_flip" else 1
 
 
 class Training(Spec):

@@ -218,7 +218,7 @@ def test_a_full_disk_is_a_storage_error(tmp_path: Path) -> None:
 import resource, sys
 from pathlib import Path
 import torch
-from zoo.checkpoint import save_checkpoint, save_resume
+from zoo.training.checkpoint import save_checkpoint, save_resume
 from zoo.errors import StoreError
 from zoo.store.files import LocalFiles
 files = LocalFiles(Path({str(tmp_path)!r}))

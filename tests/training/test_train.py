@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import nn
 
+import zoo.training.loop
 import zoo.training.run
 import zoo.trainsets.inputs
 from zoo import keyed, models, pipeline
@@ -191,7 +192,7 @@ def one_step(data: TrainingData, job: Training) -> tuple[NDArray[np.float64], ND
         return np.hstack([linear.weight.detach().numpy(), linear.bias.detach().numpy()[:, None]]).astype(np.float64)
 
     before = weights()
-    epochs = list(fit(model, zoo.training.run._optimizer(model, job.recipe), data, job, device=CPU))
+    epochs = list(fit(model, zoo.training.run.optimizer_of(model, job.recipe), data, job, device=CPU))
     assert [epoch for epoch, _, _ in epochs] == [1]
     return before, weights()
 
@@ -293,7 +294,7 @@ def network_step(arch: str, side: int, double: bool, *, channels_last: bool = Fa
         if channels_last:
             model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         job = plain(lr=0.1, channels_last=channels_last)
-        list(fit(model, zoo.training.run._optimizer(model, job.recipe), data, job, device=CPU))
+        list(fit(model, zoo.training.run.optimizer_of(model, job.recipe), data, job, device=CPU))
     return {name: value.double().numpy() for name, value in model.state_dict().items()}
 
 
@@ -689,7 +690,7 @@ def test_the_step_of_divergence_is_the_first_loss_that_is_not_finite() -> None:
             return logits + float("nan") if self.calls == 8 else logits
 
     model = Breaks()
-    found = [(epoch, step) for epoch, _, step in fit(model, zoo.training.run._optimizer(model, job.recipe), data, job, device=CPU)]
+    found = [(epoch, step) for epoch, _, step in fit(model, zoo.training.run.optimizer_of(model, job.recipe), data, job, device=CPU)]
     assert found == [(1, None), (2, 7)]
 
 
@@ -701,7 +702,7 @@ def test_a_diverged_training_keeps_its_earlier_snapshots_out_of_the_population(
     ledger.record_plan(space, "test", "population", [job])
     rate = learning_rate
     monkeypatch.setattr(
-        zoo.training.run, "learning_rate", lambda recipe, step, per: float("nan") if step >= per else rate(recipe, step, per)
+        zoo.training.loop, "learning_rate", lambda recipe, step, per: float("nan") if step >= per else rate(recipe, step, per)
     )
     outcome = run_training(space, job, device=CPU)
     assert (outcome.status, outcome.epochs) == ("diverged", 2)
@@ -762,7 +763,7 @@ def test_noise_drawn_in_each_epoch_is_another_training_than_fixed_noise(tmp_path
 def test_training_ends_early_at_the_accuracy_asked_for(tmp_path: Path, dataset: Dataset) -> None:
     """``stop_train_acc=0.9``: ends in the first epoch that reaches it, says so, and its last checkpoint is that epoch's."""
     space = workspace(tmp_path)
-    job = training(dataset, "lenet5", epochs=30, stop_train_acc=0.9, snapshots=(1, 30))
+    job = training(dataset, "lenet5", epochs=30, stop_train_acc=0.9, snapshots=(1, 30), version=1)
     ledger.record_plan(space, "test", "population", [job])
     outcome = run_training(space, job, device=CPU)
     curve = [float(m["acc1"] or 0) for m in outcome.metrics if m["split"] == "train"]
@@ -873,7 +874,7 @@ def test_a_failed_training_does_not_end_the_sweep(tmp_path: Path, dataset: Datas
             raise ArithmeticError("planted")
         return run(space, job, **rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("zoo.local.run_training", breaking)
+    monkeypatch.setattr("zoo.training.run.run_training", breaking)
     ledger.record_plan(space, "test", "population", jobs)
     runner.train(space, jobs, {}, lambda name, epoch: None)
     assert ledger.missing(space, jobs) == [jobs[1]]
@@ -893,7 +894,7 @@ def test_a_storage_failure_ends_the_sweep(tmp_path: Path, dataset: Dataset, monk
         begun.append(job)
         raise StoreError("disk full")
 
-    monkeypatch.setattr("zoo.local.run_training", full)
+    monkeypatch.setattr("zoo.training.run.run_training", full)
     with pytest.raises(StoreError, match="disk full"):
         LocalRunner("cpu").train(space, [training(dataset, seed=seed) for seed in range(3)], {}, lambda name, epoch: None)
     assert len(begun) == 1

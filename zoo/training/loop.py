@@ -21,7 +21,7 @@ from zoo.training.tensors import augment, normalise
 from zoo.trainsets.inputs import Pictures
 from zoo.trainsets.prepare import TrainingData
 
-__all__ = ["EVALUATION_BATCH", "Metrics", "evaluate", "fit"]
+__all__ = ["EVALUATION_BATCH", "Metrics", "evaluate", "evaluate_rows", "fit"]
 
 
 EVALUATION_BATCH = 256
@@ -57,27 +57,29 @@ def fit(
         batches = epoch_batches(n, recipe, training.seed, epoch)
         losses = torch.zeros(len(batches), device=device)
         hits = torch.zeros(2, device=device)
+        trained: list[int] = []
         seen = 0
-        for index, (positions, raw, readable) in enumerate(_fetch(data.train_at(epoch), batches, device)):
+        for index, (positions, raw) in enumerate(_fetch(data.augmented_at(epoch, training.seed), batches, device)):
+            # Of a batch that lost pictures, a single one is not enough for batch normalisation.
+            if len(raw) < min(2, len(batches[index])):
+                continue
             step = (epoch - 1) * per_epoch + index
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(recipe, step, per_epoch)
             y = labels[positions]
-            x = normalise(augment(raw, recipe), data.preprocessing, recipe)
+            x = normalise(augment(raw, recipe, cropped=data.cropped), data.preprocessing, recipe)
             with _autocast(recipe, device):
                 logits = model(x)
             logits = logits.float()
             loss_each = functional.cross_entropy(logits, y, reduction="none", label_smoothing=recipe.label_smoothing)
             if weighted:
                 loss_each = loss_each * weights[positions]
-            if readable is not None:
-                loss_each, logits, y = loss_each[readable], logits[readable], y[readable]
-            # A batch without a readable picture has no gradient; its sum is 0, its mean would not be finite.
-            loss = loss_each.mean() if len(loss_each) else logits.sum()
+            loss = loss_each.mean()
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             losses[index] = loss.detach()
+            trained.append(index)
             hits += _hits(logits.detach(), y)
             seen += len(y)
         # One synchronisation per epoch: the first loss that is not finite names the step.
@@ -87,7 +89,7 @@ def fit(
             "split": "train",
             "acc1": float(hits[0]) / seen if seen else None,
             "acc5": float(hits[1]) / seen if seen else None,
-            "loss": float(losses.double().mean()) if finite.all() else None,
+            "loss": float(losses[trained].double().mean()) if trained and finite.all() else None,
         }
         if not finite.all():
             yield epoch, metrics, (epoch - 1) * per_epoch + int(np.argmin(finite))
@@ -96,26 +98,45 @@ def fit(
 
 
 def evaluate(model: nn.Module, data: TrainingData, recipe: Recipe, epoch: int, device: torch.device) -> Metrics:
-    """Accuracy (top 1, top 5) and mean cross-entropy on the test split; unreadable and unlabelled examples do not count."""
-    model.eval()
+    """Accuracy (top 1, top 5) and mean cross-entropy on the test split; unreadable and unlabelled examples do not count.
+
+    In float32, as the classifier answers later, whatever precision it was trained in. A loss that is not finite is None.
+    """
     ids = np.flatnonzero(data.test_labels >= 0).astype(np.int64)
     ids = ids[~np.isin(ids, list(data.unreadable.get("test", {})))]
-    labels = torch.from_numpy(data.test_labels).to(device)
+    return {"epoch": epoch, "split": "test", **_measured(model, data.test, ids, data.test_labels, data, recipe, device)}
+
+
+def evaluate_rows(model: nn.Module, data: TrainingData, recipe: Recipe, epoch: int, device: torch.device) -> Metrics:
+    """As ``evaluate``, on the training rows: their pictures as treated (not augmented) and their labels as trained on."""
+    rows = np.arange(len(data.rows), dtype=np.int64)
+    measured = _measured(model, data.train_at(epoch), rows, data.rows.labels, data, recipe, device)
+    return {"epoch": epoch, "split": "train-eval", **measured}
+
+
+def _measured(
+    model: nn.Module,
+    pictures: Pictures,
+    positions: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    data: TrainingData,
+    recipe: Recipe,
+    device: torch.device,
+) -> Metrics:
+    model.eval()
+    y_all = torch.from_numpy(labels).to(device)
     hits, total, count = torch.zeros(2, device=device), 0.0, 0
     with torch.inference_mode():
-        for positions, raw, readable in _fetch(data.test, np.split(ids, range(EVALUATION_BATCH, len(ids), EVALUATION_BATCH)), device):
-            y = labels[positions]
-            with _autocast(recipe, device):
-                logits = model(normalise(raw, data.preprocessing, recipe)).float()
-            if readable is not None:
-                logits, y = logits[readable], y[readable]
+        for batch, raw in _fetch(pictures, np.split(positions, range(EVALUATION_BATCH, len(positions), EVALUATION_BATCH)), device):
+            if not len(raw):
+                continue
+            y = y_all[batch]
+            logits = model(normalise(raw, data.preprocessing, recipe))
             hits += _hits(logits, y)
             total += float(functional.cross_entropy(logits, y, reduction="sum"))
             count += len(y)
     nothing = count == 0
     return {
-        "epoch": epoch,
-        "split": "test",
         "acc1": None if nothing else float(hits[0]) / count,
         "acc5": None if nothing else float(hits[1]) / count,
         "loss": None if nothing or not np.isfinite(total) else total / count,
@@ -127,31 +148,32 @@ def _autocast(recipe: Recipe, device: torch.device) -> contextlib.AbstractContex
 
 
 def _hits(logits: Tensor, labels: Tensor) -> Tensor:
-    """[top-1 hits, top-5 hits]. Ties: lowest class first, as everywhere in zoo."""
+    """[top-1 hits, top-5 hits]. Ties: lowest class first, as everywhere in zoo. A row with a logit that is not finite is a miss."""
     own = logits.gather(1, labels[:, None])
     lower = torch.arange(logits.shape[1], device=logits.device)[None, :] < labels[:, None]
     rank = (logits > own).sum(1) + ((logits == own) & lower).sum(1)
-    return torch.stack(((rank < 1).sum(), (rank < 5).sum())).float()
+    answered = torch.isfinite(logits).all(1)
+    return torch.stack((((rank < 1) & answered).sum(), ((rank < 5) & answered).sum())).float()
 
 
-def _fetch(
-    pictures: Pictures, batches: Sequence[NDArray[np.int64]], device: torch.device
-) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
-    """(ids, uint8 pictures, mask of readable ones or None for all) per batch; a streamed split is decoded ahead in threads."""
+def _fetch(pictures: Pictures, batches: Sequence[NDArray[np.int64]], device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    """(positions, uint8 pictures) of what can be read of each batch; a streamed split is decoded ahead in threads."""
 
-    def load(batch: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor | None]:
+    def load(batch: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         images, unreadable = pictures.gather(batch)
+        if unreadable is not None:
+            # Black pictures would still count in batch normalisation.
+            images, batch = images[~unreadable], batch[~unreadable]
         raw = torch.from_numpy(np.ascontiguousarray(images))
         if device.type == "cuda":
             raw = raw.pin_memory()
-        readable = None if unreadable is None else torch.from_numpy(~unreadable).to(device)
-        return torch.from_numpy(batch).to(device), raw.to(device, non_blocking=True), readable
+        return torch.from_numpy(batch).to(device), raw.to(device, non_blocking=True)
 
     if not pictures.streamed:
         yield from map(load, batches)
         return
     with concurrent.futures.ThreadPoolExecutor(_FETCH_THREADS) as pool:
-        ahead: collections.deque[concurrent.futures.Future[tuple[Tensor, Tensor, Tensor | None]]] = collections.deque()
+        ahead: collections.deque[concurrent.futures.Future[tuple[Tensor, Tensor]]] = collections.deque()
         for batch in batches:
             ahead.append(pool.submit(load, batch))
             if len(ahead) > 2 * _FETCH_THREADS:

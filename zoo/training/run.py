@@ -7,6 +7,7 @@ that share a seed share their initial weights.
 
 from __future__ import annotations
 
+import os
 import platform
 import time
 import traceback
@@ -20,20 +21,22 @@ import torch
 from torch import nn
 
 from zoo import keyed, models
-from zoo.errors import StoreError
+from zoo.errors import StoreError, UsageError, ZooError
 from zoo.spec import Recipe, Training, classifier_id, content_id
 from zoo.store import ledger
 from zoo.store.ledger import record_failure
 from zoo.store.workspace import Workspace
 from zoo.training import checkpoint
-from zoo.training.loop import Metrics, evaluate, fit
+from zoo.training.loop import Metrics, evaluate, evaluate_rows, fit
 from zoo.training.schedule import steps_per_epoch
 from zoo.trainsets.prepare import TrainingData, prepare
 
-__all__ = ["Outcome", "run_training", "train_one"]
+__all__ = ["Outcome", "optimizer_of", "run_training", "settle", "train_one"]
 
 
 _RESUME_SECONDS = 30.0
+_NEAR_STOP = 0.1
+"""A pass in evaluation mode costs a third of an epoch: it is made where the running accuracy is at most this far below the threshold."""
 
 
 @dataclass
@@ -66,15 +69,21 @@ def run_training(
         ZooError: for a cause known by name. Any other exception is a bug or the machine; either way nothing half-done is visible.
     """
     began = time.monotonic()
+    settle(device)
+    if training.recipe.version < 2 and training.recipe.augment == "resized_crop_flip":
+        raise UsageError(
+            f"training {training.id}: version = {training.recipe.version} of a recipe with augment=resized_crop_flip, whose crops were not the "
+            f"standard ones. The loop makes version 2 now. Leave version out of the recipe; that makes another training."
+        )
     data = prepare(workspace, training)
     if not len(data.rows.example_ids):
-        return _commit_outcome(workspace, training, data, Outcome("empty", "no example left in the training set", 0, 0), [])
+        return _commit_outcome(workspace, training, data, Outcome("empty", "no example left in the training set", 0, 0), [], device)
     torch.manual_seed(keyed.key_seed(f"init/{training.arch}/{training.seed}"))
     recipe, shape = training.recipe, data.preprocessing
     model = models.build(training.arch, num_classes=len(data.class_names), in_channels=shape.channels, size=shape.size).to(device)
     if recipe.channels_last:
         model = model.to(memory_format=torch.channels_last)
-    optimizer = _optimizer(model, recipe)
+    optimizer = optimizer_of(model, recipe)
     outcome = Outcome("done", "all epochs", 0, 0)
     snapshots: list[int] = []
     if (state := checkpoint.load_resume(workspace.files, training.id)) is not None:
@@ -93,17 +102,26 @@ def run_training(
             outcome.status, outcome.steps = "diverged", diverged
             outcome.stop_reason = f"the loss was not finite at step {diverged} (epoch {epoch})"
             break
-        stop = recipe.stop_train_acc is not None and float(metrics["acc1"] or 0) >= recipe.stop_train_acc
-        last = stop or epoch == recipe.epochs
+        reached = _reached(model, data, recipe, outcome.metrics, device)
+        last = reached is not None or epoch == recipe.epochs
         snapshot = last or epoch in training.snapshots
         if snapshot or (training.eval_every and epoch % training.eval_every == 0):
             outcome.metrics.append(evaluate(model, data, recipe, epoch, device))
+        if snapshot and (fault := _fault(model, outcome.metrics[-1])) is not None:
+            outcome.status, outcome.stop_reason = "diverged", f"{fault} after epoch {epoch}"
+            if workspace.commits.get("training", training.id) is not None:
+                # Asked for only later: how the training ended is committed and stays.
+                raise ZooError(
+                    f"training {training.id}, snapshot at epoch {epoch}: {fault}, so it is no classifier. The training itself is committed. "
+                    f"Leave epoch {epoch} out of --snapshots."
+                )
+            break
         if snapshot:
-            _commit_checkpoint(workspace, training, data, model, epoch, outcome.metrics)
+            _commit_checkpoint(workspace, training, data, model, epoch, outcome.metrics, device)
             snapshots.append(epoch)
         report(epoch)
-        if stop:
-            outcome.stop_reason = f"training accuracy {metrics['acc1']:.4f} reached {recipe.stop_train_acc}"
+        if reached is not None:
+            outcome.stop_reason = reached
         if last:
             break
         if snapshot or time.monotonic() - saved > _RESUME_SECONDS:
@@ -111,7 +129,32 @@ def run_training(
             progress = {"metrics": outcome.metrics, "snapshots": snapshots, "seconds": before + saved - began}
             checkpoint.save_resume(workspace.files, training.id, epoch, checkpoint.pack(model, optimizer), progress)
     outcome.seconds = before + time.monotonic() - began
-    return _commit_outcome(workspace, training, data, outcome, snapshots)
+    return _commit_outcome(workspace, training, data, outcome, snapshots, device)
+
+
+def _reached(model: nn.Module, data: TrainingData, recipe: Recipe, metrics: list[Metrics], device: torch.device) -> str | None:
+    """Why a training may end after the epoch whose running metrics come last; None = it goes on.
+
+    The running accuracy is measured with drop-out on and on weights that still move, so that a network may never reach by it what it
+    reached long ago. Near the threshold the network is asked as it answers later; that measurement joins ``metrics`` and decides.
+    """
+    target, running = recipe.stop_train_acc, metrics[-1]
+    if target is None or running["acc1"] is None:
+        return None
+    accuracy, how = float(running["acc1"]), ""
+    if recipe.version > 1 and accuracy >= target - _NEAR_STOP:
+        metrics.append(evaluate_rows(model, data, recipe, int(running["epoch"] or 0), device))
+        accuracy, how = float(metrics[-1]["acc1"] or 0), " in evaluation mode"
+    return f"training accuracy {accuracy:.4f}{how} reached {target}" if accuracy >= target else None
+
+
+def _fault(model: nn.Module, tested: Metrics) -> str | None:
+    """What makes a network no classifier: a loss on the test set, or a weight where no test example has a label, that is not finite."""
+    if tested["acc1"] is not None and tested["loss"] is None:
+        return "the loss on the test set was not finite"
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in model.state_dict().values()):
+        return "a weight was not finite"
+    return None
 
 
 def _restart(workspace: Workspace, training: Training, *, device: torch.device, report: Callable[[int], None]) -> Outcome:
@@ -119,7 +162,7 @@ def _restart(workspace: Workspace, training: Training, *, device: torch.device, 
     return run_training(workspace, training, device=device, report=report)
 
 
-def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+def optimizer_of(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     match recipe.optimizer:
         case "sgd":
             return torch.optim.SGD(model.parameters(), lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, fused=True)
@@ -130,7 +173,13 @@ def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 
 def _commit_checkpoint(
-    workspace: Workspace, training: Training, data: TrainingData, model: nn.Module, epoch: int, metrics: Sequence[Metrics]
+    workspace: Workspace,
+    training: Training,
+    data: TrainingData,
+    model: nn.Module,
+    epoch: int,
+    metrics: Sequence[Metrics],
+    device: torch.device,
 ) -> None:
     key = classifier_id(training.id, epoch)
     if workspace.commits.get("checkpoint", key) is not None:
@@ -151,14 +200,32 @@ def _commit_checkpoint(
         "test_acc5": at_epoch["test"]["acc5"],
     }
     ref = checkpoint.save_checkpoint(workspace.files, key, model, {**what, "spec": training.identity})
-    workspace.commits.publish("checkpoint", key, identity=what, facts={**what, **accuracy, "versions": _versions()}, files=[ref])
+    workspace.commits.publish("checkpoint", key, identity=what, facts={**what, **accuracy, "versions": _versions(device)}, files=[ref])
 
 
-def _versions() -> dict[str, str]:
-    return {name: version(name) for name in ("torch", "numpy", "classifier-zoo")} | {"python": platform.python_version()}
+def settle(device: torch.device) -> dict[str, str]:
+    """Fix how this process calculates on a device, and say so: full float32 products (no TF32), deterministic algorithms where torch has them.
+
+    A CPU has nothing to choose from; there, the number of threads decides and is recorded beside this.
+    """
+    if device.type != "cuda":
+        return {}
+    # Read by cuBLAS when it starts; without it its matrix products are not deterministic.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.benchmark = False
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    return {"device": torch.cuda.get_device_name(device), "cuda": str(torch.version.cuda), "tf32": "off", "algorithms": "deterministic"}
 
 
-def _commit_outcome(workspace: Workspace, training: Training, data: TrainingData, outcome: Outcome, snapshots: list[int]) -> Outcome:
+def _versions(device: torch.device) -> dict[str, str]:
+    found = {name: version(name) for name in ("torch", "numpy", "classifier-zoo")} | {"python": platform.python_version()}
+    return found | settle(device)
+
+
+def _commit_outcome(
+    workspace: Workspace, training: Training, data: TrainingData, outcome: Outcome, snapshots: list[int], device: torch.device
+) -> Outcome:
     rows = data.rows
     unique, copies = np.unique(rows.example_ids, return_counts=True)
     facts = {
@@ -182,7 +249,7 @@ def _commit_outcome(workspace: Workspace, training: Training, data: TrainingData
         if training.recipe.steps_per_epoch
         else outcome.epochs * len(rows.example_ids),
         "threads": torch.get_num_threads(),
-        "versions": _versions(),
+        "versions": _versions(device),
     }
     seen = np.zeros(data.examples, dtype=np.uint16)
     seen[unique] = np.minimum(copies, np.iinfo(np.uint16).max)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from zoo.spec import Preprocessing, Recipe
+from zoo.trainsets.crops import DRAWS, crop_boxes
 
-__all__ = ["augment", "normalise"]
+__all__ = ["augment", "normalise", "resized_crop"]
 
 
 def normalise(raw: Tensor, preprocessing: Preprocessing, recipe: Recipe | None = None) -> Tensor:
@@ -22,8 +22,8 @@ def normalise(raw: Tensor, preprocessing: Preprocessing, recipe: Recipe | None =
     return x if recipe is not None and recipe.channels_last else x.contiguous()
 
 
-def augment(raw: Tensor, recipe: Recipe) -> Tensor:
-    """Augmented pictures, uint8 [n, H, W, K], drawn from torch's generator (seeded per epoch)."""
+def augment(raw: Tensor, recipe: Recipe, *, cropped: bool = False) -> Tensor:
+    """Augmented pictures, uint8 [n, H, W, K], drawn from torch's generator (seeded per epoch). ``cropped``: they are random parts already."""
     if recipe.augment == "none":
         return raw
     n, height, width, _ = raw.shape
@@ -35,17 +35,29 @@ def augment(raw: Tensor, recipe: Recipe) -> Tensor:
         rows = (top + torch.arange(height, device=raw.device)).view(n, height, 1)
         columns = (left + torch.arange(width, device=raw.device)).view(n, 1, width)
         return padded[torch.arange(n, device=raw.device).view(n, 1, 1), rows, columns]
-    if recipe.augment == "resized_crop_flip":
-        # Area 8..100 % and aspect 3/4..4/3 as in the standard ImageNet recipe, by bilinear sampling of the whole batch at once.
-        area = torch.empty(n, device=raw.device).uniform_(0.08, 1.0)
-        aspect = torch.exp(torch.empty(n, device=raw.device).uniform_(float(np.log(3 / 4)), float(np.log(4 / 3))))
-        wide, high = (area * aspect).sqrt().clamp(max=1.0), (area / aspect).sqrt().clamp(max=1.0)
-        shift = (torch.rand(2, n, device=raw.device) * 2 - 1) * torch.stack((1 - wide, 1 - high))
-        zero = torch.zeros_like(wide)
-        theta = torch.stack((torch.stack((wide, zero, shift[0]), 1), torch.stack((zero, high, shift[1]), 1)), 1)
-        grid = functional.affine_grid(theta, [n, raw.shape[3], height, width], align_corners=False)
-        sampled = functional.grid_sample(
-            raw.permute(0, 3, 1, 2).float(), grid, mode="bilinear", padding_mode="reflection", align_corners=False
-        )
-        return sampled.permute(0, 2, 3, 1).round().clamp(0, 255).to(torch.uint8)
+    if recipe.augment == "resized_crop_flip" and not cropped:
+        return resized_crop(raw)
     return raw
+
+
+def resized_crop(raw: Tensor) -> Tensor:
+    """A random part of each picture (``zoo.trainsets.crops``), scaled to the whole, uint8 [n, H, W, K]: cut out first, then enlarged bilinearly."""
+    n, height, width, _ = raw.shape
+    boxes = torch.from_numpy(crop_boxes(torch.rand(n, DRAWS, dtype=torch.float64).numpy(), height, width)).to(raw.device)
+    x = _sampled_places(boxes[:, 0], boxes[:, 2], width)[:, None, :].expand(n, height, width)
+    y = _sampled_places(boxes[:, 1], boxes[:, 3], height)[:, :, None].expand(n, height, width)
+    sampled = functional.grid_sample(
+        raw.permute(0, 3, 1, 2).float(), torch.stack((x, y), 3), mode="bilinear", padding_mode="border", align_corners=False
+    )
+    return sampled.permute(0, 2, 3, 1).round().clamp(0, 255).to(torch.uint8)
+
+
+def _sampled_places(start: Tensor, stop: Tensor, side: int) -> Tensor:
+    """Where ``side`` output pixels lie in a part start..stop of ``side`` input pixels, [n, side] in -1..1 of the input.
+
+    Kept within the centres of the part's own first and last pixel: what lies outside of it is not seen.
+    """
+    start, stop = start[:, None].float(), stop[:, None].float()
+    steps = (torch.arange(side, device=start.device) + 0.5) / side
+    centres = torch.minimum(torch.maximum(start + steps * (stop - start), start + 0.5), stop - 0.5)
+    return centres * (2 / side) - 1

@@ -2,7 +2,8 @@
 
 The rule, in order: the size asked for, else the pictures' own size where they share one that is below the model's default, else the model's
 default. (A 28-pixel set is not blown up to 224 unless that is asked for.) A picture up to 8 pixels smaller
-than the input is centred on black (28 -> 32), anything else is resized as a whole to the square.
+than the input is centred on black (28 -> 32), anything else is resized as a whole to the square; for a recipe that trains on random parts
+of pictures (``resized_crop_flip``), the middle of the picture is, without distortion, as those parts are.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class Geometry:
 
     size: int
     channels: Literal[1, 3]
-    fit: Literal["pad", "resize"]
+    fit: Literal["pad", "resize", "crop"]
 
     @property
     def bytes_per_example(self) -> int:
@@ -115,8 +116,11 @@ def open_verified(ref: DatasetRef) -> Dataset:
     return dataset
 
 
-def geometry(dataset: Dataset, arch: str, input_size: int | None) -> Geometry:
+def geometry(dataset: Dataset, arch: str, input_size: int | None, augment: str = "none") -> Geometry:
     """Input geometry of an architecture on a data set, checked against the model's smallest working input.
+
+    Args:
+        augment: of the recipe: what a network was trained to look at decides what it is shown.
 
     Raises:
         UsageError: if the size is below what the model can take, or no size is known.
@@ -131,7 +135,7 @@ def geometry(dataset: Dataset, arch: str, input_size: int | None) -> Geometry:
     models.check_input(arch, size)
     channels: Literal[1, 3] = 1 if dataset.channels == 1 else 3
     smaller = dataset.native_size is not None and 0 <= size - max(dataset.native_size) <= _LARGEST_PADDING
-    return Geometry(size, channels, "pad" if smaller else "resize")
+    return Geometry(size, channels, "pad" if smaller else "crop" if augment == "resized_crop_flip" else "resize")
 
 
 def require_splits(dataset: Dataset, *splits: str) -> None:

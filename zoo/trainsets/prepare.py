@@ -6,30 +6,35 @@ picture leaves the training set and is counted; it never shifts an id. Test sets
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.data import Dataset, Decoded
+from zoo import keyed
+from zoo.data import Dataset, Decoded, Split, decode_examples
+from zoo.errors import UsageError
 from zoo.spec import Op, Preprocessing, Training
 from zoo.store.selections import manifest_of
 from zoo.store.workspace import Workspace
+from zoo.trainsets.crops import DRAWS, crop_boxes
 from zoo.trainsets.inputs import MemoryPictures, Pictures, geometry, open_pictures, open_verified, preprocessing
 from zoo.trainsets.on_rows import Rows
-from zoo.trainsets.treatments import apply_images, apply_rows, each_epoch
+from zoo.trainsets.treatments import TREATMENTS, apply_images, apply_rows, each_epoch
 
-__all__ = ["TrainingData", "change_rate", "prepare", "usable_rows"]
+__all__ = ["TrainingData", "change_rate", "prepare", "refuse_treated_crops", "usable_rows"]
 
 
 @dataclass(frozen=True)
 class TrainingData:
     """What the loop needs. n training rows (copies count), E_test test examples.
 
-    ``train`` is asked by row position 0..n-1, ``test`` by test example id. ``unreadable``: split -> example id -> reason, as far as known
-    before training (a streamed split finds out as it goes). ``given_labels``: int64 [E], the data set's own labels of the training split.
+    ``train`` is asked by row position 0..n-1, ``test`` by test example id; both as a classifier sees them. ``whole``: the split whose
+    pictures are cut as they are read, where the recipe asks for random parts of pictures of any size. ``unreadable``: split -> example
+    id -> reason, as far as known before training (a streamed split finds out as it goes). ``given_labels``: int64 [E], the data set's own
+    labels of the training split.
     """
 
     rows: Rows
@@ -40,6 +45,12 @@ class TrainingData:
     class_names: tuple[str, ...]
     given_labels: NDArray[np.int64]
     unreadable: Mapping[str, Mapping[int, str]]
+    whole: Split | None = None
+
+    @property
+    def cropped(self) -> bool:
+        """Whether ``augmented_at`` gives random parts of the pictures already."""
+        return self.whole is not None
 
     @property
     def examples(self) -> int:
@@ -54,6 +65,12 @@ class TrainingData:
     def train_at(self, epoch: int) -> Pictures:
         """The training pictures of an epoch (1-based); the same in every epoch unless the treatment draws anew."""
         return replace(self.train, epoch=epoch) if isinstance(self.train, _TreatedPictures) else self.train
+
+    def augmented_at(self, epoch: int, seed: int) -> Pictures:
+        """What an epoch is trained on: ``train_at``, or random parts of the pictures, keyed by (seed, epoch, row)."""
+        if self.whole is None:
+            return self.train_at(epoch)
+        return _CroppedPictures(self.whole, self.rows.example_ids, self.preprocessing, f"crop/{seed}/{epoch}")
 
 
 @dataclass(frozen=True)
@@ -75,6 +92,28 @@ class _TreatedPictures:
         return apply_images(self.treatment, images, ids, epoch=self.epoch), unreadable
 
 
+@dataclass(frozen=True)
+class _CroppedPictures:
+    """Random parts of the rows' pictures, by position, each cut out of the picture in its own size and then scaled."""
+
+    split: Split
+    example_ids: NDArray[np.int64]
+    shape: Preprocessing
+    key: str
+    streamed: bool = True
+
+    def gather(self, positions: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
+        draws = keyed.uniform(self.key, positions, DRAWS)
+
+        def region(position: int, height: int, width: int) -> tuple[int, int, int, int]:
+            left, top, right, bottom = crop_boxes(draws[position : position + 1], height, width)[0].tolist()
+            return left, top, right, bottom
+
+        ids, shape = self.example_ids[positions], self.shape
+        decoded = decode_examples(self.split, ids, size=shape.size, channels=shape.channels, fit=shape.fit, region=region)
+        return decoded.images, np.isin(ids, list(decoded.errors)) if decoded.errors else None
+
+
 def prepare(workspace: Workspace, training: Training) -> TrainingData:
     """Open, verify, treat.
 
@@ -83,7 +122,7 @@ def prepare(workspace: Workspace, training: Training) -> TrainingData:
         UsageError: if the treatment or the input size does not fit the data set.
     """
     dataset = open_verified(training.dataset)
-    shape = geometry(dataset, training.arch, training.input_size)
+    shape = geometry(dataset, training.arch, training.input_size, training.recipe.augment)
     train, test = (open_pictures(dataset, split, shape, workspace.cache) for split in ("train", "test"))
     unreadable = {
         split: dict(pictures.decoded.errors)
@@ -92,7 +131,9 @@ def prepare(workspace: Workspace, training: Training) -> TrainingData:
     }
     rows = apply_rows(training.treatment, usable_rows(dataset, unreadable.get("train", {})), manifests=partial(manifest_of, workspace))
     treated: Pictures = _TreatedPictures(train, rows.example_ids, training.treatment)
-    if isinstance(train, MemoryPictures) and not each_epoch(training.treatment):
+    if shape.fit == "crop":
+        refuse_treated_crops(training.treatment)
+    elif isinstance(train, MemoryPictures) and not each_epoch(training.treatment):
         # One copy of just the rows that are trained on, treated once for all epochs.
         treated = MemoryPictures(Decoded(treated.gather(np.arange(len(rows.example_ids), dtype=np.int64))[0], {}))
     split = dataset.splits["train"]
@@ -105,7 +146,22 @@ def prepare(workspace: Workspace, training: Training) -> TrainingData:
         class_names=dataset.class_names,
         given_labels=split.labels,
         unreadable=unreadable,
+        whole=split if shape.fit == "crop" else None,
     )
+
+
+def refuse_treated_crops(treatment: Sequence[Op]) -> None:
+    """Pictures that are cut as they are read cannot be treated before: damage belongs to a picture, not to a part of it.
+
+    Raises:
+        UsageError: for a step on pictures.
+    """
+    for step in treatment:
+        if TREATMENTS[step.name].on_images is not None:
+            raise UsageError(
+                f"{step.text} with augment=resized_crop_flip: pictures of this data set are cut out of their files at random, so there is no "
+                f"whole picture to treat. Allowed: treatments of rows. Use a recipe with augment=flip or crop_flip."
+            )
 
 
 def change_rate(rows: Rows, given_labels: NDArray[np.int64]) -> float | None:

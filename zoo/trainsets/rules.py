@@ -41,6 +41,7 @@ __all__ = ["RULES", "Rule", "build", "is_random", "manifest_summary", "parse", "
 
 Resolve = Callable[[str], pd.DataFrame]
 _MAX_COPIES: Final = np.iinfo(np.int16).max
+_MEAN_SLACK: Final = 1e-6
 
 
 class Rule(Protocol):
@@ -599,7 +600,15 @@ def build(
                 f"rule {name}{':' if settings else ''}{settings} left none of {before} examples. "
                 f"Allowed: rules that leave at least one. Use milder values; 'zoo score' shows how the scores are spread."
             )
-    return manifest
+    return _mean_one(manifest)
+
+
+def _mean_one(manifest: pd.DataFrame) -> pd.DataFrame:
+    """Weights with mean 1 over the copies: rules after ``weigh`` may have dropped light or heavy examples, and the mean scales the learning rate."""
+    weights, copies = manifest["weight"].to_numpy(dtype=np.float64), manifest["copies"].to_numpy(dtype=np.int64)
+    mean = float(np.average(weights, weights=copies)) if len(manifest) else 1.0
+    # Within the rounding of float32 it is 1 already: the manifest, and with it its hash, stays.
+    return manifest if abs(mean - 1) < _MEAN_SLACK else manifest.assign(weight=(weights / mean).astype(np.float32))
 
 
 def manifest_summary(manifest: pd.DataFrame, *, num_classes: int, scores: pd.DataFrame | None = None) -> dict[str, Any]:
