@@ -134,7 +134,7 @@ def training_seconds(training: Training, dataset: Dataset, accelerator: Accelera
 
 def _seconds_per_image(training: Training, dataset: Dataset, accelerator: Accelerator, passes: float) -> float:
     model = models.model(training.arch)
-    size = geometry(dataset, training.arch, training.input_size).size
+    size = geometry(dataset, training.arch, training.input_size, training.recipe.augment).size
     if accelerator.name == "cpu-core" and model.images_per_second is not None:
         return passes / _PASSES_TRAINING / model.images_per_second * (size / model.reference_size) ** 2
     gigamacs = model.mega_macs_at(size) / 1e3

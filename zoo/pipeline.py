@@ -73,17 +73,19 @@ class Runner(Protocol):
         ...
 
 
-def prepare_dataset(workspace: Workspace, uri: str, inputs: Iterable[tuple[str, int | None]], progress: Progress) -> Dataset:
+def prepare_dataset(
+    workspace: Workspace, uri: str, inputs: Iterable[tuple[str, int | None] | tuple[str, int | None, str]], progress: Progress
+) -> Dataset:
     """Open a data set, check it against the models, decode what is held in memory, record its examples.
 
     Args:
-        inputs: architectures with the input size asked for (None = by the rule of ``zoo.trainsets.inputs``).
+        inputs: architectures with the input size asked for (None = by the rule of ``zoo.trainsets.inputs``) and the recipe's augmentation.
 
     Unreadable pictures are counted and named here, before anything is trained on the rest.
     """
     dataset = open_dataset(uri)
     require_trainable(dataset)
-    shapes = {geometry(dataset, arch, size) for arch, size in inputs}
+    shapes = {geometry(dataset, *asked) for asked in inputs}
     unreadable: dict[str, dict[int, str]] = {}
     for shape in sorted(shapes, key=lambda shape: shape.size):
         for split in dataset.splits:
@@ -299,7 +301,7 @@ def run(workspace: Workspace, experiment: Experiment, runner: Callable[[], Runne
     if until not in STAGES:
         raise UnknownNameError("stage", until, STAGES)
     wanted = STAGES[: STAGES.index(until) + 1]
-    inputs = {(arch, sweep.input_size) for sweep in (*experiment.sweeps, *experiment.retrained) for arch in sweep.archs}
+    inputs = {asked for sweep in (*experiment.sweeps, *experiment.retrained) for asked in sweep.inputs}
     dataset = prepare_dataset(workspace, experiment.dataset, inputs, progress)
     done = Run(experiment, dataset)
     trainings = [training for sweep in experiment.sweeps for training in resolved(sweep, dataset).expand(dataset.ref)]
@@ -332,13 +334,12 @@ def run(workspace: Workspace, experiment: Experiment, runner: Callable[[], Runne
 
 def check_experiment(spec: Experiment) -> None:
     """Find a missing data set, an unknown architecture or too small an input before a workspace is made."""
-    from zoo.trainsets.inputs import geometry
+    from zoo.trainsets.prepare import check_sweep
 
     dataset = open_dataset(spec.dataset)
     require_trainable(dataset)
     for sweep in (*spec.sweeps, *spec.retrained):
-        for arch in sweep.archs:
-            geometry(dataset, arch, sweep.input_size)
+        check_sweep(dataset, sweep)
 
 
 def planned(data: str, sweep: Sweep, workspace: str, progress: Progress) -> tuple[Dataset, list[Training], Workspace]:
@@ -346,13 +347,12 @@ def planned(data: str, sweep: Sweep, workspace: str, progress: Progress) -> tupl
     from zoo import pipeline
     from zoo.store.workspace import Workspace
     from zoo.trainsets import treatments
-    from zoo.trainsets.inputs import geometry
+    from zoo.trainsets.prepare import check_sweep
 
     dataset = open_dataset(data)
     require_trainable(dataset)
-    for arch in sweep.archs:
-        geometry(dataset, arch, sweep.input_size)
+    check_sweep(dataset, sweep)
     trainings = list(treatments.resolved(sweep, dataset).expand(dataset.ref))
     space = Workspace.open(workspace, create=True)
-    pipeline.prepare_dataset(space, data, [(arch, sweep.input_size) for arch in sweep.archs], progress)
+    pipeline.prepare_dataset(space, data, sweep.inputs, progress)
     return dataset, trainings, space

@@ -261,6 +261,11 @@ class Sweep(Spec):
     eval_every: int = 0
     input_size: int | None = None
 
+    @property
+    def inputs(self) -> tuple[tuple[str, int | None, str], ...]:
+        """What decides how pictures reach each architecture: (architecture, input size, augmentation)."""
+        return tuple((arch, self.input_size, self.recipes.get(arch, self.recipe).augment) for arch in self.archs)
+
     def expand(self, dataset: DatasetRef) -> tuple[Training, ...]:
         """All trainings, in the order archs, treatments, seeds. Default snapshot: the last epoch."""
         trainings = []

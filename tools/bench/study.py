@@ -24,7 +24,7 @@ from zoo.spec import Training
 from zoo.store.workspace import Workspace
 from zoo.studies.load import load
 from zoo.training.loop import evaluate, fit
-from zoo.training.run import _optimizer
+from zoo.training.run import optimizer_of
 from zoo.trainsets import treatments
 from zoo.trainsets.prepare import prepare
 
@@ -48,7 +48,7 @@ def bare(root: str, specs: list[dict[str, Any]], evaluation: bool) -> Callable[[
             if evaluation:
                 evaluate(model, data, training.recipe, 1, torch.device("cpu"))
                 continue
-            for _, metrics, _ in fit(model, _optimizer(model, training.recipe), data, training, device=torch.device("cpu")):
+            for _, metrics, _ in fit(model, optimizer_of(model, training.recipe), data, training, device=torch.device("cpu")):
                 if float(metrics["acc1"] or 0) >= (training.recipe.stop_train_acc or 2):
                     break
 

@@ -28,7 +28,7 @@ from zoo.data import load_split, open_dataset
 from zoo.spec import Recipe, Training
 from zoo.store.workspace import Workspace
 from zoo.training.loop import fit
-from zoo.training.run import _optimizer
+from zoo.training.run import optimizer_of
 from zoo.trainsets.prepare import prepare
 
 __all__ = ["main"]
@@ -86,7 +86,7 @@ def zoo_training(root: str, spec: dict[str, Any]) -> Callable[[], None]:
         model = models.build(training.arch, num_classes=len(data.class_names), in_channels=shape.channels, size=shape.size)
         if training.recipe.channels_last:
             model = model.to(memory_format=torch.channels_last)
-        optimizer = _optimizer(model, training.recipe)
+        optimizer = optimizer_of(model, training.recipe)
         for _ in fit(model, optimizer, data, training, device=torch.device("cpu")):
             pass
 

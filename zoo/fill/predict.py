@@ -19,6 +19,7 @@ from zoo.store.files import Files
 from zoo.store.workspace import Workspace
 from zoo.training.checkpoint import load_classifier
 from zoo.training.loop import EVALUATION_BATCH
+from zoo.training.run import settle
 from zoo.training.tensors import normalise
 from zoo.trainsets.inputs import open_verified
 
@@ -104,6 +105,7 @@ class ShardWorker:
     """Runs groups of classifiers over decoded shards; keeps the newest group loaded. One per process."""
 
     def __init__(self, workspace: Workspace, device: torch.device) -> None:
+        settle(device)
         self.workspace, self.device = workspace, device
         self._groups: dict[tuple[str, ...], ClassifierGroup] = {}
 

@@ -205,7 +205,7 @@ SCHEMA: dict[str, dict[str, str]] = {
     "metrics": {
         "training_id": "training",
         "epoch": "1-based",
-        "split": "train (running, while training) or test",
+        "split": "train (running, while training), train-eval (the training set in evaluation mode, for the stop rule) or test",
         "acc1": "accuracy",
         "acc5": "top-5 accuracy",
         "loss": "mean cross-entropy [nats]",

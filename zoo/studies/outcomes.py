@@ -228,7 +228,7 @@ def collect(workspace: Workspace, dataset: Dataset, experiment: Experiment, poin
                         "seed": seed,
                         "training_id": training.id,
                         "treatment": training.treatment_text,
-                        "reached": facts["status"] == "done" and bool(train) and _reached(training, train[-1]),
+                        "reached": facts["status"] == "done" and facts["stop_reason"] != "all epochs",
                         "train_acc1": train[-1] if train else None,
                         "test_acc1": accuracy.get(facts["status"]),
                         **{name: facts.get(name) for name in ("status", "stop_reason", "epochs", "n_train", "label_change_rate")},
@@ -282,11 +282,6 @@ def answers_by_class(
             for c, (recall, share) in enumerate(zip(shares(mine == labels), changed, strict=True))
         ]
     return pd.DataFrame(rows, columns=["training_id", "class", "recall", "changed"])
-
-
-def _reached(training: Training, train_acc1: float | None) -> bool:
-    target = training.recipe.stop_train_acc
-    return target is not None and train_acc1 is not None and train_acc1 >= target
 
 
 def _key(training: Training) -> tuple[str, int, str, int | None]:

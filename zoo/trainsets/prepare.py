@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from zoo import keyed
 from zoo.data import Dataset, Decoded, Split, decode_examples
 from zoo.errors import UsageError
-from zoo.spec import Op, Preprocessing, Training
+from zoo.spec import Op, Preprocessing, Sweep, Training
 from zoo.store.selections import manifest_of
 from zoo.store.workspace import Workspace
 from zoo.trainsets.crops import DRAWS, crop_boxes
@@ -24,7 +24,7 @@ from zoo.trainsets.inputs import MemoryPictures, Pictures, geometry, open_pictur
 from zoo.trainsets.on_rows import Rows
 from zoo.trainsets.treatments import TREATMENTS, apply_images, apply_rows, each_epoch
 
-__all__ = ["TrainingData", "change_rate", "prepare", "refuse_treated_crops", "usable_rows"]
+__all__ = ["TrainingData", "change_rate", "check_sweep", "prepare", "usable_rows"]
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def prepare(workspace: Workspace, training: Training) -> TrainingData:
     rows = apply_rows(training.treatment, usable_rows(dataset, unreadable.get("train", {})), manifests=partial(manifest_of, workspace))
     treated: Pictures = _TreatedPictures(train, rows.example_ids, training.treatment)
     if shape.fit == "crop":
-        refuse_treated_crops(training.treatment)
+        _refuse_treated_crops(training.treatment)
     elif isinstance(train, MemoryPictures) and not each_epoch(training.treatment):
         # One copy of just the rows that are trained on, treated once for all epochs.
         treated = MemoryPictures(Decoded(treated.gather(np.arange(len(rows.example_ids), dtype=np.int64))[0], {}))
@@ -150,12 +150,20 @@ def prepare(workspace: Workspace, training: Training) -> TrainingData:
     )
 
 
-def refuse_treated_crops(treatment: Sequence[Op]) -> None:
-    """Pictures that are cut as they are read cannot be treated before: damage belongs to a picture, not to a part of it.
+def check_sweep(dataset: Dataset, sweep: Sweep) -> None:
+    """Find what a data set does not allow before anything is made.
 
     Raises:
-        UsageError: for a step on pictures.
+        UsageError: an input size that a model cannot take, or damaged pictures that would be cut as they are read.
     """
+    for asked in sweep.inputs:
+        if geometry(dataset, *asked).fit == "crop":
+            for treatment in sweep.treatments:
+                _refuse_treated_crops(treatment)
+
+
+def _refuse_treated_crops(treatment: Sequence[Op]) -> None:
+    """Damage belongs to a picture, not to a part of it."""
     for step in treatment:
         if TREATMENTS[step.name].on_images is not None:
             raise UsageError(
