@@ -9,7 +9,7 @@ WORKSPACE ?= zoo-workspace
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint format docs bench clean distclean
+.PHONY: help setup demo test lint format docs bench mutants clean distclean
 
 help:
 	@echo "make demo    the main job on embedded pictures: train, fill, score, clean, retrain, report"
@@ -18,6 +18,7 @@ help:
 	@echo "make format  let ruff rewrite what it can"
 	@echo "make docs    write docs/commands.md and docs/treatments.md again from the program itself"
 	@echo "make bench   speed and memory, paired and interleaved; figures go to docs/LOG.md by hand"
+	@echo "make mutants can the tests fail? faults planted one at a time in a copy, and which of them no test notices"
 	@echo "make setup   only the virtual environment in $(VENV)"
 	@echo "make clean   remove caches and builds; distclean removes $(VENV) too. Workspaces are never removed."
 	@echo "PYTHON=python3.12 make ... chooses the interpreter for the set-up."
@@ -57,6 +58,9 @@ docs: $(STAMP)
 
 bench: $(STAMP)
 	$(VENV)/bin/python -m tools.bench
+
+mutants: $(STAMP)
+	$(VENV)/bin/python -m tools.mutants
 
 clean:
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

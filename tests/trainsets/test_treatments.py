@@ -728,7 +728,7 @@ def test_no_noise_is_no_change() -> None:
 
 def test_the_smallest_draw_is_finite(monkeypatch: pytest.MonkeyPatch) -> None:
     """A uniform draw of exactly 0 gives black, not a warning or a wrapped number, even with sigma 0."""
-    monkeypatch.setattr(treatments.keyed, "uniform", lambda key, ids, draws: np.zeros((len(ids), draws)))
+    monkeypatch.setattr("zoo.keyed.uniform", lambda key, ids, draws: np.zeros((len(ids), draws)))
     image = np.full((1, 2, 2, 1), 100, dtype=np.uint8)
     assert (apply_images(parse("gaussian_noise:sigma=50"), image, np.array([0])) == 0).all()
     assert (apply_images(parse("gaussian_noise:sigma=0"), image, np.array([0])) == 100).all()
