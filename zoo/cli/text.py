@@ -13,6 +13,7 @@ import pyarrow as pa
 from zoo.data import DatasetCheck, DatasetRow
 from zoo.errors import UsageError
 from zoo.progress import duration
+from zoo.registry import distinct
 
 if TYPE_CHECKING:
     from zoo.pipeline import Run
@@ -72,7 +73,7 @@ def suspect_table(suspects: pd.DataFrame, class_names: Sequence[str]) -> pd.Data
 
     ``X`` is over the classifiers that rank the example, ``of`` says how many and whether they were held out.
     """
-    names = dict(enumerate(class_names))
+    names = dict(enumerate(distinct(class_names)))
     heldout = [{True: " held out", False: " trained on it"}.get(value, "") for value in suspects["heldout"].astype(object)]
     columns = {
         "example": suspects["key"],

@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -43,6 +44,7 @@ from zoo.data import Dataset, Split, encode_examples, open_dataset
 from zoo.data.files import FileSource
 from zoo.errors import DataError, NotFoundError, UsageError
 from zoo.exchange.places import Request, check_free, new_folder, put, write_file, write_table, write_text
+from zoo.registry import distinct
 from zoo.scores import from_store
 from zoo.scores.accumulate import block_rows
 from zoo.scores.population import Population, choose_population
@@ -127,7 +129,7 @@ def perplexity_table(scores: pa.Table, class_names: Sequence[str]) -> pd.DataFra
 
     Source: Validation_Images_Test/c_x_perplexity_and_top_5.py there. Departure: columns of the row index are left out.
     """
-    names = dict(enumerate(class_names))
+    names = dict(enumerate(distinct(class_names)))
     top_c = [str([(names[item["class"]], item["value"]) for item in row or ()]) for row in scores.column("top5_c").to_pylist()]
     top_x = [str([(names[item["class"]], item["votes"]) for item in row or ()]) for row in scores.column("top5_x").to_pylist()]
     return pd.DataFrame(
@@ -349,7 +351,15 @@ def _x_of(workspace: Workspace, split: str, ids: NDArray[np.int64]) -> NDArray[n
 
 
 def _selection_keep_list(workspace: Workspace, request: Request) -> str | Path:
-    frame, _, _ = _manifest(workspace, request)
+    frame, split, record = _manifest(workspace, request)
+    table = pq.read_table(workspace.files.local(record.files[0].path), columns=["key"], filters=[("split", "=", split)])
+    shared = {key: count for key, count in Counter(table.column("key").to_pylist()).items() if count > 1}
+    unclear = next((key for key in frame["key"] if key in shared), None)
+    if unclear is not None:
+        raise DataError(
+            f"the key {unclear!r} is borne by {shared[unclear]} examples of {record.facts['name']} {split} ({len(shared):,} keys are borne by "
+            f"several), so a list of keys would not say which are kept. Export the selection as csv or parquet, by example_id."
+        )
     broken = next((key for key in frame["key"] if "\n" in key or "\r" in key), None)
     if broken is not None:
         raise DataError(
@@ -417,7 +427,8 @@ def _hf_files(pictures: Split, ids: NDArray[np.int64]) -> list[tuple[int, int]]:
 
 
 def _hf_schema(class_names: Sequence[str], *, truth: bool) -> pa.Schema:
-    label = {"names": list(class_names), "_type": "ClassLabel"}
+    # The datasets library refuses a ClassLabel in which two names are equal.
+    label = {"names": list(distinct(class_names)), "_type": "ClassLabel"}
     features: dict[str, Any] = {"image": {"_type": "Image"}, "label": label, "label_original": label}
     columns = [
         pa.field("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
@@ -459,7 +470,7 @@ def _selection_imagefolder(workspace: Workspace, request: Request) -> Path:
     """SPLIT/CLASS/ of links where the data set is files, else of files; manifest.csv says what each was."""
     frame, split, record = _manifest(workspace, request)
     dataset, pictures = _pictures(record, split)
-    folders = _class_folders(dataset.class_names)
+    folders, shown = _class_folders(dataset.class_names), distinct(dataset.class_names)
     source = pictures.source
     names: list[str] = []
     with new_folder(workspace, request) as folder:
@@ -483,7 +494,7 @@ def _selection_imagefolder(workspace: Workspace, request: Request) -> Path:
                         (folder / name).write_bytes(encoded[position])
                     names.append(name)
         repeated = frame.loc[frame.index.repeat(frame["copies"])].reset_index(drop=True)
-        manifest = _listed(repeated.drop(columns="copies")).assign(class_name=[dataset.class_names[i] for i in repeated["label"]])
+        manifest = _listed(repeated.drop(columns="copies")).assign(class_name=[shown[i] for i in repeated["label"]])
         manifest.insert(0, "file", names)
         (folder / "manifest.csv").write_text(csv_text(manifest), encoding="utf-8")
     assert request.output is not None

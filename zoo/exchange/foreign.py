@@ -32,6 +32,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from zoo.errors import DataError, UsageError
+from zoo.registry import distinct
 from zoo.scores.kind import ROUNDING, SLACK, Evidence, Kind
 from zoo.store.files import sha256_of
 
@@ -142,6 +143,9 @@ def _csv_columns(text: str, path: Path, what: str) -> dict[str, pa.Array]:
     known = {*KEY_COLUMNS, *LABEL_COLUMNS, *TRUE_COLUMNS, *CLASS_COLUMNS}
     named = len(rows[0]) > 1 or rows[0][0].strip().lower() in known
     head, body = (rows[0], rows[1:]) if named else ([""], rows)
+    twice = next((name for name, count in Counter(name.strip() for name in head).items() if count > 1), None)
+    if twice is not None:
+        raise DataError(f"{what}: {path} has two columns called {twice!r}. Allowed: each name once. Rename one of them.")
     columns = zip(*body, strict=True) if body else ([] for _ in head)
     return {name.strip(): pa.array(list(cells), pa.string()) for name, cells in zip(head, columns, strict=True)}
 
@@ -203,7 +207,15 @@ def _plain(column: pa.Array) -> pa.Array:
 
 
 def _indices_of_texts(texts: Sequence[str], class_names: Sequence[str], *, named: bool, where: str) -> NDArray[np.int64]:
-    index = {name: position for position, name in enumerate(class_names)} | {"": -1}
+    # A class is named as it is shown: by its name, or by name and number where several bear it.
+    index = {name: place for place, name in enumerate(distinct(class_names))} | {"": -1}
+    unclear = next((text for text in texts if named and text in class_names and text not in index), None)
+    if unclear is not None:
+        places = [str(place) for place, name in enumerate(class_names) if name == unclear]
+        raise DataError(
+            f"{where}: row {texts.index(unclear)} has label {unclear!r}, the name of {len(places)} classes (numbers {', '.join(places)}). "
+            f"Give class numbers, or names as they are shown, such as {unclear} ({places[0]})."
+        )
     if named and all(text in index for text in texts):
         return np.array([index[text] for text in texts], dtype=np.int64)
     whole = re.compile(r"\s*[+-]?\d{1,9}(\.0*)?\s*")  # 3.0 is what pandas writes of 3 where another row is missing
@@ -512,8 +524,15 @@ def aligned(member: Predictions, keys: Sequence[str] | None, examples: int, clas
             order = np.empty(examples, dtype=np.int64)
             order[rows] = np.arange(examples)
     classes: NDArray[np.int64] | None = None
-    if member.columns is not None and set(member.columns) == set(class_names) and tuple(member.columns) != tuple(class_names):
-        classes = np.array([member.columns.index(name) for name in class_names], dtype=np.int64)
+    if member.columns is not None and tuple(member.columns) not in (tuple(class_names), shown := distinct(class_names)):
+        if set(member.columns) == set(shown):
+            classes = np.array([member.columns.index(name) for name in shown], dtype=np.int64)
+        elif sorted(member.columns) == sorted(class_names):
+            twice = next(name for name in class_names if list(class_names).count(name) > 1)
+            raise DataError(
+                f"{member.source}: several columns are called {twice!r}, as are several classes, and the columns are in another order than the "
+                f"classes. Put them in the order of the classes, or call them as these are shown: {', '.join(shown)[:200]}."
+            )
     return replace(member, order=order, classes=classes)
 
 

@@ -36,6 +36,7 @@ from zoo.errors import DataError, NotFoundError, UsageError
 from zoo.exchange import foreign
 from zoo.exchange.foreign import Checked, Kind, Masks, Predictions
 from zoo.progress import Progress
+from zoo.registry import distinct
 from zoo.scores.outputs import answers_from_logits, answers_from_probabilities
 from zoo.spec import content_id
 from zoo.store import datasets
@@ -311,7 +312,7 @@ def _dataset(space: Workspace | None, request: Request, opened: Sequence[Predict
     guessed = given is None and columns is not None
     if guessed and columns is not None:
         # Names of columns are the class list; a data set that has the same names also knows which number each has.
-        same = [record for record in records if set(map(str, record.facts["class_names"])) == set(columns)]
+        same = [record for record in records if _called(columns, list(map(str, record.facts["class_names"])))]
         lists = {tuple(map(str, record.facts["class_names"])) for record in same}
         if len(lists) == 1:
             records, given, guessed = same, lists.pop(), False
@@ -344,6 +345,11 @@ def _dataset(space: Workspace | None, request: Request, opened: Sequence[Predict
         examples = _check_recorded(space, record, request, examples)
     fingerprint = record.key if record is not None else _dataset_id(name, examples.class_names)
     return examples, record, name, fingerprint
+
+
+def _called(columns: Sequence[str], class_names: Sequence[str]) -> bool:
+    """Whether columns bear the names of the classes, in any order; those of equal name as they are shown."""
+    return set(columns) in (set(class_names), set(distinct(class_names)))
 
 
 def _default(record: Commit) -> bool:
@@ -509,7 +515,7 @@ def _common_keys(opened: Sequence[Predictions]) -> list[str] | None:
 def _column_order(opened: Sequence[Predictions], examples: _Examples) -> tuple[str, ...]:
     """Names that columns are put in order by: the data set's where they are called so, their numbers, else the first file's order."""
     columns = next((member.columns for member in opened if member.columns is not None), None)
-    if columns is None or set(columns) == set(examples.class_names):
+    if columns is None or _called(columns, examples.class_names):
         return examples.class_names
     return foreign.numbered(columns) or columns
 

@@ -12,6 +12,7 @@ import pandas as pd
 
 from zoo.data import Dataset
 from zoo.data.decode import thumbnails_of
+from zoo.registry import distinct
 from zoo.report.draw import Provenance
 from zoo.report.page import render
 from zoo.report.parts import ReportData
@@ -66,7 +67,7 @@ def write_report(workspace: Workspace, experiment: Experiment, dataset: Dataset,
         provenance=provenance,
         scores=scores,
         population=mine,
-        class_names=dataset.class_names,
+        class_names=distinct(dataset.class_names),
         arms=_full_test(tables.get("arms")),
         comparisons=tables.get("comparisons"),
         detection=tables.get("detection") if detection is None else detection,

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from zoo.data import Dataset
 from zoo.errors import NotFoundError
+from zoo.registry import distinct
 from zoo.scores.from_store import sample_answers
 from zoo.scores.population import population_of
 from zoo.spec import Experiment, Training, treatment_text
@@ -241,7 +242,7 @@ def collect(workspace: Workspace, dataset: Dataset, experiment: Experiment, poin
         table=table,
         by_class=answers_by_class(table, answers, labels, classes),
         curves=pd.DataFrame(curves, columns=["training_id", "epoch", "split", "acc1"]).drop_duplicates(ignore_index=True),
-        class_names=dataset.class_names,
+        class_names=distinct(dataset.class_names),
         class_counts=tuple(int(n) for n in np.bincount(labels, minlength=classes)),
         scale=experiment.scale,
         dataset=experiment.dataset,

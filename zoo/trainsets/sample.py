@@ -12,6 +12,7 @@ from zoo import keyed
 from zoo.data import Dataset, decode_examples
 from zoo.errors import NotFoundError, UnknownNameError, UsageError
 from zoo.manifest import Manifest
+from zoo.registry import distinct
 from zoo.spec import Op, treatment_text
 from zoo.trainsets.inputs import Geometry, streams
 from zoo.trainsets.prepare import change_rate, usable_rows
@@ -113,7 +114,7 @@ def sample(dataset: Dataset, treatment: tuple[Op, ...], *, split: str = "train",
         unreadable=np.isin(chosen.example_ids, list(before.errors)),
         given=given[chosen.example_ids],
         labels=chosen.labels,
-        class_names=dataset.class_names,
+        class_names=distinct(dataset.class_names),
         left=len(rows),
         total=len(whole),
         label_change_rate=rate,
