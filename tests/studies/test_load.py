@@ -99,7 +99,7 @@ def test_the_first_scale_is_the_default() -> None:
 @pytest.mark.parametrize(
     ("name", "scale", "message"),
     [
-        ("demmo", None, r"^unknown experiment 'demmo'\. Did you mean 'demo'\? .*A path to a \.py file also works\."),
+        ("demmo", None, r"^unknown experiment 'demmo'\. Did you mean 'demo'\? .*a file in \./experiments works too, and so does a path\."),
         ("demo", "huge", r"^unknown scale of demo 'huge'\. .*Known: laptop, smoke\."),
         ("nowhere.py", None, r"^unknown experiment 'nowhere\.py'"),
     ],

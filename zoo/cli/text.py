@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -54,12 +56,26 @@ def text_table(frame: pd.DataFrame, *, limit: int = _MOST_ROWS) -> str:
 
 
 def _cell(value: Any) -> str:
+    if isinstance(value, np.ndarray | list | tuple | dict):
+        return _printable(json.dumps(_plain(value), ensure_ascii=False))
     if value is None or value is pd.NA or (isinstance(value, float) and value != value):
         return ""
     if isinstance(value, float):
         return f"{value:.4g}" if abs(value) < 1e-3 or abs(value) >= 1e5 else f"{value:.4f}".rstrip("0").rstrip(".")
-    # A control character in a name must not reach the terminal.
-    return "".join(ch if ch.isprintable() else "�" for ch in str(value))
+    return _printable(str(value)).replace("\n", "\ufffd")
+
+
+def _plain(value: Any) -> Any:
+    """A list or struct of a query as JSON knows it: no arrays, no NaN."""
+    if isinstance(value, dict):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, np.ndarray | list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is pd.NA or (isinstance(value, float) and not np.isfinite(value)):
+        return None
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 
 def interval_text(mean: float, low: float, high: float, *, signed: bool = False) -> str:

@@ -17,7 +17,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, NullFormatter
 from numpy.typing import NDArray
 
 from zoo.errors import UsageError
@@ -262,6 +262,10 @@ def _settle(figure: Figure) -> None:
     The layout solver's answers differ in the last bits from draw to draw, and the SVG writer hashes them into ids: without the rounding,
     ten draws of one table gave two different files.
     """
+    for ax in figure.axes:
+        # Matplotlib names the minor ticks of a log axis of less than a decade, in mathtext, which no text here is read as.
+        ax.xaxis.set_minor_formatter(NullFormatter())
+        ax.yaxis.set_minor_formatter(NullFormatter())
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=MISSING_GLYPH)
         # Twice: titles and outward frames have their place only after a first layout, and the second makes room for them.

@@ -53,6 +53,10 @@ MAX_ARCHS_DRAWN = 20
 ENOUGH = 0.95
 
 
+def _examples(count: int) -> str:
+    return f"{count:,} example" + ("" if count == 1 else "s")
+
+
 def _draw_perplexity_histograms(table: pd.DataFrame, _pictures: Pictures) -> Figure:
     splits = list(dict.fromkeys(str(split) for split in table["split"]))
     figure = new_figure(10, 0.4 + 2.85 * len(splits), pad=0.08)
@@ -74,7 +78,11 @@ def _draw_perplexity_histograms(table: pd.DataFrame, _pictures: Pictures) -> Fig
                 ax.annotate(text, ((left + right) / 2, y), (0, 2), textcoords="offset points", ha="center", fontsize=8, color=GREY)
             ax.set_title(f"{safe_text(split)}_{measure.upper()}")
             ax.set_title(
-                f"{int(bins['n'].sum()):,} examples; % of them above each bar", loc="right", fontsize=9, fontweight="normal", color=GREY
+                f"{_examples(int(bins['n'].sum()))}; share of them above each bar, %",
+                loc="right",
+                fontsize=9,
+                fontweight="normal",
+                color=GREY,
             )
             ax.set_ylabel("density")
             ax.margins(y=0.12)
@@ -91,7 +99,7 @@ def _draw_xc_plane(table: pd.DataFrame, pictures: Pictures) -> Figure:
     width, height, side = 10.0, 6.25, 1.5
     figure = Figure(figsize=(width, height))
     ax = figure.add_axes((2.4 / width, 1.3 / height, 5.75 / width, 4.5 / height))
-    bar = figure.add_axes((2.4 / width, 0.58 / height, 5.75 / width, 0.14 / height))
+    bar = figure.add_axes((2.4 / width, 0.58 / height, 5.55 / width, 0.14 / height))
     count = cells["n"].to_numpy(np.float64)
     x_edges = np.unique(np.concatenate([cells["x_low"].to_numpy(np.float64), cells["x_high"].to_numpy(np.float64)]))
     c_edges = np.unique(np.concatenate([cells["c_low"].to_numpy(np.float64), cells["c_high"].to_numpy(np.float64)]))
@@ -110,7 +118,9 @@ def _draw_xc_plane(table: pd.DataFrame, pictures: Pictures) -> Figure:
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ax.set_xlabel("C-perplexity: effective number of classes (log scale)")
     ax.set_ylabel("X-perplexity: share of classifiers that miss the label")
-    figure.colorbar(mesh, cax=bar, orientation="horizontal", label="examples per cell (log scale)", format="{x:g}")
+    ticks = FixedLocator([float(tick) for tick in _log_ticks(max(float(count.max()), 2), whole=True)])
+    numbers = FuncFormatter(lambda value, _: f"{value:,.0f}")
+    figure.colorbar(mesh, cax=bar, orientation="horizontal", label="examples per cell (log scale)", ticks=ticks, format=numbers)
     if len(points):
         c, x = points["c"].to_numpy(np.float64), points["x"].to_numpy(np.float64)
         total = int(points["n"].iloc[0])
@@ -119,7 +129,7 @@ def _draw_xc_plane(table: pd.DataFrame, pictures: Pictures) -> Figure:
         size, line = (26, 1.2) if len(points) <= 400 else (9, 0.6)
         if len(points) <= 400:
             ax.scatter(c, x, s=size, facecolors="none", edgecolors="white", linewidths=2.2, zorder=3)
-        name = f"planted label error ({total:,}{shown})"
+        name = f"known label error ({total:,}{shown})"
         ax.scatter(c, x, s=size, facecolors="none", edgecolors=VERMILION, linewidths=line, zorder=4, label=name)
         ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), handletextpad=0.2)
     left, right, above, below = 0.16, width - side - 0.16, 4.02, 0.95
@@ -133,8 +143,15 @@ def _draw_xc_plane(table: pd.DataFrame, pictures: Pictures) -> Figure:
     for letter, (corner, (x_place, y_place)) in zip("ABCD", places.items(), strict=True):
         found = corners[corners["corner"] == corner]
         frame = figure.add_axes((x_place / width, y_place / height, side / width, side / height))
+        middle: dict[str, Any] = {"transform": frame.transAxes, "ha": "center", "va": "bottom"}
+        frame.text(0.5, 1.28, f"{letter}: {corner}", fontsize=9, fontweight="bold", **middle)
+        frame.text(0.5, 1.05, told[corner], fontsize=7.8, color=GREY, **middle)
         if found.empty:
-            frame.set_axis_off()
+            frame.set(xticks=[], yticks=[], facecolor="#f3f4f6")
+            frame.spines[:].set_visible(False)
+            frame.text(
+                0.5, 0.5, "no example\nin this corner", transform=frame.transAxes, ha="center", va="center", fontsize=7.5, color=GREY
+            )
             continue
         example = found.iloc[0]
         ax.plot(
@@ -151,9 +168,6 @@ def _draw_xc_plane(table: pd.DataFrame, pictures: Pictures) -> Figure:
             letter, (example["c"], example["x"]), ha="center", va="center_baseline", fontsize=8.5, fontweight="bold", zorder=6, color=BLACK
         )
         draw_picture(frame, pictures.get(int(example["example_id"])))
-        middle: dict[str, Any] = {"transform": frame.transAxes, "ha": "center", "va": "bottom"}
-        frame.text(0.5, 1.28, f"{letter}: {corner}", fontsize=9, fontweight="bold", **middle)
-        frame.text(0.5, 1.05, told[corner], fontsize=7.8, color=GREY, **middle)
         frame.set_xlabel(
             f"{safe_text(example['label_name'], 18)}\n\u2192 {safe_text(example['top_name'], 18)}\n"
             f"X {example['x']:.2f} \u00b7 C {example['c']:.2f}{_planted_text(example['planted'], prefix=chr(10))}",
@@ -171,20 +185,21 @@ def _light_cividis() -> ListedColormap:
     return ListedColormap(1 - strength * (1 - colours))
 
 
-def _log_ticks(top: float) -> list[float]:
-    """Readable ticks of a log axis from 1 to ``top``."""
-    if top < 1.6:
-        return [float(tick) for tick in np.round(np.linspace(1, np.floor(top * 50) / 50, 5), 2)]
-    candidates = [step * 10.0**power for power in range(5) for step in ((1, 1.5, 2, 3, 5, 7) if top <= 20 else (1, 2, 5))]
-    return [tick for tick in candidates if tick <= top * 1.001]
+def _log_ticks(top: float, *, whole: bool = False) -> list[float]:
+    """Readable ticks of a log axis from 1 to ``top``; ``whole``: of a count, whose ticks are whole numbers."""
+    if top < 1.6 and not whole:
+        return [float(tick) for tick in MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(1, top) if 1 <= tick <= top]
+    steps = (1, 2, 5) if whole or top > 20 else (1, 1.5, 2, 3, 5, 7)
+    powers = range(int(np.log10(top)) + 1)
+    return [tick for tick in (step * 10.0**power for power in powers for step in steps) if tick <= top * 1.001]
 
 
 def _planted_text(planted: Any, prefix: str = "") -> str:
-    return "" if pd.isna(planted) else prefix + ("planted error" if planted else "not planted")
+    return "" if pd.isna(planted) else prefix + ("known error" if planted else "label right")
 
 
 def _frame_by_truth(ax: Axes, planted: Any) -> None:
-    """Thick solid frame: planted error. Dashed: known not to be one. Thin solid: not known."""
+    """Thick solid frame: known label error. Dashed: known to be right. Thin solid: not known."""
     width, line, colour = (0.9, "solid", GREY) if pd.isna(planted) else (2.8, "solid", VERMILION) if planted else (1.3, (0, (3, 2)), GREY)
     for spine in ax.spines.values():
         spine.set(visible=True, linewidth=width, linestyle=line, edgecolor=colour)
@@ -236,7 +251,7 @@ def _draw_per_class(table: pd.DataFrame, _pictures: Pictures) -> Figure:
         planted = shown["planted_share"].to_numpy(np.float64)
         counts = shown["n_planted"].to_numpy(np.float64)
         _bars(axes[1], y, planted, VERMILION, [f"{100 * s:.1f} % ({int(n):,})" for s, n in zip(planted, counts, strict=True)], hatch="////")
-        axes[1].set_title("Planted label errors")
+        axes[1].set_title("Known label errors")
         axes[1].set_xlabel("share of the class's examples (number)")
         percent_axis(axes[1], x=True)
         axes[1].tick_params(axis="y", length=0)
@@ -297,7 +312,9 @@ def _draw_arm_accuracy(table: pd.DataFrame, _pictures: Pictures) -> Figure:
         kind = arm_kind(means["note"].iloc[y])
         seeds = int(means["n_seeds"].iloc[y])
         labels.append(
-            safe_text(name, 34) + (f" ({kind})" if kind and kind not in name else "") + (", 1 seed: no interval" if seeds == 1 else "")
+            safe_text(name, 34)
+            + (f" ({kind})" if kind and kind not in name.lower() else "")
+            + (", 1 seed: no interval" if seeds == 1 else "")
         )
     left.set_yticks(range(len(names)), labels)
     left.set_ylim(len(names) - 0.35, -0.6)
@@ -435,7 +452,7 @@ def _draw_detection(table: pd.DataFrame, _pictures: Pictures) -> Figure:
     axes[0].set_ylim(len(table) - 0.4, -0.6)
     errors = sorted({int(n) for n in table["n_errors"]})
     numbers = f" ({', '.join(f'{n:,}' for n in errors)})" if len(errors) < 4 else ""
-    axes[2].set_xlabel(f"n = number of planted errors{numbers}", fontsize=9)
+    axes[2].set_xlabel(f"n = number of known errors{numbers}", fontsize=9)
     axes[0].set_xlabel("1 = every error before every clean example", fontsize=9)
     axes[1].set_xlabel("1 = the errors come first", fontsize=9)
     handles, texts = axes[0].get_legend_handles_labels()
@@ -456,8 +473,8 @@ FIGURES: Registry[FigureEntry] = Registry(
         "xc_plane": FigureEntry(
             _draw_xc_plane,
             "The X-C plane",
-            "How many examples have which X and C; circles: planted label errors, where the truth is known. A to D: the example nearest to "
-            "each corner, its label \u2192 its top confusion. {provenance}.",
+            "How many examples have which X and C; circles: known label errors. A to D: of each quarter the example "
+            "nearest to the corner, its label \u2192 its top confusion. {provenance}.",
             "Density map of X-perplexity against C-perplexity with an example picture for each of its four corners.",
             COLUMNS["xc_plane"],
         ),
@@ -473,9 +490,9 @@ FIGURES: Registry[FigureEntry] = Registry(
         "per_class": FigureEntry(
             _draw_per_class,
             "Classes",
-            "Mean X of the examples that carry each label, worst first; beside it, where the truth is known, the planted errors. "
+            "Mean X of the examples that carry each label, worst first; beside it, where the truth is known, the label errors. "
             "{provenance}.",
-            "Bars of the mean X-perplexity per class and of the share of planted label errors per class.",
+            "Bars of the mean X-perplexity per class and of the share of known label errors per class.",
             COLUMNS["per_class"],
         ),
         "arm_accuracy": FigureEntry(
@@ -506,8 +523,8 @@ FIGURES: Registry[FigureEntry] = Registry(
         ),
         "detection": FigureEntry(
             _draw_detection,
-            "Finding the planted errors",
-            "How well each score puts the planted label errors before the other examples; dashed: a random order. {provenance}.",
+            "Finding the known errors",
+            "How well each score puts the known label errors before the other examples; dashed: a random order. {provenance}.",
             "Dot plots of AUROC, average precision and precision for each score.",
             COLUMNS["detection"],
         ),

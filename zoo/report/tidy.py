@@ -83,7 +83,7 @@ CORNERS: Mapping[str, tuple[float, float]] = {"mislabelled-looking": (1, 0), "ha
 
 
 def tabulate_xc_plane(scores: pd.DataFrame, class_names: Sequence[str]) -> pd.DataFrame:
-    """Density of examples over X and C, the planted errors as points, and the example nearest to each corner.
+    """Density of examples over X and C, the planted errors as points, and of each quarter the example nearest to its corner.
 
     Bins of X hold whole levels of the N + 1 that X can take, so that no bin is fuller only because two levels fall into it.
 
@@ -123,10 +123,13 @@ def tabulate_xc_plane(scores: pd.DataFrame, class_names: Sequence[str]) -> pd.Da
         rows = np.flatnonzero(planted)
         shown = rows[:: -(-len(rows) // MAX_PLANTED_POINTS)]
         parts.append(_named_points(scores, shown, class_names, planted).assign(kind="planted", n=len(rows)))
-    log_c = np.log(c) / np.log(c_edges[-1])
+    log_c = np.log(c) / np.log(max(c_edges[-1], 2.0))  # below two classes nothing is ambiguous
     for corner, (at, log_at) in CORNERS.items():
-        nearest = int(np.argmin((x - at) ** 2 + (log_c - log_at) ** 2))
-        parts.append(_named_points(scores, np.array([nearest]), class_names, planted).assign(kind="corner", corner=corner, n=1))
+        # Only of its own quarter: among few examples the nearest to "hard" may be an easy one.
+        own = np.flatnonzero(((x >= 0.5) == bool(at)) & ((log_c >= 0.5) == bool(log_at)))
+        if len(own):
+            nearest = own[np.argmin((x[own] - at) ** 2 + (log_c[own] - log_at) ** 2)]
+            parts.append(_named_points(scores, np.array([nearest]), class_names, planted).assign(kind="corner", corner=corner, n=1))
     return _stack(parts, columns)
 
 
@@ -241,6 +244,8 @@ def tabulate_arm_accuracy(comparisons: pd.DataFrame, arms: pd.DataFrame | None =
     on = str(chosen["on"].iloc[0])
     means = told_apart(chosen, comparisons)
     means = means[means["on"].astype(str) == on].rename(columns={"mean": "value"}).reset_index(drop=True)
+    # A t interval of three seeds knows nothing of bounds; accuracies end at 0 and 1.
+    means = means.assign(low=means["low"].clip(0, 1), high=means["high"].clip(0, 1))
     parts = [means.assign(note=_plain_strings(means["note"]), seed=np.nan)]
     if arms is not None and len(arms) and metric in arms:
         single = told_apart(arms, comparisons)

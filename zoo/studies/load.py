@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import importlib.util
 import inspect
+import traceback
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from zoo.errors import UnknownNameError, UsageError
+from zoo.errors import UnknownNameError, UsageError, ZooError
 from zoo.spec import Experiment
 
-__all__ = ["Judge", "folders", "judge_of", "load", "names"]
+__all__ = ["Judge", "folders", "judge_of", "load", "names", "shipped"]
 
 
 def folders() -> list[Path]:
@@ -22,9 +25,17 @@ def folders() -> list[Path]:
     return [folder for folder in (package / "experiments", package.parent / "experiments") if folder.is_dir()]
 
 
-def names() -> dict[str, Path]:
-    """Experiments that can be named, with their files."""
+def shipped() -> dict[str, Path]:
+    """Experiments that came with zoo, with their files: known by name wherever zoo is called."""
     return {path.stem: path for folder in reversed(folders()) for path in sorted(folder.glob("[!_]*.py"))}
+
+
+def names() -> dict[str, Path]:
+    """Experiments that can be named here, with their files: those in ./experiments of the folder zoo is called in, and those shipped.
+
+    A shipped one keeps its name; a file of the same name is reached by its path.
+    """
+    return {path.stem: path for path in sorted(Path("experiments").glob("[!_]*.py"))} | shipped()
 
 
 def load(name: str, scale: str | None = None) -> Experiment:
@@ -41,10 +52,10 @@ def load(name: str, scale: str | None = None) -> Experiment:
     chosen = scale or next(iter(scales))
     if chosen not in scales:
         raise UnknownNameError(f"scale of {path.stem}", chosen, scales)
-    made = make(chosen)
+    made = _blaming(path, make)(chosen)
     if not isinstance(made, Experiment):
         raise UsageError(f"{path}: experiment({chosen!r}) returned {type(made).__name__}, not zoo.spec.Experiment.")
-    return made.replace(source=name if name in names() else str(path.absolute()))
+    return made.replace(source=name if path in shipped().values() else str(path.absolute()))
 
 
 @dataclass(frozen=True)
@@ -75,17 +86,45 @@ def judge_of(experiment: Experiment) -> Judge | None:
     missing = [name for name, hook in hooks.items() if hook is None]
     if missing and len(missing) < len(hooks):
         raise UsageError(f"{path} defines no {' and no '.join(missing)}. A study that judges claims has all of {', '.join(hooks)}.")
-    return None if missing else Judge(**hooks)  # type: ignore[arg-type]
+    return None if missing else Judge(**{name: _blaming(path, hook) for name, hook in hooks.items() if hook is not None})
 
 
 def _module(name: str) -> tuple[Path, types.ModuleType]:
     known = names()
     path = known.get(name) or Path(name)
     if path.suffix != ".py" or not path.is_file():
-        raise UnknownNameError("experiment", name, known, "A path to a .py file also works.")
+        raise UnknownNameError("experiment", name, known, "The name of a file in ./experiments works too, and so does a path.")
     spec = importlib.util.spec_from_file_location(f"zoo_experiment_{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with _blamed(path):
+        spec.loader.exec_module(module)
     return path, module
+
+
+@contextlib.contextmanager
+def _blamed(path: Path) -> Iterator[None]:
+    """What goes wrong inside an experiment's file is said of that file and its line: it is the user's own, no bug in zoo."""
+    try:
+        yield
+    except ZooError:
+        raise
+    except SyntaxError as error:
+        where = f"{error.filename or path}, line {error.lineno}"
+        raise UsageError(f"{where}: {error.msg}: {(error.text or '').strip()!r}. Correct the experiment's file.") from error
+    except Exception as error:
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path.absolute()]
+        if not lines:
+            raise
+        said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        raise UsageError(f"{path}, line {lines[-1]}: {said}. Look there first; zoo --debug shows the whole way to it.") from error
+
+
+def _blaming(path: Path, function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def blaming(*arguments: Any) -> Any:
+        with _blamed(path):
+            return function(*arguments)
+
+    return blaming
