@@ -17,10 +17,7 @@ from __future__ import annotations
 
 import math
 
-from zoo.recipes import RECIPES
-from zoo.spec import Arm, ArmGroup, Experiment, Op, SelectionRule, Sweep
-from zoo.trainsets.rules import parse as rules
-from zoo.trainsets.treatments import op
+from zoo.studies import RECIPES, Arm, ArmGroup, Experiment, Op, SelectionRule, Sweep, op, rules
 
 SCALES = ("laptop", "smoke")
 

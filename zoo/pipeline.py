@@ -1,4 +1,4 @@
-"""The straight line of a study: train -> fill -> score -> select -> retrain -> compare -> report. Knows no torch and no ray.
+"""The straight line of a study: train -> fill -> score -> select -> retrain -> compare -> conclude -> report. Knows no torch and no ray.
 
 Every stage asks the store what is missing and does only that, so a stage, and the whole, can be run any number of times. Where trainings
 and fills run is behind ``Runner``; ``zoo.local`` and ``zoo.cluster`` each have one, and both run the same bodies.
@@ -31,6 +31,7 @@ from zoo.store.ledger import Role
 from zoo.store.results import write_table
 from zoo.store.workspace import Workspace
 from zoo.studies.arms import Comparison, arm_trainings, compare_trainings
+from zoo.studies.findings import NOTHING_CONCLUDED, Conclusion, conclude
 from zoo.trainsets import rules
 from zoo.trainsets.inputs import MemoryPictures, geometry, open_pictures
 from zoo.trainsets.prepare import usable_rows
@@ -276,12 +277,12 @@ def select(
 # ---------------------------------------------------------------- a whole experiment
 
 
-STAGES = ("train", "fill", "score", "select", "retrain", "compare", "report")
+STAGES = ("train", "fill", "score", "select", "retrain", "compare", "conclude", "report")
 
 
 @dataclass
 class Run:
-    """What an experiment has produced so far; ``report`` is the page's path once it is written."""
+    """What an experiment has produced so far; ``concluded``: see ``zoo.studies.findings``; ``report``: the page's path once it is written."""
 
     experiment: Experiment
     dataset: Dataset
@@ -289,6 +290,7 @@ class Run:
     comparison: Comparison | None = None
     detection: pd.DataFrame | None = None
     diverged: list[str] = field(default_factory=list)
+    concluded: Conclusion = NOTHING_CONCLUDED
     report: Path | None = None
 
 
@@ -329,6 +331,8 @@ def run(workspace: Workspace, experiment: Experiment, runner: Callable[[], Runne
             fill(workspace, dataset, finals, ("test",), "none", runner, progress, stage="evaluation")
             done.comparison = compare_trainings(workspace, groups, experiment.on, done.scores.get("test"), len(dataset.class_names))
             done.comparison.write(workspace)
+    if "conclude" in wanted:
+        done.concluded = conclude(workspace, experiment, dataset)
     return done
 
 

@@ -87,6 +87,7 @@ def report(
     from zoo.store.datasets import imported_dataset
     from zoo.store.results import recorded_run
     from zoo.studies import load as experiments
+    from zoo.studies.findings import conclude
 
     space = open_workspace(workspace)
     timings: dict[str, float] = {}
@@ -100,7 +101,8 @@ def report(
         spec = _ad_hoc(space)
     else:
         spec = experiments.load(experiment or name, scale or (recorded_scale if experiment in (None, name) else None))
-    print(write_report(space, spec, imported_dataset(space, spec.dataset) or open_dataset(spec.dataset), timings))
+    dataset = imported_dataset(space, spec.dataset) or open_dataset(spec.dataset)
+    print(write_report(space, spec, dataset, timings, conclude(space, spec, dataset)))
 
 
 def _ad_hoc(space: Workspace) -> Experiment:

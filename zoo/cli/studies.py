@@ -55,7 +55,9 @@ def run(
     experiment: Annotated[str, typer.Argument(help="A name in experiments/, or the path of a file.")],
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     scale: ScaleOption = None,
-    until: Annotated[str, typer.Option(help="Last stage to do: train, fill, score, select, retrain, compare, report.")] = "report",
+    until: Annotated[
+        str, typer.Option(help="Last stage to do: train, fill, score, select, retrain, compare, conclude, report.")
+    ] = "report",
     runner: RunnerOption = "ray",
     address: AddressOption = None,
     cpus: CpusOption = None,
@@ -80,7 +82,7 @@ def run(
         from zoo.report.write import write_report
 
         with progress.stage("report"):
-            done.report = write_report(space, spec, done.dataset, progress.timings)
+            done.report = write_report(space, spec, done.dataset, progress.timings, done.concluded)
     print(summary(space, done, progress.timings))
     pipeline.refuse_diverged(done.diverged)
 

@@ -24,12 +24,18 @@ from zoo.store import ledger
 from zoo.store.files import LocalFiles
 from zoo.store.results import read_table, record_run, table_names, write_table
 from zoo.store.workspace import Workspace
-from zoo.studies.findings import conclude
+from zoo.studies.findings import NOTHING_CONCLUDED, Conclusion
 
 __all__ = ["write_report"]
 
 
-def write_report(workspace: Workspace, experiment: Experiment, dataset: Dataset, timings: Mapping[str, float]) -> Path:
+def write_report(
+    workspace: Workspace,
+    experiment: Experiment,
+    dataset: Dataset,
+    timings: Mapping[str, float],
+    concluded: Conclusion = NOTHING_CONCLUDED,
+) -> Path:
     """Write ``report.html`` and ``figures/`` of a workspace. Stages that were not done leave their sections out, with the reason.
 
     ``timings`` (stage -> seconds of the run that did the work) are kept, so that a report written again says them still.
@@ -44,7 +50,7 @@ def write_report(workspace: Workspace, experiment: Experiment, dataset: Dataset,
     tables = {name: read_table(workspace, name) for name in table_names(workspace)}
     scores = {split: tables[f"scores-{split}"] for split in dataset.splits if f"scores-{split}" in tables}
     seeds = sorted({int(seed) for seed in frame["seed"]})
-    findings, findings_note = conclude(workspace, experiment, dataset)
+    findings = concluded.findings
     provenance = Provenance(
         experiment=experiment.name,
         scale=experiment.scale,
@@ -75,7 +81,7 @@ def write_report(workspace: Workspace, experiment: Experiment, dataset: Dataset,
         convergence=convergence,
         verdicts=None if findings is None else findings.verdicts,
         charts=() if findings is None else findings.charts,
-        findings_note=findings_note,
+        findings_note=concluded.note,
         pictures=None if dataset.form == "imported" else partial(thumbnails_of, dataset),
         timings=timings,
         next_command=experiment.next_command,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from zoo.errors import NotFoundError
     from zoo.recipes import RECIPES
-    from zoo.spec import Arm, Experiment, Recipe, SelectionRule, Sweep
+    from zoo.spec import Arm, ArmGroup, Experiment, Op, Recipe, SelectionRule, Sweep
     from zoo.statistics import blocks, mean_interval, mean_square, power_law, rank_correlation
     from zoo.studies.claims import (
         UNKNOWN,
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     )
     from zoo.studies.outcomes import Outcomes
     from zoo.studies.points import Point, sweeps_of
+    from zoo.trainsets.rules import parse as rules
     from zoo.trainsets.treatments import op
 
 _HOMES = {
@@ -58,7 +59,9 @@ _HOMES = {
     "zoo.recipes": ("RECIPES",),
     "zoo.spec": (
         "Arm",
+        "ArmGroup",
         "Experiment",
+        "Op",
         "Recipe",
         "SelectionRule",
         "Sweep",
@@ -108,14 +111,19 @@ _HOMES = {
         "Point",
         "sweeps_of",
     ),
+    "zoo.trainsets.rules": ("rules",),
     "zoo.trainsets.treatments": ("op",),
 }
-"""Module -> what is taken from it. ``Table`` is pandas' DataFrame."""
+"""Module -> what is taken from it."""
+
+_THERE = {"Table": "DataFrame", "rules": "parse"}
+"""Name there, where it is another."""
 
 __all__ = [
     "RECIPES",
     "UNKNOWN",
     "Arm",
+    "ArmGroup",
     "Chart",
     "Claim",
     "Evidence",
@@ -123,6 +131,7 @@ __all__ = [
     "Finding",
     "NotFoundError",
     "NotTested",
+    "Op",
     "Outcomes",
     "Point",
     "Recipe",
@@ -154,6 +163,7 @@ __all__ = [
     "rank_correlation",
     "reference_line",
     "require_memorised",
+    "rules",
     "seed_noise",
     "size_of",
     "sweeps_of",
@@ -165,7 +175,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     for module, names in _HOMES.items():
         if name in names:
-            found = getattr(import_module(module), "DataFrame" if name == "Table" else name)
+            found = getattr(import_module(module), _THERE.get(name, name))
             globals()[name] = found
             return found
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

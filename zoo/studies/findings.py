@@ -15,7 +15,7 @@ from zoo.store.workspace import Workspace
 from zoo.studies.load import judge_of
 from zoo.studies.outcomes import collect
 
-__all__ = ["HEAT_COLUMNS", "LINE_COLUMNS", "Chart", "Findings", "conclude"]
+__all__ = ["HEAT_COLUMNS", "LINE_COLUMNS", "NOTHING_CONCLUDED", "Chart", "Conclusion", "Findings", "conclude"]
 
 
 @dataclass(frozen=True)
@@ -65,17 +65,28 @@ class Findings:
     charts: tuple[Chart, ...]
 
 
-def conclude(workspace: Workspace, experiment: Experiment, dataset: Dataset) -> tuple[Findings | None, str]:
-    """Judge an experiment's claims by its results and write the tables ``outcomes`` and ``verdicts``; or say why there is nothing to judge yet."""
+@dataclass(frozen=True)
+class Conclusion:
+    """What an experiment concludes; ``findings`` is None where it judges no claims (``note`` is empty) or cannot yet (``note`` says why)."""
+
+    findings: Findings | None = None
+    note: str = ""
+
+
+NOTHING_CONCLUDED = Conclusion()
+
+
+def conclude(workspace: Workspace, experiment: Experiment, dataset: Dataset) -> Conclusion:
+    """Judge an experiment's claims by its results and write the tables ``outcomes`` and ``verdicts``. Draws nothing."""
     judge = judge_of(experiment)
     if judge is None:
-        return None, ""
+        return NOTHING_CONCLUDED
     try:
         outcomes = collect(workspace, dataset, experiment, judge.points)
     except (NotFoundError, StoreError) as reason:
-        return None, str(reason)
+        return Conclusion(note=str(reason))
     found = Findings(judge.verdicts(outcomes), judge.charts(outcomes))
     about = {"experiment": experiment.name, "scale": experiment.scale}
     write_table(workspace, "outcomes", outcomes.table, about)
     write_table(workspace, "verdicts", found.verdicts, about)
-    return found, ""
+    return Conclusion(found)

@@ -1,0 +1,116 @@
+"""Conclusions are a stage of the pipeline: verdicts are there to query before anything is drawn. And what a study file may import."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import zoo.studies
+from tests.commands import corners, run
+from zoo.store.query import query
+from zoo.store.workspace import Workspace
+from zoo.studies.load import names
+
+LOCAL = ("--runner", "local")
+
+STUDY = '''
+"""Two seeds of a baseline and of a training set without one class."""
+
+from zoo.studies import RECIPES, Chart, Claim, Experiment, Finding, Point, above, lines, op, sweeps_of, value, verdict_table
+
+SCALES = ("tiny",)
+
+
+def points(scale, seed):
+    return [Point("baseline", 0.0, ()), Point("delete_class", 0.0, (op("delete_class", label=0),))]
+
+
+def experiment(scale):
+    return Experiment(
+        name="study", title="Corners", scale=scale, dataset=DATA, fill_splits=("test",), keep_logits="none",
+        sweeps=sweeps_of(lambda seed: points(scale, seed), archs=("mlp",), seeds=(0, 1), recipe=RECIPES["adam"].replace(epochs=2)),
+        sections=("verdicts", "charts"),
+    )
+
+
+def _falls(outcomes):
+    drop = outcomes.drop("delete_class", 0.0, arch="mlp")
+    return Finding(above(drop, 0.0), drop)
+
+
+def verdicts(outcomes):
+    return verdict_table([Claim("T1", "It falls", "much", "drop above 0", _falls)], outcomes, about=DATA)
+
+
+def charts(outcomes):
+    rows = [value("", "drop", 0, outcomes.drop("delete_class", 0.0, arch="mlp"))]
+    return (Chart("drops", "Drops", "bars", lines(rows), "class", "drop", "What it costs."),)
+'''
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    data = corners(tmp_path / "corners", train=40, test=16)
+    path = tmp_path / "study.py"
+    path.write_text(STUDY.replace("DATA", repr(str(data))))
+    return path
+
+
+def test_verdicts_are_there_before_anything_is_drawn(study: Path, tmp_path: Path) -> None:
+    """``--until compare`` leaves none, ``--until conclude`` leaves outcomes and verdicts and no figure, the report draws what was concluded."""
+    space = tmp_path / "space"
+    assert run(tmp_path, "run", study, "--until", "compare", "-w", space, *LOCAL).code == 0
+    assert query(Workspace.open(space), "select * from verdicts").num_rows == 0
+    assert run(tmp_path, "run", study, "--until", "conclude", "-w", space, *LOCAL).code == 0
+    workspace = Workspace.open(space)
+    assert query(workspace, "select claim, scale, n from verdicts").to_pylist() == [{"claim": "T1", "scale": "tiny", "n": 2}]
+    assert query(workspace, "select count(*) n from outcomes").to_pylist() == [{"n": 4}]
+    assert not list(workspace.figures.glob("*"))
+    assert not workspace.report.exists()
+    concluded = (workspace.results / "verdicts.csv").read_bytes()
+    assert run(tmp_path, "run", study, "-w", space, *LOCAL).code == 0
+    assert (workspace.results / "verdicts.csv").read_bytes() == concluded
+    assert (workspace.figures / "drops.svg").exists()
+    assert "It falls" in workspace.report.read_text()
+
+
+def test_a_study_with_half_of_its_functions_is_refused(study: Path, tmp_path: Path) -> None:
+    study.write_text(study.read_text().replace("def charts(", "def _charts("))
+    result = run(tmp_path, "run", study, "--until", "conclude", "-w", tmp_path / "space", *LOCAL)
+    assert result.code != 0
+    assert "defines no charts. A study that judges claims has all of points, verdicts, charts" in result.err
+
+
+# ---------------------------------------------------------------- what a study file needs
+
+
+@pytest.mark.parametrize("name", names())
+def test_an_experiment_imports_nothing_of_zoo_but_zoo_studies(name: str) -> None:
+    found = set()
+    for node in ast.walk(ast.parse(names()[name].read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add(str(node.module))
+    foreign = {module for module in found if module.partition(".")[0] not in sys.stdlib_module_names}
+    assert foreign <= {"zoo.studies", "numpy", "numpy.typing"}
+
+
+@pytest.mark.parametrize("name", zoo.studies.__all__)
+def test_every_name_of_zoo_studies_is_there(name: str) -> None:
+    assert getattr(zoo.studies, name) is not None
+
+
+def test_another_name_is_not() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        zoo.studies.nothing  # noqa: B018
+
+
+def test_zoo_studies_loads_nothing_before_it_is_asked() -> None:
+    code = "import sys, zoo.studies; print([m for m in ('pandas', 'scipy', 'duckdb', 'torch', 'zoo.studies.claims') if m in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
