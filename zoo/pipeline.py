@@ -26,9 +26,10 @@ from zoo.scores.population import Population, population_of
 from zoo.spec import Experiment, SelectionRule, Training
 from zoo.store import datasets, ledger, selections
 from zoo.store.commits import Commit
-from zoo.store.gc import heartbeat
+from zoo.store.heartbeat import heartbeat
 from zoo.store.ledger import Role
-from zoo.store.results import write_table
+from zoo.store.origin import Origin
+from zoo.store.results import write_scores, write_table
 from zoo.store.workspace import Workspace
 from zoo.studies.arms import Comparison, arm_trainings, compare_trainings
 from zoo.studies.findings import NOTHING_CONCLUDED, Conclusion, conclude
@@ -80,11 +81,12 @@ def prepare_dataset(
     """Open a data set, check it against the models, decode what is held in memory, record its examples.
 
     Args:
+        uri: a name, path or recorded fingerprint.
         inputs: architectures with the input size asked for (None = by the rule of ``zoo.trainsets.inputs``) and the recipe's augmentation.
 
     Unreadable pictures are counted and named here, before anything is trained on the rest.
     """
-    dataset = open_dataset(uri)
+    dataset = datasets.dataset_of(workspace, uri)
     require_trainable(dataset)
     shapes = {geometry(dataset, *asked) for asked in inputs}
     unreadable: dict[str, dict[int, str]] = {}
@@ -93,6 +95,8 @@ def prepare_dataset(
             pictures = open_pictures(dataset, split, shape, workspace.cache)
             if isinstance(pictures, MemoryPictures):
                 unreadable.setdefault(split, {}).update(pictures.decoded.errors)
+    if changed := datasets.changed_since(workspace, dataset):
+        progress.say(changed)
     datasets.commit_dataset(workspace, dataset, unreadable)
     for split, reasons in unreadable.items():
         if reasons:
@@ -129,7 +133,7 @@ def train(
         FailedTrainingsError: if some trainings broke off; the others are done and committed.
     """
     require_trainable(dataset)
-    _check_treatments(workspace, dataset, trainings)
+    _check_treatments(workspace, dataset, trainings, progress)
     ledger.record_plan(workspace, experiment, role, trainings)
     todo = ledger.missing(workspace, trainings)
     if todo:
@@ -138,7 +142,7 @@ def train(
         epochs: dict[str, int] = {}
         per_epoch = {t.id: costs[t.id] / t.recipe.epochs for t in todo}
         images = sum(training_images(t, dataset) for t in todo)
-        with heartbeat(workspace), progress.stage(stage, sum(costs.values())) as bar:
+        with heartbeat(workspace, costs), progress.stage(stage, sum(costs.values())) as bar:
 
             def on_epoch(training_id: str, epoch: int) -> None:
                 gained = epoch - epochs.get(training_id, 0)
@@ -151,11 +155,16 @@ def train(
     return _diverged(workspace, trainings)
 
 
-def _check_treatments(workspace: Workspace, dataset: Dataset, trainings: Sequence[Training]) -> None:
-    """Apply every treatment's row part once, before anything is trained: a class that does not exist is found now."""
+def _check_treatments(workspace: Workspace, dataset: Dataset, trainings: Sequence[Training], progress: Progress) -> None:
+    """Apply every treatment's row part once, before anything is trained: a class that does not exist, or a selection of other data, is found now."""
     rows = usable_rows(dataset, {})
     for treatment in {training.treatment_text: training.treatment for training in trainings}.values():
-        apply_rows(treatment, rows, manifests=partial(selections.manifest_of, workspace))
+        apply_rows(treatment, rows, manifests=partial(selections.manifest_of, workspace, dataset=dataset.fingerprint))
+        for step in treatment:
+            if step.name == "manifest":
+                unknown = selections.check_manifest(workspace, str(step.params["id"]), dataset.fingerprint, "train")
+                if unknown:
+                    progress.say(unknown)
 
 
 def _say_empty(workspace: Workspace, dataset: Dataset, trainings: Sequence[Training], progress: Progress) -> None:
@@ -221,25 +230,29 @@ def fill(
     Raises:
         NotFoundError: if there is no classifier at all.
     """
-    plan = plan_fill(workspace, dataset, classifiers, splits, keep_logits)
-    if plan.tasks:
-        workspace.check_writable()
-        cells = plan.cells
-        with heartbeat(workspace), progress.stage(stage, cells) as bar:
-            runner().fill(workspace, plan, bar.advance)
-            bar.text = f"{cells:,} answers of {len({c for u in plan.units for c in u.classifiers})} classifiers on {' and '.join(splits)}"
+    # Alive before the plan is made: it finds parts of an earlier try, and from then on they are needed.
+    with heartbeat(workspace):
+        plan = plan_fill(workspace, dataset, classifiers, splits, keep_logits)
+        if plan.tasks:
+            workspace.check_writable()
+            cells = plan.cells
+            with progress.stage(stage, cells) as bar:
+                runner().fill(workspace, plan, bar.advance)
+                bar.text = (
+                    f"{cells:,} answers of {len({c for u in plan.units for c in u.classifiers})} classifiers on {' and '.join(splits)}"
+                )
 
 
 # ---------------------------------------------------------------- scores and selections
 
 
 def score_splits(workspace: Workspace, population: Population, splits: Sequence[str], progress: Progress) -> dict[str, pd.DataFrame]:
-    """Score a population on splits and write ``results/scores-<split>``."""
+    """Score a population on splits and write them to ``results/`` (``zoo.store.results.write_scores``)."""
     tables = {}
     with progress.stage("scoring", len(splits)) as bar:
         for split in splits:
             table = score(workspace, population, split)
-            write_table(workspace, f"scores-{split}", table, {"population": population.id, "n": len(population.classifiers)})
+            write_scores(workspace, table, population.origin(split), len(population.classifiers))
             tables[split] = table.to_pandas()
             bar.advance(1, f"{split}: {table.num_rows:,} examples by {len(population.classifiers)} classifiers")
     return tables
@@ -249,6 +262,7 @@ def select(
     workspace: Workspace,
     rule: SelectionRule,
     scores: pd.DataFrame,
+    origin: Origin,
     num_classes: int,
     *,
     seeds: Iterable[int] = (),
@@ -257,20 +271,24 @@ def select(
     """Apply a chain of rules to scores, store the manifest under its name, and say what it holds.
 
     Args:
+        origin: what the scores were made from.
         seeds: of the retrainings that will use it. Where the chain has a random part, each gets a draw of its own; a rule that refers to
             another selection takes that one's draw of the same seed.
     """
     chain = [(step.name, step.params) for step in rule.rules]
 
     def drawn(seed: int | None) -> pd.DataFrame:
-        resolve = partial(selections.selection_frame, workspace, seed=seed)
+        resolve = partial(selections.selection_of, workspace, seed=seed, dataset=origin.dataset, split=origin.split)
         return rules.build(rules.redrawn(chain, seed or 0), scores, num_classes=num_classes, resolve=resolve)
 
     manifest = drawn(None)
     made = {seed: drawn(seed) for seed in (seeds if rules.is_random(name for name, _ in chain) else ())}
     draws = {seed: (table, manifest_digest(table)) for seed, table in made.items()}
-    origin = {"rules": [step.text for step in rule.rules], "split": rule.split}
-    selections.commit_selection(workspace, rule.name, manifest, manifest_digest(manifest), origin, draws=draws, replace=replace)
+    made_by = [step.text for step in rule.rules]
+    with heartbeat(workspace):
+        selections.commit_selection(
+            workspace, rule.name, manifest, manifest_digest(manifest), origin, made_by, draws=draws, replace=replace
+        )
     return {**rules.manifest_summary(manifest, num_classes=num_classes, scores=scores), "draws": len(draws) or 1}
 
 
@@ -317,11 +335,12 @@ def run(workspace: Workspace, experiment: Experiment, runner: Callable[[], Runne
         done.scores = score_splits(workspace, population, experiment.fill_splits, progress)
         if "train" in done.scores:
             done.detection = detection_table(done.scores["train"])
-            write_table(workspace, "detection", done.detection)
+            write_table(workspace, "detection", done.detection, population.origin("train").as_json())
     if "select" in wanted:
         seeds = sorted({seed for sweep in experiment.retrained for seed in sweep.seeds})
         for rule in experiment.selections:
-            select(workspace, rule, done.scores[rule.split], len(dataset.class_names), seeds=seeds, replace=True)
+            origin = population.origin(rule.split)
+            select(workspace, rule, done.scores[rule.split], origin, len(dataset.class_names), seeds=seeds, replace=True)
     if "retrain" in wanted and experiment.arm_groups:
         groups = [(group, arm_trainings(workspace, group, dataset)) for group in experiment.arm_groups]
         everything = [training for _, arms in groups for mine in arms.values() for training in mine]
@@ -349,11 +368,15 @@ def check_experiment(spec: Experiment) -> None:
 def planned(data: str, sweep: Sweep, workspace: str, progress: Progress) -> tuple[Dataset, list[Training], Workspace]:
     """Everything that can be wrong is found here: names, sizes, data; only then a workspace is made."""
     from zoo import pipeline
+    from zoo.errors import NotFoundError
     from zoo.store.workspace import Workspace
     from zoo.trainsets import treatments
     from zoo.trainsets.prepare import check_sweep
 
-    dataset = open_dataset(data)
+    try:
+        dataset = datasets.dataset_of(Workspace.open(workspace), data)
+    except NotFoundError:  # no workspace yet
+        dataset = open_dataset(data)
     require_trainable(dataset)
     check_sweep(dataset, sweep)
     trainings = list(treatments.resolved(sweep, dataset).expand(dataset.ref))

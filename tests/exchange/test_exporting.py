@@ -24,8 +24,11 @@ import zoo as library
 from zoo.data import encode_examples, open_dataset
 from zoo.exchange import exporting, places
 from zoo.exchange.importing import Request, import_predictions
-from zoo.store import datasets, ledger, selections
+from zoo.store import ledger
 from zoo.store.answers import logits_of
+from zoo.store.datasets import commit_dataset
+from zoo.store.origin import Origin
+from zoo.store.selections import commit_selection
 from zoo.store.workspace import Workspace
 
 HALVES = ((1 / 2, 1 / 4, 1 / 4), (1 / 4, 1 / 4, 1 / 2))
@@ -54,7 +57,7 @@ def selected(trained: Tiny, folder: Path) -> Path:
     manifest = pd.DataFrame({"example_id": [i for i in range(45) if i not in UNREADABLE_TRAIN]})
     manifest = manifest.assign(label=(manifest["example_id"] * 7) % 3, copies=1, weight=np.float32(0.5))
     manifest.loc[3, "copies"] = 2
-    selections.commit_selection(Workspace.open(folder / "w"), "kept", manifest, "0" * 16, {"rules": [], "split": "train"})
+    commit_selection(Workspace.open(folder / "w"), "kept", manifest, "0" * 16, Origin(trained.dataset.fingerprint, "train"), [])
     return folder / "w"
 
 
@@ -236,12 +239,12 @@ def test_image_folder_of_links(tmp_path: Path) -> None:
     """Links to the files of a folder data set in folders of their new classes, repeated as often as copied; the manifest lists them."""
     dataset = open_dataset(str(picture_folder(tmp_path / "pictures")))
     w = tmp_path / "w"
-    datasets.commit_dataset(Workspace.open(w, create=True), dataset, {})
+    commit_dataset(Workspace.open(w, create=True), dataset, {})
     np.save(tmp_path / "net.npy", np.random.default_rng(0).normal(0, 1, (6, 3)))
     np.save(tmp_path / "labels.npy", dataset.splits["train"].labels)
     done("import", tmp_path / "net.npy", "--labels", tmp_path / "labels.npy", "-w", w)
     manifest = pd.DataFrame({"example_id": [0, 1, 4], "label": [0, 2, 2], "copies": [1, 3, 1], "weight": np.float32([1, 1, 1])})
-    selections.commit_selection(Workspace.open(w), "kept", manifest, "1" * 16, {"rules": [], "split": "train"})
+    commit_selection(Workspace.open(w), "kept", manifest, "1" * 16, Origin(dataset.fingerprint, "train"), [])
     out = tmp_path / "out"
     done("export", "selection", "--to", "imagefolder", "--selection", "kept", "-o", out, "-w", w)
     found = {str(p.relative_to(out / "train")): p.resolve().relative_to(tmp_path / "pictures") for p in (out / "train").rglob("*.png")}

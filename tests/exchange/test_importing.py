@@ -27,8 +27,9 @@ from zoo.exchange.foreign import check_values, class_indices, open_predictions
 from zoo.exchange.importing import Request, import_predictions
 from zoo.fill.plan import plan_fill
 from zoo.store import answers as answers_module
-from zoo.store import datasets, fsck, ledger
+from zoo.store import fsck, ledger
 from zoo.store.answers import logits_of
+from zoo.store.datasets import examples_frame
 from zoo.store.files import Disk
 from zoo.store.workspace import Workspace
 
@@ -304,7 +305,7 @@ def test_labels_come_in_several_forms(tmp_path: Path, form: str) -> None:
     else:
         path.write_text("0\n1\n\n3\n")
     bring(tmp_path / "w", save(tmp_path, values), path)
-    examples = datasets.examples_frame(Workspace.open(tmp_path / "w"))
+    examples = examples_frame(Workspace.open(tmp_path / "w"))
     assert examples["label"].fillna(-1).tolist() == [0, 1, -1, 3]
     if form != "txt":
         assert examples["key"].tolist() == ["a", "b", "c", "d"]
@@ -371,7 +372,7 @@ def test_imported_classifiers_join_trained_ones(trained: Tiny, tmp_path: Path) -
     """Predictions whose labels are those of a recorded split belong to that data set: they score together, and a fill leaves them out."""
     shutil.copytree(trained.root, tmp_path / "w")
     space = Workspace.open(tmp_path / "w")
-    examples = datasets.examples_frame(space)
+    examples = examples_frame(space)
     labels = examples[examples["split"] == "train"]["label"].to_numpy(dtype=np.int64)
     values = np.random.default_rng(0).normal(0, 1, (2, len(labels), 3))
     report = bring(tmp_path / "w", save(tmp_path, values), labels_file(tmp_path, labels))

@@ -22,7 +22,7 @@ from zoo.report.figures import FIGURES
 from zoo.report.page import render
 from zoo.report.parts import PictureSource, ReportData, inline_svg
 from zoo.report.sections import SECTIONS, duration_text
-from zoo.store.schema import VERDICT_COLUMNS
+from zoo.store.schema import SCHEMA
 from zoo.studies.findings import LINE_COLUMNS, Chart
 
 SHAPES = ("disc", "ring", "square", "frame", "cross", "bar", "stripe", "triangle", "diamond", "dots")
@@ -202,7 +202,7 @@ def make_verdicts() -> pd.DataFrame:
         ("S1.03", "size helps", "yes", "0.9 points", 0.009, 0.02, 3, "laptop", "undecided", "at least 1 point", "the interval holds 1"),
         ("S1.04", "inputs of 64 pixels", "figure 12", None, None, None, None, "laptop", "not tested", None, "needs scale paper"),
     ]
-    return pd.DataFrame(rows, columns=list(VERDICT_COLUMNS))
+    return pd.DataFrame(rows, columns=list(SCHEMA["verdicts"]))
 
 
 NASTY = '"><script>alert(1)</script>'
@@ -382,7 +382,7 @@ def test_a_hostile_name_is_shown_as_text_everywhere(tmp_path: Path) -> None:
         arms=arms.assign(arm=arms["arm"].replace("relabelled", NASTY)),
         comparisons=comparisons.assign(arm=comparisons["arm"].replace("relabelled", NASTY), note=NASTY, on=FORMULA),
         detection=make_detection().assign(score=NASTY),
-        verdicts=pd.DataFrame({name: [FORMULA if name == "claim" else NASTY] for name in VERDICT_COLUMNS}),
+        verdicts=pd.DataFrame({name: [FORMULA if name == "claim" else NASTY] for name in SCHEMA["verdicts"]}),
         charts=(make_chart(title=NASTY, x_label=NASTY, y_label=NASTY, caption=NASTY),),
         pictures=None,
         timings={NASTY: 1.0},

@@ -19,9 +19,11 @@ from zoo.scores import from_store
 from zoo.scores.from_store import sample_answers, score
 from zoo.scores.population import Population, choose_population, population_of
 from zoo.spec import content_id
-from zoo.store import ledger, selections
+from zoo.store import ledger
 from zoo.store.answers import list_values, logits_of, read_answers
+from zoo.store.origin import Origin
 from zoo.store.schema import SCORES_SCHEMA
+from zoo.store.selections import commit_selection
 from zoo.store.workspace import Workspace
 
 READABLE = np.setdiff1d(np.arange(TRAIN), UNREADABLE_TRAIN)
@@ -191,7 +193,7 @@ def test_scores_against_a_selections_labels(trained: Tiny, tmp_path_factory: pyt
     space = Workspace.open(root)
     ids = np.array([0, 1, 2, 10])
     manifest = pd.DataFrame({"example_id": ids, "label": [2, 2, 2, 2], "copies": [1, 1, 1, 1], "weight": [1.0] * 4})
-    selections.commit_selection(space, "twos", manifest, "0123456789abcdef", {})
+    commit_selection(space, "twos", manifest, "0123456789abcdef", Origin(trained.dataset.fingerprint, "train"), [])
     found, plain = scored(space, label_column="twos"), scored(space)
     assert found["label"].iloc[ids].tolist() == [2, 2, 2, 2]
     assert found["x_perplexity"].notna().sum() == 4

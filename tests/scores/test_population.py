@@ -25,7 +25,7 @@ from zoo.store import answers, ledger
 from zoo.store.answers import AnswerUnit, commit_unit, shards, write_part
 from zoo.store.datasets import commit_dataset
 from zoo.store.ledger import classifiers_frame, commit_training, record_plan
-from zoo.store.schema import CLASSIFIER_COLUMNS
+from zoo.store.schema import SCHEMA
 from zoo.store.workspace import Workspace
 from zoo.trainsets.treatments import op
 
@@ -224,7 +224,7 @@ def test_a_hostile_condition_is_refused_with_the_columns(whole: Workspace, name:
         choose_population(whole, HOSTILE[name])
     message = str(caught.value)
     assert message.startswith(f"--where {HOSTILE[name]!r} was refused: ")
-    assert message.endswith(f"Columns: {', '.join(CLASSIFIER_COLUMNS)}.")
+    assert message.endswith(f"Columns: {', '.join(SCHEMA['classifiers'].columns)}.")
     assert len(classifiers_frame(whole)) == 24
 
 

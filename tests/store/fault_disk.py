@@ -97,3 +97,7 @@ class FaultDisk(Disk):
             return  # what would have been tidied up stays behind
         self._call()
         super().unlink(path)
+
+    def touch(self, path: Path) -> None:
+        self._call()
+        super().touch(path)

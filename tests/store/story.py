@@ -14,7 +14,7 @@ from zoo.spec import Recipe, Training, classifier_id, content_id
 from zoo.store.answers import AnswerUnit, Receipt, Shard, commit_unit, find_receipt, shards, write_part
 from zoo.store.datasets import commit_dataset
 from zoo.store.ledger import commit_training, record_plan
-from zoo.store.results import write_table
+from zoo.store.results import write_scores
 from zoo.store.selections import commit_selection
 from zoo.store.workspace import Workspace
 
@@ -57,10 +57,10 @@ def tell(workspace: Workspace, class_names: tuple[str, ...] = ("a", "b", "c"), k
     if workspace.commits.get("answers", unit.key) is None:
         receipts = [find_receipt(workspace.files, unit, shard) or _part(workspace, unit, shard, dataset) for shard in shards(EXAMPLES, 64)]
         commit_unit(workspace, unit, EXAMPLES, EXAMPLES, receipts)
-    table = score(workspace, population_of(workspace, dataset.fingerprint, names), "train")
-    write_table(workspace, "scores-train", table)
+    population = population_of(workspace, dataset.fingerprint, names)
+    write_scores(workspace, score(workspace, population, "train"), population.origin("train"), len(names))
     manifest = pd.DataFrame({"example_id": np.arange(10), "label": 0, "copies": 1, "weight": 1.0})
-    commit_selection(workspace, "few", manifest, manifest_digest(manifest), {"rules": ["by hand"]})
+    commit_selection(workspace, "few", manifest, manifest_digest(manifest), population.origin("train"), ["by hand"])
 
 
 def _part(workspace: Workspace, unit: AnswerUnit, shard: Shard, dataset: Dataset) -> Receipt:

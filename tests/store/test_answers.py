@@ -21,7 +21,7 @@ from zoo.errors import StoreError
 from zoo.scores.outputs import answers_from_logits
 from zoo.spec import content_id
 from zoo.store import answers as module
-from zoo.store import datasets, ledger
+from zoo.store import ledger
 from zoo.store.answers import (
     ANSWER_SCHEMA,
     Answers,
@@ -38,6 +38,7 @@ from zoo.store.answers import (
     write_part,
 )
 from zoo.store.commits import Commits
+from zoo.store.datasets import commit_dataset
 from zoo.store.workspace import Workspace
 
 NAMES = ("aaaa-e0001", "bbbb-e0001", "cccc-e0002")
@@ -407,7 +408,7 @@ def known(space: Workspace) -> AnswerUnit:
     labels = np.zeros(60, dtype=np.int64)
     splits = {s: Split(s, labels, None, [str(i) for i in range(60)], NoPictures()) for s in ("train", "test")}
     names = tuple("abcdefg")
-    datasets.commit_dataset(space, Dataset("nowhere", "none", names, splits, 1, None, "fingerprint"), {})
+    commit_dataset(space, Dataset("nowhere", "none", names, splits, 1, None, "fingerprint"), {})
     for name in NAMES:
         space.commits.publish("checkpoint", name, identity={}, facts={})
     return replace(unit_of(), classes=content_id(list(names)))

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from tests.store.story import CLASSES, EXAMPLES, tell
 from zoo.cli.main import app
-from zoo.errors import StoreError
+from zoo.errors import StoreError, UsageError
 from zoo.store import fsck
 from zoo.store.answers import AnswerUnit
 from zoo.store.commits import COMMIT_FORMAT, sealed_json
@@ -31,7 +31,7 @@ def _one(workspace: Workspace, pattern: str) -> Path:
     return next(path for path in _files(workspace) if path.match(pattern))
 
 
-def _check(workspace: Workspace, level: fsck.Level = "full") -> list[fsck.Finding]:
+def _check(workspace: Workspace, level: fsck.Level = "full") -> list[fsck.Damage]:
     return fsck.check(Workspace.open(workspace.root, verify=False), level)
 
 
@@ -202,7 +202,7 @@ def test_a_snapshot_shows_the_store_as_it_was(told: Workspace) -> None:
         )
         - 1
     )
-    with pytest.raises(StoreError, match="another identity"):
+    with pytest.raises(UsageError, match=r"snapshot 'then' of .* exists and stands for what was there on .*Choose another name"):
         now.snapshot("then")
     with pytest.raises(Exception, match=r"no snapshot 'never'.*There are: then"):
         now.at("never")

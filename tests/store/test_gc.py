@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from zoo.cli.main import app
 from zoo.errors import StoreError
 from zoo.store import fsck, gc
+from zoo.store.heartbeat import heartbeat, living
 from zoo.store.workspace import Workspace
 
 DAY = 24 * 3600.0
@@ -61,13 +62,13 @@ def test_a_dry_run_removes_nothing_and_delete_removes_just_that(told: Workspace)
 def test_while_a_command_is_at_work_nothing_is_removed(told: Workspace) -> None:
     """A fresh heartbeat protects everything, however old; when it ends, or has grown old, collection goes on."""
     paths = _litter(told, 2 * DAY)
-    with gc.heartbeat(told), pytest.raises(StoreError, match="1 commands are at work"):
+    with heartbeat(told), pytest.raises(StoreError, match="1 commands are at work"):
         gc.collect(told)
     assert all((told.root / path).exists() for path in paths)
     dead = told.root / "attempts" / "host-1-dead.alive"
     dead.write_bytes(b"")
     os.utime(dead, (time.time() - 2 * DAY,) * 2)
-    assert gc.living(told) == []
+    assert living(told) == []
     assert len(gc.collect(told)) == len(paths) + 1
 
 

@@ -7,14 +7,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from factories import CLASSES, TEST, TRAIN, UNREADABLE_TEST, UNREADABLE_TRAIN, Tiny, tiny_dataset, training, workspace
+from factories import UNREADABLE_TEST, UNREADABLE_TRAIN, Tiny, tiny_dataset, training, workspace
 
 from zoo.data import Dataset
-from zoo.errors import NotFoundError, UnknownNameError, UsageError
-from zoo.manifest import manifest_digest
+from zoo.errors import NotFoundError
 from zoo.spec import Training, classifier_id
-from zoo.store import datasets, ledger, selections
-from zoo.store.schema import CLASSIFIER_COLUMNS, EXAMPLE_COLUMNS, METRIC_COLUMNS, SCHEMA, SELECTION_COLUMNS, TRAINING_COLUMNS
+from zoo.store import ledger
+from zoo.store.datasets import examples_frame
+from zoo.store.schema import SCHEMA
+from zoo.store.selections import selections_frame
 from zoo.store.workspace import Workspace
 from zoo.trainsets.treatments import op
 
@@ -42,56 +43,15 @@ def finish(space: Workspace, job: Training, *, epochs: int | None = None, status
     ledger.commit_training(space, job, {**facts, "versions": {"torch": "x"}, "metrics": curve}, np.array([2, 0, 1], dtype=np.uint16))
 
 
-def test_the_tables_are_those_of_the_schema() -> None:
-    """Columns, in order, as ``zoo schema`` says."""
-    for name, columns in {
-        "examples": EXAMPLE_COLUMNS,
-        "trainings": TRAINING_COLUMNS,
-        "classifiers": CLASSIFIER_COLUMNS,
-        "metrics": METRIC_COLUMNS,
-        "selections": SELECTION_COLUMNS,
-    }.items():
-        assert list(columns) == list(SCHEMA[name])
-
-
 def test_an_empty_workspace_has_empty_tables_with_the_right_types(space: Workspace, trained: Tiny) -> None:
     """No row, all columns, and the types of a filled table, so that frames of both can be joined."""
     for name in ("examples", "trainings", "classifiers", "metrics"):
-        make = getattr(ledger, f"{name}_frame")
+        make = examples_frame if name == "examples" else getattr(ledger, f"{name}_frame")
         empty, full = make(space), make(trained.workspace)
         assert len(empty) == 0
         assert len(full) > 0
         assert empty.dtypes.to_dict() == full.dtypes.to_dict(), name
-    assert selections.selections_frame(space).columns.tolist() == list(SELECTION_COLUMNS)
-
-
-# ---------------------------------------------------------------- data sets
-
-
-def test_a_data_set_is_recorded_with_what_cannot_be_read(space: Workspace, dataset: Dataset) -> None:
-    """90 rows: ids, keys, labels, class names; three with the reason why there is no picture."""
-    datasets.commit_dataset(space, dataset, {"train": dict.fromkeys(UNREADABLE_TRAIN, "broken"), "test": {11: "gone"}})
-    frame = datasets.examples_frame(space)
-    assert frame.groupby("split").size().to_dict() == {"train": TRAIN, "test": TEST}
-    train = frame[frame["split"] == "train"].reset_index(drop=True)
-    assert train["example_id"].tolist() == list(range(TRAIN))
-    assert train["key"].tolist() == dataset.splits["train"].keys
-    assert train["label"].tolist() == dataset.splits["train"].labels.tolist()
-    assert train["class_name"].tolist()[:3] == ["class 0", "class 1", "class 2"]
-    assert train["label_true"].isna().all()
-    assert train.loc[train["error"].notna(), ["example_id", "error"]].values.tolist() == [[7, "broken"], [40, "broken"]]
-    assert set(frame["dataset"]) == {"pictures"}
-    (commit,) = space.commits.all("dataset").values()
-    assert commit.facts["splits"] == {"train": TRAIN, "test": TEST}
-    assert len(commit.facts["class_names"]) == CLASSES
-
-
-def test_a_data_set_is_recorded_once(space: Workspace, dataset: Dataset) -> None:
-    """The second time the first record is returned; another data set is another record, and both are in the table."""
-    first = datasets.commit_dataset(space, dataset, {})
-    assert datasets.commit_dataset(space, dataset, {"train": {0: "later"}}) == first
-    assert len(datasets.examples_frame(space, dataset.fingerprint)) == TRAIN + TEST
-    assert len(datasets.examples_frame(space, "0" * 16)) == 0
+    assert selections_frame(space).columns.tolist() == list(SCHEMA["selections"].columns)
 
 
 # ---------------------------------------------------------------- plans
@@ -304,60 +264,3 @@ def test_the_metrics_table_has_a_row_per_epoch_and_split(trained: Tiny) -> None:
     assert frame.groupby("split").size().to_dict() == {"train": 18, "test": 12}
     assert frame["acc1"].between(0, 1).all()
     assert sorted(set(frame.loc[frame["split"] == "test", "epoch"])) == [1, 3]
-
-
-# ---------------------------------------------------------------- selections
-
-
-def manifest(labels: list[int]) -> pd.DataFrame:
-    ids = range(10, 10 + len(labels))
-    return pd.DataFrame({"example_id": ids, "label": labels, "copies": 1, "weight": 1.0})
-
-
-def commit(space: Workspace, name: str, frame: pd.DataFrame, *, replace: bool = False) -> None:
-    selections.commit_selection(space, name, frame, manifest_digest(frame), {"rules": ["test"]}, replace=replace)
-
-
-def test_a_selection_comes_back_as_it_was(space: Workspace) -> None:
-    """By name, by content id, and as a treatment; ``baseline`` is the training set as it is."""
-    frame = manifest([0, 1, 2])
-    commit(space, "mine", frame)
-    found = selections.selection_frame(space, "mine")
-    assert found.to_dict("list") == frame.to_dict("list")
-    assert selections.selection_op(space, "mine") == (op("manifest", id=manifest_digest(frame)),)
-    assert selections.manifest_of(space, manifest_digest(frame)).labels.tolist() == [0, 1, 2]
-    assert selections.selection_op(space, "baseline") == ()
-    assert selections.selections_frame(space)["name"].tolist() == ["mine"] * 3
-
-
-def test_a_name_means_one_manifest_until_it_is_replaced(space: Workspace) -> None:
-    """The same again is fine; another under the same name is refused; with replace the name means the new one, the old one stays."""
-    old, new = manifest([0, 1]), manifest([1, 0])
-    commit(space, "mine", old)
-    commit(space, "mine", old)
-    with pytest.raises(
-        UsageError, match=r"^selection 'mine' exists and holds other examples \(2 rows.*Choose another name with -o, or add"
-    ):
-        commit(space, "mine", new)
-    assert selections.selection_frame(space, "mine")["label"].tolist() == [0, 1]
-    commit(space, "mine", new, replace=True)
-    assert selections.selection_frame(Workspace.open(space.root), "mine")["label"].tolist() == [1, 0]
-    assert selections.manifest_of(space, manifest_digest(old)).labels.tolist() == [0, 1]
-    commit(space, "mine", old, replace=True)
-    assert selections.selection_frame(Workspace.open(space.root), "mine")["label"].tolist() == [0, 1]
-
-
-def test_equal_content_under_two_names_is_stored_once(space: Workspace) -> None:
-    frame = manifest([0, 1])
-    commit(space, "one", frame)
-    commit(space, "two", frame.iloc[::-1])
-    assert len(space.commits.all("manifest")) == 1
-    assert sorted(set(selections.selections_frame(space)["name"])) == ["one", "two"]
-
-
-def test_an_unknown_selection_lists_those_there_are(space: Workspace) -> None:
-    commit(space, "mine", manifest([0]))
-    with pytest.raises(UnknownNameError, match=r"^unknown selection 'yours'\. .*Known: baseline, mine\. Make one with 'zoo select'"):
-        selections.selection_op(space, "yours")
-    with pytest.raises(NotFoundError, match=r"^no manifest '0000000000000000' in "):
-        selections.manifest_of(space, "0" * 16)

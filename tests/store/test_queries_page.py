@@ -11,12 +11,13 @@ from factories import QUIET, Tiny, trained_workspace
 
 from zoo import pipeline
 from zoo.errors import UsageError
-from zoo.scores import from_store, population
+from zoo.scores.accumulate import from_store
+from zoo.scores.population import choose_population
 from zoo.spec import Op, SelectionRule
 from zoo.store.query import query
 from zoo.trainsets.rules import parse
 
-PAGE = (Path(__file__).parents[2] / "docs" / "queries.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[1] / "docs" / "queries.md").read_text(encoding="utf-8")
 
 
 @dataclass(frozen=True)
@@ -47,10 +48,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     """12 classifiers of 60 + 30 pictures, scored on both splits, and two selections."""
     tiny = trained_workspace(tmp_path_factory.mktemp("queries"))
     space = tiny.workspace
-    scores = pipeline.score_splits(space, population.choose_population(space), ("train", "test"), QUIET)
+    population = choose_population(space)
+    scores = pipeline.score_splits(space, population, ("train", "test"), QUIET)
     for name, text in (("fewer", "worst:share=0.1,by=label_quality"), ("halves", "worst:share=0.5,by=label_quality")):
         rules = tuple(Op(name=rule, params=params) for rule, params in parse(text))
-        pipeline.select(space, SelectionRule(name=name, rules=rules), scores["train"], 3)
+        pipeline.select(space, SelectionRule(name=name, rules=rules), scores["train"], population.origin("train"), 3)
     return tiny
 
 
@@ -100,7 +102,7 @@ def test_x_by_architecture_is_that_of_the_sub_populations(finished: Tiny) -> Non
     """The query's mean X is the mean of ``zoo score --where`` on each architecture."""
     space = finished.workspace
     for row in rows(finished, "X by architecture"):
-        alone = from_store.score(space, population.choose_population(space, f"arch = '{row['arch']}'"), "train").to_pandas()
+        alone = from_store.score(space, choose_population(space, f"arch = '{row['arch']}'"), "train").to_pandas()
         assert row["mean_x"] == pytest.approx(alone["x_perplexity"].mean(), abs=1e-12)
 
 

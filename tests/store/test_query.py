@@ -14,7 +14,7 @@ from factories import workspace as new_workspace
 from zoo import pipeline
 from zoo.errors import UsageError
 from zoo.local import LocalRunner
-from zoo.scores import population
+from zoo.scores.population import choose_population
 from zoo.spec import Arm, ArmGroup, Op, Recipe, SelectionRule, Sweep
 from zoo.store import ledger
 from zoo.store.query import query, where
@@ -35,9 +35,10 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
 
     tiny = trained_workspace(tmp_path_factory.mktemp("study"))
     space, dataset = tiny.workspace, tiny.dataset
-    scores = pipeline.score_splits(space, population.choose_population(space), ("train", "test"), QUIET)
+    population = choose_population(space)
+    scores = pipeline.score_splits(space, population, ("train", "test"), QUIET)
     rules = tuple(Op(name=name, params=params) for name, params in parse("worst:share=0.1,by=label_quality"))
-    pipeline.select(space, SelectionRule(name="worst-dropped", rules=rules), scores["train"], 3)
+    pipeline.select(space, SelectionRule(name="worst-dropped", rules=rules), scores["train"], population.origin("train"), 3)
     chosen = (Arm(name="baseline", selection=None), Arm(name="dropped", selection="worst-dropped"))
     sweep = Sweep(archs=("softmax",), recipe=Recipe(lr=0.01, batch_size=16, epochs=1), seeds=(0, 1))
     group = ArmGroup(name="tiny", arms=chosen, retraining=sweep)
@@ -67,7 +68,7 @@ def test_a_new_workspace_has_every_table_empty(tmp_path: Path, table: str) -> No
     """Before anything is done each table has its columns, exactly those of the schema, and no row."""
     found = query(new_workspace(tmp_path), f"select * from {table}")
     assert found.num_rows == 0
-    assert found.column_names == list(SCHEMA[table])
+    assert found.column_names == list(SCHEMA[table].columns)
 
 
 @pytest.mark.parametrize("table", [name for name in TABLES if name not in OF_A_STUDY])
@@ -75,7 +76,7 @@ def test_a_finished_workspace_has_every_table_filled(study: Tiny, table: str) ->
     """After all stages each table has rows, and exactly the columns of the schema."""
     found = query(study.workspace, f"select * from {table}")
     assert found.num_rows > 0
-    assert found.column_names == list(SCHEMA[table])
+    assert found.column_names == list(SCHEMA[table].columns)
 
 
 @pytest.mark.parametrize("table", [name for name in TABLES if name not in OF_A_STUDY])
@@ -320,7 +321,7 @@ def test_memory_is_limited(tmp_path: Path) -> None:
     ],
 )
 def test_a_condition_chooses_classifiers(trained: Tiny, condition: str, count: int) -> None:
-    assert len(population.choose_population(trained.workspace, condition).classifiers) == count
+    assert len(choose_population(trained.workspace, condition).classifiers) == count
 
 
 @pytest.mark.parametrize(
@@ -338,7 +339,7 @@ def test_a_condition_chooses_classifiers(trained: Tiny, condition: str, count: i
 def test_a_condition_that_is_none_is_refused(trained: Tiny, tmp_path: Path, condition: str) -> None:
     """Half an expression, an unknown column, a way to files or a second statement: an error of ours, and no file."""
     with pytest.raises(UsageError):
-        population.choose_population(trained.workspace, condition.format(out=tmp_path / "out"))
+        choose_population(trained.workspace, condition.format(out=tmp_path / "out"))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from zoo.errors import UnknownNameError
-from zoo.store.schema import SCHEMA, SCORES_SCHEMA, TABLES, schema_text
+from zoo.store.schema import SCHEMA, SCORES_SCHEMA, TABLES, schema_text, words
 
 
 def test_every_column_has_words() -> None:
     """No table without a column, no column without an explanation that ends without a full stop."""
-    for table, columns in SCHEMA.items():
+    for table, columns in words().items():
         assert columns, table
         for column, text in columns.items():
             assert len(text) >= 4, f"{table}.{column}"
@@ -19,14 +19,14 @@ def test_every_column_has_words() -> None:
 
 def test_tables_and_scores_are_those_of_the_code() -> None:
     assert set(SCHEMA) == set(TABLES)
-    assert list(SCHEMA["scores"]) == SCORES_SCHEMA.names
+    assert list(SCHEMA["scores"].columns) == ["dataset", *SCORES_SCHEMA.names]
 
 
 def test_one_table_as_text() -> None:
     """Name, then a line a column, aligned."""
     lines = schema_text("metrics").splitlines()
     assert lines[0] == "metrics"
-    assert [line.split()[0] for line in lines[1:]] == list(SCHEMA["metrics"])
+    assert [line.split()[0] for line in lines[1:]] == list(SCHEMA["metrics"].columns)
     assert lines[2] == "  epoch        1-based"
 
 

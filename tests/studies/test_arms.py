@@ -22,6 +22,7 @@ from zoo.scores.population import choose_population
 from zoo.spec import Arm, ArmGroup, Op, Recipe, SelectionRule, Sweep, Training
 from zoo.store import ledger, selections
 from zoo.store.answers import read_answers
+from zoo.store.origin import Origin
 from zoo.store.results import read_table
 from zoo.store.schema import SCHEMA
 from zoo.store.workspace import Workspace
@@ -39,9 +40,9 @@ ARMS = (
 GROUP = ArmGroup(name="tiny", arms=ARMS, retraining=SWEEP)
 
 
-def select(space: Workspace, name: str, text: str, scores: pd.DataFrame, seeds: Sequence[int] = ()) -> dict[str, Any]:
+def select(space: Workspace, name: str, text: str, scores: pd.DataFrame, origin: Origin, seeds: Sequence[int] = ()) -> dict[str, Any]:
     chain = tuple(Op(name=rule, params=params) for rule, params in parse(text))
-    return pipeline.select(space, SelectionRule(name=name, rules=chain), scores, 3, seeds=seeds)
+    return pipeline.select(space, SelectionRule(name=name, rules=chain), scores, origin, 3, seeds=seeds)
 
 
 @pytest.fixture(scope="module")
@@ -50,11 +51,12 @@ def done(trained: Tiny, tmp_path_factory: pytest.TempPathFactory) -> tuple[Works
     for each seed; and the same rule drawn once."""
     space = Workspace.open(shutil.copytree(trained.root, tmp_path_factory.mktemp("arms") / "zoo"))
     few = pd.DataFrame({"example_id": range(10, 20), "label": [i % 3 for i in range(10, 20)], "copies": 2, "weight": 1.0})
-    selections.commit_selection(space, "few", few, manifest_digest(few), {})
     population = choose_population(space)
+    origin = population.origin("train")
+    selections.commit_selection(space, "few", few, manifest_digest(few), origin, [])
     of_train, of_test = (from_store.score(space, population, split).to_pandas() for split in ("train", "test"))
-    select(space, "drawn", "per_class:count=4", of_train, seeds=(0, 1))
-    select(space, "once", "per_class:count=4", of_train)
+    select(space, "drawn", "per_class:count=4", of_train, origin, seeds=(0, 1))
+    select(space, "once", "per_class:count=4", of_train, origin)
     by_arm = arm_trainings(space, GROUP, trained.dataset)
     jobs = [job for group in by_arm.values() for job in group]
     runner = LocalRunner("cpu")

@@ -8,7 +8,7 @@ import pytest
 
 from zoo import statistics
 from zoo.errors import NotFoundError
-from zoo.store.schema import VERDICT_COLUMNS
+from zoo.store.schema import SCHEMA
 from zoo.studies import measures
 from zoo.studies.claims import Claim, Evidence, Finding, NotTested, above, points_text, verdict_table
 from zoo.studies.findings import HEAT_COLUMNS, LINE_COLUMNS
@@ -215,7 +215,7 @@ def test_verdict_table_says_what_was_not_tested_and_why() -> None:
         outcomes(),
         about="pets",
     )
-    assert list(table.columns) == list(VERDICT_COLUMNS)
+    assert list(table.columns) == list(SCHEMA["verdicts"])
     assert list(table["verdict"]) == ["undecided", "not tested", "not tested"]
     assert table.loc[0, "measured"] == "25.0 \u00b1 7.1 points"
     assert (table.loc[0, "mean"], table.loc[0, "n"], table.loc[0, "scale"]) == (pytest.approx(0.25), 2, "smoke")

@@ -11,7 +11,7 @@ import pytest
 
 from tests.commands import Result, run
 from zoo.store.query import query
-from zoo.store.schema import SCHEMA, VERDICT_COLUMNS
+from zoo.store.schema import SCHEMA
 from zoo.store.workspace import Workspace
 from zoo.studies.load import judge_of, load
 
@@ -138,7 +138,7 @@ def test_claims_about_other_data_are_measured_and_not_judged(study: tuple[str, W
     """At smoke scale the data are Fashion-MNIST: no claim about MNIST or CIFAR-10 holds or fails by them, and the title says so."""
     name, space, _ = study
     table = pq.read_table(space.results / "verdicts.parquet").to_pandas()
-    assert tuple(table.columns) == VERDICT_COLUMNS
+    assert list(table.columns) == list(SCHEMA["verdicts"])
     assert set(table["verdict"]) == {"not applicable"}
     assert (table["rule"].str.len() > 20).all()
     assert (table["scale"] == "smoke").all()

@@ -254,11 +254,11 @@ def test_packing_leaves_the_originals_alone(tmp_path: Path) -> None:
 
 
 def test_a_published_file_is_named_by_its_hash(tmp_path: Path) -> None:
-    """Saving again gives the same reference and does not write: the file keeps its time."""
+    """Saving again gives the same reference and does not write: the file stays the one it was."""
     files = workspace(tmp_path).files
     first = save_checkpoint(files, "abcd-e0001", network(), {"epoch": 1})
-    time = files.path(first.path).stat().st_mtime_ns
+    inode = files.path(first.path).stat().st_ino
     assert save_checkpoint(files, "abcd-e0001", network(), {"epoch": 1}) == first
-    assert files.path(first.path).stat().st_mtime_ns == time
+    assert files.path(first.path).stat().st_ino == inode
     assert isinstance(first, FileRef)
     assert first.path == f"checkpoints/ab/abcd-e0001-{first.sha256[:16]}.safetensors"

@@ -16,8 +16,10 @@ from zoo.cli.options import (
     GpusOption,
     JsonOption,
     NameOption,
+    OwnDataOption,
     ReplaceOption,
     RunnerOption,
+    SeveralOption,
     SplitScores,
     WorkspaceOption,
     listed,
@@ -51,30 +53,30 @@ def register(app: typer.Typer) -> None:
     )(compare)
 
 
-def _make_selection(space: Workspace, name: str, rules: str, split: str, replace: bool, as_json: bool, draws: int = 1) -> None:
+def _make_selection(
+    space: Workspace, name: str, rules: str, split: str, data: str | None, replace: bool, as_json: bool, draws: int = 1
+) -> None:
     from zoo import pipeline
+    from zoo.scores.population import choose_population
     from zoo.spec import Op, SelectionRule
-    from zoo.store.results import read_table
+    from zoo.store.datasets import dataset_fingerprint
+    from zoo.store.results import read_scores
     from zoo.trainsets.rules import parse
 
-    scores = read_table(space, f"scores-{split}")
-    record = _class_count(space)
+    population = choose_population(space, dataset=None if data is None else dataset_fingerprint(space, data))
+    scores, origin = read_scores(space, population.fingerprint, split)
     chain = tuple(Op(name=rule, params=params) for rule, params in parse(rules))
-    seeds = range(draws) if draws > 1 else ()
-    summary = pipeline.select(space, SelectionRule(name=name, rules=chain, split=split), scores, record, seeds=seeds, replace=replace)
+    rule, seeds = SelectionRule(name=name, rules=chain, split=split), range(draws) if draws > 1 else ()
+    summary = pipeline.select(space, rule, scores, origin, len(population.class_names), seeds=seeds, replace=replace)
     if as_json:
-        print_json({"schema": 1, "selection": name, "rules": rules, **summary})
+        print_json({"schema": 1, "selection": name, "rules": rules, **origin.as_json(), **summary})
     else:
         from zoo.cli.text import summary_text
 
         print(f"selection {name!r} = {rules}\n{summary_text(summary)}")
-        print(f"Next: zoo retrain baseline {name} --arch lenet5 --seeds 0,1,2 -w {space.location}")
-
-
-def _class_count(space: Workspace) -> int:
-    from zoo.scores.population import choose_population
-
-    return len(choose_population(space).class_names)
+        if split == "train":
+            where = f" --data {data}" if data else ""
+            print(f"Next: zoo retrain baseline {name} --arch lenet5 --seeds 0,1,2{where} -w {space.location}")
 
 
 def select(
@@ -99,6 +101,7 @@ def select(
         typer.Option("--draws", min=1, help="Draws of the random choices: one for each retraining seed 0, 1, ...; 1 = one for all seeds."),
     ] = 10,
     split: SplitScores = "train",
+    data: SeveralOption = None,
     replace: ReplaceOption = False,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
@@ -120,7 +123,7 @@ def select(
     if not chain:
         raise UsageError("select needs a rule. Example: zoo select --worst 0.05 -o cleaned")
     _named(output)
-    _make_selection(open_workspace(workspace), output, "+".join(chain), split, replace, as_json, draws)
+    _make_selection(open_workspace(workspace), output, "+".join(chain), split, data, replace, as_json, draws)
 
 
 def relabel(
@@ -128,26 +131,28 @@ def relabel(
     to: Annotated[str, typer.Option("--to", help="New label: top-confusion, or label-true where known (oracle).")] = "top-confusion",
     output: NameOption = "",
     split: SplitScores = "train",
+    data: SeveralOption = None,
     replace: ReplaceOption = False,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:
     """Make a manifest with new labels for the examples of a set; all others stay as they are."""
     _named(output)
-    _make_selection(open_workspace(workspace), output, f"relabel:set={condition},to={to.replace('-', '_')}", split, replace, as_json)
+    _make_selection(open_workspace(workspace), output, f"relabel:set={condition},to={to.replace('-', '_')}", split, data, replace, as_json)
 
 
 def weigh(
     by: Annotated[Literal["x", "c"], typer.Option("--by", help="Score that decides the weights.")],
     output: NameOption = "",
     split: SplitScores = "train",
+    data: SeveralOption = None,
     replace: ReplaceOption = False,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:
     """Make a manifest with a weight per example (mean 1)."""
     _named(output)
-    _make_selection(open_workspace(workspace), output, f"weigh:by={by}", split, replace, as_json)
+    _make_selection(open_workspace(workspace), output, f"weigh:by={by}", split, data, replace, as_json)
 
 
 def _named(output: str) -> None:
@@ -160,7 +165,7 @@ def retrain(
     arch: Annotated[str, typer.Option("--arch", help="Architecture.")],
     recipe: Annotated[str, typer.Option("--recipe", help="Recipe; every arm gets the same number of optimiser steps.")] = "adam",
     seeds: Annotated[list[str] | None, typer.Option("--seeds", help="Seeds, with commas between them. Default 0,1,2.")] = None,
-    data: Annotated[str | None, typer.Option("--data", help="Data set; default: the workspace's own.")] = None,
+    data: OwnDataOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     runner: RunnerOption = "ray",
     address: AddressOption = None,
@@ -177,10 +182,12 @@ def retrain(
     dataset = dataset_of(space, data)
     group = _group(names, arch, recipe, seeds)
     trainings = [t for mine in arm_trainings(space, group, dataset).values() for t in mine]
+    pipeline.prepare_dataset(space, dataset.uri, group.retraining.inputs, progress)
     with runner_for(runner, address, cpus, gpus) as make:
         diverged = pipeline.train(space, dataset, "retrain", "retraining", trainings, make, progress, stage="retraining")
     pipeline.refuse_diverged(diverged)
     options = " ".join(["--arch", arch, "--recipe", recipe, "--seeds", ",".join(map(str, group.retraining.seeds))])
+    options += f" --data {data}" if data else ""
     arms = " ".join(arm.name for arm in group.arms)
     print(f"{len(trainings)} trainings of {len(group.arms)} arms done. Next: zoo compare {arms} {options} -w {workspace}")
 
@@ -199,7 +206,7 @@ def compare(
     recipe: Annotated[str, typer.Option("--recipe", help="Recipe they were retrained with.")] = "adam",
     seeds: Annotated[list[str] | None, typer.Option("--seeds", help="Seeds. Default 0,1,2.")] = None,
     on: Annotated[list[str] | None, typer.Option("--on", help="Also on a cleaned test set: a selection rule. Repeatable.")] = None,
-    data: Annotated[str | None, typer.Option("--data", help="Data set; default: the workspace's own.")] = None,
+    data: OwnDataOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     runner: RunnerOption = "ray",
     address: AddressOption = None,
@@ -213,7 +220,7 @@ def compare(
     from zoo.spec import Op
     from zoo.store import ledger
     from zoo.store.datasets import dataset_of
-    from zoo.store.results import read_table
+    from zoo.store.results import read_scores
     from zoo.studies.arms import arm_trainings, check_retrained, compare_trainings
     from zoo.trainsets.rules import parse
 
@@ -226,7 +233,7 @@ def compare(
     with runner_for(runner, address, cpus, gpus) as make:
         finals = ledger.classifiers_of(space, [training for mine in by_arm.values() for training in mine])
         pipeline.fill(space, dataset, finals, ("test",), "none", make, progress, stage="evaluation")
-    scores = read_table(space, "scores-test") if rules else None
+    scores = read_scores(space, dataset.fingerprint, "test")[0] if rules else None
     found = compare_trainings(space, [(group, by_arm)], rules, scores, len(dataset.class_names))
     found.write(space)
     if as_json:

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from zoo.cli.options import AD_HOC, DEFAULT_WORKSPACE, LOOK, JsonOption, ScaleOption, WorkspaceOption, open_workspace, print_json
-from zoo.errors import UsageError
+from zoo.cli.options import (
+    AD_HOC,
+    DEFAULT_WORKSPACE,
+    LOOK,
+    JsonOption,
+    ScaleOption,
+    SeveralOption,
+    WorkspaceOption,
+    open_workspace,
+    print_json,
+)
 
 if TYPE_CHECKING:
+    from zoo.data import Dataset
     from zoo.spec import Experiment
-    from zoo.store.workspace import Workspace
 
 __all__ = ["register"]
 
@@ -43,8 +53,12 @@ def query(
     from zoo.store.query import query as run_query
 
     space = open_workspace(workspace) if snapshot is None else open_workspace(workspace).at(snapshot)
+
+    def say_empty(table: str, command: str) -> None:
+        print(f"table {table} holds nothing yet: {command} fills it.", file=sys.stderr, flush=True)
+
     with hard_limits():
-        found = run_query(space, sql)
+        found = run_query(space, sql, on_empty=say_empty)
     write_result(found, output_format, output)
 
 
@@ -53,13 +67,12 @@ def schema(
     as_json: JsonOption = False,
 ) -> None:
     """Every table and column that queries can use."""
-    from zoo.store.schema import SCHEMA, schema_text
+    from zoo.store.schema import schema_text, words
 
-    text = schema_text(table)  # refuses an unknown table
     if as_json:
-        print_json({"schema": 1, "tables": SCHEMA if table is None else {table: SCHEMA[table]}})
+        print_json({"schema": 1, "tables": words(table)})
     else:
-        print(text)
+        print(schema_text(table))
 
 
 def status(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOption = False) -> None:
@@ -77,14 +90,14 @@ def status(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOption =
 def report(
     experiment: Annotated[str | None, typer.Argument(help="Experiment the workspace was made by; default: as recorded.")] = None,
     scale: ScaleOption = None,
+    data: SeveralOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
 ) -> None:
     """Tables and figures of the workspace in one self-contained HTML page, each figure with its CSV."""
-    from zoo.data import open_dataset
     from zoo.errors import NotFoundError
     from zoo.report.write import write_report
     from zoo.store import ledger
-    from zoo.store.datasets import imported_dataset
+    from zoo.store.datasets import dataset_of
     from zoo.store.results import recorded_run
     from zoo.studies import load as experiments
     from zoo.studies.findings import conclude
@@ -98,20 +111,16 @@ def report(
             raise
         name, recorded_scale = AD_HOC, None
     if experiment is None and name == AD_HOC:
-        spec = _ad_hoc(space)
+        dataset = dataset_of(space, data, imported=True)
+        spec = _ad_hoc(dataset)
     else:
         spec = experiments.load(experiment or name, scale or (recorded_scale if experiment in (None, name) else None))
-    dataset = imported_dataset(space, spec.dataset) or open_dataset(spec.dataset)
+        dataset = dataset_of(space, data or spec.dataset, imported=True)
     print(write_report(space, spec, dataset, timings, conclude(space, spec, dataset)))
 
 
-def _ad_hoc(space: Workspace) -> Experiment:
+def _ad_hoc(dataset: Dataset) -> Experiment:
     """What was made step by step, as an experiment to report on."""
     from zoo.spec import Experiment
 
-    known = space.commits.all("dataset")
-    if len(known) != 1:
-        names = ", ".join(str(commit.facts["name"]) for commit in known.values())
-        raise UsageError(f"the workspace holds {len(known)} data sets: {names}. Name the experiment: zoo report EXPERIMENT.")
-    facts = next(iter(known.values())).facts
-    return Experiment(name=AD_HOC, title=f"Classifiers of {facts['name']}", scale="ad-hoc", dataset=str(facts["uri"]), sweeps=())
+    return Experiment(name=AD_HOC, title=f"Classifiers of {dataset.name}", scale="ad-hoc", dataset=dataset.uri, sweeps=())

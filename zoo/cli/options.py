@@ -31,9 +31,11 @@ __all__ = [
     "GpusOption",
     "JsonOption",
     "NameOption",
+    "OwnDataOption",
     "ReplaceOption",
     "RunnerOption",
     "ScaleOption",
+    "SeveralOption",
     "SplitScores",
     "WorkspaceOption",
     "listed",
@@ -50,6 +52,8 @@ WorkspaceOption = Annotated[
     str, typer.Option("--workspace", "-w", envvar="ZOO_WORKSPACE", help="Folder that holds everything a study makes.")
 ]
 DataOption = Annotated[str, typer.Option("--data", help="Data set: a name (looked up in ZOO_DATA), or a path.")]
+SeveralOption = Annotated[str | None, typer.Option("--data", help="Data set by name or fingerprint, where the workspace holds several.")]
+OwnDataOption = Annotated[str | None, typer.Option("--data", help="Data set by name, path or fingerprint; default: the workspace's own.")]
 RunnerOption = Annotated[Literal["ray", "local"], typer.Option(help="Where to run: Ray, or everything in this process.")]
 AddressOption = Annotated[str | None, typer.Option(envvar="RAY_ADDRESS", help="Ray cluster to use; default: one on this machine.")]
 CpusOption = Annotated[int | None, typer.Option(min=1, help="Workers of a local Ray session. Default: the cores of this machine.")]

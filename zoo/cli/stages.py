@@ -18,8 +18,10 @@ from zoo.cli.options import (
     DataOption,
     GpusOption,
     JsonOption,
+    OwnDataOption,
     RunnerOption,
     ScaleOption,
+    SeveralOption,
     WorkspaceOption,
     listed,
     open_workspace,
@@ -107,7 +109,7 @@ def train(
 
 
 def fill(
-    data: Annotated[str | None, typer.Option("--data", help="Data set; default: the workspace's own.")] = None,
+    data: OwnDataOption = None,
     splits: Annotated[list[str] | None, typer.Option("--splits", help="Splits to fill. Default: train,test.")] = None,
     keep_logits: Annotated[
         Literal["none", "val", "all"] | None,
@@ -139,7 +141,7 @@ def score(
     top: Annotated[int, typer.Option("--top", min=0, help="How many suspects to print.")] = 10,
     snapshot: Annotated[str | None, typer.Option("--snapshot", help="Score the store as it was when this snapshot was made.")] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
-    data: Annotated[str | None, typer.Option("--data", help="Data set, where the workspace holds several.")] = None,
+    data: SeveralOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """X- and C-perplexity, label quality and confusions of every example, by a population or a part of it."""
@@ -149,17 +151,23 @@ def score(
     from zoo.scores.population import choose_population
     from zoo.scores.suspects import suspects
     from zoo.store import datasets
-    from zoo.store.results import write_table
+    from zoo.store.results import write_scores, write_table
 
-    if output and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", output):
-        raise UsageError(f"--output {output!r} names a table in results/: allowed are letters, digits, dots, dashes and underscores.")
+    if output and (not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", output) or output.startswith("scores-")):
+        raise UsageError(
+            f"--output {output!r} names a table in results/: allowed are letters, digits, dots, dashes and underscores, "
+            f"but not scores-..., which are those of the whole population."
+        )
     space = open_workspace(workspace) if snapshot is None else open_workspace(workspace).at(snapshot)
     fingerprint = None if data is None else datasets.dataset_fingerprint(space, data)
     population = choose_population(space, where, dataset=fingerprint)
     table = from_store.score(space, population, split, label_column)
-    plain = where is None and label_column == "label" and snapshot is None
-    name = output or (f"scores-{split}" if plain else f"subscores-{split}")
-    write_table(space, name, table, {"population": population.id, "n": len(population.classifiers), "where": where, "label": label_column})
+    if output is None and where is None and label_column == "label" and snapshot is None:
+        name = write_scores(space, table, population.origin(split), len(population.classifiers))
+    else:
+        name = output or f"subscores-{split}"
+        about = {"n": len(population.classifiers), "where": where, "label": label_column, "snapshot": snapshot}
+        write_table(space, name, table, {**population.origin(split).as_json(), **about})
     frame = table.to_pandas()
     found = label_errors(frame, from_store.Probabilities(space, population, split))
     if as_json:

@@ -51,7 +51,8 @@ from zoo.scores.population import Population, choose_population
 from zoo.store import datasets, ledger, selections
 from zoo.store.answers import logits_of, read_answers
 from zoo.store.commits import Commit
-from zoo.store.results import csv_text, read_table
+from zoo.store.origin import Origin
+from zoo.store.results import csv_text, read_scores
 from zoo.store.workspace import Workspace
 
 __all__ = ["FORMATS", "export", "formats_text", "perplexity_table"]
@@ -276,17 +277,25 @@ def _origin_split(workspace: Workspace, request: Request) -> str:
     name = str(request.selection)
     if name == "baseline":
         return request.split or "train"
-    selections.selection_op(workspace, name)
-    commit = workspace.commits.get("selection", name)
-    assert commit is not None
-    split = str(commit.facts["origin"].get("split", "train"))
+    split = _origin(workspace, name).split or "train"
     if request.split not in (None, split):
         raise UsageError(f"selection {name!r} is of split {split}, not {request.split}. Leave --split out.")
     return split
 
 
+def _origin(workspace: Workspace, name: str) -> Origin:
+    selections.selection_op(workspace, name)  # refuses an unknown name
+    commit = workspace.commits.get("selection", name)
+    assert commit is not None
+    return selections.selection_origin(commit)
+
+
 def _dataset_record(workspace: Workspace, request: Request) -> Commit:
+    """The data set that was named, else the one that the selection was made from, else the only one."""
     records = workspace.commits.all("dataset")
+    made_from = "" if request.selection == "baseline" else _origin(workspace, str(request.selection)).dataset
+    if request.data is None and made_from in records:
+        return records[made_from]
     if request.data is not None:
         key = datasets.dataset_fingerprint(workspace, request.data)
         if key in records:
@@ -315,7 +324,7 @@ def _manifest(workspace: Workspace, request: Request) -> tuple[pd.DataFrame, str
         usable = table[table["label"].notna() & table["error"].isna()]
         chosen = pd.DataFrame({"example_id": usable["example_id"], "label": usable["label"].astype("int64"), "copies": 1, "weight": 1.0})
     else:
-        chosen = selections.selection_frame(workspace, str(request.selection))
+        chosen = selections.selection_of(workspace, str(request.selection), dataset=record.key, split=split)
     chosen = chosen[chosen["copies"] > 0].sort_values("example_id", ignore_index=True)
     ids = chosen["example_id"].to_numpy()
     if len(ids) and (ids[0] < 0 or ids[-1] >= len(table)):
@@ -331,7 +340,7 @@ def _manifest(workspace: Workspace, request: Request) -> tuple[pd.DataFrame, str
             "label": chosen["label"].to_numpy(dtype=np.int64),
             "label_original": pd.array(rows["label"].to_numpy(dtype=np.float64, na_value=np.nan), dtype="Int64"),
             "label_true": pd.array(rows["label_true"].to_numpy(dtype=np.float64, na_value=np.nan), dtype="Int64"),
-            "x_perplexity": _x_of(workspace, split, ids),
+            "x_perplexity": _x_of(workspace, record.key, split, ids),
             "weight": chosen["weight"].to_numpy(dtype=np.float32),
             "copies": chosen["copies"].to_numpy(dtype=np.int64),
         }
@@ -339,10 +348,10 @@ def _manifest(workspace: Workspace, request: Request) -> tuple[pd.DataFrame, str
     return frame, split, record
 
 
-def _x_of(workspace: Workspace, split: str, ids: NDArray[np.int64]) -> NDArray[np.float64]:
+def _x_of(workspace: Workspace, dataset: str, split: str, ids: NDArray[np.int64]) -> NDArray[np.float64]:
     """X of examples by the workspace's scores table; NaN where there is none."""
     try:
-        scores = read_table(workspace, f"scores-{split}")
+        scores, _ = read_scores(workspace, dataset, split)
     except NotFoundError:
         return np.full(len(ids), np.nan)
     by_id = scores.set_index("example_id")["x_perplexity"]

@@ -43,7 +43,7 @@ from zoo.store import datasets
 from zoo.store.answers import Answers, AnswerUnit, answer_parts, commit_unit, find_receipt, shards, write_part
 from zoo.store.commits import Commit
 from zoo.store.datasets import int_column, split_table
-from zoo.store.gc import heartbeat
+from zoo.store.heartbeat import heartbeat
 from zoo.store.workspace import Workspace
 
 __all__ = ["DEFAULT_DATASET", "Imported", "Request", "import_predictions"]

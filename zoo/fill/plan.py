@@ -19,6 +19,7 @@ from zoo.errors import DataError, NotFoundError, UnknownNameError
 from zoo.spec import DatasetRef, Preprocessing, canonical_json, content_id
 from zoo.store.answers import AnswerUnit, Receipt, Shard, answered, commit_unit, find_receipt, shards
 from zoo.store.commits import Commit
+from zoo.store.datasets import changed_since
 from zoo.store.files import FileRef
 from zoo.store.ledger import population_size, seen_by, trained
 from zoo.store.workspace import Workspace
@@ -173,7 +174,10 @@ def plan_fill(
         filled = {name for name in known if all(name in names for names in done.values())}
         classifiers = trained(workspace, dataset.fingerprint, elsewhere | filled)
     if not classifiers and not (everyone and (known or workspace.commits.keys("member"))):
-        raise NotFoundError(f"no trained classifier in {workspace.location}. Train some first: zoo train --help")
+        raise NotFoundError(
+            f"no trained classifier in {workspace.location} for {dataset.name} ({dataset.fingerprint}). "
+            f"{changed_since(workspace, dataset) or 'Train some first.'} See zoo train --help"
+        )
     if keep_logits is None and classifiers:
         keep_logits = default_keep_logits(population_size(workspace, _KEEP_ALL_UP_TO + 1, known))
     units: list[tuple[AnswerUnit, Geometry]] = []

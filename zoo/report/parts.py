@@ -59,7 +59,7 @@ class ReportData:
         detection: one row per score: score, auroc, average_precision, precision_at_n, recall_at_n, n_errors.
         detection_notes: sentences under that table.
         convergence: measure (x | c), n, mean, low, high.
-        verdicts: one row per claim, any columns; a column ``verdict`` is marked. With the columns ``zoo.store.schema.VERDICT_COLUMNS`` rule and
+        verdicts: one row per claim, any columns; a column ``verdict`` is marked. With the columns of the table ``verdicts``, rule and
             note stand under their claim, and mean, sd and n in the CSV alone.
         findings_note: why an experiment that judges claims has neither verdicts nor charts yet.
         charts: figures of the experiment's own, in the order to be shown; their names differ, and are none of the page's own files.

@@ -15,7 +15,7 @@ from zoo.report import draw, figures, tidy
 from zoo.report.draw import Pictures, Provenance
 from zoo.report.parts import Absent, Cell, Column, CommandPart, Desk, Part, ReportData, Section, TablePart, TextPart, TilesPart
 from zoo.scores import suspects
-from zoo.store.schema import VERDICT_COLUMNS
+from zoo.store.schema import SCHEMA
 
 __all__ = ["SECTIONS", "duration_text"]
 
@@ -400,7 +400,7 @@ def _verdicts(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
     verdicts = data.verdicts
     if verdicts is None or verdicts.empty:
         return Absent(data.findings_note or "This experiment compares nothing with published claims.")
-    whole = set(VERDICT_COLUMNS) <= set(verdicts.columns)
+    whole = set(SCHEMA["verdicts"]) <= set(verdicts.columns)
     names = list(VERDICTS_SHOWN) if whole else [str(name) for name in verdicts.columns]
     rows = []
     for _, row in verdicts.iterrows():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 from collections.abc import Mapping
 from functools import partial
@@ -12,6 +13,7 @@ import pandas as pd
 
 from zoo.data import Dataset
 from zoo.data.decode import thumbnails_of
+from zoo.errors import DataError, NotFoundError
 from zoo.registry import distinct
 from zoo.report.draw import Provenance
 from zoo.report.page import render
@@ -21,8 +23,9 @@ from zoo.scores.convergence import convergence_table
 from zoo.scores.detection import detection_of
 from zoo.spec import Experiment
 from zoo.store import ledger
+from zoo.store.datasets import changed_since
 from zoo.store.files import LocalFiles
-from zoo.store.results import read_table, record_run, table_names, write_table
+from zoo.store.results import read_scores, record_run, table_of, write_table
 from zoo.store.workspace import Workspace
 from zoo.studies.findings import NOTHING_CONCLUDED, Conclusion
 
@@ -40,15 +43,20 @@ def write_report(
 
     ``timings`` (stage -> seconds of the run that did the work) are kept, so that a report written again says them still.
     """
+    if changed := changed_since(workspace, dataset):
+        raise DataError(f"{changed} A report is about what was trained on: restore the data, or choose what is on record with --data.")
     timings = record_run(workspace, experiment, timings)
     frame = ledger.classifiers_frame(workspace)
     belongs = frame["training_id"].isin(ledger.trainings_of(workspace, experiment.name))
+    here = {k: c for k, c in ledger.population(workspace).items() if c.facts["dataset"] == dataset.fingerprint}
     if not experiment.sweeps:  # what was done step by step: imported classifiers are part of it
-        members = [k for k, c in ledger.population(workspace).items() if c.kind == "member" and c.facts["dataset"] == dataset.fingerprint]
-        belongs |= frame["classifier_id"].isin(members)
-    mine = frame[(frame["role"] == "population") & belongs]
-    tables = {name: read_table(workspace, name) for name in table_names(workspace)}
-    scores = {split: tables[f"scores-{split}"] for split in dataset.splits if f"scores-{split}" in tables}
+        belongs |= frame["classifier_id"].isin([k for k, c in here.items() if c.kind == "member"])
+    mine = frame[frame["classifier_id"].isin(list(here)) & belongs]
+    tables = {name: table_of(workspace, name, dataset.fingerprint) for name in ("arms", "comparisons", "detection")}
+    scores = {}
+    for split in dataset.splits:
+        with contextlib.suppress(NotFoundError):  # not scored yet: its sections say so
+            scores[split] = read_scores(workspace, dataset.fingerprint, split)[0]
     seeds = sorted({int(seed) for seed in frame["seed"]})
     findings = concluded.findings
     provenance = Provenance(
@@ -63,8 +71,9 @@ def write_report(
     )
     convergence = None
     if "train" in scores and len(mine) > 1:
-        convergence = convergence_table(workspace, population.population_of(workspace, dataset.fingerprint, mine["classifier_id"]))
-        write_table(workspace, "convergence", convergence)
+        members = population.population_of(workspace, dataset.fingerprint, mine["classifier_id"])
+        convergence = convergence_table(workspace, members)
+        write_table(workspace, "convergence", convergence, members.origin("train").as_json())
     detection, notes = detection_of(workspace, dataset.fingerprint, list(mine["classifier_id"]), scores)
     data = ReportData(
         title=experiment.title,

@@ -13,7 +13,8 @@ from zoo import keyed
 from zoo.scores.accumulate import ScoreAccumulator
 from zoo.scores.population import Population
 from zoo.store.answers import list_values, logits_of, read_answers
-from zoo.store.datasets import examples_of, labels_in
+from zoo.store.datasets import examples_of, int_column
+from zoo.store.selections import labels_in
 from zoo.store.workspace import Workspace
 
 __all__ = ["Probabilities", "sample_answers", "score"]
@@ -32,8 +33,11 @@ def score(workspace: Workspace, population: Population, split: str, label_column
         StoreError: if a classifier has no answers on the split.
     """
     examples = examples_of(workspace, population.dataset, split)
-    given, labels = labels_in(workspace, examples, "label"), labels_in(workspace, examples, label_column)
-    keys, truth = examples.column("key"), labels_in(workspace, examples, "label_true")
+    given, labels, truth = (
+        labels_in(workspace, examples, column, dataset=population.fingerprint, split=split)
+        for column in ("label", label_column, "label_true")
+    )
+    keys = examples.column("key")
     # Into Arrow block by block: the columns of a whole split in numpy, and their concatenation, would stand beside the result.
     tables = []
     for block, answers in read_answers(workspace, population.fingerprint, split, population.classifiers, _SCORED):
@@ -143,5 +147,5 @@ def sample_answers(
         }
         predictions.append(np.stack([rows[name][0] for name in population.classifiers]))
         entropies.append(np.stack([rows[name][1] for name in population.classifiers]))
-    labels, truth = (labels_in(workspace, examples, column)[chosen] for column in ("label", "label_true"))
+    labels, truth = (int_column(examples, column)[chosen] for column in ("label", "label_true"))
     return chosen, np.concatenate(predictions, axis=1), np.concatenate(entropies, axis=1), labels, truth

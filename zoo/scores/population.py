@@ -11,6 +11,7 @@ from zoo.spec import Preprocessing, content_id
 from zoo.store import ledger
 from zoo.store.commits import Commit
 from zoo.store.datasets import described
+from zoo.store.origin import Origin
 from zoo.store.query import where as select_where
 from zoo.store.workspace import Workspace
 
@@ -35,6 +36,10 @@ class Population:
     @property
     def id(self) -> str:
         return content_id(list(self.classifiers))
+
+    def origin(self, split: str) -> Origin:
+        """What is made from its answers on a split comes from there."""
+        return Origin(self.fingerprint, split, self.id)
 
 
 def choose_population(workspace: Workspace, condition: str | None = None, *, dataset: str | None = None) -> Population:

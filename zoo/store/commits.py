@@ -14,8 +14,9 @@ training       training id                 the outcome of a training, its curve,
 answers        hash of group and split     answers (and logits) of a group of classifiers on one split
 member         classifier id               a classifier whose predictions were imported: its name, data set, classes, and per split
                                            where they came from (file, sha256, kind, masks); a generation more per split
-selection      name                        a manifest
-snapshot       name                        a list of records: what a published number was computed from
+manifest       digest of its content       which examples, labels, copies, weights; a generation more per data set and split it was made from
+selection      name                        a manifest, and the data set, split and population it was made from
+snapshot       name                        a list of records, and the derived tables of then: what a published number was computed from
 =============  ==========================  =====================================================================
 """
 
@@ -149,6 +150,12 @@ class Commits:
             generation += 1
         name = f"commits/{kind}/{key}.g{generation:04d}.json"
         return self._read(name) if self._only is None or self._there(name) else None
+
+    def generations(self, kind: str, key: str) -> list[Commit]:
+        """All generations of a unit that are there, oldest first."""
+        newest = self.get(kind, key)
+        names = [f"commits/{kind}/{key}.g{number:04d}.json" for number in range(1, newest.generation if newest else 0)]
+        return [*(self._read(name) for name in names if self._there(name)), *([newest] if newest else [])]
 
     def keys(self, kind: str) -> dict[str, int]:
         """Newest generation of every unit of a kind, by key, sorted: one listing, no record is read."""

@@ -1,7 +1,12 @@
-"""The record of a data set: its examples and labels; finding it, opening it again."""
+"""The record of a data set: its examples, its class list, and how users name it. Pictures stay where they are.
+
+A data set is its fingerprint. A name or a path means what lies there now, which may have changed since it was recorded: then there are two data
+sets, nothing of which is mixed, and whoever asks is told both fingerprints.
+"""
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -11,14 +16,15 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from zoo.data import Dataset, Split, UnreadableImage, open_dataset
-from zoo.errors import UnknownNameError, UsageError
+from zoo.errors import DataError, UnknownNameError, UsageError
 from zoo.registry import distinct
-from zoo.store import selections
 from zoo.store.commits import Commit
-from zoo.store.schema import EXAMPLE_COLUMNS, frame_of
+from zoo.store.schema import SCHEMA
 from zoo.store.workspace import Workspace
 
 __all__ = [
+    "called",
+    "changed_since",
     "commit_dataset",
     "dataset_fingerprint",
     "dataset_of",
@@ -26,38 +32,153 @@ __all__ = [
     "examples_frame",
     "examples_of",
     "examples_table",
-    "imported_dataset",
     "int_column",
-    "labels_in",
     "split_table",
+    "titles",
 ]
 
 
-def dataset_of(space: Workspace, data: str | None) -> Dataset:
-    """The data set named, or the only one the workspace knows."""
-    if data is not None:
-        return open_dataset(data)
-    # Imported data sets have no pictures to open.
-    known = {key: commit for key, commit in space.commits.all("dataset").items() if not commit.facts.get("imported")}
-    if len(known) != 1:
-        names = ", ".join(str(commit.facts["name"]) for commit in known.values()) or "none"
-        raise UsageError(f"the workspace holds {len(known)} data sets with pictures: {names}. Choose one with --data.")
-    return open_dataset(next(iter(known.values())).facts["uri"])
+# ---------------------------------------------------------------- names
 
 
-def imported_dataset(space: Workspace, uri: str) -> Dataset | None:
-    """A data set that was imported, as what ``open_dataset`` gives, but without pictures; None for any other URI."""
-    record = next((r for r in space.commits.all("dataset").values() if r.facts.get("imported") and r.facts["uri"] == uri), None)
+def titles(workspace: Workspace) -> dict[str, str]:
+    """What each data set of a workspace is called, by fingerprint: its name, with the fingerprint where several have that name."""
+    records = workspace.commits.all("dataset")
+    names = collections.Counter(record.facts["name"] for record in records.values())
+    return {key: str(r.facts["name"]) if names[r.facts["name"]] == 1 else f"{r.facts['name']}@{key}" for key, r in records.items()}
+
+
+def called(workspace: Workspace, fingerprint: str) -> str:
+    """``name (fingerprint)`` for messages."""
+    record = workspace.commits.get("dataset", fingerprint)
+    return f"{record.facts['name']} ({fingerprint})" if record else f"{fingerprint or 'a data set'} (not recorded here)"
+
+
+def described(workspace: Workspace, fingerprint: str, classifier: str) -> str:
+    """A data set by name, fingerprint and class list, and one of its classifiers, for messages."""
+    record = workspace.commits.get("dataset", fingerprint)
     if record is None:
-        return None
+        return f"{fingerprint} (not recorded; classifier {classifier})"
+    classes = [str(name) for name in record.facts["class_names"]]
+    listed = ", ".join(classes[:5]) + (", ..." if len(classes) > 5 else "")
+    return f"{record.facts['name']} ({fingerprint}; {len(classes)} classes: {listed}; classifier {classifier})"
+
+
+def _meant(workspace: Workspace, name: str) -> dict[str, Commit]:
+    """The recorded data sets that a name, title, URI or fingerprint may mean."""
+    named = titles(workspace)
+    return {
+        key: record
+        for key, record in workspace.commits.all("dataset").items()
+        if name in (key, named[key], record.facts["name"], record.facts["uri"])
+    }
+
+
+def dataset_fingerprint(workspace: Workspace, name: str) -> str:
+    """Fingerprint of a data set by the name, URI or fingerprint it is recorded under; else of one that can be opened.
+
+    Raises:
+        UsageError: if several are recorded under the name (one that has changed since, or imported ones of several class lists).
+        UnknownNameError: if it is neither recorded nor found.
+    """
+    found = _meant(workspace, name)
+    if len(found) > 1:
+        seen = ", ".join(f"{key} ({len(record.facts['class_names'])} classes, recorded {record.created})" for key, record in found.items())
+        raise UsageError(f"{len(found)} data sets of {workspace.location} are called {name!r}. Choose one by its fingerprint: {seen}.")
+    return next(iter(found), None) or open_dataset(name).fingerprint
+
+
+def dataset_of(workspace: Workspace, name: str | None = None, *, imported: bool = False) -> Dataset:
+    """The data set named, opened; or the only one that the workspace knows.
+
+    Args:
+        name: a recorded fingerprint or title, or whatever ``open_dataset`` takes: then what is there now.
+        imported: whether it may be one that was imported, which has no pictures.
+
+    Raises:
+        UsageError: if none is named and there are several, or none.
+        DataError: if a recorded data set is meant whose data have changed since.
+    """
+    known = {key: record for key, record in workspace.commits.all("dataset").items() if imported or not record.facts.get("imported")}
+    if name is None:
+        if len(known) != 1:
+            names = ", ".join(called(workspace, key) for key in known) or "none"
+            kind = "" if imported else " with pictures"
+            raise UsageError(
+                f"the workspace holds {len(known)} data sets{kind}: {names}. Choose one with --data, by its name or its fingerprint."
+            )
+        return _opened_again(workspace, next(iter(known.values())))
+    meant = {key: record for key, record in _meant(workspace, name).items() if key in known}
+    # A name or path means what is there now; a fingerprint, and what can only be a recorded one, means that.
+    if len(meant) == 1:
+        (record,) = meant.values()
+        if record.facts.get("imported") or name not in (record.facts["name"], record.facts["uri"]):
+            return _opened_again(workspace, record)
+    return open_dataset(name)
+
+
+def _opened_again(workspace: Workspace, record: Commit) -> Dataset:
+    if record.facts.get("imported"):
+        return _without_pictures(workspace, record)
+    dataset = open_dataset(str(record.facts["uri"]))
+    if dataset.fingerprint != record.key:
+        raise DataError(
+            f"data set {record.facts['uri']!r} has changed since it was recorded in {workspace.location}: its fingerprint was {record.key}, "
+            f"it is {dataset.fingerprint} now. Restore the data, or work on what is there now with --data {record.facts['uri']} "
+            f"(zoo train first): nothing of the two is mixed."
+        )
+    return dataset
+
+
+def changed_since(workspace: Workspace, dataset: Dataset) -> str:
+    """A sentence about data that have changed since they were recorded here; empty if they have not, or are new."""
+    if workspace.commits.get("dataset", dataset.fingerprint) is not None:
+        return ""
+    before = [key for key, record in workspace.commits.all("dataset").items() if record.facts["uri"] == dataset.uri]
+    if not before:
+        return ""
+    return (
+        f"data set {dataset.name} has changed since it was recorded in {workspace.location}: its fingerprint was {' and '.join(before)}, "
+        f"it is {dataset.fingerprint} now. What was made from the one is not used for the other."
+    )
+
+
+# ---------------------------------------------------------------- records
+
+
+def split_table(workspace: Workspace, record: Commit, split: str) -> pa.Table:
+    """What is on record of a split's examples, E rows in the order of their ids; none for a split that there is not."""
+    return pq.read_table(workspace.files.local(record.files[0].path), filters=[("split", "=", split)])
+
+
+def examples_of(workspace: Workspace, record: Commit, split: str) -> pa.Table:
+    """``split_table`` of a split that there must be.
+
+    Raises:
+        UnknownNameError: if the data set has no such split.
+    """
+    table = split_table(workspace, record, split)
+    if not table.num_rows:
+        raise UnknownNameError("split", split, record.facts["splits"])
+    return table
+
+
+def int_column(table: pa.Table, name: str) -> NDArray[np.int64]:
+    """``label`` or ``label_true`` of a split's table, int64 [E], -1 = unknown."""
+    values: NDArray[np.int64] = table.column(name).combine_chunks().fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    return values
+
+
+def _without_pictures(workspace: Workspace, record: Commit) -> Dataset:
+    """An imported data set as what ``open_dataset`` gives, but without pictures."""
     splits = {}
     for split in record.facts["splits"]:
-        table = split_table(space, record, split)
+        table = split_table(workspace, record, split)
         truth = int_column(table, "label_true")
         known = truth if (truth >= 0).all() else None
         splits[split] = Split(split, int_column(table, "label"), known, table.column("key").to_pylist(), _NoPictures())
     names = tuple(map(str, record.facts["class_names"]))
-    return Dataset(uri, str(record.facts["name"]), names, splits, 1, None, record.key, form="imported")
+    return Dataset(str(record.facts["uri"]), str(record.facts["name"]), names, splits, 1, None, record.key, form="imported")
 
 
 class _NoPictures:
@@ -68,18 +189,6 @@ class _NoPictures:
 
     def content_digest(self) -> bytes:
         return b""
-
-
-def split_table(space: Workspace, record: Commit, split: str) -> pa.Table:
-    return pq.read_table(space.files.local(record.files[0].path), filters=[("split", "=", split)])
-
-
-def int_column(table: pa.Table, name: str) -> NDArray[np.int64]:
-    values: NDArray[np.int64] = table.column(name).combine_chunks().fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
-    return values
-
-
-# ---------------------------------------------------------------- data sets
 
 
 def commit_dataset(workspace: Workspace, dataset: Dataset, unreadable: Mapping[str, Mapping[int, str]]) -> Commit:
@@ -132,60 +241,12 @@ def examples_table(
 
 def examples_frame(workspace: Workspace, fingerprint: str | None = None) -> pd.DataFrame:
     """The ``examples`` table of one data set or of all."""
+    named = titles(workspace)
     frames = []
     for key, commit in workspace.commits.all("dataset").items():
         if fingerprint in (None, key):
             frame = pq.read_table(workspace.files.local(commit.files[0].path)).to_pandas()
-            frames.append(frame.assign(dataset=commit.facts["name"]))
+            frames.append(frame.assign(dataset=named[key]))
     if not frames:
-        return frame_of([], EXAMPLE_COLUMNS)
-    joined: pd.DataFrame = pd.concat(frames, ignore_index=True)[list(EXAMPLE_COLUMNS)].astype(EXAMPLE_COLUMNS)
-    return joined
-
-
-def dataset_fingerprint(workspace: Workspace, name: str) -> str:
-    """Fingerprint of a data set by the name, URI or fingerprint it is recorded under; else of one that can be opened.
-
-    Raises:
-        UsageError: if several are recorded under the name (imported ones of several class lists).
-        UnknownNameError: if it is neither recorded nor found.
-    """
-    records = workspace.commits.all("dataset")
-    found = [key for key, record in records.items() if name in (key, record.facts["name"], record.facts["uri"])]
-    if len(found) > 1:
-        seen = ", ".join(f"{key} ({len(records[key].facts['class_names'])} classes)" for key in found)
-        raise UsageError(f"{len(found)} data sets of {workspace.location} are called {name!r}. Choose one by its fingerprint: {seen}.")
-    return found[0] if found else open_dataset(name).fingerprint
-
-
-def described(workspace: Workspace, fingerprint: str, classifier: str) -> str:
-    """A data set by name, fingerprint and class list, and one of its classifiers, for messages."""
-    record = workspace.commits.get("dataset", fingerprint)
-    if record is None:
-        return f"{fingerprint} (not recorded; classifier {classifier})"
-    classes = [str(name) for name in record.facts["class_names"]]
-    listed = ", ".join(classes[:5]) + (", ..." if len(classes) > 5 else "")
-    return f"{record.facts['name']} ({fingerprint}; {len(classes)} classes: {listed}; classifier {classifier})"
-
-
-def examples_of(workspace: Workspace, record: Commit, split: str) -> pa.Table:
-    """What is on record of a data set's examples on a split, E rows.
-
-    Raises:
-        UnknownNameError: if the data set has no such split.
-    """
-    table = pq.read_table(workspace.files.local(record.files[0].path), filters=[("split", "=", split)])
-    if not table.num_rows:
-        raise UnknownNameError("split", split, record.facts["splits"])
-    return table
-
-
-def labels_in(workspace: Workspace, examples: pa.Table, column: str) -> NDArray[np.int64]:
-    """Labels of a split by column: ``label``, ``label_true``, or the name of a selection (its labels where it has the example)."""
-    if column in ("label", "label_true"):
-        labels: NDArray[np.int64] = examples.column(column).combine_chunks().fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
-        return labels
-    manifest = selections.selection_frame(workspace, column)
-    labels = np.full(examples.num_rows, -1, dtype=np.int64)
-    labels[manifest["example_id"].to_numpy()] = manifest["label"].to_numpy()
-    return labels
+        return SCHEMA["examples"].frame()
+    return SCHEMA["examples"].typed(pd.concat(frames, ignore_index=True))

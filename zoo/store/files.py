@@ -31,6 +31,8 @@ __all__ = ["TEMPORARY", "Disk", "FileRef", "Files", "LocalFiles", "attempt_id", 
 TEMPORARY = ".tmp-"
 """Prefix of unfinished files. Readers and listings pass over them; ``zoo gc`` removes old ones."""
 
+_FOLDER_RETRIES = 8
+
 _ATTEMPT: dict[int, str] = {}
 
 
@@ -83,6 +85,14 @@ class Files(ABC):
         """Seconds since a file was written, by the storage's own clock (a probe written just now is its zero)."""
 
     @abstractmethod
+    def stamp(self, relative: str) -> str | None:
+        """When a file was last written or touched, in the storage's own words: equal stamps = nobody has touched it since. None if it is gone."""
+
+    @abstractmethod
+    def touch(self, relative: str) -> bool:
+        """Give a file a new stamp, so that ``discard`` leaves it: a part that is about to be used again. False if it is gone."""
+
+    @abstractmethod
     def read(self, relative: str) -> bytes: ...
 
     @abstractmethod
@@ -99,7 +109,7 @@ class Files(ABC):
 
     @abstractmethod
     def seal(self, folder: str, stem: str, suffix: str, write: Callable[[Path], None]) -> FileRef:
-        """Write an immutable file ``<folder>/<stem>-<sha16><suffix>``; an equal file that is there already is kept as it is.
+        """Write an immutable file ``<folder>/<stem>-<sha16><suffix>``; an equal file that is there already is kept, with a new stamp.
 
         Args:
             write: called with a temporary path; must create and close the file.
@@ -118,12 +128,19 @@ class Files(ABC):
         """Remove a file; gone already is fine."""
 
     @abstractmethod
+    def discard(self, relative: str, stamp: str) -> bool:
+        """Remove a file that has still this stamp; False if somebody has touched or removed it since, then it is left alone."""
+
+    @abstractmethod
     def move(self, relative: str, target: str) -> None:
         """Move a file aside (to quarantine)."""
 
     def remove_folder(self, folder: str) -> None:
-        """Remove the files of a folder, and the folder where the storage has such a thing."""
-        for name in self.names(folder, temporary=True):
+        """Remove the finished files of a folder, and the folder where the storage has such a thing and nothing else is in it.
+
+        Unfinished files stay: they may be those of another process, which would break off without them.
+        """
+        for name in self.names(folder):
             self.remove(f"{folder}/{name}")
 
     def read_verified(self, ref: FileRef) -> bytes:
@@ -173,6 +190,10 @@ class Disk:
     def link(self, path: Path, target: Path) -> None:
         os.link(path, target)
 
+    def touch(self, path: Path) -> None:
+        """Modified now, by the clock of the file system."""
+        os.utime(path)
+
     def unlink(self, path: Path) -> None:
         path.unlink(missing_ok=True)
 
@@ -211,6 +232,24 @@ class LocalFiles(Files):
             probe.unlink()
         return now - self.path(relative).stat().st_mtime
 
+    def stamp(self, relative: str) -> str | None:
+        try:
+            found = self.path(relative).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return f"{found.st_ino}-{found.st_mtime_ns}"
+
+    def touch(self, relative: str) -> bool:
+        with self._storage("write", relative):
+            try:
+                before = self.path(relative).stat().st_mtime_ns
+                self._disk.touch(self.path(relative))
+                if self.path(relative).stat().st_mtime_ns == before:  # clocks of file systems tick every few milliseconds
+                    os.utime(self.path(relative), ns=(before, before + 1))
+            except FileNotFoundError:
+                return False
+        return True
+
     def read(self, relative: str) -> bytes:
         with self._storage("read", relative):
             return self.path(relative).read_bytes()
@@ -224,21 +263,41 @@ class LocalFiles(Files):
     def seal(self, folder: str, stem: str, suffix: str, write: Callable[[Path], None]) -> FileRef:
         where = self.path(folder)
         with self._temporary("write", f"{folder}/{stem}{suffix}", where, suffix) as temporary:
-            self._disk.write(temporary, write)
+            self._write(temporary, write)
             digest = sha256_of(temporary)
             ref = FileRef(f"{folder}/{stem}-{digest[:16]}{suffix}", temporary.stat().st_size, digest)
-            final = self.path(ref.path)
-            if not (final.exists() and final.stat().st_size == ref.bytes and sha256_of(final) == digest):
+            # Touched before it is looked at: from then on no collector takes it away.
+            if not (self.touch(ref.path) and self._holds(ref)):
                 self._disk.sync(temporary)
-                self._disk.rename(temporary, final)
+                self._disk.rename(temporary, self.path(ref.path))
             # Also for a file that was there: whoever renamed it may not have lived to sync the folder.
-            self._disk.sync(where)
+            with contextlib.suppress(FileNotFoundError):  # a folder of scratch, which another process has removed with all that is in it
+                self._disk.sync(where)
         return ref
+
+    def _holds(self, ref: FileRef) -> bool:
+        """Whether a file is there with exactly this content."""
+        path = self.path(ref.path)
+        try:
+            return path.stat().st_size == ref.bytes and sha256_of(path) == ref.sha256
+        except FileNotFoundError:
+            return False
+
+    def _write(self, temporary: Path, write: Callable[[Path], None]) -> None:
+        """Write a temporary file; its folder may be gone again, if another process found it empty and removed it."""
+        for _ in range(_FOLDER_RETRIES):
+            try:
+                self._disk.write(temporary, write)
+            except FileNotFoundError:
+                self._disk.mkdir(temporary.parent)
+            else:
+                return
+        self._disk.write(temporary, write)
 
     def publish(self, relative: str, data: bytes) -> bool:
         final = self.path(relative)
         with self._temporary("write", relative, final.parent) as temporary:
-            self._disk.write(temporary, lambda path: _write_bytes(path, data))
+            self._write(temporary, lambda path: _write_bytes(path, data))
             self._disk.sync(temporary)
             try:
                 self._disk.link(temporary, final)
@@ -252,13 +311,33 @@ class LocalFiles(Files):
     def replace(self, relative: str, data: bytes) -> None:
         final = self.path(relative)
         with self._temporary("write", relative, final.parent) as temporary:
-            self._disk.write(temporary, lambda path: _write_bytes(path, data))
+            self._write(temporary, lambda path: _write_bytes(path, data))
             self._disk.sync(temporary)
             self._disk.rename(temporary, final)
 
     def remove(self, relative: str) -> None:
         with self._storage("remove", relative):
             self._disk.unlink(self.path(relative))
+
+    def discard(self, relative: str, stamp: str) -> bool:
+        path = self.path(relative)
+        aside = path.parent / f"{TEMPORARY}{attempt_id()}-{secrets.token_hex(4)}-discarded"
+        with self._storage("remove", relative):
+            if self.stamp(relative) != stamp:
+                return False
+            # Taken out of everybody's reach first and looked at again there: whoever touched it in between has it back, whoever comes
+            # later does not find it. A stamp survives a rename.
+            try:
+                self._disk.rename(path, aside)
+            except FileNotFoundError:
+                return False
+            if self.stamp(aside.relative_to(self.root).as_posix()) == stamp:
+                self._disk.unlink(aside)
+                return True
+            with contextlib.suppress(FileExistsError):  # written again meanwhile; a name stands for its content, so that will do
+                self._disk.link(aside, path)
+            self._disk.unlink(aside)
+            return False
 
     def move(self, relative: str, target: str) -> None:
         with self._storage("move", relative):

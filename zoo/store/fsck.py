@@ -2,7 +2,7 @@
 
 Three depths, each including the one before: *quick* (records parse, files exist with their size, headers and schemas are what they should be),
 *full* (sha256 of every file: finds every flipped bit), *semantic* (what the files say: ids 0..n-1 once per classifier, finite numbers, classes in
-range, the recorded accuracy recomputed). It is the oracle of every crash test.
+range, the recorded accuracy recomputed, some answers recomputed from the logits beside them). It is the oracle of every crash test.
 """
 
 from __future__ import annotations
@@ -23,19 +23,25 @@ from zoo.store.commits import KINDS, Commit, unsealed
 from zoo.store.files import FileRef
 from zoo.store.workspace import MARKER, MARKER_BYTES, Workspace
 
-__all__ = ["CONTENT_FOLDERS", "Finding", "Level", "check", "repair"]
+__all__ = ["CONTENT_FOLDERS", "Damage", "Level", "check", "repair"]
 
 Level = Literal["quick", "full", "semantic"]
 
-CONTENT_FOLDERS = ("answers", "checkpoints", "datasets", "selections", "trainings")
+CONTENT_FOLDERS = ("answers", "checkpoints", "datasets", "selections", "snapshots", "trainings")
 """Folders of immutable files. Every file in them is named by a commit, unfinished, or left over from a writer that was stopped."""
 
 _LOST = {"member", "manifest", "selection", "snapshot"}
 """Kinds that no rerun makes again by itself: imported predictions have to be imported again, selections made again by their rules."""
 
+_RECOMPUTED = 16
+"""Rows of each classifier and part whose answers are computed again from their logits."""
+
+_ENTROPY_SLACK = 0.05
+"""Bits by which an entropy from logits rounded to float16 may be off: 2**-11 of each logit that matters, well under this."""
+
 
 @dataclass(frozen=True)
-class Finding:
+class Damage:
     """One thing that is wrong. ``lost``: no rerun of a command makes it again by itself."""
 
     kind: str
@@ -48,7 +54,7 @@ class Finding:
         return asdict(self)
 
 
-def check(workspace: Workspace, level: Level = "quick", on_unit: Callable[[int, int], None] = lambda _done, _total: None) -> list[Finding]:
+def check(workspace: Workspace, level: Level = "quick", on_unit: Callable[[int, int], None] = lambda _done, _total: None) -> list[Damage]:
     """Everything that is wrong with a workspace, at a depth.
 
     Args:
@@ -63,16 +69,16 @@ def check(workspace: Workspace, level: Level = "quick", on_unit: Callable[[int, 
     return found
 
 
-def _check_marker(workspace: Workspace) -> Iterator[Finding]:
+def _check_marker(workspace: Workspace) -> Iterator[Damage]:
     try:
         unsealed(workspace.files.read(MARKER))
     except ValueError as error:
-        yield Finding("workspace", "format", MARKER, str(error), lost=False)
+        yield Damage("workspace", "format", MARKER, str(error), lost=False)
     else:
         workspace.verify_format()  # a newer store is not damage: it is refused
 
 
-def _check_record(workspace: Workspace, kind: str, name: str, level: Level) -> Iterator[Finding]:
+def _check_record(workspace: Workspace, kind: str, name: str, level: Level) -> Iterator[Damage]:
     path = f"commits/{kind}/{name}"
     key = name.rpartition(".g")[0]
     try:
@@ -80,7 +86,7 @@ def _check_record(workspace: Workspace, kind: str, name: str, level: Level) -> I
         if (commit.kind, f"{commit.key}.g{commit.generation:04d}.json") != (kind, name):
             raise StoreError(f"the record says it is {commit.kind} {commit.key} generation {commit.generation}")
     except StoreError as error:
-        yield Finding(kind, key, path, str(error), lost=kind in _LOST)
+        yield Damage(kind, key, path, str(error), lost=kind in _LOST)
         return
     # Imported answers cannot be computed again: no checkpoint is behind them.
     lost = kind in _LOST or (
@@ -91,10 +97,11 @@ def _check_record(workspace: Workspace, kind: str, name: str, level: Level) -> I
         problem = _check_file(workspace, commit, ref, level)
         if problem:
             damaged = True
-            yield Finding(kind, key, ref.path, problem, lost)
+            yield Damage(kind, key, ref.path, problem, lost)
     if level == "semantic" and not damaged and kind == "answers":
-        for problem in _check_answers(workspace, commit):
-            yield Finding(kind, key, path, problem, lost)
+        # The second look takes for granted what the first has found sound.
+        for problem in list(_check_answers(workspace, commit)) or _check_pairs(workspace, commit):
+            yield Damage(kind, key, path, problem, lost)
 
 
 def _check_file(workspace: Workspace, commit: Commit, ref: FileRef, level: Level) -> str | None:
@@ -177,6 +184,47 @@ def _check_answers(workspace: Workspace, commit: Commit) -> Iterator[str]:
         yield f"{wrong} is right on {hits[wrong]} examples, its record says {facts['hits'][wrong]}"
 
 
+def _check_pairs(workspace: Workspace, commit: Commit) -> Iterator[str]:
+    """Whether answers and logits of each part are of one computation: some answers of each classifier from its logits."""
+    parts = [[ref.path for ref in commit.files if ref.path.endswith(suffix)] for suffix in (".parquet", ".arrow")]
+    if not parts[1]:
+        return
+    if len(parts[0]) != len(parts[1]):
+        yield f"{len(parts[0])} parts of answers and {len(parts[1])} of logits"
+        return
+    for of_answers, of_logits in zip(*parts, strict=True):
+        file = pq.ParquetFile(workspace.files.local(of_answers), memory_map=True)
+        with pa.memory_map(str(workspace.files.local(of_logits))) as source:
+            reader = pa.ipc.open_file(source)
+            for index, name in enumerate(commit.identity["classifiers"]):
+                if problem := _differs(file.read_row_group(index, ["prediction", "entropy"]), reader.get_batch(index)):
+                    yield f"{of_answers} and {of_logits} are not of one computation: {name} {problem}"
+                    break
+
+
+def _differs(answers: pa.Table, batch: pa.RecordBatch) -> str | None:
+    """How the answers of a classifier on a part differ from what its logits say; None if those looked at agree."""
+    if len(answers) != len(batch):
+        return f"has {len(answers)} answers and {len(batch)} rows of logits"
+    rows = np.unique(np.linspace(0, max(len(batch) - 1, 0), min(_RECOMPUTED, len(batch))).astype(np.int64))
+    prediction = answers.column("prediction").combine_chunks()
+    rows = rows[prediction.is_valid().to_numpy(zero_copy_only=False)[rows]]
+    predicted = prediction.fill_null(0).to_numpy()[rows].astype(np.int64)
+    entropy = answers.column("entropy").combine_chunks().fill_null(0.0).to_numpy()[rows]
+    centred = batch.column("logits").flatten().to_numpy().reshape(len(batch), -1)[rows].astype(np.float64)
+    # Logits are stored minus their maximum, taken before anything was rounded: the predicted class has exactly 0.
+    wrong = np.flatnonzero(centred[np.arange(len(rows)), predicted] != 0)
+    if len(wrong):
+        return f"predicts {predicted[wrong[0]]} in row {rows[wrong[0]]}, its logits say {centred[wrong[0]].argmax()}"
+    p = np.exp(centred)
+    p /= p.sum(axis=1, keepdims=True)
+    bits = -(p * np.log2(np.maximum(p, np.finfo(np.float64).tiny))).sum(axis=1)
+    wrong = np.flatnonzero(np.abs(bits - entropy) > _ENTROPY_SLACK)
+    if len(wrong):
+        return f"has an entropy of {entropy[wrong[0]]:.3f} bits in row {rows[wrong[0]]}, its logits say {bits[wrong[0]]:.3f}"
+    return None
+
+
 def _labels(workspace: Workspace, unit: AnswerUnit) -> np.ndarray[Any, np.dtype[np.int64]] | None:
     record = workspace.commits.get("dataset", unit.dataset)
     if record is None or not workspace.files.exists(record.files[0].path):
@@ -186,7 +234,7 @@ def _labels(workspace: Workspace, unit: AnswerUnit) -> np.ndarray[Any, np.dtype[
     return np.asarray(chosen.fill_null(-1).to_numpy(zero_copy_only=False), dtype=np.int64)
 
 
-def repair(workspace: Workspace, findings: list[Finding]) -> list[str]:
+def repair(workspace: Workspace, damages: list[Damage]) -> list[str]:
     """Move damaged files, and the records that name them, to ``quarantine/`` with a reason beside them; the next run makes them again.
 
     A file that another, sound record names too stays where it is.
@@ -195,16 +243,16 @@ def repair(workspace: Workspace, findings: list[Finding]) -> list[str]:
         What was moved, as paths.
     """
     moved: list[str] = []
-    broken = {(finding.kind, finding.key) for finding in findings}
+    broken = {(damage.kind, damage.key) for damage in damages}
     reasons: dict[str, list[str]] = {}
-    for finding in findings:
-        reasons.setdefault(finding.path, []).append(finding.problem)
-        for name in workspace.files.names(f"commits/{finding.kind}"):
-            if name.rpartition(".g")[0] == finding.key:
-                reasons.setdefault(f"commits/{finding.kind}/{name}", []).append(f"{finding.path}: {finding.problem}")
+    for damage in damages:
+        reasons.setdefault(damage.path, []).append(damage.problem)
+        for name in workspace.files.names(f"commits/{damage.kind}"):
+            if name.rpartition(".g")[0] == damage.key:
+                reasons.setdefault(f"commits/{damage.kind}/{name}", []).append(f"{damage.path}: {damage.problem}")
     sound = {
         ref.path
-        for kind in KINDS
+        for kind in (*KINDS, "snapshot")
         for name in workspace.files.names(f"commits/{kind}")
         if (kind, name.rpartition(".g")[0]) not in broken
         for ref in workspace.commits.read_fresh(f"commits/{kind}/{name}").files

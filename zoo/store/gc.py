@@ -2,62 +2,36 @@
 
 Nothing is decided by comparing clocks of hosts: a file's age is measured by the storage's own clock (``Files.age``). While any command works on the
 workspace (its heartbeat is fresh, again by the storage's clock) nothing is removed.
+
+A command may begin while this one is at it. What it makes was not there when the garbage was listed. What it finds and uses again it touches first,
+and a file that was touched since it was listed stays (``Files.discard``). What it had committed and ended before the last look at the
+heartbeats is named by a record that is read after that look.
 """
 
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from zoo.errors import StoreError
 from zoo.store.commits import KINDS
-from zoo.store.files import TEMPORARY, FileRef, attempt_id
+from zoo.store.files import TEMPORARY, attempt_id
 from zoo.store.fsck import CONTENT_FOLDERS
-from zoo.store.workspace import Workspace
+from zoo.store.heartbeat import ALIVE, living
+from zoo.store.workspace import PROBE, Workspace
 
-__all__ = ["Garbage", "collect", "find", "heartbeat", "living"]
-
-_ALIVE = ".alive"
-_BEAT_SECONDS = 30.0
-_DEAD_SECONDS = 600.0
+__all__ = ["Garbage", "collect", "find"]
 
 
 @dataclass(frozen=True)
 class Garbage:
-    """A file that nothing names, and why it is there."""
+    """A file that nothing names, and why it is there. ``stamp``: as ``Files.stamp`` when it was found."""
 
     path: str
     bytes: int
     reason: str
-
-
-@contextlib.contextmanager
-def heartbeat(workspace: Workspace) -> Iterator[None]:
-    """Say that this process is at work on the workspace, until the block ends. Diagnosis and protection from ``zoo gc``, never a lock."""
-    name, stop = f"attempts/{attempt_id()}{_ALIVE}", threading.Event()
-
-    def beat() -> None:
-        while not stop.wait(_BEAT_SECONDS):
-            with contextlib.suppress(Exception):  # a full disk is reported by the work itself
-                workspace.files.replace(name, b"")
-
-    workspace.files.replace(name, b"")
-    thread = threading.Thread(target=beat, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        with contextlib.suppress(Exception):
-            workspace.files.remove(name)
-
-
-def living(workspace: Workspace) -> list[str]:
-    """Attempts whose heartbeat is fresh."""
-    names = [name for name in workspace.files.names("attempts") if name.endswith(_ALIVE)]
-    return [name.removesuffix(_ALIVE) for name in names if workspace.files.age(f"attempts/{name}") < _DEAD_SECONDS]
+    stamp: str
 
 
 def find(workspace: Workspace, older_than: float = 24 * 3600.0) -> list[Garbage]:
@@ -66,47 +40,71 @@ def find(workspace: Workspace, older_than: float = 24 * 3600.0) -> list[Garbage]
     Args:
         older_than: seconds; protects files whose commit is about to be made by a writer without a heartbeat.
     """
-    named = {ref.path for kind in KINDS for commit in _all_generations(workspace, kind) for ref in commit}
-    candidates: list[tuple[str, str]] = []
-    for folder, names in _walk(workspace, CONTENT_FOLDERS):
-        for name in names:
-            path = f"{folder}/{name}"
-            if name.startswith(TEMPORARY):
-                candidates.append((path, "unfinished"))
-            elif path not in named:
-                candidates.append((path, "no commit names it"))
-    for folder, names in _walk(workspace, ("commits", "results", "figures")):
-        candidates += [(f"{folder}/{name}", "unfinished") for name in names if name.startswith(TEMPORARY)]
-    for training_id in workspace.files.names("resume"):
-        if workspace.commits.get("training", training_id) is not None:
-            candidates += [
-                (f"resume/{training_id}/{name}", "its training is done") for name in workspace.files.names(f"resume/{training_id}")
-            ]
-    for name in workspace.files.names("attempts"):
-        if name.endswith(".json") and workspace.commits.get("training", name.removesuffix(".json")) is not None:
-            candidates.append((f"attempts/{name}", "the failure was overcome"))
-        elif name.endswith(_ALIVE):
-            candidates.append((f"attempts/{name}", "its process is gone"))
-    return [Garbage(path, workspace.files.size(path), why) for path, why in sorted(candidates) if workspace.files.age(path) >= older_than]
+    stamps = {path: (stamp, reason) for path, reason in _candidates(workspace) if (stamp := workspace.files.stamp(path)) is not None}
+    found = []
+    for path, (stamp, reason) in sorted(stamps.items()):
+        with contextlib.suppress(FileNotFoundError, StoreError):  # its writer has finished since
+            if workspace.files.age(path) >= older_than:
+                found.append(Garbage(path, workspace.files.size(path), reason, stamp))
+    return found
 
 
 def collect(workspace: Workspace, older_than: float = 24 * 3600.0) -> list[Garbage]:
     """Remove what ``find`` finds, unless a command is at work on the workspace.
 
+    Returns:
+        What was removed: less than was found, if a command has begun to use something meanwhile.
+
     Raises:
         StoreError: if one is; names it.
     """
+    _refuse_while_living(workspace)
+    garbage = find(workspace, older_than)
+    _refuse_while_living(workspace)
+    named = _named(workspace)
+    return [item for item in garbage if item.path not in named and workspace.files.discard(item.path, item.stamp)]
+
+
+def _refuse_while_living(workspace: Workspace) -> None:
     if busy := living(workspace):
         raise StoreError(f"{len(busy)} commands are at work on {workspace.location}, such as {busy[0]}. Run 'zoo gc' when they have ended.")
-    garbage = find(workspace, older_than)
-    for item in garbage:
-        workspace.files.remove(item.path)
-    return garbage
 
 
-def _all_generations(workspace: Workspace, kind: str) -> Iterator[list[FileRef]]:
-    for name in workspace.files.names(f"commits/{kind}"):
-        yield list(workspace.commits.read_fresh(f"commits/{kind}/{name}").files)
+def _named(workspace: Workspace) -> set[str]:
+    """Paths of all files that records name, of whatever generation."""
+    return {
+        ref.path
+        for kind in (*KINDS, "snapshot")
+        for name in workspace.files.names(f"commits/{kind}")
+        for ref in workspace.commits.read_fresh(f"commits/{kind}/{name}").files
+    }
+
+
+def _candidates(workspace: Workspace) -> Iterator[tuple[str, str]]:
+    """(path, why it may be garbage) of files of any age."""
+    folders = list(_walk(workspace, CONTENT_FOLDERS))
+    named = _named(workspace)  # after the listing: what was committed in between is named
+    for folder, names in folders:
+        for name in names:
+            if name.startswith(TEMPORARY):
+                yield f"{folder}/{name}", "unfinished"
+            elif f"{folder}/{name}" not in named:
+                yield f"{folder}/{name}", "no commit names it"
+    for folder, names in _walk(workspace, ("attempts", "commits", "figures", "results")):
+        yield from ((f"{folder}/{name}", "unfinished") for name in names if name.startswith(TEMPORARY))
+    for name in workspace.files.names("", temporary=True):
+        if name.startswith(TEMPORARY) and not name.startswith(f"{TEMPORARY}{attempt_id()}-"):
+            yield name, "unfinished"
+    for training_id in workspace.files.names("resume"):
+        done = workspace.commits.get("training", training_id) is not None
+        for name in workspace.files.names(f"resume/{training_id}", temporary=True):
+            if done or name.startswith(TEMPORARY):
+                yield f"resume/{training_id}/{name}", "its training is done" if done else "unfinished"
+    for name in workspace.files.names("attempts"):
+        if name.endswith(".json") and workspace.commits.get("training", name.removesuffix(".json")) is not None:
+            yield f"attempts/{name}", "the failure was overcome"
+        elif name.endswith(ALIVE) or name.startswith(PROBE):
+            yield f"attempts/{name}", "its process is gone"
 
 
 def _walk(workspace: Workspace, folders: tuple[str, ...]) -> Iterator[tuple[str, list[str]]]:

@@ -23,9 +23,11 @@ from zoo.errors import NotFoundError
 from zoo.spec import Recipe, Training, canonical_json, classifier_id, content_id
 from zoo.store.answers import answer_parts
 from zoo.store.commits import Commit
+from zoo.store.datasets import titles
 from zoo.store.files import attempt_id
+from zoo.store.heartbeat import at_work_on
 from zoo.store.results import table_names
-from zoo.store.schema import CLASSIFIER_COLUMNS, METRIC_COLUMNS, TRAINING_COLUMNS, frame_of
+from zoo.store.schema import SCHEMA
 from zoo.store.workspace import Workspace
 
 __all__ = [
@@ -175,7 +177,7 @@ def failures(workspace: Workspace) -> dict[str, str]:
 
 def trainings_frame(workspace: Workspace) -> pd.DataFrame:
     """The ``trainings`` table: everything planned, with its state."""
-    failed = failures(workspace)
+    failed, running = ({}, set()) if workspace.past else (failures(workspace), at_work_on(workspace))
     rows = []
     for training_id, (training, experiments, role) in sorted(planned(workspace).items()):
         commit = workspace.commits.get("training", training_id)
@@ -198,9 +200,10 @@ def trainings_frame(workspace: Workspace) -> pd.DataFrame:
         elif training_id in failed:
             row |= {"status": "failed", "stop_reason": failed[training_id]}
         else:
-            row["status"] = "running" if workspace.files.names(f"resume/{training_id}") else "planned"
+            begun = not workspace.past and workspace.files.names(f"resume/{training_id}")  # which is of today
+            row["status"] = ("running" if training_id in running else "begun") if begun else "planned"
         rows.append(row)
-    return frame_of(rows, TRAINING_COLUMNS)
+    return SCHEMA["trainings"].frame(rows)
 
 
 def _fraction(training: Training) -> dict[str, Any]:
@@ -297,7 +300,7 @@ def classifiers_frame(workspace: Workspace) -> pd.DataFrame:
                     **{name: commit.facts[name] for name in ("training_id", "epoch", "train_acc1", "test_acc1", "test_acc5")},
                 }
             )
-    return frame_of(sorted(rows, key=lambda row: str(row["classifier_id"])), CLASSIFIER_COLUMNS)
+    return SCHEMA["classifiers"].frame(sorted(rows, key=lambda row: str(row["classifier_id"])))
 
 
 def _member_row(key: str, commit: Commit) -> dict[str, Any]:
@@ -323,7 +326,7 @@ def metrics_frame(workspace: Workspace) -> pd.DataFrame:
     rows = [
         {"training_id": key, **metric} for key, commit in workspace.commits.all("training").items() for metric in commit.facts["metrics"]
     ]
-    return frame_of(rows, METRIC_COLUMNS)
+    return SCHEMA["metrics"].frame(rows)
 
 
 def status(workspace: Workspace) -> dict[str, Any]:
@@ -337,7 +340,7 @@ def status(workspace: Workspace) -> dict[str, Any]:
     broken = trainings[trainings["status"].isin(["failed", "diverged"])]
     return {
         "workspace": workspace.location,
-        "datasets": {str(c.facts["name"]): c.facts["splits"] for c in workspace.commits.all("dataset").values()},
+        "datasets": {name: workspace.commits.all("dataset")[key].facts["splits"] for key, name in titles(workspace).items()},
         "trainings": {str(k): int(v) for k, v in trainings["status"].value_counts().sort_index().items()},
         "classifiers": {str(k): int(v) for k, v in classifiers["role"].value_counts().sort_index().items()},
         "answered": dict(sorted(answers.items())),

@@ -26,19 +26,20 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from zoo.errors import UsageError
-from zoo.store import datasets, ledger, selections
+from zoo.errors import UnknownNameError, UsageError
+from zoo.store import ledger
 from zoo.store.answers import ANSWER_SCHEMA, answer_parts
-from zoo.store.schema import NO_ANSWERS, NOT_YET, TABLES
+from zoo.store.datasets import examples_frame, titles
+from zoo.store.results import population_scores, read_arrow, table_names
+from zoo.store.schema import SCHEMA, TABLES
+from zoo.store.selections import selections_frame
 from zoo.store.workspace import Workspace
 
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = ["hard_limits", "query", "where"]
-
+__all__ = ["TABLES", "hard_limits", "query", "where"]
 
 _MEMORY = "4GB"
 _RESULT_BYTES = 2 * 10**9
@@ -50,11 +51,18 @@ _READING_NODES = frozenset({"CTE_NODE", "RECURSIVE_CTE_NODE", "SELECT_NODE", "SE
 
 
 def query(
-    workspace: Workspace, sql: str, *, memory: str = _MEMORY, seconds: float = _SECONDS, result_bytes: int = _RESULT_BYTES
+    workspace: Workspace,
+    sql: str,
+    *,
+    memory: str = _MEMORY,
+    seconds: float = _SECONDS,
+    result_bytes: int = _RESULT_BYTES,
+    on_empty: Callable[[str, str], None] = lambda _table, _command: None,
 ) -> pa.Table:
     """Run one SELECT over the workspace's tables.
 
     Args:
+        on_empty: called with each table of the query that holds nothing yet, and the command that fills it, before the query runs.
         memory: DuckDB's memory limit.
         seconds: time limit.
         result_bytes: size limit of the result, which DuckDB's memory limit does not count.
@@ -67,19 +75,29 @@ def query(
 
     connection = duckdb.connect(":memory:")
     try:
-        _check(connection, sql)
+        asked = _check(connection, sql)
         named = [name for name in TABLES if re.search(rf"\b{name}\b", sql, flags=re.IGNORECASE)]
         if re.search(r"\bshow\b", sql, flags=re.IGNORECASE):
             named = list(TABLES)
-        _prepare(connection, workspace, named, memory)
+        for name in _prepare(connection, workspace, named, memory):
+            if name in asked:
+                on_empty(name, SCHEMA[name].made_by)
         with _interrupted_after(connection, seconds):
             return _collect(connection.sql(sql), result_bytes)
     except duckdb.InterruptException:
         raise UsageError(f"the query was stopped after {seconds:g} s. Narrow it with a WHERE clause.") from None
     except duckdb.Error as error:
-        raise UsageError(f"the query was refused: {error}. See the tables and columns with 'zoo schema'.") from None
+        raise UsageError(f"the query was refused: {_plain(error)}. See the tables and columns with 'zoo schema'.") from None
     finally:
         connection.close()
+
+
+def _plain(error: Exception) -> str:
+    """DuckDB's message without its advice, which names its own tables and functions; ours in its place where a table is meant."""
+    text = re.sub(r'\n?Did you mean "[^"]*"\??', "", str(error)).rstrip(" .\n")
+    if missing := re.search(r"Table with name (\S+) does not exist", text):
+        return f"{text}\n{UnknownNameError('table', missing[1], TABLES)}".rstrip(".")
+    return text
 
 
 def where(frame: pd.DataFrame, condition: str, *, seconds: float = _SECONDS) -> pd.DataFrame:
@@ -102,7 +120,7 @@ def where(frame: pd.DataFrame, condition: str, *, seconds: float = _SECONDS) -> 
             selected: pd.DataFrame = connection.execute(sql).df()
         return selected
     except (duckdb.Error, UsageError) as error:
-        reason = f"not done after {seconds:g} s" if isinstance(error, duckdb.InterruptException) else str(error).rstrip(".")
+        reason = f"not done after {seconds:g} s" if isinstance(error, duckdb.InterruptException) else _plain(error)
         raise UsageError(f"--where {condition!r} was refused: {reason}. Columns: {', '.join(map(str, frame.columns))}.") from None
     finally:
         connection.close()
@@ -187,19 +205,25 @@ def _collect(relation: duckdb.DuckDBPyRelation, most: int) -> pa.Table:
 # ---------------------------------------------------------------- the form of a query
 
 
-def _check(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
+def _check(connection: duckdb.DuckDBPyConnection, sql: str) -> set[str]:
+    """Refuse all but one harmless SELECT; the tables it asks."""
     import duckdb
 
     try:
         statements = connection.extract_statements(sql)
     except duckdb.Error as error:
-        raise UsageError(f'this is not SQL that DuckDB can parse: {error}. Example: zoo query "select count(*) from classifiers"') from None
+        raise UsageError(
+            f'this is not SQL that DuckDB can parse: {_plain(error)}. Example: zoo query "select count(*) from classifiers"'
+        ) from None
     kinds = [str(statement.type).rpartition(".")[2] for statement in statements]
     if kinds != ["SELECT"]:
         raise UsageError(
             f"a query must be exactly one SELECT; this is {' and '.join(kinds) or 'empty'}. The store is read-only by this way."
         )
-    _check_nodes(_nodes(_tree(connection, sql)))
+    nodes = _nodes(_tree(connection, sql))
+    _check_nodes(nodes)
+    paths = [node["qualified_name"]["path"] for node in nodes if node.get("type") in ("BASE_TABLE", "SHOW_REF")]
+    return {str(path[-1]).lower() for path in paths if path}
 
 
 def _check_condition(connection: duckdb.DuckDBPyConnection, condition: str, sql: str) -> None:
@@ -271,48 +295,60 @@ def _check_nodes(nodes: list[dict[str, Any]]) -> None:
 # ---------------------------------------------------------------- what a query can reach
 
 
-def _prepare(connection: duckdb.DuckDBPyConnection, workspace: Workspace, named: list[str], memory: str) -> None:
+def _prepare(connection: duckdb.DuckDBPyConnection, workspace: Workspace, named: list[str], memory: str) -> list[str]:
+    """Make the tables named, and lock all else; those of them that hold nothing."""
     frames: dict[str, Callable[[Workspace], pd.DataFrame]] = {
-        "examples": datasets.examples_frame,
+        "examples": examples_frame,
         "trainings": ledger.trainings_frame,
         "classifiers": ledger.classifiers_frame,
         "metrics": ledger.metrics_frame,
-        "selections": selections.selections_frame,
+        "selections": selections_frame,
     }
     paths: list[str] = []
-    views: list[str] = []
+    empty: list[str] = []
     for name in named:
-        if name in frames:
-            connection.register(name, pa.Table.from_pandas(frames[name](workspace), preserve_index=False))
-        elif name == "answers":
-            for commit, mine in answer_parts(workspace):
-                parts = [str(workspace.files.local(ref.path)) for ref in commit.files if ref.path.endswith(".parquet")]
-                paths += parts
-                only = (
-                    ""
-                    if len(mine) == len(commit.identity["classifiers"])
-                    else f" where classifier_id in ({', '.join(map(_literal, mine))})"
-                )
-                columns = "classifier_id::varchar as classifier_id, " + ", ".join(f'"{f.name}"' for f in list(ANSWER_SCHEMA)[1:])
-                listed = ", ".join(map(_literal, parts))
-                views.append(f"select {_literal(commit.identity['split'])} as split, {columns} from read_parquet([{listed}]){only}")
+        if name == "answers":
+            views, paths = _answers(workspace)
+            connection.register("_no_answers", SCHEMA["answers"].empty())
+            connection.execute("create view answers as " + (" union all ".join(views) or "select * from _no_answers"))
+            rows = len(views)
         else:
-            connection.register(name, _derived(workspace, name))
-    if "answers" in named:
-        connection.register("_no_answers", NO_ANSWERS)
-        connection.execute("create view answers as " + (" union all ".join(views) or "select * from _no_answers"))
+            table = pa.Table.from_pandas(frames[name](workspace), preserve_index=False) if name in frames else _derived(workspace, name)
+            connection.register(name, table)
+            rows = len(table)
+        if not rows:
+            empty.append(name)
     _lock(connection, memory, paths)
+    return empty
+
+
+def _answers(workspace: Workspace) -> tuple[list[str], list[str]]:
+    """A SELECT for each unit of answers, and the paths they read."""
+    views, paths = [], []
+    columns = "classifier_id::varchar as classifier_id, " + ", ".join(f'"{f.name}"' for f in list(ANSWER_SCHEMA)[1:])
+    for commit, mine in answer_parts(workspace):
+        parts = [str(workspace.files.local(ref.path)) for ref in commit.files if ref.path.endswith(".parquet")]
+        # DuckDB takes every path for a pattern, and asks for permission of the pattern and of what it has found by it.
+        patterns = [re.sub(r"([*?[])", r"[\1]", part) for part in parts]
+        paths += sorted({*parts, *patterns})
+        all_of_them = len(mine) == len(commit.identity["classifiers"])
+        only = "" if all_of_them else f" where classifier_id in ({', '.join(map(_literal, mine))})"
+        dataset, split = _literal(titles(workspace)[commit.identity["dataset"]]), _literal(commit.identity["split"])
+        listed = ", ".join(map(_literal, patterns))
+        views.append(f"select {dataset} as dataset, {split} as split, {columns} from read_parquet([{listed}]){only}")
+    return views, paths
 
 
 def _derived(workspace: Workspace, name: str) -> pa.Table:
-    """A derived table, empty before it is computed; ``scores`` is all splits' population scores together."""
-    files = [
-        f
-        for f in workspace.files.names("results")
-        if f in (f"{name}.parquet", *(f"{name}-{s}.parquet" for s in ("train", "test", "validation")))
+    """A derived table, empty before it is computed; ``scores`` is those of the whole population, of every data set and split."""
+    if name != "scores":
+        return read_arrow(workspace, name) if name in table_names(workspace) else SCHEMA[name].empty()
+    named = titles(workspace)
+    tables = [
+        table.add_column(0, "dataset", pa.array([named.get(origin.dataset)] * len(table), pa.string()))
+        for table, origin in population_scores(workspace)
     ]
-    tables = [pq.read_table(workspace.files.local(f"results/{f}")).replace_schema_metadata(None) for f in files]
-    return pa.concat_tables(tables, promote_options="permissive") if tables else NOT_YET[name].empty_table()
+    return pa.concat_tables(tables, promote_options="permissive") if tables else SCHEMA["scores"].empty()
 
 
 def _lock(connection: duckdb.DuckDBPyConnection, memory: str, paths: Sequence[str] = ()) -> None:

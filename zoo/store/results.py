@@ -1,14 +1,20 @@
 """Tidy tables of a workspace's results (one row = one fact), as CSV for people and Parquet for queries.
 
 ``results/<name>.csv`` and ``.parquet`` are derived: they are replaced as a whole and can be made again from the store at any time. The CSV of a
-table depends on nothing but its values: sorted rows, shortest exact decimals, ``\n`` line ends.
+table depends on nothing but its values: sorted rows, shortest exact decimals, ``\\n`` line ends. What a table was computed from (``Origin``, and
+whatever else its maker says) is in the metadata of its Parquet, under ``zoo``.
+
+The scores of a whole population are tables of their own: ``scores-SPLIT``, or ``scores-SPLIT-FINGERPRINT`` in a workspace of several data sets.
+``read_scores`` gives those of a data set and a split and no others. In a workspace as a snapshot names it (``Workspace.at``), tables are those
+of then.
 """
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,10 +24,27 @@ import pyarrow.parquet as pq
 
 from zoo.errors import NotFoundError, UsageError
 from zoo.spec import Experiment, canonical_json
+from zoo.store.origin import Origin
+from zoo.store.schema import SCHEMA
 from zoo.store.workspace import Workspace
 
-__all__ = ["csv_text", "read_table", "record_run", "recorded_run", "table_names", "write_table"]
+__all__ = [
+    "about_table",
+    "csv_text",
+    "population_scores",
+    "read_arrow",
+    "read_scores",
+    "read_table",
+    "record_run",
+    "recorded_run",
+    "table_names",
+    "table_of",
+    "write_scores",
+    "write_table",
+]
 
+_POPULATION = "population scores"
+"""What the metadata of a table say under ``table`` that holds the scores of a whole population against the given labels."""
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -62,24 +85,117 @@ def write_table(workspace: Workspace, name: str, table: pd.DataFrame | pa.Table,
     workspace.files.replace(f"results/{name}.csv", csv_text(frame).encode())
 
 
-def read_table(workspace: Workspace, name: str) -> pd.DataFrame:
-    """A derived table.
+def read_arrow(workspace: Workspace, name: str) -> pa.Table:
+    """A derived table as it is kept, without its metadata.
 
     Raises:
         NotFoundError: if it has not been computed yet; says which command makes it.
     """
-    relative = f"results/{name}.parquet"
+    relative = _file(workspace, name)
     if not workspace.files.exists(relative):
-        maker = {"scores": "zoo score", "comparisons": "zoo compare", "arms": "zoo compare", "similarities": "zoo compare"}
-        hint = maker.get(name.split("-")[0], "zoo run EXPERIMENT")
-        raise NotFoundError(f"no table {name!r} in {workspace.results}. Make it with '{hint}'.")
-    table: pd.DataFrame = pq.read_table(workspace.files.local(relative)).to_pandas()
+        maker = {"arms": "'zoo compare'"}.get(name) or getattr(SCHEMA.get(name.split("-")[0]), "made_by", "'zoo run EXPERIMENT'")
+        raise NotFoundError(f"no table {name!r} in {workspace.results}. Make it with {maker}.")
+    return pq.read_table(workspace.files.local(relative)).replace_schema_metadata(None)
+
+
+def read_table(workspace: Workspace, name: str) -> pd.DataFrame:
+    """A derived table; errors as ``read_arrow``."""
+    table: pd.DataFrame = read_arrow(workspace, name).to_pandas()
     return table
 
 
+def table_of(workspace: Workspace, name: str, dataset: str) -> pd.DataFrame | None:
+    """A derived table if it is there and of this data set, or does not say of which; else None."""
+    if name not in table_names(workspace) or about_table(workspace, name).get("dataset", dataset) != dataset:
+        return None
+    return read_table(workspace, name)
+
+
+def about_table(workspace: Workspace, name: str) -> dict[str, Any]:
+    """What a derived table that is there was computed from, as its maker said."""
+    metadata = pq.read_schema(workspace.files.local(_file(workspace, name))).metadata or {}
+    about: dict[str, Any] = json.loads(metadata.get(b"zoo", b"{}"))
+    return about
+
+
 def table_names(workspace: Workspace) -> list[str]:
-    """Names of the derived tables that are there."""
-    return [name.removesuffix(".parquet") for name in workspace.files.names("results") if name.endswith(".parquet")]
+    """Names of the derived tables that are there.
+
+    Raises:
+        NotFoundError: in a workspace as of a snapshot that kept no tables.
+    """
+    if workspace.tables is None:
+        names = workspace.files.names("results")
+        return [name.removesuffix(".parquet") for name in names if name.endswith(".parquet")]
+    return sorted(workspace.tables)
+
+
+def _file(workspace: Workspace, name: str) -> str:
+    return f"results/{name}.parquet" if workspace.tables is None else workspace.tables.get(name, f"snapshots/{name}")
+
+
+# ---------------------------------------------------------------- scores of a population
+
+
+def write_scores(workspace: Workspace, table: pa.Table, origin: Origin, n: int) -> str:
+    """Write the scores of a whole population of ``n`` classifiers; the table's name."""
+    plain = f"scores-{origin.split}"
+    alone = set(workspace.commits.keys("dataset")) <= {origin.dataset}
+    name = plain if alone else f"{plain}-{origin.dataset}"
+    write_table(workspace, name, table, {"table": _POPULATION, **origin.as_json(), "n": n})
+    if not alone and plain in table_names(workspace) and about_table(workspace, plain).get("dataset") == origin.dataset:
+        for suffix in (".csv", ".parquet"):  # of the time when this was the only data set
+            workspace.files.remove(f"results/{plain}{suffix}")
+    return name
+
+
+def population_scores(workspace: Workspace) -> Iterator[tuple[pa.Table, Origin]]:
+    """The scores tables of whole populations that are there, each with what it was made from."""
+    for name in table_names(workspace):
+        if (origin := _scores_origin(workspace, name)) is not None:
+            yield read_arrow(workspace, name), origin
+
+
+def read_scores(workspace: Workspace, dataset: str, split: str) -> tuple[pd.DataFrame, Origin]:
+    """The scores of a data set's population on a split, and what they were made from.
+
+    Raises:
+        NotFoundError: if there are none; says which command makes them, and whose there are.
+    """
+    others = []
+    for name in table_names(workspace):
+        if not name.startswith("scores-") or (origin := _scores_origin(workspace, name)) is None:
+            continue
+        if origin.fits(dataset, split):
+            return read_table(workspace, name), origin
+        others.append(f"{name} is of split {origin.split} of data set {origin.dataset or '(not recorded)'}")
+    several = len(workspace.commits.keys("dataset")) > 1
+    raise NotFoundError(
+        f"no scores of split {split} of data set {dataset} in {workspace.results}{': ' + '; '.join(others) if others else ''}. "
+        f"Make them with 'zoo score --split {split}{f' --data {dataset}' if several else ''}'."
+    )
+
+
+def _scores_origin(workspace: Workspace, name: str) -> Origin | None:
+    """What a table of population scores was made from; None for every other table."""
+    if not name.startswith("scores-"):
+        return None
+    about = about_table(workspace, name)
+    if about.get("table") == _POPULATION:
+        return Origin.of(about)
+    # An earlier zoo recorded neither data set nor split; its own names and keys say them.
+    match = re.fullmatch(r"scores-(train|test|validation)", name)
+    if match is None or "table" in about or about.get("where") or about.get("label", "label") != "label":
+        return None
+    keys = read_arrow(workspace, name).column("key")
+    for fingerprint, record in workspace.commits.each("dataset"):
+        recorded = pq.read_table(workspace.files.local(record.files[0].path), columns=["key"], filters=[("split", "=", match[1])])
+        if recorded.column("key").cast(keys.type).equals(keys):
+            return Origin(fingerprint, match[1], str(about.get("population") or ""))
+    return None
+
+
+# ---------------------------------------------------------------- the run that made a report
 
 
 def record_run(workspace: Workspace, experiment: Experiment, timings: Mapping[str, float]) -> dict[str, float]:

@@ -86,6 +86,20 @@ class S3Files(Files):
         except _AbsentError:
             return None
 
+    def stamp(self, relative: str) -> str | None:
+        head = self._head(relative)
+        return None if head is None else f"{head['ETag']}-{head['LastModified'].isoformat()}"
+
+    def touch(self, relative: str) -> bool:
+        # An object is modified by being written: copied onto itself, which S3 allows where its metadata are replaced.
+        try:
+            with self._storage("write", relative):
+                place = {"Bucket": self.bucket, "Key": self._key(relative)}
+                self._client.copy_object(**place, CopySource=place, MetadataDirective="REPLACE")
+        except _AbsentError:
+            return False
+        return True
+
     def read(self, relative: str) -> bytes:
         try:
             with self._storage("read", relative):
@@ -122,7 +136,7 @@ class S3Files(Files):
             write(temporary)
             digest = sha256_of(temporary)
             ref = FileRef(f"{folder}/{stem}-{digest[:16]}{suffix}", temporary.stat().st_size, digest)
-            head = self._head(ref.path)
+            head = self._head(ref.path) if self.touch(ref.path) else None
             if head is None or head["ContentLength"] != ref.bytes:
                 with self._storage("write", ref.path):
                     self._client.upload_file(str(temporary), self.bucket, self._key(ref.path))
@@ -160,6 +174,14 @@ class S3Files(Files):
         with self._storage("remove", relative):
             self._client.delete_object(Bucket=self.bucket, Key=self._key(relative))
         (self._cache / relative).unlink(missing_ok=True)
+
+    def discard(self, relative: str, stamp: str) -> bool:
+        # S3 deletes by name, or by a content that touching does not change: what is touched between these two calls is lost. A commit looks
+        # whether its files are there, so that would be an error of the fill and no hole in the store.
+        if self.stamp(relative) != stamp:
+            return False
+        self.remove(relative)
+        return True
 
     def move(self, relative: str, target: str) -> None:
         with self._storage("move", relative):

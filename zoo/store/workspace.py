@@ -4,7 +4,7 @@
 
     FORMAT.json               format and version; refused if newer than this zoo
     commits/<kind>/*.json     what is visible (zoo.store.commits)
-    datasets/ checkpoints/ trainings/ answers/ selections/     immutable files behind the commits
+    datasets/ checkpoints/ trainings/ answers/ selections/ snapshots/     immutable files behind the commits
     resume/<training_id>/     newest state of an unfinished training; removed when it is done
     attempts/                 diagnosis of failures; never trusted for truth
     cache/                    decoded pictures; may be deleted at any time
@@ -13,18 +13,21 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from zoo.errors import NotFoundError, StoreError, UsageError
 from zoo.store.commits import KINDS, Commits, sealed_json, unsealed
-from zoo.store.files import TEMPORARY, Files, LocalFiles
+from zoo.store.files import TEMPORARY, FileRef, Files, LocalFiles, attempt_id
 
-__all__ = ["MARKER", "MARKER_BYTES", "WORKSPACE_VERSION", "Workspace"]
+__all__ = ["MARKER", "MARKER_BYTES", "PROBE", "WORKSPACE_VERSION", "Workspace"]
 
 
 WORKSPACE_VERSION = 1
 MARKER = "FORMAT.json"
+PROBE = ".probe-"
+"""Prefix of the files that find out whether a workspace can be written."""
+
 _FORMAT = {"format": "zoo-workspace", "version": WORKSPACE_VERSION, "min_reader": WORKSPACE_VERSION}
 MARKER_BYTES = sealed_json(_FORMAT).encode()
 
@@ -51,6 +54,8 @@ class Workspace:
     def __init__(self, location: str, root: Path, files: Files) -> None:
         self.location, self.root, self.files = location, root, files
         self.commits = Commits(files)
+        self._tables: Mapping[str, str] | None = None
+        self._snapshot = ""
 
     @classmethod
     def open(cls, location: str | Path, *, create: bool = False, verify: bool = True) -> Workspace:
@@ -97,17 +102,37 @@ class Workspace:
             )
 
     def snapshot(self, name: str) -> int:
-        """Give a name to all records there are now; returns how many. The same name for the same records is no change.
+        """Give a name to all records there are now, and to the derived tables beside them; returns how many records.
+
+        The same name for the same content is no change.
 
         Raises:
-            StoreError: if the name stands for other records already.
+            UsageError: if the name stands for other content already.
         """
         found = [f"commits/{kind}/{record}" for kind in KINDS for record in self.files.names(f"commits/{kind}")]
-        self.commits.publish("snapshot", name, identity={"records": found}, facts={"count": len(found)})
+        tables = [table for table in self.files.names("results") if table.endswith(".parquet")]
+        # results/ is replaced as a whole by every score and comparison: what is there now is kept under its content's name.
+        refs = [self._kept(table.removesuffix(".parquet")) for table in tables]
+        identity = {"records": found, "tables": {ref.path: ref.sha256 for ref in refs}}
+        there = self.commits.get("snapshot", name)
+        if there is not None and there.identity != identity:
+            raise UsageError(
+                f"snapshot {name!r} of {self.location} exists and stands for what was there on {there.created}: {there.facts['count']} records; "
+                f"now there are {len(found)}, or other tables. Choose another name."
+            )
+        self.commits.publish("snapshot", name, identity=identity, facts={"count": len(found)}, files=refs)
         return len(found)
 
+    def _kept(self, table: str) -> FileRef:
+        data = self.files.read(f"results/{table}.parquet")
+
+        def write(path: Path) -> None:
+            path.write_bytes(data)
+
+        return self.files.seal("snapshots", table, ".parquet", write)
+
     def at(self, snapshot: str) -> Workspace:
-        """This workspace as it was when the snapshot was made: newer records do not exist for it.
+        """This workspace as it was when the snapshot was made: newer records and tables do not exist for it.
 
         Raises:
             NotFoundError: if there is no such snapshot.
@@ -118,7 +143,29 @@ class Workspace:
             raise NotFoundError(f"no snapshot {snapshot!r} in {self.location}. There are: {known}. Make one with 'zoo snapshot NAME'.")
         past = Workspace(self.location, self.root, self.files)
         past.commits = Commits(self.files, record.identity["records"])
+        past._snapshot = snapshot
+        if "tables" in record.identity:
+            past._tables = {Path(ref.path).name.rpartition("-")[0]: ref.path for ref in record.files}
         return past
+
+    @property
+    def past(self) -> bool:
+        """Whether this is the workspace as of a snapshot."""
+        return bool(self._snapshot)
+
+    @property
+    def tables(self) -> Mapping[str, str] | None:
+        """In a workspace as of a snapshot, the file of each derived table of then, by its name; else None.
+
+        Raises:
+            NotFoundError: if the snapshot is of an earlier zoo, which kept no tables.
+        """
+        if self.past and self._tables is None:
+            raise NotFoundError(
+                f"snapshot {self._snapshot!r} was made by an earlier zoo, which kept no derived tables: those of today would be no answer. "
+                f"Scores of then: zoo score --snapshot {self._snapshot} -w {self.location}"
+            )
+        return self._tables
 
     def check_writable(self) -> None:
         """Probe with a real write before long work starts.
@@ -126,8 +173,9 @@ class Workspace:
         Raises:
             StoreError: if the workspace cannot be written.
         """
-        self.files.replace(f"attempts/.probe-{os.getpid()}", b"probe")
-        self.files.remove(f"attempts/.probe-{os.getpid()}")
+        probe = f"attempts/{PROBE}{attempt_id()}"
+        self.files.replace(probe, b"probe")
+        self.files.remove(probe)
 
     @property
     def cache(self) -> Path:

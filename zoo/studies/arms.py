@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from zoo.data import Dataset
 from zoo.errors import NotFoundError
 from zoo.recipes import recipe_text
-from zoo.spec import Arm, ArmGroup, Op, Recipe, Sweep, Training, classifier_id
+from zoo.spec import Arm, ArmGroup, Op, Recipe, Sweep, Training, classifier_id, content_id
 from zoo.store import datasets, ledger, selections
 from zoo.store.answers import list_values, read_answers
+from zoo.store.origin import Origin
 from zoo.store.results import write_table
 from zoo.store.workspace import Workspace
 from zoo.studies import compare
@@ -36,11 +37,12 @@ class Comparison:
     arms: pd.DataFrame
     comparisons: pd.DataFrame
     similarities: pd.DataFrame
+    origin: Origin = field(default_factory=Origin)
 
     def write(self, workspace: Workspace) -> None:
-        """Write the three tables to ``results/``."""
+        """Write the three tables to ``results/``, with what they were made from."""
         for name in ("arms", "comparisons", "similarities"):
-            write_table(workspace, name, getattr(self, name))
+            write_table(workspace, name, getattr(self, name), self.origin.as_json())
 
 
 def equal_steps(recipe: Recipe, examples: int) -> Recipe:
@@ -171,7 +173,8 @@ def compare_trainings(
         for name, table in made.items():
             table.insert(0, "arm_group", pd.Series([group.name] * len(table), index=table.index, dtype="str"))
             tables[name].append(table)
-    return Comparison(**{name: pd.concat(parts, ignore_index=True) for name, parts in tables.items()})
+    origin = Origin(fingerprint, "test", content_id(sorted(name for name, _ in finals.values())))
+    return Comparison(**{name: pd.concat(parts, ignore_index=True) for name, parts in tables.items()}, origin=origin)
 
 
 def _finals(workspace: Workspace, jobs: Sequence[Training]) -> dict[str, tuple[str, Mapping[str, Any]]]:

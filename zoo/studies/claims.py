@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from zoo import statistics
 from zoo.errors import NotFoundError
-from zoo.store.schema import VERDICT_COLUMNS
+from zoo.store.schema import SCHEMA
 from zoo.studies.measures import beyond_ceiling
 from zoo.studies.outcomes import Outcomes
 
@@ -205,7 +205,7 @@ def class_matters(arch: str) -> Claim:
 
 
 def verdict_table(claims: Sequence[Claim], outcomes: Outcomes, *, about: str) -> pd.DataFrame:
-    """One row per claim with the columns ``zoo.store.schema.VERDICT_COLUMNS``.
+    """One row per claim with the columns of the table ``verdicts``.
 
     Args:
         about: name of the data set that the claims are about. Results of another one are measured, but decide nothing: *not applicable*.
@@ -234,6 +234,4 @@ def verdict_table(claims: Sequence[Claim], outcomes: Outcomes, *, about: str) ->
                 "note": f"Other data: the claim is about {about}, these results are of {outcomes.dataset}.",
             }
         rows.append(row)
-    table = pd.DataFrame(rows, columns=list(VERDICT_COLUMNS))
-    numbers = {"mean": "float64", "sd": "float64", "n": "Int64"}
-    return table.astype({name: numbers.get(name, "string") for name in VERDICT_COLUMNS})
+    return SCHEMA["verdicts"].frame(rows)

@@ -57,7 +57,7 @@ class Findings:
     """What is concluded from a study's results.
 
     Args:
-        verdicts: one row per claim with the columns ``zoo.store.schema.VERDICT_COLUMNS``.
+        verdicts: one row per claim with the columns of the table ``verdicts``.
         charts: in the order to be shown.
     """
 
@@ -86,7 +86,7 @@ def conclude(workspace: Workspace, experiment: Experiment, dataset: Dataset) -> 
     except (NotFoundError, StoreError) as reason:
         return Conclusion(note=str(reason))
     found = Findings(judge.verdicts(outcomes), judge.charts(outcomes))
-    about = {"experiment": experiment.name, "scale": experiment.scale}
+    about = {"experiment": experiment.name, "scale": experiment.scale, "dataset": dataset.fingerprint, "split": "test"}
     write_table(workspace, "outcomes", outcomes.table, about)
     write_table(workspace, "verdicts", found.verdicts, about)
     return Conclusion(found)

@@ -22,7 +22,7 @@ from zoo.scores.from_store import sample_answers
 from zoo.scores.population import population_of
 from zoo.spec import Experiment, Training, treatment_text
 from zoo.store import ledger
-from zoo.store.schema import OUTCOME_COLUMNS
+from zoo.store.schema import SCHEMA
 from zoo.store.workspace import Workspace
 from zoo.studies.points import Point
 from zoo.trainsets.treatments import resolved
@@ -236,7 +236,7 @@ def collect(workspace: Workspace, dataset: Dataset, experiment: Experiment, poin
                     }
                 )
                 curves += [{"training_id": training.id, **{k: m[k] for k in ("epoch", "split", "acc1")}} for m in facts["metrics"]]
-    table = pd.DataFrame({name: pd.array([row.get(name) for row in rows], dtype=kind) for name, kind in OUTCOME_COLUMNS.items()})  # type: ignore[call-overload]
+    table = SCHEMA["outcomes"].frame(rows)
     classes = len(dataset.class_names)
     return Outcomes(
         table=table,

@@ -109,7 +109,12 @@ def load_resume(files: Files, training_id: str) -> tuple[int, dict[str, Tensor],
     """(epoch, tensors, progress) of the newest state whose content matches its name; damaged ones are passed over."""
     folder = f"resume/{training_id}"
     for name in reversed(files.names(folder)):
-        data = files.read(f"{folder}/{name}") if files.exists(f"{folder}/{name}") else b""
+        try:
+            data = files.read(f"{folder}/{name}")
+        except StoreError:  # another process on the same training has dropped it since
+            if files.exists(f"{folder}/{name}"):
+                raise
+            continue
         epoch, _, digest = name.removesuffix(".safetensors").partition("-")
         if hashlib.sha256(data).hexdigest()[:16] != digest:
             continue

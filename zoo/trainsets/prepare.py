@@ -129,7 +129,8 @@ def prepare(workspace: Workspace, training: Training) -> TrainingData:
         for split, pictures in (("train", train), ("test", test))
         if isinstance(pictures, MemoryPictures)
     }
-    rows = apply_rows(training.treatment, usable_rows(dataset, unreadable.get("train", {})), manifests=partial(manifest_of, workspace))
+    manifests = partial(manifest_of, workspace, dataset=dataset.fingerprint)
+    rows = apply_rows(training.treatment, usable_rows(dataset, unreadable.get("train", {})), manifests=manifests)
     treated: Pictures = _TreatedPictures(train, rows.example_ids, training.treatment)
     if shape.fit == "crop":
         _refuse_treated_crops(training.treatment)
