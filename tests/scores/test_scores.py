@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-import zoo.scores
+import zoo.scores.accumulate
 from zoo.errors import DataError, UsageError
 from zoo.scores.accumulate import FIXED_ONE, ScoreAccumulator, ScoreTable, block_rows
 from zoo.scores.catalog import X_BINS, Listed

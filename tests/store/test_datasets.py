@@ -10,7 +10,7 @@ from factories import CLASSES, TEST, TRAIN, UNREADABLE_TEST, UNREADABLE_TRAIN, d
 from zoo.data import Dataset, catalog, open_dataset
 from zoo.errors import DataError, NotFoundError, UnknownNameError, UsageError
 from zoo.fill.plan import plan_fill
-from zoo.store.datasets import changed_since, choose_dataset, commit_dataset, dataset_fingerprint, examples_frame, titles
+from zoo.store.datasets import changed_since, commit_dataset, dataset_fingerprint, dataset_of, examples_frame, titles
 from zoo.store.workspace import Workspace
 
 
@@ -67,9 +67,9 @@ def test_a_data_set_is_chosen_by_name_path_or_fingerprint(space: Workspace, data
     """Where there is one, it needs no name; a name that is nothing is refused."""
     commit_dataset(space, dataset, {})
     for name in (None, dataset.uri, dataset.fingerprint):
-        assert choose_dataset(space, name).fingerprint == dataset.fingerprint
+        assert dataset_of(space, name).fingerprint == dataset.fingerprint
     with pytest.raises(UnknownNameError, match="nonsense"):
-        choose_dataset(space, "nonsense")
+        dataset_of(space, "nonsense")
 
 
 def test_of_two_data_sets_one_has_to_be_chosen(space: Workspace, dataset: Dataset, tmp_path: Path) -> None:
@@ -78,10 +78,10 @@ def test_of_two_data_sets_one_has_to_be_chosen(space: Workspace, dataset: Datase
     for each in (dataset, other):
         commit_dataset(space, each, {})
     with pytest.raises(UsageError, match="the workspace holds 2 data sets with pictures") as refused:
-        choose_dataset(space)
+        dataset_of(space)
     assert dataset.fingerprint in str(refused.value)
     assert other.fingerprint in str(refused.value)
-    assert choose_dataset(space, other.fingerprint).uri == other.uri
+    assert dataset_of(space, other.fingerprint).uri == other.uri
 
 
 def test_equal_names_are_told_apart_in_tables(space: Workspace, dataset: Dataset, tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_equal_names_are_told_apart_in_tables(space: Workspace, dataset: Dataset
     assert titles(space) == names
     assert set(examples_frame(space)["dataset"]) == set(names.values())
     assert dataset_fingerprint(space, names[other.fingerprint]) == other.fingerprint
-    assert choose_dataset(space, names[other.fingerprint]).uri == other.uri
+    assert dataset_of(space, names[other.fingerprint]).uri == other.uri
 
 
 # ---------------------------------------------------------------- data that have changed
@@ -115,8 +115,8 @@ def test_the_recorded_data_set_is_not_what_lies_there_now(space: Workspace, chan
     before, now = changed
     for name in (None, before.fingerprint):
         with pytest.raises(DataError, match=f"its fingerprint was {before.fingerprint}, it is {now.fingerprint} now"):
-            choose_dataset(space, name)
-    assert choose_dataset(space, before.uri).fingerprint == now.fingerprint
+            dataset_of(space, name)
+    assert dataset_of(space, before.uri).fingerprint == now.fingerprint
 
 
 def test_a_fill_of_changed_data_says_that_they_have_changed(space: Workspace, changed: tuple[Dataset, Dataset]) -> None:

@@ -11,13 +11,13 @@ from factories import QUIET, Tiny, trained_workspace
 
 from zoo import pipeline
 from zoo.errors import UsageError
-from zoo.scores.accumulate import from_store
+from zoo.scores import from_store
 from zoo.scores.population import choose_population
 from zoo.spec import Op, SelectionRule
 from zoo.store.query import query
 from zoo.trainsets.rules import parse
 
-PAGE = (Path(__file__).parents[1] / "docs" / "queries.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "queries.md").read_text(encoding="utf-8")
 
 
 @dataclass(frozen=True)

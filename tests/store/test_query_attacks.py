@@ -373,7 +373,7 @@ import sys, tempfile
 from pathlib import Path
 from zoo.errors import UsageError
 from zoo.store.query import hard_limits, query
-from zoo.workspace import Workspace
+from zoo.store.workspace import Workspace
 space = Workspace.open(Path(tempfile.mkdtemp()) / 'zoo', create=True)
 query(space, 'select 1')
 def run(sql):

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from tools.bench.store import answers_pool, dataset_of, filled, names_of, population_of, with_members
 from zoo.fill.plan import plan_fill
-from zoo.scores.accumulate import ScoreAccumulator, ScoreTable, from_store
+from zoo.scores import from_store
+from zoo.scores.accumulate import ScoreAccumulator, ScoreTable
 from zoo.store import answers, commits, datasets, ledger
 from zoo.store.answers import answer_parts, logits_blocks, logits_of, read_answers
 from zoo.store.workspace import Workspace

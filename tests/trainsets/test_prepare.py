@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import zoo.inputs
 from factories import QUIET, TEST, TRAIN, UNREADABLE_TRAIN, cycle, tiny_dataset, training, workspace, write_split
 
+import zoo.trainsets.inputs
 from zoo import keyed, pipeline
 from zoo.data import Dataset, Split, open_dataset
 from zoo.errors import DataError, NotFoundError, UnknownNameError, UsageError
