@@ -10,7 +10,7 @@ from zoo.fill.plan import FillPlan, cells_of, decode_task
 from zoo.fill.predict import ShardWorker
 from zoo.spec import Training
 from zoo.store.workspace import Workspace
-from zoo.training.run import train_one
+from zoo.training.run import alike, run
 
 __all__ = ["LocalRunner"]
 
@@ -25,8 +25,8 @@ class LocalRunner:
         self, workspace: Workspace, trainings: Sequence[Training], costs: Mapping[str, float], on_epoch: Callable[[str, int], None]
     ) -> None:
         with _one_thread():
-            for training in trainings:
-                train_one(workspace, training, self.device, lambda epoch, name=training.id: on_epoch(name, epoch))  # type: ignore[misc]
+            for batch in alike(trainings):
+                run(workspace, batch, device=self.device, on_epoch=on_epoch)
 
     def fill(self, workspace: Workspace, plan: FillPlan, on_task: Callable[[int], None]) -> None:
         worker = ShardWorker(workspace, self.device)

@@ -58,8 +58,7 @@ def _train_batch(config: dict[str, Any]) -> None:
     """Body of a trial, in a worker process."""
     import torch
 
-    from zoo.store import ledger
-    from zoo.training.run import train_one
+    from zoo.training.run import alike, run
 
     torch.set_num_threads(int(config["threads"]))
     device = torch.device("cuda" if torch.cuda.is_available() and config["gpu"] else "cpu")
@@ -76,11 +75,8 @@ def _train_batch(config: dict[str, Any]) -> None:
             tune.report({"epochs": json.dumps(epochs)})
             epochs.clear()
 
-    for text in config["batch"]:
-        training = Training(**json.loads(text))
-        # Done by an earlier attempt of this trial, or by another command on the same workspace meanwhile.
-        if ledger.missing(workspace, [training]):
-            train_one(workspace, training, device, lambda epoch, name=training.id: report(name, epoch))  # type: ignore[misc]
+    for batch in alike(Training(**json.loads(text)) for text in config["batch"]):
+        run(workspace, batch, device=device, on_epoch=report)
     tune.report({"epochs": json.dumps(epochs)})
 
 

@@ -11,8 +11,9 @@ import os
 import platform
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 from typing import Literal
 
@@ -22,7 +23,7 @@ from torch import nn
 
 from zoo import keyed, models
 from zoo.errors import StoreError, UsageError, ZooError
-from zoo.spec import Recipe, Training, classifier_id, content_id
+from zoo.spec import Recipe, Training, canonical_json, classifier_id, content_id
 from zoo.store import ledger
 from zoo.store.ledger import record_failure
 from zoo.store.workspace import Workspace
@@ -31,7 +32,7 @@ from zoo.training.loop import Metrics, evaluate, evaluate_rows, fit
 from zoo.training.schedule import steps_per_epoch
 from zoo.trainsets.prepare import TrainingData, prepare
 
-__all__ = ["Outcome", "optimizer_of", "run_training", "settle", "train_one"]
+__all__ = ["Outcome", "alike", "optimizer_of", "run", "run_training", "settle"]
 
 
 _RESUME_SECONDS = 30.0
@@ -49,6 +50,62 @@ class Outcome:
     steps: int
     metrics: list[Metrics] = field(default_factory=list)
     seconds: float = 0.0
+
+
+# ---------------------------------------------------------------- a batch of trainings
+
+
+def alike(trainings: Iterable[Training]) -> list[list[Training]]:
+    """Batches for ``run``: of one architecture, input size, recipe and number of steps, in the order of their first members.
+
+    The number of steps is the recipe's, or follows from the treatment apart from its draws (``replica``, ``seed``).
+    """
+    batches: dict[str, list[Training]] = {}
+    for training in trainings:
+        batches.setdefault(_kind(training), []).append(training)
+    return list(batches.values())
+
+
+def _kind(training: Training) -> str:
+    steps = [
+        op.as_json() | {"params": {name: value for name, value in op.params.items() if name not in ("replica", "seed")}}
+        for op in training.treatment
+    ]
+    recipe = training.recipe
+    return canonical_json([training.arch, training.input_size, recipe.as_json(), None if recipe.steps_per_epoch else steps])
+
+
+def run(workspace: Workspace, batch: Sequence[Training], *, device: torch.device, on_epoch: Callable[[str, int], None]) -> dict[str, str]:
+    """Do what is missing of a batch and commit it; the seam behind which trainings may run one after the other, as here, or at once.
+
+    Args:
+        batch: trainings that are ``alike``.
+        on_epoch: called with a training's id and each finished epoch.
+
+    Returns:
+        The reason of each training that failed, by id. It is written down too, and the others of the batch go on.
+
+    Raises:
+        StoreError: the storage is at fault, so the rest would fail alike.
+        ValueError: if the trainings are not alike.
+    """
+    if len(kinds := alike(batch)) > 1:
+        raise ValueError(
+            f"a batch of {len(kinds)} kinds of trainings, such as {kinds[0][0].id} and {kinds[1][0].id}; split it with alike()"
+        )
+    failed: dict[str, str] = {}
+    for training in batch:
+        # Done by an earlier attempt of this batch, or by another command on the same workspace meanwhile.
+        if not ledger.missing(workspace, [training]):
+            continue
+        try:
+            run_training(workspace, training, device=device, report=partial(on_epoch, training.id))
+        except StoreError:
+            raise
+        except Exception as error:  # noqa: BLE001 - one broken training must not end the sweep; the reason is recorded and shown
+            failed[training.id] = f"{type(error).__name__}: {error}"
+            record_failure(workspace, training.id, failed[training.id], traceback.format_exc())
+    return failed
 
 
 # ---------------------------------------------------------------- one training, from spec to commit
@@ -256,20 +313,3 @@ def _commit_outcome(
     ledger.commit_training(workspace, training, facts, seen)
     checkpoint.drop_resume(workspace.files, training.id)
     return outcome
-
-
-def train_one(workspace: Workspace, training: Training, device: torch.device, on_epoch: Callable[[int], None]) -> str | None:
-    """Run one training; a failure is written down and returned as a sentence, so that the rest of a batch goes on.
-
-    Raises:
-        StoreError: the storage is at fault, so the rest would fail alike.
-    """
-    try:
-        run_training(workspace, training, device=device, report=on_epoch)
-    except StoreError:
-        raise
-    except Exception as error:  # noqa: BLE001 - one broken training must not end the sweep; the reason is recorded and shown
-        reason = f"{type(error).__name__}: {error}"
-        record_failure(workspace, training.id, reason, traceback.format_exc())
-        return reason
-    return None
