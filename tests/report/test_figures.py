@@ -301,6 +301,48 @@ def test_oracle_and_control_arms_are_told_in_words(tmp_path: Path) -> None:
     assert "truth (oracle)" in text
 
 
+def test_an_arm_that_is_called_what_it_is_says_it_once(tmp_path: Path) -> None:
+    named = comparisons().replace({"arm": {"truth": "oracle"}})
+    text = figures.save("arm_accuracy", tidy.tabulate_arm_accuracy(named), tmp_path, HERE).svg.read_text()
+    assert "oracle" in text
+    assert "oracle (oracle)" not in text
+
+
+def test_arms_of_several_networks_are_told_apart_and_paired_within_each() -> None:
+    """The same arms and seeds of mlp and lenet5: each seed's difference is to the baseline of its own network."""
+    both = pd.concat([comparisons().assign(arch=arch, arm_group="g") for arch in ("mlp", "lenet5")])
+    arms = pd.DataFrame(
+        {
+            "arm_group": "g",
+            "arm": ["baseline", "cleaned"] * 2,
+            "arch": ["mlp", "mlp", "lenet5", "lenet5"],
+            "seed": 0,
+            "acc1": [0.80, 0.83, 0.70, 0.75],
+        }
+    )
+    table = tidy.tabulate_arm_accuracy(both, arms)
+    assert table.loc[table["seed"].isna(), "arm"].tolist()[:2] == ["baseline (mlp)", "cleaned (mlp)"]
+    single = table[table["seed"].notna()].set_index("arm")["delta"]
+    assert single["cleaned (mlp)"] == pytest.approx(0.03)
+    assert single["cleaned (lenet5)"] == pytest.approx(0.05)
+    assert tidy.baselines(both)["cleaned (lenet5)"] == "baseline (lenet5)"
+    figures.draw("arm_accuracy", table)
+
+
+def test_auroc_has_an_axis_of_its_own() -> None:
+    """Rank correlation and AUROC are different quantities: two axes, each named for what it shows; without truth there is one."""
+    found = pd.DataFrame({"measure": "auroc", "n": [1, 4], "mean": [0.7, 0.9], "low": [0.6, 0.9], "high": [0.8, 0.9]})
+    figure = figures.draw("convergence", tidy.tabulate_convergence(pd.concat([convergence(), found])))
+    ranks, detection = figure.axes
+    assert ranks.get_ylabel().startswith("rank correlation (Spearman)")
+    assert detection.get_ylabel().startswith("AUROC of label_quality")
+    assert {line.get_label().partition(":")[0] for line in detection.get_lines() if not line.get_label().startswith("_")} == {
+        "label_quality"
+    }
+    assert "label_quality" not in " ".join(str(line.get_label()) for line in ranks.get_lines())
+    assert len(figures.draw("convergence", tidy.tabulate_convergence(convergence())).axes) == 1
+
+
 def test_a_classifier_of_unknown_fraction_counts_as_trained_on_all() -> None:
     table = tidy.tabulate_population(population())
     assert table["arch"].tolist() == ["lenet5", "mlp"]

@@ -16,6 +16,8 @@ from zoo import pipeline
 from zoo.errors import NotFoundError, UnknownNameError, UsageError
 from zoo.local import LocalRunner
 from zoo.scores import from_store
+from zoo.scores.convergence import convergence_table
+from zoo.scores.detection import detection_table
 from zoo.scores.from_store import sample_answers, score
 from zoo.scores.population import Population, choose_population, population_of
 from zoo.spec import content_id
@@ -288,16 +290,31 @@ def test_a_sample_of_answers_is_part_of_all(trained: Tiny) -> None:
     """20 of 60 examples: sorted ids, and the predictions, entropies and labels of just these; more than there are gives all."""
     space = trained.workspace
     population = choose_population(space)
-    ids, predictions, entropies, labels, truth = sample_answers(space, population, "train", 20)
-    everyone = sample_answers(space, population, "train", 10**6)
-    assert (len(ids), predictions.shape, entropies.shape) == (20, (12, 20), (12, 20))
+    some, everyone = (sample_answers(space, population, "train", limit) for limit in (20, 10**6))
+    ids = some.example_ids
     assert ids.tolist() == sorted(set(ids.tolist()))
-    assert everyone[0].tolist() == list(range(TRAIN))
-    np.testing.assert_array_equal(predictions, everyone[1][:, ids])
-    np.testing.assert_array_equal(entropies, everyone[2][:, ids])
-    np.testing.assert_array_equal(labels, everyone[3][ids])
-    np.testing.assert_array_equal(truth, everyone[4][ids])
-    assert (everyone[1][:, list(UNREADABLE_TRAIN)] == -1).all()
+    assert everyone.example_ids.tolist() == list(range(TRAIN))
+    for name in ("predictions", "entropies", "p_labels", "in_train"):
+        assert getattr(some, name).shape == (12, 20), name
+        np.testing.assert_array_equal(getattr(some, name), getattr(everyone, name)[:, ids], err_msg=name)
+    for name in ("labels", "labels_true"):
+        np.testing.assert_array_equal(getattr(some, name), getattr(everyone, name)[ids], err_msg=name)
+    assert (everyone.predictions[:, list(UNREADABLE_TRAIN)] == -1).all()
+    seen = np.stack([ledger.seen_by(space, name.partition("-e")[0]) for name in population.classifiers])
+    np.testing.assert_array_equal(everyone.in_train, seen)
+
+
+def test_the_last_point_of_the_convergence_is_the_populations_own_detection(trained: Tiny) -> None:
+    """At n = N the AUROC of the curve is that of label_quality in the scores: with p(label), and held out where there are such classifiers. X
+    alone, or all classifiers, would give another."""
+    space = trained.workspace
+    population = choose_population(space, "arch = 'nin_mini'")
+    table = convergence_table(space, population)
+    last = table[(table["measure"] == "auroc") & (table["n"] == 6)]["mean"].item()
+    scores = score(space, population, "train").to_pandas()
+    detection = detection_table(scores).set_index("score")["auroc"]
+    assert last == pytest.approx(detection["label_quality"], abs=1e-12)
+    assert abs(last - detection["x_perplexity"]) > 1e-3
 
 
 def test_the_rows_of_a_sample_are_those_of_its_population_whatever_the_fills(tmp_path: Path) -> None:
@@ -314,9 +331,9 @@ def test_the_rows_of_a_sample_are_those_of_its_population_whatever_the_fills(tmp
     together = sample_answers(space, population, "test", 10**6)
     for row, name in enumerate(population.classifiers):
         alone = sample_answers(space, population_of(space, dataset.fingerprint, [name]), "test", 10**6)
-        np.testing.assert_array_equal(together[1][row], alone[1][0])
-        np.testing.assert_array_equal(together[2][row], alone[2][0])
-    assert len({tuple(row) for row in together[2].tolist()}) == 4
+        for column in ("predictions", "entropies", "p_labels", "in_train"):
+            np.testing.assert_array_equal(getattr(together, column)[row], getattr(alone, column)[0], err_msg=column)
+    assert len({tuple(row) for row in together.entropies.tolist()}) == 4
 
 
 def test_list_values_keep_the_places_of_null_rows() -> None:

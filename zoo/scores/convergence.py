@@ -162,8 +162,18 @@ _CONVERGENCE_EXAMPLES = 5000
 
 
 def convergence_table(workspace: Workspace, population: Population) -> pd.DataFrame:
-    """How many classifiers are enough: rank correlation of X and C with the full population, for random parts of it."""
-    _, predictions, entropies, labels, truth = from_store.sample_answers(workspace, population, "train", _CONVERGENCE_EXAMPLES)
+    """How many classifiers are enough, by random parts of a population: rank correlation of X and C with the whole, and where true labels
+    are known, AUROC of label_quality as the scores have it (held out where there are such classifiers)."""
+    found = from_store.sample_answers(workspace, population, "train", _CONVERGENCE_EXAMPLES)
     total = len(population.classifiers)
     sizes = sorted({n for n in (1, 2, 3, 5, 8, 12, 20, 30, 50, 75, 100, 150, 200, 300, 400, 500, 1000) if n < total} | {total})
-    return convergence(predictions, entropies, labels, sizes=sizes, key="convergence", labels_true=truth if (truth >= 0).all() else None)
+    return convergence(
+        found.predictions,
+        found.entropies,
+        found.labels,
+        sizes=sizes,
+        key="convergence",
+        labels_true=found.labels_true if (found.labels_true >= 0).any() else None,
+        p_labels=found.p_labels,
+        in_train=found.in_train,
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +18,7 @@ from zoo.store.datasets import examples_of, int_column
 from zoo.store.selections import labels_in
 from zoo.store.workspace import Workspace
 
-__all__ = ["Probabilities", "sample_answers", "score"]
+__all__ = ["AnswerSample", "Probabilities", "sample_answers", "score"]
 
 
 _SCORED = ("prediction", "p_label", "entropy", "margin", "top5", "top5_p", "in_train")
@@ -127,25 +128,60 @@ class Probabilities:
         return held
 
 
-def sample_answers(
-    workspace: Workspace, population: Population, split: str, limit: int
-) -> tuple[NDArray[np.int64], NDArray[np.int16], NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
-    """(example ids [e], predictions [N, e], entropies [N, e], labels [e], true labels [e]) of at most ``limit`` keyed examples.
+@dataclass(frozen=True, eq=False)
+class AnswerSample:
+    """Answers of a population to some examples of a split; rows are in the order of the population's classifiers.
 
-    Rows are in the order of the population's classifiers.
+    Args:
+        example_ids: int64 [e], ascending.
+        predictions: int16 [N, e], -1 where a picture could not be read.
+        entropies: float32 [N, e] in bits.
+        p_labels: float32 [N, e], probability of the given label.
+        in_train: bool [N, e], whether the classifier was trained on the example; None where that is not known of every one.
+        labels: int64 [e], -1 = unknown.
+        labels_true: int64 [e], -1 = unknown.
+    """
+
+    example_ids: NDArray[np.int64]
+    predictions: NDArray[np.int16]
+    entropies: NDArray[np.float32]
+    p_labels: NDArray[np.float32]
+    in_train: NDArray[np.bool_] | None
+    labels: NDArray[np.int64]
+    labels_true: NDArray[np.int64]
+
+
+def sample_answers(workspace: Workspace, population: Population, split: str, limit: int) -> AnswerSample:
+    """The answers to at most ``limit`` keyed examples of a split.
+
+    Raises:
+        StoreError: if a classifier has no answers on the split.
     """
     examples = examples_of(workspace, population.dataset, split)
     ids = np.arange(examples.num_rows, dtype=np.int64)
     chosen = keyed.choose("sample_answers", ids, min(limit, len(ids)))
-    predictions, entropies = [], []
-    for block, batches in read_answers(workspace, population.fingerprint, split, population.classifiers, ("prediction", "entropy")):
+    empty = {"prediction": -1, "entropy": 0.0, "p_label": 0.0, "in_train": False}
+    blocks: dict[str, list[NDArray[Any]]] = {name: [] for name in empty}
+    known = True
+    for block, batches in read_answers(workspace, population.fingerprint, split, population.classifiers, tuple(empty)):
         inside = chosen[(chosen >= block.start) & (chosen < block.stop)] - block.start
         # Classifiers of several fills come fill by fill, not in the population's order.
-        rows = {
-            name: (b.column("prediction").fill_null(-1).to_numpy()[inside], b.column("entropy").fill_null(0.0).to_numpy()[inside])
-            for name, b in batches
-        }
-        predictions.append(np.stack([rows[name][0] for name in population.classifiers]))
-        entropies.append(np.stack([rows[name][1] for name in population.classifiers]))
+        rows: dict[str, dict[str, NDArray[Any]]] = {}
+        for classifier, batch in batches:
+            known &= batch.column("in_train").null_count == 0
+            rows[classifier] = {
+                name: batch.column(name).fill_null(value).to_numpy(zero_copy_only=False)[inside] for name, value in empty.items()
+            }
+        for name, parts in blocks.items():
+            parts.append(np.stack([rows[classifier][name] for classifier in population.classifiers]))
+    found = {name: np.concatenate(parts, axis=1) for name, parts in blocks.items()}
     labels, truth = (int_column(examples, column)[chosen] for column in ("label", "label_true"))
-    return chosen, np.concatenate(predictions, axis=1), np.concatenate(entropies, axis=1), labels, truth
+    return AnswerSample(
+        example_ids=chosen,
+        predictions=found["prediction"],
+        entropies=found["entropy"],
+        p_labels=found["p_label"],
+        in_train=found["in_train"].astype(bool) if known else None,
+        labels=labels,
+        labels_true=truth,
+    )

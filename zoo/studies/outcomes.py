@@ -199,7 +199,8 @@ def collect(workspace: Workspace, dataset: Dataset, experiment: Experiment, poin
     seeds = sorted({t.seed for t in trainings.values()})
     members = ledger.classifiers_of(workspace, trainings.values())
     population = population_of(workspace, dataset.fingerprint, members)
-    _, predicted, _, labels, _ = sample_answers(workspace, population, "test", len(dataset.splits["test"]))
+    answered = sample_answers(workspace, population, "test", len(dataset.splits["test"]))
+    predicted, labels = answered.predictions, answered.labels
     # A picture that nobody could answer was not read: it is nobody's mistake.
     counted = (labels >= 0) & (predicted >= 0).any(axis=0)
     predicted, labels = predicted[:, counted], labels[counted]
