@@ -40,13 +40,13 @@ NOISE = (
 @pytest.fixture(scope="module")
 def on_ray(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
     folder = tmp_path_factory.mktemp("ray")
-    return folder / "space", run(folder, "demo", "--scale", "smoke", "-w", folder / "space", seconds=300)
+    return folder / "space", run(folder, "demo", "--scale", "smoke", "-w", folder / "space", seconds=1500)
 
 
 @pytest.fixture(scope="module")
 def in_one_process(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
     folder = tmp_path_factory.mktemp("local")
-    return folder / "space", run(folder, "demo", "--scale", "smoke", "-w", folder / "space", "--runner", "local", seconds=300)
+    return folder / "space", run(folder, "demo", "--scale", "smoke", "-w", folder / "space", "--runner", "local", seconds=1500)
 
 
 def test_the_demo_says_what_it_did_and_where_the_report_is(on_ray: tuple[Path, Result]) -> None:
