@@ -13,7 +13,7 @@ from zoo import keyed
 from zoo.arrays import Floats, Ints
 from zoo.errors import UsageError
 from zoo.scores import from_store
-from zoo.scores.catalog import FIXED_ONE
+from zoo.scores.catalog import FIXED_ONE, suspicion
 from zoo.scores.population import Population
 from zoo.statistics import auroc, correlation, midranks
 from zoo.store.workspace import Workspace
@@ -103,7 +103,9 @@ def convergence(
         }
         if is_error is not None:
             quality = _quality(chosen, wrong, p, held, n)  # [D, e]
-            found["auroc"] = [auroc(-q[measured], is_error) for q in quality]
+            seen = [None] * draws if in_train is None else list(chosen @ held)
+            suspicious = [suspicion("label_quality", q, n_heldout) for q, n_heldout in zip(quality, seen, strict=True)]
+            found["auroc"] = [auroc(s[measured], is_error) for s in suspicious]
         rows += [{"measure": measure, "n": int(n), **_band(values)} for measure, values in found.items()]
     table = pd.DataFrame(rows, columns=["measure", "n", "mean", "low", "high"]).astype({"measure": "str"})
     order = {"x": 0, "c": 1, "auroc": 2}
