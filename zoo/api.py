@@ -27,7 +27,8 @@ class Study:
         """The ``scores`` table of the population on a split, computed from the store.
 
         Args:
-            where: SQL condition over the ``classifiers`` table: a sub-population.
+            where: SQL condition over the ``classifiers`` table: a sub-population. Without one: all that were trained on the data as given, or
+                on random parts of it.
 
         Raises:
             NotFoundError: if no classifier is left.

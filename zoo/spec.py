@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -105,6 +105,15 @@ class Op(Spec):
         """Readable form, also the form the command line takes: ``subsample:fraction=0.25,replica=1``."""
         settings = ",".join(f"{k}={_scalar_text(v)}" for k, v in sorted(self.params.items()))
         return f"{self.name}:{settings}" if settings else self.name
+
+
+SAMPLING = frozenset({"delete_fraction", "subsample", "take"})
+"""Treatments that only choose which examples are trained on, at random; all others change what is learned (labels, pictures, classes, weights)."""
+
+
+def is_sample(ops: Iterable[Op]) -> bool:
+    """Whether a treatment leaves a random part of the training set as it was given."""
+    return all(op.name in SAMPLING for op in ops)
 
 
 def treatment_text(ops: Sequence[Op]) -> str:

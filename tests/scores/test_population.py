@@ -20,14 +20,15 @@ from zoo.errors import NotFoundError, StoreError, UsageError
 from zoo.scores.from_store import score
 from zoo.scores.outputs import answers_from_logits
 from zoo.scores.population import choose_population, population_of
-from zoo.spec import Recipe, Training, classifier_id, content_id
+from zoo.spec import SAMPLING, Op, Recipe, Training, classifier_id, content_id
 from zoo.store import answers, ledger
 from zoo.store.answers import AnswerUnit, commit_unit, shards, write_part
 from zoo.store.datasets import commit_dataset
 from zoo.store.ledger import classifiers_frame, commit_training, record_plan
 from zoo.store.schema import SCHEMA
 from zoo.store.workspace import Workspace
-from zoo.trainsets.treatments import op
+from zoo.trainsets.on_rows import Rows
+from zoo.trainsets.treatments import TREATMENTS, op
 
 EXAMPLES = 100
 ANIMALS, DIGITS = ("cat", "dog", "emu"), ("zero", "one")
@@ -423,3 +424,77 @@ def test_answers_that_record_no_preprocessing_are_taken(tmp_path: Path) -> None:
         train_scores(write(new(tmp_path / str(recorded)), data, members(data)[:3], 1, recorded=recorded)) for recorded in (True, False)
     ]
     assert tables[0].equals(tables[1])
+
+
+# ---------------------------------------------------------------- damaged training sets
+
+DAMAGED = (
+    (op("label_noise", fraction=0.2, seed=0),),
+    (op("take", count=50), op("gaussian_noise", sigma=8.0, seed=0)),
+)
+
+
+def trained_on(treatment: tuple[Op, ...], seed: int = 0) -> Member:
+    return Training(arch="lenet5", dataset=dataset().ref, recipe=Recipe(epochs=2), seed=seed, treatment=treatment, snapshots=(2,)), 2
+
+
+@pytest.mark.parametrize("treatment", DAMAGED)
+def test_classifiers_of_damaged_data_do_not_score_unless_asked(tmp_path: Path, treatment: tuple[Op, ...]) -> None:
+    """The scores are those of a store without them, and one line says so; with a condition they score wherever it holds."""
+    given = [trained_on(()), trained_on((op("subsample", fraction=0.25, replica=1),)), trained_on((op("take", count=50),), seed=1)]
+    mixed = write(new(tmp_path / "mixed"), dataset(), [*given, trained_on(treatment)], 2)
+    alone = write(new(tmp_path / "alone"), dataset(), given, 1)
+    said: list[str] = []
+    chosen = choose_population(mixed, say=said.append)
+    assert chosen.classifiers == choose_population(alone).classifiers
+    assert len(said) == 1
+    assert said[0].startswith("1 of 4 classifiers were trained on damaged or changed data (")
+    assert treatment[-1].text in said[0]
+    assert len(choose_population(mixed, "true", say=said.append).classifiers) == 4
+    assert len(choose_population(mixed, f"treatment like '%{treatment[-1].name}%'").classifiers) == 1
+    choose_population(alone, say=said.append)
+    assert len(said) == 1
+
+
+def test_where_all_data_are_damaged_all_score_and_it_is_said(tmp_path: Path) -> None:
+    space = write(new(tmp_path / "zoo"), dataset(), [trained_on(DAMAGED[0]), trained_on(DAMAGED[0], seed=1)], 1)
+    said: list[str] = []
+    assert len(choose_population(space, say=said.append).classifiers) == 2
+    assert said == [
+        f"All 2 classifiers were trained on damaged or changed data ({DAMAGED[0][0].text}, ...): there are no others to score with."
+    ]
+
+
+def test_score_and_export_say_whom_they_left_out(tmp_path: Path) -> None:
+    """On stderr, so that what is piped stays data; nothing is said where nobody was."""
+    space = write(new(tmp_path / "zoo"), dataset(), [trained_on(()), trained_on(DAMAGED[0])], 1)
+    for command in (("score", "--json", "--top", 0), ("export", "predictions", "--to", "csv")):
+        result = zoo(*command, "-w", space.root)
+        assert result.code == 0, result
+        assert "1 of 2 classifiers were trained on damaged or changed data" in result.err
+        assert "damaged" not in result.out
+        assert "damaged" not in zoo(*command, "-w", space.root, "--where", "true").err
+
+
+EXAMPLE_OF = {
+    "subsample": {"fraction": 0.5},
+    "take": {"count": 20},
+    "delete_fraction": {"fraction": 0.5},
+    "label_noise": {"fraction": 0.5},
+    "delete_class": {"label": 1},
+    "relabel": {"label": 1, "to": 0},
+}
+
+
+@pytest.mark.parametrize("name", TREATMENTS)
+def test_a_sampling_treatment_changes_nothing_that_it_keeps(name: str) -> None:
+    """Each treatment of rows that counts as sampling keeps labels and weights of what it keeps, of all classes; every other one does not, or
+    changes pictures, or is a selection."""
+    treatment = TREATMENTS[name]
+    if treatment.on_rows is None or treatment.needs_manifests:
+        assert name not in SAMPLING
+        return
+    rows = Rows(np.arange(100), np.arange(100) % 3, np.ones(100, dtype=np.float32), 3)
+    kept = treatment.on_rows(rows, **op(name, **EXAMPLE_OF[name]).params)
+    same = np.array_equal(kept.labels, rows.labels[kept.example_ids]) and set(kept.labels) == {0, 1, 2} and (kept.weights == 1).all()
+    assert same == (name in SAMPLING)

@@ -120,6 +120,7 @@ def export(
 ) -> None:
     """Write scores, predictions, logits or a selection for other programs. Written whole or not at all."""
     import sys
+    from functools import partial
 
     from zoo.errors import UsageError
     from zoo.exchange import exporting, places
@@ -127,7 +128,7 @@ def export(
 
     if as_json and output is None:
         raise UsageError("--json says where something was written; without a place the data itself goes to stdout. Give one with -o PATH.")
-    request = places.Request(what, to, output, split, where, selection, data, probabilities, force)
+    request = places.Request(what, to, output, split, where, selection, data, probabilities, force, partial(print, file=sys.stderr))
     done = exporting.export(Workspace.open(workspace), request)
     if isinstance(done, str):
         sys.stdout.write(done)

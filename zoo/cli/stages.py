@@ -135,7 +135,13 @@ def fill(
 
 def score(
     split: Annotated[str, typer.Option("--split", help="Split to score.")] = "train",
-    where: Annotated[str | None, typer.Option("--where", help="SQL condition over the classifiers table: a sub-population.")] = None,
+    where: Annotated[
+        str | None,
+        typer.Option(
+            "--where",
+            help="SQL condition over the classifiers table. Default: all that were trained on the data as given or random parts of it.",
+        ),
+    ] = None,
     label_column: Annotated[str, typer.Option("--label-column", help="label, label_true, or the name of a selection.")] = "label",
     output: Annotated[str | None, typer.Option("--output", "-o", help="Name of the table in results/; default scores-SPLIT.")] = None,
     top: Annotated[int, typer.Option("--top", min=0, help="How many suspects to print.")] = 10,
@@ -146,6 +152,7 @@ def score(
 ) -> None:
     """X- and C-perplexity, label quality and confusions of every example, by a population or a part of it."""
     from zoo.cli.text import suspect_table
+    from zoo.progress import Progress
     from zoo.scores import from_store
     from zoo.scores.detection import label_errors
     from zoo.scores.population import choose_population
@@ -160,7 +167,7 @@ def score(
         )
     space = open_workspace(workspace) if snapshot is None else open_workspace(workspace).at(snapshot)
     fingerprint = None if data is None else datasets.dataset_fingerprint(space, data)
-    population = choose_population(space, where, dataset=fingerprint)
+    population = choose_population(space, where, dataset=fingerprint, say=Progress().say)
     table = from_store.score(space, population, split, label_column)
     if output is None and where is None and label_column == "label" and snapshot is None:
         name = write_scores(space, table, population.origin(split), len(population.classifiers))

@@ -104,7 +104,7 @@ def export(workspace: Workspace, request: Request) -> str | Path:
 
 def _population(workspace: Workspace, request: Request) -> Population:
     fingerprint = None if request.data is None else datasets.dataset_fingerprint(workspace, request.data)
-    return choose_population(workspace, request.where, dataset=fingerprint)
+    return choose_population(workspace, request.where, dataset=fingerprint, say=request.say)
 
 
 def _scores(workspace: Workspace, request: Request) -> tuple[pa.Table, Population]:

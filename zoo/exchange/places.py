@@ -27,7 +27,8 @@ MARKER: Final = "zoo-export.json"
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked for. ``split``: None = train, or the split a selection was made of. ``output``: None = text for stdout."""
+    """What is asked for. ``split``: None = train, or the split a selection was made of. ``output``: None = text for stdout. ``say``: is told what
+    a user should know of it."""
 
     what: str
     to: str
@@ -38,6 +39,7 @@ class Request:
     data: str | None = None
     probabilities: bool = False
     force: bool = False
+    say: Callable[[str], object] = lambda _line: None
 
 
 # ---------------------------------------------------------------- places

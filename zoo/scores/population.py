@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from zoo.errors import NotFoundError, StoreError, UsageError
-from zoo.spec import Preprocessing, content_id
+from zoo.spec import Op, Preprocessing, content_id, is_sample, treatment_text
 from zoo.store import ledger
 from zoo.store.commits import Commit
 from zoo.store.datasets import described
@@ -42,11 +42,15 @@ class Population:
         return Origin(self.fingerprint, split, self.id)
 
 
-def choose_population(workspace: Workspace, condition: str | None = None, *, dataset: str | None = None) -> Population:
-    """The classifiers that score examples, or those of them for which an SQL condition over the ``classifiers`` table holds.
+def choose_population(
+    workspace: Workspace, condition: str | None = None, *, dataset: str | None = None, say: Callable[[str], object] = lambda _line: None
+) -> Population:
+    """The classifiers that score examples: those trained on the data as given, or on random parts of it; or those for which an SQL condition
+    over the ``classifiers`` table holds, however they were trained.
 
     Args:
         dataset: fingerprint; may be left out where the workspace holds one data set.
+        say: is told, in a line, how many were left out for having been trained on damaged or changed data. Where all were, none is left out.
 
     Raises:
         NotFoundError: if none is left.
@@ -59,6 +63,8 @@ def choose_population(workspace: Workspace, condition: str | None = None, *, dat
         frame = ledger.classifiers_frame(workspace)
         chosen = set(select_where(frame[frame["classifier_id"].isin(list(commits))], condition)["classifier_id"])
         commits = {key: commit for key, commit in commits.items() if key in chosen}
+    else:
+        commits = _as_given(workspace, commits, say)
     if not commits:
         raise NotFoundError(
             f"no classifier in {workspace.location}{f' with {condition!r}' if condition else ''}. See them with 'zoo status'."
@@ -70,6 +76,31 @@ def choose_population(workspace: Workspace, condition: str | None = None, *, dat
             f"the classifiers belong to {len(found)} data sets: {'; '.join(seen)}. Scores are per data set: choose one with --data."
         )
     return population_of(workspace, found[0], commits)
+
+
+def _as_given(workspace: Workspace, commits: dict[str, Commit], say: Callable[[str], object]) -> dict[str, Commit]:
+    """Those that were trained on the data as given; all of them where none was."""
+    wanted = {str(commit.facts["training_id"]) for commit in commits.values() if "training_id" in commit.facts}
+    treatments = {
+        key: tuple(Op(**step) for step in training.identity["spec"]["treatment"])
+        for key, training in workspace.commits.each("training", wanted.__contains__)
+    }
+    treated = {
+        key: treatments[commit.facts["training_id"]]
+        for key, commit in commits.items()
+        if not is_sample(treatments.get(commit.facts.get("training_id", ""), ()))
+    }
+    if not treated:
+        return commits
+    example = treatment_text(next(iter(treated.values())))
+    if len(treated) == len(commits):
+        say(f"All {len(commits)} classifiers were trained on damaged or changed data ({example}, ...): there are no others to score with.")
+        return commits
+    say(
+        f"{len(treated)} of {len(commits)} classifiers were trained on damaged or changed data ({example}, ...) and are left out. "
+        f"--where true takes all."
+    )
+    return {key: commit for key, commit in commits.items() if key not in treated}
 
 
 def population_of(workspace: Workspace, fingerprint: str, classifiers: Iterable[str]) -> Population:
