@@ -367,7 +367,7 @@ def test_without_cleanlab_the_reason_is_how_to_get_it(monkeypatch: pytest.Monkey
     for name in ("cleanlab", "cleanlab.rank", "cleanlab.filter"):
         monkeypatch.setitem(sys.modules, name, None)
     found = label_errors(panel_scores(members, labels, truth), members)
-    assert found.reason == "cleanlab is not installed: pip install 'classifier-zoo[cleanlab]'."
+    assert found.reason == "cleanlab is not installed. In the clone of zoo: .venv/bin/pip install -e '.[cleanlab]'"
     assert "label_quality" in set(found.table["score"])
 
 

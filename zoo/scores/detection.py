@@ -169,7 +169,7 @@ def label_errors(scores: pd.DataFrame, members: Members) -> LabelErrors:
     try:
         quality, flags = _cleanlab(scores, members)
     except ImportError:
-        return LabelErrors(table, flagged, "cleanlab is not installed: pip install 'classifier-zoo[cleanlab]'.")
+        return LabelErrors(table, flagged, "cleanlab is not installed. In the clone of zoo: .venv/bin/pip install -e '.[cleanlab]'")
     except StoreError as error:
         return LabelErrors(table, flagged, f"cleanlab needs full probabilities: {error}")
     except (ValueError, AssertionError) as error:

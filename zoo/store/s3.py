@@ -227,5 +227,5 @@ def _connect() -> Any:
         import boto3
         from botocore.config import Config
     except ImportError:
-        raise StoreError("s3:// workspaces need boto3. Install it with: pip install 'classifier-zoo[s3]'") from None
+        raise StoreError("s3:// workspaces need boto3. In the clone of zoo: .venv/bin/pip install -e '.[s3]'") from None
     return boto3.client("s3", config=Config(retries={"max_attempts": 8, "mode": "adaptive"}))
