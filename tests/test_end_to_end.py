@@ -37,6 +37,12 @@ NOISE = (
 )
 
 
+def page(space: Path) -> dict[str, tuple[bytes, int]]:
+    """Content and time of the report and of every figure."""
+    paths = (space / "report.html", *sorted((space / "figures").iterdir()))
+    return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in paths}
+
+
 @pytest.fixture(scope="module")
 def on_ray(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
     folder = tmp_path_factory.mktemp("ray")
@@ -135,9 +141,10 @@ def test_every_line_on_stderr_is_ours(on_ray: tuple[Path, Result], in_one_proces
 
 
 def test_the_second_time_there_is_nothing_to_do(on_ray: tuple[Path, Result], tmp_path: Path) -> None:
-    """No Ray session is started, no stored file is touched, the same words are printed."""
+    """No Ray session is started, no stored file is touched, no figure is drawn again, the same words are printed."""
     space, first = on_ray
-    before = files(space)
+    before, drawn = files(space), page(space)
+    assert len(drawn) > 10
     with start(tmp_path, "demo", "--scale", "smoke", "-w", space) as running:
         while running.process.poll() is None:
             assert not [line for line in running.family().values() if "raylet" in line or line.startswith("ray::")]
@@ -146,5 +153,6 @@ def test_the_second_time_there_is_nothing_to_do(on_ray: tuple[Path, Result], tmp
     assert result.code == 0, result
     assert [line.removesuffix(" ...") for line in result.err.splitlines() if line.endswith(" ...")] == ["scoring", "report"]
     assert files(space) == before
+    assert page(space) == drawn
     spent = re.compile(r"this run: .*")
     assert spent.sub("", result.out) == spent.sub("", first.out)

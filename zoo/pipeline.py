@@ -20,8 +20,8 @@ from zoo.estimate import training_images, training_seconds
 from zoo.fill.plan import FillPlan, KeepLogits, plan_fill
 from zoo.manifest import manifest_digest
 from zoo.progress import Progress
-from zoo.scores.detection import detection_table
 from zoo.scores.from_store import score
+from zoo.scores.measured import NOT_MEASURED, Measured, measure
 from zoo.scores.population import Population, population_of
 from zoo.spec import Experiment, SelectionRule, Training
 from zoo.store import datasets, ledger, selections
@@ -29,7 +29,7 @@ from zoo.store.commits import Commit
 from zoo.store.heartbeat import heartbeat
 from zoo.store.ledger import Role
 from zoo.store.origin import Origin
-from zoo.store.results import write_scores, write_table
+from zoo.store.results import write_scores
 from zoo.store.workspace import Workspace
 from zoo.studies.arms import Comparison, arm_trainings, compare_trainings
 from zoo.studies.findings import NOTHING_CONCLUDED, Conclusion, conclude
@@ -300,13 +300,14 @@ STAGES = ("train", "fill", "score", "select", "retrain", "compare", "conclude", 
 
 @dataclass
 class Run:
-    """What an experiment has produced so far; ``concluded``: see ``zoo.studies.findings``; ``report``: the page's path once it is written."""
+    """What an experiment has produced so far; ``measured``: what its scores are worth; ``concluded``: see ``zoo.studies.findings``; ``report``:
+    the page's path once it is written."""
 
     experiment: Experiment
     dataset: Dataset
     scores: dict[str, pd.DataFrame] = field(default_factory=dict)
     comparison: Comparison | None = None
-    detection: pd.DataFrame | None = None
+    measured: Measured = NOT_MEASURED
     diverged: list[str] = field(default_factory=list)
     concluded: Conclusion = NOTHING_CONCLUDED
     report: Path | None = None
@@ -333,9 +334,7 @@ def run(workspace: Workspace, experiment: Experiment, runner: Callable[[], Runne
     if "score" in wanted and experiment.fill_splits:
         population = population_of(workspace, dataset.fingerprint, members)
         done.scores = score_splits(workspace, population, experiment.fill_splits, progress)
-        if "train" in done.scores:
-            done.detection = detection_table(done.scores["train"])
-            write_table(workspace, "detection", done.detection, population.origin("train").as_json())
+        done.measured = measure(workspace, population, done.scores)
     if "select" in wanted:
         seeds = sorted({seed for sweep in experiment.retrained for seed in sweep.seeds})
         for rule in experiment.selections:

@@ -155,6 +155,7 @@ def score(
     from zoo.progress import Progress
     from zoo.scores import from_store
     from zoo.scores.detection import label_errors
+    from zoo.scores.measured import detect
     from zoo.scores.population import choose_population
     from zoo.scores.suspects import suspects
     from zoo.store import datasets
@@ -169,14 +170,17 @@ def score(
     fingerprint = None if data is None else datasets.dataset_fingerprint(space, data)
     population = choose_population(space, where, dataset=fingerprint, say=Progress().say)
     table = from_store.score(space, population, split, label_column)
+    frame = table.to_pandas()
     if output is None and where is None and label_column == "label" and snapshot is None:
         name = write_scores(space, table, population.origin(split), len(population.classifiers))
     else:
         name = output or f"subscores-{split}"
         about = {"n": len(population.classifiers), "where": where, "label": label_column, "snapshot": snapshot}
         write_table(space, name, table, {**population.origin(split).as_json(), **about})
-    frame = table.to_pandas()
-    found = label_errors(frame, from_store.Probabilities(space, population, split))
+    if name == "scores-train":
+        found = detect(space, population, split, frame)
+    else:
+        found = label_errors(frame, from_store.Probabilities(space, population, split))
     if as_json:
         print_json(
             {

@@ -82,7 +82,7 @@ def run(
         from zoo.report.write import write_report
 
         with progress.stage("report"):
-            done.report = write_report(space, spec, done.dataset, progress.timings, done.concluded)
+            done.report = write_report(space, spec, done.dataset, progress.timings, done.concluded, done.measured)
     print(summary(space, done, progress.timings))
     pipeline.refuse_diverged(done.diverged)
 

@@ -226,7 +226,7 @@ def summary(workspace: Workspace, done: Run, timings: Mapping[str, float]) -> st
     from zoo.scores.suspects import suspects
 
     parts = [_trained(workspace, done, timings)]
-    if done.detection is not None and len(done.detection):
+    if done.measured.detection is not None:
         parts.append(_found(done))
     if "train" in done.scores:
         table = suspect_table(suspects(done.scores["train"], 10), done.dataset.class_names)
@@ -265,9 +265,10 @@ def _trained(workspace: Workspace, done: Run, timings: Mapping[str, float]) -> s
 
 
 def _found(done: Run) -> str:
-    assert done.detection is not None
-    best = done.detection.set_index("score").loc["label_quality"]
-    n = int(done.detection["n_errors"].max())
+    assert done.measured.detection is not None
+    table = done.measured.detection.table
+    best = table.set_index("score").loc["label_quality"]
+    n = int(table["n_errors"].max())
     return (
         f"Planted label errors found by label_quality: precision {best['precision_at_n']:.3f} and recall {best['recall_at_n']:.3f} "
         f"at the planted number ({n}), AUROC {best['auroc']:.4f}, average precision {best['average_precision']:.3f}"

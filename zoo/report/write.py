@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Final
 
 import pandas as pd
 
@@ -19,13 +22,12 @@ from zoo.report.draw import Provenance
 from zoo.report.page import render
 from zoo.report.parts import ReportData
 from zoo.scores import population
-from zoo.scores.convergence import convergence_table
-from zoo.scores.detection import detection_of
-from zoo.spec import Experiment
+from zoo.scores.measured import NOT_MEASURED, Measured, measure
+from zoo.spec import Experiment, canonical_json
 from zoo.store import ledger
 from zoo.store.datasets import changed_since
 from zoo.store.files import LocalFiles
-from zoo.store.results import read_scores, record_run, table_of, write_table
+from zoo.store.results import csv_text, read_scores, record_run, table_names, table_of
 from zoo.store.workspace import Workspace
 from zoo.studies.findings import NOTHING_CONCLUDED, Conclusion
 
@@ -38,10 +40,13 @@ def write_report(
     dataset: Dataset,
     timings: Mapping[str, float],
     concluded: Conclusion = NOTHING_CONCLUDED,
+    measured: Measured | None = None,
 ) -> Path:
     """Write ``report.html`` and ``figures/`` of a workspace. Stages that were not done leave their sections out, with the reason.
 
-    ``timings`` (stage -> seconds of the run that did the work) are kept, so that a report written again says them still.
+    Args:
+        timings: stage -> seconds of the run that did the work; kept, so that a report written again says them still.
+        measured: what the scores are worth; None = of a workspace made step by step, whose scores are measured first.
     """
     if changed := changed_since(workspace, dataset):
         raise DataError(f"{changed} A report is about what was trained on: restore the data, or choose what is on record with --data.")
@@ -69,12 +74,11 @@ def write_report(
         version=version("classifier-zoo"),
         commit=_checkout(),
     )
-    convergence = None
-    if "train" in scores and len(mine) > 1:
-        members = population.population_of(workspace, dataset.fingerprint, mine["classifier_id"])
-        convergence = convergence_table(workspace, members)
-        write_table(workspace, "convergence", convergence, members.origin("train").as_json())
-    detection, notes = detection_of(workspace, dataset.fingerprint, list(mine["classifier_id"]), scores)
+    if measured is None:
+        measured = NOT_MEASURED
+        if scores and len(mine):
+            measured = measure(workspace, population.population_of(workspace, dataset.fingerprint, mine["classifier_id"]), scores)
+    detection = None if measured.detection is None else measured.detection.table
     data = ReportData(
         title=experiment.title,
         experiment=experiment.name,
@@ -86,8 +90,8 @@ def write_report(
         arms=_full_test(tables.get("arms")),
         comparisons=tables.get("comparisons"),
         detection=tables.get("detection") if detection is None else detection,
-        detection_notes=notes,
-        convergence=convergence,
+        detection_notes=measured.notes,
+        convergence=measured.convergence,
         verdicts=None if findings is None else findings.verdicts,
         charts=() if findings is None else findings.charts,
         findings_note=concluded.note,
@@ -96,12 +100,56 @@ def write_report(
         next_command=experiment.next_command,
         sections=experiment.sections,
     )
+    inputs = _digest(
+        experiment, dataset, data, [(name, workspace.files.read(f"results/{name}.parquet")) for name in table_names(workspace)]
+    )
+    if _is_drawn(workspace, inputs):
+        return workspace.report
     page = render(data, workspace.report)
     if not isinstance(workspace.files, LocalFiles):
         # Drawn in a folder of this machine, then put where the study lives.
         for path in (page, *sorted(workspace.figures.iterdir())):
             workspace.files.replace(path.relative_to(workspace.root).as_posix(), path.read_bytes())
+    drawn = {"inputs": inputs, "figures": sorted(path.name for path in workspace.figures.iterdir())}
+    workspace.files.replace(_DRAWN, canonical_json(drawn).encode())
     return page
+
+
+_DRAWN: Final = "results/page.json"
+"""What the page that is there was drawn from, and its figures' files."""
+
+
+def _digest(experiment: Experiment, dataset: Dataset, data: ReportData, tables: Sequence[tuple[str, bytes]]) -> str:
+    """Hash of everything a page shows but the times its stages took, and of the program that draws it.
+
+    Args:
+        tables: name and content of each derived table.
+    """
+    said = (canonical_json(experiment.as_json()), dataset.fingerprint, repr(data.provenance), data.detection_notes, data.findings_note)
+    found = hashlib.sha256(repr(said).encode())
+    charts = [(repr({**vars(chart), "table": None}), csv_text(chart.table)) for chart in data.charts]
+    for text in (csv_text(data.population), *(part for chart in charts for part in chart)):
+        found.update(text.encode())
+    package = Path(__file__).parents[1]
+    program = [(path.relative_to(package).as_posix(), path.read_bytes()) for path in sorted(package.rglob("*")) if path.suffix in _PROGRAM]
+    for name, content in (*tables, *program):
+        found.update(f"{name}\n{hashlib.sha256(content).hexdigest()}\n".encode())
+    return found.hexdigest()
+
+
+_PROGRAM: Final = (".css", ".html", ".js", ".py")
+
+
+def _is_drawn(workspace: Workspace, inputs: str) -> bool:
+    """Whether the page and all its figures are there and were drawn from just these inputs."""
+    files = workspace.files
+    if not files.exists(_DRAWN) or not files.exists("report.html"):
+        return False
+    try:
+        drawn = json.loads(files.read(_DRAWN))
+        return drawn["inputs"] == inputs and all(files.exists(f"figures/{name}") for name in drawn["figures"])
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 def _checkout() -> str:

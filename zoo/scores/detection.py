@@ -25,7 +25,7 @@ scoring" (2022). find_label_issues: Northcutt, Jiang & Chuang, "Confident learni
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -36,13 +36,10 @@ from numpy.typing import NDArray
 from zoo.arrays import Floats
 from zoo.errors import StoreError
 from zoo.scores.catalog import DETECTORS, worst_first
-from zoo.scores.from_store import Probabilities
-from zoo.scores.population import population_of
 from zoo.scores.suspects import require_columns, score_values, suspicion_of
 from zoo.statistics import auroc, average_precision
-from zoo.store.workspace import Workspace
 
-__all__ = ["LabelErrors", "Members", "detection_of", "detection_table", "label_errors"]
+__all__ = ["LabelErrors", "Members", "detection_table", "label_errors"]
 
 
 def detection_table(scores: pd.DataFrame) -> pd.DataFrame:
@@ -247,20 +244,3 @@ class _OneByOne(list[Floats]):
 
     def __iter__(self) -> Iterator[Floats]:
         return self._make()
-
-
-def detection_of(
-    workspace: Workspace, fingerprint: str, classifiers: Sequence[str], scores: Mapping[str, pd.DataFrame]
-) -> tuple[pd.DataFrame | None, list[str]]:
-    """How well label errors are found, on the first split with known truth (train before others), and what is to be said about it."""
-    for split in sorted(scores, key=lambda name: name != "train"):
-        if len(classifiers) and scores[split]["label_true"].notna().any():
-            population = population_of(workspace, fingerprint, classifiers)
-            found = label_errors(scores[split], Probabilities(workspace, population, split))
-            notes = [
-                f"{row['score']}: {row['n_flagged']:,.0f} examples flagged by cleanlab's own estimate of their number, precision "
-                f"{row['precision']:.3f}, recall {row['recall']:.3f}."
-                for row in found.flagged.to_dict(orient="records")
-            ]
-            return found.table, notes or [f"Without cleanlab beside them. {found.reason}"]
-    return None, []
