@@ -46,7 +46,7 @@ def small_shards(monkeypatch: pytest.MonkeyPatch, size: int = 20) -> None:
 
 def files_of(space: Workspace, folder: str) -> dict[str, tuple[int, bytes]]:
     root = space.root / folder
-    return {p.relative_to(root).as_posix(): (p.stat().st_mtime_ns, p.read_bytes()) for p in sorted(root.rglob("*")) if p.is_file()}
+    return {p.relative_to(root).as_posix(): (p.stat().st_ino, p.read_bytes()) for p in sorted(root.rglob("*")) if p.is_file()}
 
 
 def same_bytes(one: Workspace, other: Workspace) -> bool:
