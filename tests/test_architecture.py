@@ -21,7 +21,7 @@ from factories import Tiny
 ROOT = Path(__file__).parents[1]
 CATALOG = "zoo.scores.catalog"
 """The list of scores: the store and the rules of training sets know from it which columns there are, so it stands on the ground as they do."""
-GROUND = {"arrays", "errors", "keyed", "manifest", "progress", "recipes", "registry", "spec", "statistics"}
+GROUND = {"arrays", "errors", "keyed", "machine", "manifest", "progress", "recipes", "registry", "spec", "statistics"}
 
 ARROWS = {
     "ground": "",
@@ -41,6 +41,7 @@ ARROWS = {
     "pipeline": "data store trainsets fill scores studies estimate",
     "api": "store scores",
     "cli": "data",
+    "__main__": "cli",
 }
 """room -> the rooms it may import, beside itself and the ground."""
 

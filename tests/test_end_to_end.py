@@ -16,8 +16,9 @@ from zoo.store.workspace import Workspace
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
+STARTING = "starting Ray"
 STAGES = ("training", "fill", "scoring", "retraining", "evaluation", "report")
-OURS = re.compile(rf"({'|'.join(STAGES)})( \.\.\.$|: )")
+OURS = re.compile(rf"({'|'.join((STARTING, *STAGES))})( \.\.\.$|: )")
 ARMS = ("baseline", "worst-dropped", "suspects-relabelled", "random-dropped", "hardest-half", "oracle")
 NOISE = (
     *(
@@ -133,10 +134,10 @@ def test_ray_and_one_process_compute_the_same_bytes(on_ray: tuple[Path, Result],
 
 def test_every_line_on_stderr_is_ours(on_ray: tuple[Path, Result], in_one_process: tuple[Path, Result]) -> None:
     """Stage lines and nothing else: not a word of Ray, no warning, no traceback; every stage begins and ends."""
-    for _, result in (on_ray, in_one_process):
+    for (_, result), first in ((on_ray, [STARTING]), (in_one_process, [])):
         lines = result.err.splitlines()
         assert [line for line in lines if not OURS.match(line)] == []
-        assert [line.removesuffix(" ...") for line in lines if line.endswith(" ...")] == list(STAGES)
+        assert [line.removesuffix(" ...") for line in lines if line.endswith(" ...")] == [*first, *STAGES]
         assert [word for word in NOISE if word in result.err + result.out] == []
 
 
@@ -145,12 +146,14 @@ def test_the_second_time_there_is_nothing_to_do(on_ray: tuple[Path, Result], tmp
     space, first = on_ray
     before, drawn = files(space), page(space)
     assert len(drawn) > 10
+    tables = {path.name: path.read_bytes() for path in sorted((space / "results").glob("*.csv"))}
     with start(tmp_path, "demo", "--scale", "smoke", "-w", space) as running:
         while running.process.poll() is None:
             assert not [line for line in running.family().values() if "raylet" in line or line.startswith("ray::")]
             time.sleep(0.05)
         result = running.finish()
     assert result.code == 0, result
+    assert {path.name: path.read_bytes() for path in sorted((space / "results").glob("*.csv"))} == tables
     assert [line.removesuffix(" ...") for line in result.err.splitlines() if line.endswith(" ...")] == ["scoring", "report"]
     assert files(space) == before
     assert page(space) == drawn

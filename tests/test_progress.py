@@ -11,7 +11,7 @@ import threading
 import pytest
 
 from zoo import progress
-from zoo.progress import Progress, duration
+from zoo.progress import Progress, counted, duration
 
 
 class Clock:
@@ -111,8 +111,8 @@ def test_a_stage_that_fails_leaves_no_closing_line() -> None:
     assert stream.getvalue() == "fill ...\n"
 
 
-def on_terminal(show: bool) -> str:
-    """What a terminal receives from one stage that is half done for a moment."""
+def on_terminal(show: bool, clock: Clock) -> str:
+    """What a terminal receives from one stage that is half done for a moment: 3 of 10 units, then 2 more in 10 s."""
     primary, secondary = pty.openpty()
     received: list[bytes] = []
 
@@ -129,26 +129,52 @@ def on_terminal(show: bool) -> str:
     with os.fdopen(secondary, "w") as stream:
         shown = Progress(stream, quiet=not show)
         with shown.stage("training", 10) as bar:
-            bar.advance(5, "1 of 2 trainings begun")
+            bar.note("waiting for the first worker")
             if show:
                 shown._bars.refresh()
-    reader.join(10)
+            bar.advance(3)
+            clock.now += 10
+            bar.advance(2, "1 of 2 trainings begun")
+            if show:
+                shown._bars.refresh()
+    reader.join()
     os.close(primary)
     return b"".join(received).decode()
 
 
-def test_a_terminal_gets_a_bar_with_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a terminal: stage, share, 'left' and note in one line that is wiped at the end; what stays is the closing line."""
+def test_a_terminal_gets_a_bar_with_the_time_left(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
+    """On a terminal: first what is waited for, with no share and no time left; then stage, share, time left and note; one line stays."""
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "120")
-    text = on_terminal(show=True)
+    text = on_terminal(show=True, clock=clock)
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
-    assert re.search(r"training .* 50% .*left .*1 of 2 trainings begun", plain)
+    waiting, working = (next(line for line in re.split(r"[\r\n]+", plain) if what in line) for what in ("waiting for", "1 of 2"))
+    assert "%" not in waiting
+    assert "left" not in waiting
+    # 2 units in 10 s, 5 are left: 25 s.
+    assert re.search(r"^training .* 50% .* 25s left +1 of 2 trainings begun", working)
     assert text.count("\x1b[?25l") == text.count("\x1b[?25h") == 1  # the cursor is hidden and shown again
     assert "\x1b[2K" in text  # the bar's line is erased ...
-    assert plain.splitlines()[-1] == "training: 1 of 2 trainings begun, 0s"  # ... and this is all that stands
+    assert plain.splitlines()[-1] == "training: 1 of 2 trainings begun, 10s"  # ... and this is all that stands
 
 
-def test_a_quiet_terminal_gets_nothing() -> None:
+def test_a_quiet_terminal_gets_nothing(clock: Clock) -> None:
     """Twin: the same stage without a display sends no byte."""
-    assert on_terminal(show=False) == ""
+    assert on_terminal(show=False, clock=clock) == ""
+
+
+def test_a_stage_of_unknown_length_claims_no_share_and_no_time_left(clock: Clock) -> None:
+    """Starting something: how far it is nobody knows, and so no line says it, however long it takes."""
+    stream = io.StringIO()
+    shown = Progress(stream)
+    with shown.stage("starting Ray", None) as bar:
+        clock.now += 20
+        bar.note("70 s so far")
+        bar.advance(1)
+        assert bar.remaining is None
+    assert stream.getvalue().splitlines() == ["starting Ray ...", "starting Ray: 70 s so far", "starting Ray: 70 s so far, 20s"]
+
+
+@pytest.mark.parametrize(("count", "text"), [(0, "0 trainings"), (1, "1 training"), (2, "2 trainings"), (2000, "2,000 trainings")])
+def test_one_is_not_a_plural(count: int, text: str) -> None:
+    assert counted(count, "training") == text

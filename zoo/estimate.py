@@ -6,7 +6,6 @@ networks the measured rate of one core is in the table of models itself (``tools
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
@@ -15,6 +14,7 @@ from zoo.data import Dataset
 from zoo.data.published import Shape, dataset_of
 from zoo.errors import UnknownNameError, UsageError
 from zoo.fill.plan import KeepLogits, default_keep_logits
+from zoo.machine import own_cpus
 from zoo.manifest import Manifest
 from zoo.progress import duration
 from zoo.spec import Op, Training, classifier_id, treatment_text
@@ -165,7 +165,7 @@ def estimate(
     if accelerator not in ACCELERATORS:
         raise UnknownNameError("accelerator", accelerator, ACCELERATORS)
     device = ACCELERATORS[accelerator]
-    count = devices or ((os.cpu_count() or 1) if accelerator == "cpu-core" else 1)
+    count = devices or (own_cpus() if accelerator == "cpu-core" else 1)
     todo = list(trainings) if workspace is None else missing(workspace, trainings)
     classifiers = sum(len(t.snapshots) or 1 for t in trainings)
     open_classifiers = sum(len(t.snapshots or (1,)) if workspace is None else len(uncovered_snapshots(workspace, t)) for t in todo)

@@ -10,6 +10,7 @@ from zoo.fill.plan import FillPlan, cells_of, decode_task
 from zoo.fill.predict import ShardWorker
 from zoo.spec import Training
 from zoo.store.workspace import Workspace
+from zoo.training.device import device_for
 from zoo.training.run import alike, run
 
 __all__ = ["LocalRunner"]
@@ -18,8 +19,15 @@ __all__ = ["LocalRunner"]
 class LocalRunner:
     """One process, one torch thread: bit for bit what one Ray worker computes."""
 
-    def __init__(self, device: str | None = None) -> None:
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    starting: str | None = None
+    """There is nothing to start."""
+
+    def __init__(self, device: str | None = None, *, gpus: float = 0.0) -> None:
+        """``device``: by torch's name; None = by ``gpus``, as ``device_for`` says."""
+        self.device = torch.device(device) if device is not None else device_for(gpus)
+
+    def start(self) -> None:
+        """Nothing to start."""
 
     def train(
         self, workspace: Workspace, trainings: Sequence[Training], costs: Mapping[str, float], on_epoch: Callable[[str, int], None]

@@ -6,7 +6,8 @@ and fills run is behind ``Runner``; ``zoo.local`` and ``zoo.cluster`` each have 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,7 @@ from zoo.errors import FailedTrainingsError, UnknownNameError
 from zoo.estimate import training_images, training_seconds
 from zoo.fill.plan import FillPlan, KeepLogits, plan_fill
 from zoo.manifest import manifest_digest
-from zoo.progress import Progress
+from zoo.progress import Progress, counted
 from zoo.scores.from_store import score
 from zoo.scores.measured import NOT_MEASURED, Measured, measure
 from zoo.scores.population import Population, population_of
@@ -59,6 +60,15 @@ __all__ = [
 
 class Runner(Protocol):
     """Where the work runs. The bodies are ``zoo.training.run.run_training`` and ``zoo.fill.predict.ShardWorker`` everywhere."""
+
+    @property
+    def starting(self) -> str | None:
+        """What ``start`` has to do, in words for a display; None if nothing."""
+        ...
+
+    def start(self) -> None:
+        """Get ready to work."""
+        ...
 
     def train(
         self, workspace: Workspace, trainings: Sequence[Training], costs: Mapping[str, float], on_epoch: Callable[[str, int], None]
@@ -142,17 +152,30 @@ def train(
         epochs: dict[str, int] = {}
         per_epoch = {t.id: costs[t.id] / t.recipe.epochs for t in todo}
         images = sum(training_images(t, dataset) for t in todo)
-        with heartbeat(workspace, costs), progress.stage(stage, sum(costs.values())) as bar:
+        # A failure of an earlier run is history once the training is tried again.
+        ledger.forget_failures(workspace, todo)
+        with heartbeat(workspace, costs), _started(runner, progress) as work, progress.stage(stage, sum(costs.values())) as bar:
+            bar.note("waiting for the first worker")
 
             def on_epoch(training_id: str, epoch: int) -> None:
                 gained = epoch - epochs.get(training_id, 0)
                 epochs[training_id] = epoch
                 bar.advance(per_epoch[training_id] * max(0, gained), f"{len(epochs)} of {len(todo)} trainings begun")
 
-            runner().train(workspace, todo, costs, on_epoch)
-            bar.text = f"{len(todo)} trainings, {images:,} image passes"
+            work.train(workspace, todo, costs, on_epoch)
+            bar.text = f"{counted(len(todo), 'training')}, {images:,} image passes"
     _say_empty(workspace, dataset, trainings, progress)
     return _diverged(workspace, trainings)
+
+
+@contextlib.contextmanager
+def _started(runner: Callable[[], Runner], progress: Progress) -> Iterator[Runner]:
+    """The runner, ready; what it takes to start it is shown as a stage of its own."""
+    work = runner()
+    if work.starting is not None:
+        with progress.stage(work.starting, None):
+            work.start()
+    yield work
 
 
 def _check_treatments(workspace: Workspace, dataset: Dataset, trainings: Sequence[Training], progress: Progress) -> None:
@@ -236,8 +259,9 @@ def fill(
         if plan.tasks:
             workspace.check_writable()
             cells = plan.cells
-            with progress.stage(stage, cells) as bar:
-                runner().fill(workspace, plan, bar.advance)
+            with _started(runner, progress) as work, progress.stage(stage, cells) as bar:
+                bar.note("waiting for the first worker")
+                work.fill(workspace, plan, bar.advance)
                 bar.text = (
                     f"{cells:,} answers of {len({c for u in plan.units for c in u.classifiers})} classifiers on {' and '.join(splits)}"
                 )

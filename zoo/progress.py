@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TextIO
 
-__all__ = ["Progress", "Stage", "announce", "duration", "listening"]
+__all__ = ["Progress", "Stage", "announce", "counted", "duration", "listening"]
 
 _PLAIN_EVERY = 15.0
 
@@ -49,26 +49,36 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
 
 
-class Stage:
-    """One stage in progress: ``advance`` by units of work, ``note`` says what is being done."""
+def counted(count: int, noun: str) -> str:
+    """``1 training``, ``2,000 trainings``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
-    def __init__(self, progress: Progress, name: str, total: float) -> None:
+
+class Stage:
+    """One stage in progress: ``advance`` by units of work, ``note`` says what is being done. ``total`` None: nobody knows how much there is."""
+
+    def __init__(self, progress: Progress, name: str, total: float | None) -> None:
         self._progress, self.name, self.total = progress, name, total
         self.done, self.text, self.began = 0.0, "", time.monotonic()
         self._first: tuple[float, float] | None = None
 
     def advance(self, amount: float, note: str | None = None) -> None:
-        self.done = min(self.total, self.done + amount)
+        self.done = self.done + amount if self.total is None else min(self.total, self.done + amount)
         # The rate counts from the first progress: workers take seconds to start, and those say nothing about the rest.
         self._first = self._first or (time.monotonic(), self.done)
         if note is not None:
             self.text = note
         self._progress._update(self)
 
+    def note(self, text: str) -> None:
+        """Say what is being done, where nothing of it is done yet."""
+        self.text = text
+        self._progress._update(self)
+
     @property
     def remaining(self) -> float | None:
         """Seconds left at the rate so far; None before there is one."""
-        if self._first is None:
+        if self._first is None or self.total is None:
             return None
         elapsed, gained = time.monotonic() - self._first[0], self.done - self._first[1]
         return elapsed * (self.total - self.done) / gained if gained > 0 and elapsed > 1 else None
@@ -85,8 +95,8 @@ class Progress:
         self.timings: dict[str, float] = {}
 
     @contextlib.contextmanager
-    def stage(self, name: str, total: float = 1.0) -> Iterator[Stage]:
-        """A stage of ``total`` units of work. Its wall time is kept in ``timings``."""
+    def stage(self, name: str, total: float | None = 1.0) -> Iterator[Stage]:
+        """A stage of ``total`` units of work (None: not known). Its wall time is kept in ``timings``."""
         stage = Stage(self, name, total)
         with self._bar(stage) if self._live else contextlib.nullcontext():
             if not self._live:
@@ -114,22 +124,20 @@ class Progress:
         columns = (
             TextColumn("[bold]{task.description}"),
             BarColumn(),
-            TextColumn("{task.percentage:>3.0f}%"),
+            TextColumn("{task.fields[share]}"),
             TimeElapsedColumn(),
-            TextColumn("left {task.fields[left]}"),
+            TextColumn("{task.fields[left]}"),
             TextColumn("{task.fields[note]}"),
         )
         with Bars(*columns, console=Console(file=self._stream), transient=True) as self._bars:
-            self._task = self._bars.add_task(stage.name, total=stage.total, left="?", note="")
+            self._task = self._bars.add_task(stage.name, total=stage.total, share="", left="", note="")
             yield
 
     def _update(self, stage: Stage) -> None:
-        left = stage.remaining
+        left = "" if stage.remaining is None else f"{duration(stage.remaining)} left"
+        share = "" if stage.total is None or not stage.done else f"{stage.done / stage.total:4.0%}" if stage.total else "done"
         if self._live:
-            self._bars.update(self._task, completed=stage.done, left="?" if left is None else duration(left), note=stage.text)
+            self._bars.update(self._task, completed=stage.done, share=share, left=left, note=stage.text)
         elif not self._quiet and time.monotonic() - self._last > _PLAIN_EVERY:
             self._last = time.monotonic()
-            share = f"{stage.done / stage.total:4.0%}" if stage.total else "done"
-            self._line(
-                f"{stage.name}: {share}{'' if left is None else f', {duration(left)} left'}{', ' + stage.text if stage.text else ''}"
-            )
+            self._line(f"{stage.name}: {', '.join(filter(None, (share, left, stage.text)))}")

@@ -6,6 +6,7 @@ import os
 import random
 import re
 import signal
+import socket
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from tests.commands import CHECKPOINTS, TRAININGS, Running, content, files, finished, run, start, untouched
 from zoo.spec import DatasetRef, Recipe, Sweep, Training
 
-OURS = re.compile(r"(training|fill|scoring|retraining|evaluation|report)( \.\.\.$|: )|interrupted\.|  zoo |terminated\.")
+OURS = re.compile(r"(starting Ray|training|fill|scoring|retraining|evaluation|report)( \.\.\.$|: )|interrupted\.|  zoo |terminated\.")
 
 AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
 """Ray's agents wait 60 s for a server that was killed, then end by themselves; they hold no work. (Measured: 60 to 62 s.)"""
@@ -69,16 +70,65 @@ def test_a_training_of_hours_is_a_batch_of_its_own() -> None:
 
 
 def test_scratch_of_a_dead_sweep_is_removed_and_of_a_living_one_is_not(tmp_path: Path) -> None:
-    """Folders are judged by host and process: this process lives, process 2**22 + 1 cannot exist, another host is unknown."""
-    import socket
-
+    """Judged by the space of process ids: this process lives, process 2**22 + 1 cannot exist; of another host or namespace nothing is known."""
     from zoo.cluster.sweep import _remove_leftovers
+    from zoo.machine import process_space
 
-    host = socket.gethostname()
-    for name in (f"tune-{host}-{os.getpid()}-aa", f"tune-{host}-{2**22 + 1}-bb", f"tune-elsewhere-{2**22 + 1}-cc"):
+    host, here = socket.gethostname(), process_space()
+    gone = 2**22 + 1
+    for name in (f"tune-{here}-{os.getpid()}-aa", f"tune-{here}-{gone}-bb", f"tune-0123456789ab-{gone}-cc", f"tune-{host}-{gone}-dd"):
         (tmp_path / name).mkdir()
     _remove_leftovers(tmp_path)
-    assert sorted(path.name[-2:] for path in tmp_path.iterdir()) == ["aa", "cc"]
+    assert sorted(path.name[-2:] for path in tmp_path.iterdir()) == ["aa", "cc", "dd"]
+
+
+def test_scratch_of_a_sweep_in_another_pid_namespace_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two containers with one host name share a workspace: the one does not see the other's process, and leaves its living sweep alone."""
+    from zoo import machine
+    from zoo.cluster.sweep import _remove_leftovers
+
+    monkeypatch.setattr(machine.Path, "readlink", lambda self: Path("pid:[4026531836]"))
+    scratch = tmp_path / f"tune-{machine.process_space()}-{2**22 + 1}-aa"
+    scratch.mkdir()
+    monkeypatch.setattr(machine.Path, "readlink", lambda self: Path("pid:[4026532999]"))
+    _remove_leftovers(tmp_path)
+    assert scratch.exists()
+
+
+def broken(error: BaseException) -> object:
+    """A trial whose worker raised this, as Ray hands it over: inside errors of its own."""
+    outer = RuntimeError(f"ray::ImplicitFunc.train() (pid=1)\n  File 'x.py'\n{type(error).__name__}: {error}")
+    outer.__cause__ = error
+    return outer
+
+
+def test_a_trial_s_own_error_is_the_reason_of_every_training_it_took_along(tmp_path: Path) -> None:
+    """Two of a batch of three have no outcome; one of these has a reason of its own, which is kept."""
+    from factories import workspace
+
+    from zoo.cluster.sweep import _record_broken
+    from zoo.store import ledger
+
+    space, jobs = workspace(tmp_path), sweep(("mlp",), 3)
+    space.commits.publish("training", jobs[0].id, identity={}, facts={"status": "diverged"})
+    ledger.record_failure(space, jobs[1].id, "ValueError: its own", "")
+    _record_broken(space, jobs, broken(ImportError("libcudart.so: cannot open shared object file")))  # type: ignore[arg-type]
+    assert ledger.failures(space) == {
+        jobs[1].id: "ValueError: its own",
+        jobs[2].id: "ImportError: libcudart.so: cannot open shared object file",
+    }
+
+
+def test_an_error_of_the_storage_in_a_trial_is_raised_as_it_is(tmp_path: Path) -> None:
+    """Nobody's training is to blame for it, and all would fail alike."""
+    from factories import workspace
+
+    from zoo.cluster.sweep import _record_broken
+    from zoo.errors import StoreError
+
+    space, jobs = workspace(tmp_path), sweep(("mlp",), 1)
+    with pytest.raises(StoreError, match=r"^the disk is full$"):
+        _record_broken(space, jobs, broken(StoreError("the disk is full")))  # type: ignore[arg-type]
 
 
 @pytest.mark.ray

@@ -45,6 +45,7 @@ def small_shards(monkeypatch: pytest.MonkeyPatch, size: int = 20) -> None:
 
 
 def files_of(space: Workspace, folder: str) -> dict[str, tuple[int, bytes]]:
+    """Every file: (inode, bytes). A file that is found again may be touched, which keeps it from gc; written again it is another inode."""
     root = space.root / folder
     return {p.relative_to(root).as_posix(): (p.stat().st_ino, p.read_bytes()) for p in sorted(root.rglob("*")) if p.is_file()}
 
@@ -228,7 +229,9 @@ def test_without_a_trained_classifier_there_is_nothing_to_fill(trained: Tiny, tm
     """An empty workspace, and one whose training has not ended; a store where all is filled has nothing to do, which is no error."""
     space = workspace(tmp_path)
     for classifiers in (None, {}):
-        with pytest.raises(NotFoundError, match=r"^no trained classifier in .*\. Train some first: zoo train --help$"):
+        with pytest.raises(
+            NotFoundError, match=r"^no trained classifier in .* for pictures \(\w+\)\. Train some first\. See zoo train --help$"
+        ):
             plan_fill(space, trained.dataset, classifiers, ("train",), None)
     space.commits.publish("checkpoint", "ab-e0001", identity={}, facts={"training_id": "ab", "dataset": trained.dataset.fingerprint})
     with pytest.raises(NotFoundError, match="no trained classifier"):

@@ -174,7 +174,7 @@ def retrain(
 ) -> None:
     """Train the same network on selections, with the same number of optimiser steps and the same seeds."""
     from zoo import pipeline
-    from zoo.progress import Progress
+    from zoo.progress import Progress, counted
     from zoo.store.datasets import dataset_of
     from zoo.studies.arms import arm_trainings
 
@@ -189,7 +189,9 @@ def retrain(
     options = " ".join(["--arch", arch, "--recipe", recipe, "--seeds", ",".join(map(str, group.retraining.seeds))])
     options += f" --data {data}" if data else ""
     arms = " ".join(arm.name for arm in group.arms)
-    print(f"{len(trainings)} trainings of {len(group.arms)} arms done. Next: zoo compare {arms} {options} -w {workspace}")
+    print(
+        f"{counted(len(trainings), 'training')} of {counted(len(group.arms), 'arm')} done. Next: zoo compare {arms} {options} -w {workspace}"
+    )
 
 
 def _group(names: Sequence[str], arch: str, recipe: str, seeds: list[str] | None) -> ArmGroup:

@@ -6,10 +6,15 @@ Data goes to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import errno
+import io
 import os
+import shutil
 import signal
 import sys
+import tempfile
 import traceback
 from pathlib import Path
 from typing import Annotated
@@ -69,14 +74,90 @@ def _on_sigterm(*_: object) -> None:
 
 def main() -> None:
     """Run the command line; turns errors into messages and exit codes."""
-    # Our own messages keep a way to the terminal of their own: file descriptor 2 is what Ray's C++ side writes to, see zoo.cluster.session.
-    with contextlib.suppress(OSError):
-        sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
+    output = _own_streams()
+    _own_home()
     signal.signal(signal.SIGTERM, _on_sigterm)
     code = _run()
-    with contextlib.suppress(BrokenPipeError):
-        sys.stdout.flush()
+    # An output that cannot be written is found out here at the latest: what was printed last is still in memory.
+    try:
+        output.flush()
+        if output.closed_at_start and output.written:
+            raise _Unwritten(OSError(errno.EBADF, "it is closed"))
+    except _Unwritten as error:
+        code = _unwritten(error.cause, code)
     raise SystemExit(143 if _state["terminated"] else code)
+
+
+class _Unwritten(Exception):
+    """Standard output cannot be written. Not an OSError: the files and sockets of a command are another matter, and have their own messages."""
+
+    def __init__(self, cause: OSError) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
+class _Output(io.TextIOWrapper):
+    """Standard output whose failures are told from all others, and which writes any text in any encoding."""
+
+    closed_at_start = False
+    written = False
+
+    def write(self, text: str) -> int:
+        self.written = True
+        try:
+            return super().write(text)
+        except OSError as error:
+            raise _Unwritten(error) from None
+
+    def flush(self) -> None:
+        try:
+            super().flush()
+        except OSError as error:
+            raise _Unwritten(error) from None
+
+
+def _own_streams() -> _Output:
+    """Standard streams that can be written to, whatever the caller has closed and whatever their encoding lacks."""
+    closed = []
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:  # else the next file opened would take its place, and our messages
+            closed.append(fd)
+            os.open(os.devnull, os.O_RDWR)
+    # Our own messages keep a way to the terminal of their own: file descriptor 2 is what Ray's C++ side writes to, see zoo.cluster.session.
+    encoding = getattr(sys.stderr, "encoding", None)
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, encoding=encoding, errors="backslashreplace")
+    encoding, interactive = getattr(sys.stdout, "encoding", None), os.isatty(1)
+    if sys.stdout is not None:
+        sys.stdout.flush()
+    output = _Output(os.fdopen(1, "wb", closefd=False), encoding=encoding, errors="backslashreplace", line_buffering=interactive)
+    output.closed_at_start = 1 in closed
+    sys.stdout = output
+    return output
+
+
+def _unwritten(error: OSError, code: int = 0) -> int:
+    """The exit code of a command whose output could not be written."""
+    # Python flushes what is left once more at its end; that must find somewhere to go.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    if isinstance(error, BrokenPipeError):
+        return code  # the reader has seen enough, as with 'zoo ... | head'; nothing to tell it
+    _say(
+        f"zoo: cannot write to stdout: {error.strerror}. What the command has done is kept; "
+        f"run it again with its output going elsewhere, such as > FILE."
+    )
+    return code or 1
+
+
+def _own_home() -> None:
+    """A home folder for this process where the account has none (a container run as an unknown user): many libraries cannot do without."""
+    try:
+        Path.home()
+    except RuntimeError:
+        with contextlib.suppress(OSError):
+            os.environ["HOME"] = folder = tempfile.mkdtemp(prefix="zoo-home-")
+            atexit.register(shutil.rmtree, folder, ignore_errors=True)
 
 
 def _run() -> int:
@@ -95,9 +176,8 @@ def _run() -> int:
         _debug()
         _say(f"zoo: {error}")
         return error.exit_code
-    except BrokenPipeError:
-        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - the reader of our output has gone; nothing to tell it
-        return 0
+    except _Unwritten as error:
+        return _unwritten(error.cause)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 0
     except Exception as error:  # noqa: BLE001 - a bug: one line for the user, the traceback with --debug

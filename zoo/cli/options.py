@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -56,8 +57,10 @@ SeveralOption = Annotated[str | None, typer.Option("--data", help="Data set by n
 OwnDataOption = Annotated[str | None, typer.Option("--data", help="Data set by name, path or fingerprint; default: the workspace's own.")]
 RunnerOption = Annotated[Literal["ray", "local"], typer.Option(help="Where to run: Ray, or everything in this process.")]
 AddressOption = Annotated[str | None, typer.Option(envvar="RAY_ADDRESS", help="Ray cluster to use; default: one on this machine.")]
-CpusOption = Annotated[int | None, typer.Option(min=1, help="Workers of a local Ray session. Default: the cores of this machine.")]
-GpusOption = Annotated[float, typer.Option("--gpus", min=0.0, help="GPUs per training, fractions allowed; 0 = CPU.")]
+CpusOption = Annotated[
+    int | None, typer.Option(min=1, help="Workers of a Ray session on this machine. Default: the CPUs that zoo may use.")
+]
+GpusOption = Annotated[float, typer.Option("--gpus", help="GPU per training: 1, or a part such as 0.25; 0 = CPU.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 ScaleOption = Annotated[str | None, typer.Option(help="One of the experiment's scales. Default: its first.")]
 DEFAULT_WORKSPACE = "./zoo-workspace"
@@ -101,7 +104,10 @@ def _fractions(values: Sequence[str]) -> list[tuple[float, int]]:
 
 @contextlib.contextmanager
 def runner_for(kind: str, address: str | None, cpus: int | None, gpus: float) -> Iterator[Callable[[], Runner]]:
-    """Gives a function that starts the runner when it is first needed; closes it at the end."""
+    """Gives a function that makes the runner when it is first needed; closes it at the end.
+
+    What no machine here can grant is refused on entry, so enter before anything is made.
+    """
     made: list[Runner] = []
 
     def make() -> Runner:
@@ -109,13 +115,18 @@ def runner_for(kind: str, address: str | None, cpus: int | None, gpus: float) ->
             if kind == "local":
                 from zoo.local import LocalRunner
 
-                made.append(LocalRunner())
+                made.append(LocalRunner(gpus=gpus))
             else:
                 from zoo.cluster.runner import RayRunner
 
                 made.append(RayRunner(address, cpus, gpus))
         return made[0]
 
+    if kind == "local" and cpus is not None:
+        raise UsageError(f"--cpus {cpus}: --runner local does everything in one process. Leave one of the two out.")
+    # Made now where it says now what it cannot have. (The local one loads torch, for which a command with nothing to do need not wait.)
+    if kind == "ray" or gpus:
+        make()
     try:
         yield make
     finally:
@@ -124,7 +135,9 @@ def runner_for(kind: str, address: str | None, cpus: int | None, gpus: float) ->
 
 
 def print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+    # An escape of JSON's own where the output cannot hold a letter: one of Python's would not be JSON.
+    ascii_only = not (sys.stdout.encoding or "").lower().startswith("utf")
+    print(json.dumps(value, indent=2, ensure_ascii=ascii_only, default=str))
 
 
 def print_frame(frame: pd.DataFrame, *, as_json: bool = False) -> None:

@@ -80,7 +80,7 @@ def train(
     """Train the classifiers of a sweep that are not there yet."""
     from zoo import pipeline
     from zoo.pipeline import check_experiment, planned
-    from zoo.progress import Progress
+    from zoo.progress import Progress, counted
     from zoo.store import ledger
 
     progress = Progress()
@@ -91,21 +91,21 @@ def train(
             raise UsageError(f"train takes an experiment ({experiment!r}) or --archs, not both.")
         spec = experiments.load(experiment, scale)
         check_experiment(spec)
-        space = open_workspace(workspace, create=True)
         with runner_for(runner, address, cpus, gpus) as make:
+            space = open_workspace(workspace, create=True)
             diverged = pipeline.run(space, spec, make, progress, until="train").diverged
         pipeline.refuse_diverged(diverged)
         return
     if not archs:
         raise UsageError("train needs architectures. Example: zoo train --data fashion-mini --archs lenet5,mlp --fractions 0.25x3,1")
     sweep = sweep_of(archs, fractions, epochs, snapshots, recipe, treatment, seeds, input_size)
-    dataset, trainings, space = planned(data, sweep, workspace, progress)
     with runner_for(runner, address, cpus, gpus) as make:
+        dataset, trainings, space = planned(data, sweep, workspace, progress)
         diverged = pipeline.train(space, dataset, AD_HOC, "population", trainings, make, progress)
     pipeline.refuse_diverged(diverged)
     count = len(ledger.classifiers_of(space, trainings))
     following = f" Next: zoo fill -w {workspace} --data {data}" if count else ""
-    print(f"{len(trainings)} trainings done, {count} classifiers in {space.location}.{following}")
+    print(f"{counted(len(trainings), 'training')} done, {counted(count, 'classifier')} in {space.location}.{following}")
 
 
 def fill(

@@ -74,9 +74,9 @@ def run(
     if until not in pipeline.STAGES:
         raise UnknownNameError("stage", until, pipeline.STAGES)
     check_experiment(spec)
-    space = open_workspace(workspace, create=True)
     progress = Progress()
     with runner_for(runner, address, cpus, gpus) as make:
+        space = open_workspace(workspace, create=True)
         done = pipeline.run(space, spec, make, progress, until=until)
     if until == "report":
         from zoo.report.write import write_report

@@ -29,13 +29,14 @@ def _decode(row: dict[str, Any]) -> dict[str, Any]:
 class _Classify:
     """One actor: a whole group of classifiers, run on every shard that comes by."""
 
-    def __init__(self, root: str, gpu: bool) -> None:
+    def __init__(self, root: str, gpus: float) -> None:
         import torch
 
         from zoo.fill.predict import ShardWorker
+        from zoo.training.device import device_for
 
         torch.set_num_threads(1)
-        self._worker = ShardWorker(Workspace.open(root), torch.device("cuda" if gpu and torch.cuda.is_available() else "cpu"))
+        self._worker = ShardWorker(Workspace.open(root), device_for(gpus))
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         task = FillTask.from_json(str(row["task"]))
@@ -56,9 +57,10 @@ def run_fill(workspace: Workspace, plan: FillPlan, on_task: Callable[[int], None
     rows = ray.data.from_items([{"task": task.to_json()} for task in plan.tasks], override_num_blocks=len(plan.tasks))
     receipts = rows.map(_decode, num_cpus=1).map(
         _Classify,
-        fn_constructor_args=(workspace.location, bool(gpus)),
+        fn_constructor_args=(workspace.location, gpus),
         compute=ActorPoolStrategy(min_size=1, max_size=min(actors, len(plan.tasks))),
-        num_cpus=1,
+        # An actor on a GPU leaves the CPUs to those that decode for it: one CPU beside one GPU must be enough.
+        num_cpus=0 if gpus else 1,
         num_gpus=gpus or None,
     )
     cells = {(task.unit.key, task.shard.index): cells_of(task) for task in plan.tasks}

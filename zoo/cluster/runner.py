@@ -1,13 +1,15 @@
-"""RayRunner: the sweep on Ray Tune and the fill on Ray Data, in one session that starts with the first piece of work."""
+"""RayRunner: the sweep on Ray Tune and the fill on Ray Data, in one session."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from zoo.cluster.session import session
-from zoo.errors import ZooError
+from zoo.cluster.capacity import check, node_types, nodes, worker_resources
+from zoo.cluster.session import in_words, known_cause, last_words, session
+from zoo.errors import UsageError, ZooError
 from zoo.fill.plan import FillPlan
+from zoo.machine import gpu_share, own_cpus
 from zoo.spec import Training
 from zoo.store.workspace import Workspace
 
@@ -15,35 +17,89 @@ __all__ = ["RayRunner"]
 
 
 class RayRunner:
-    """Where: a cluster at ``address``, else this machine. ``gpus``: GPUs per training or fill actor, fractions allowed; 0 = CPU."""
+    """Where: a cluster at ``address``, else this machine, in a session that starts with ``start``.
+
+    Args:
+        cpus: workers of a session on this machine; None = the CPUs that this process may use.
+        gpus: GPUs per training or fill actor, fractions allowed; 0 = CPU.
+
+    Raises:
+        UsageError: if no node has what a worker asks for, or ever will have. Of a cluster only its nodes can say, so it is connected to at once.
+        ZooError: if the cluster cannot be reached.
+    """
 
     def __init__(self, address: str | None = None, cpus: int | None = None, gpus: float = 0.0) -> None:
-        self._stack = contextlib.ExitStack()
-        self._stack.enter_context(session(address, cpus))
-        self._gpus = gpus
+        if address == "local":  # Ray's own word for a session on this machine
+            address = None
+        self._address, self._cpus, self._gpus = address, cpus, gpu_share(gpus)
+        self._stack, self._started = contextlib.ExitStack(), False
+        if address is not None:
+            if cpus is not None:
+                raise UsageError(f"--cpus {cpus} is for a session on this machine; the cluster at {address!r} has the CPUs it has.")
+            self.start()
+            try:
+                check(worker_resources(self._gpus), nodes(), node_types(), f"the cluster at {address!r}")
+            except UsageError:
+                self.close()
+                raise
+        elif self._gpus:
+            there = {"CPU": float(cpus or own_cpus()), "GPU": float(_visible_gpus())}
+            check(worker_resources(self._gpus), [there], [], "this machine")
+
+    @property
+    def starting(self) -> str | None:
+        """What ``start`` will do, in words; None once it is done."""
+        return None if self._started else "starting Ray"
+
+    def start(self) -> None:
+        """Start the session on this machine. Does nothing where there is one."""
+        if not self._started:
+            with _told("Ray did not start"):
+                self._stack.enter_context(session(self._address, self._cpus, _visible_gpus() if self._gpus else 0))
+            self._started = True
 
     def train(
         self, workspace: Workspace, trainings: Sequence[Training], costs: Mapping[str, float], on_epoch: Callable[[str, int], None]
     ) -> None:
-        from zoo.cluster.sweep import run_sweep
+        self.start()
+        with _told("the sweep broke off"):
+            from zoo.cluster.sweep import run_sweep
 
-        resources = {"CPU": 1.0} | ({"GPU": self._gpus} if self._gpus else {})
-        run_sweep(workspace, trainings, costs, on_epoch, resources=resources)
+            run_sweep(workspace, trainings, costs, on_epoch, resources=worker_resources(self._gpus))
 
     def fill(self, workspace: Workspace, plan: FillPlan, on_task: Callable[[int], None]) -> None:
-        import ray
+        self.start()
+        with _told("the fill broke off"):
+            from zoo.cluster.fill import run_fill
 
-        from zoo.cluster.fill import run_fill
-
-        try:
             run_fill(workspace, plan, on_task, gpus=self._gpus)
-        except ray.exceptions.RayError as error:
-            cause = getattr(error, "cause", None)
-            if isinstance(cause, ZooError):
-                raise cause from None
-            raise ZooError(
-                f"the fill broke off: {str(error).strip().splitlines()[-1]}. Finished shards are kept; run the same command again."
-            ) from error
 
     def close(self) -> None:
         self._stack.close()
+
+
+def _visible_gpus() -> int:
+    # As torch counts them, since torch will use them: Ray would also offer a GPU that the torch installed here cannot drive.
+    from zoo.training.device import visible_gpus
+
+    return visible_gpus()
+
+
+@contextlib.contextmanager
+def _told(what: str) -> Iterator[None]:
+    """What Ray, the system or its limits raise becomes a sentence; an error of a worker's that has a known cause is raised as it is."""
+    try:
+        yield
+    except ZooError:
+        raise
+    except (MemoryError, ImportError, OSError) as error:
+        raise ZooError(
+            f"{what}: {in_words(error)}. What is finished is kept; run the same command again, or with --runner local."
+        ) from error
+    except Exception as error:
+        cause = known_cause(error)
+        if cause is not None:
+            raise cause from None
+        if not type(error).__module__.startswith("ray."):
+            raise
+        raise ZooError(f"{what}: {last_words(error)}. What is finished is kept; run the same command again.") from error

@@ -6,7 +6,10 @@ import contextlib
 import logging
 import os
 import secrets
+import shutil
 import signal
+import socket
+import subprocess
 import sys
 import tempfile
 import threading
@@ -15,9 +18,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
+from zoo.cluster import watch
 from zoo.errors import ZooError
+from zoo.machine import limits, own_cpus
 
-__all__ = ["hush", "session"]
+__all__ = ["hush", "in_words", "known_cause", "last_words", "session"]
 
 _QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",  # verbose=0 alone still prints Tune's configuration box
@@ -34,6 +39,10 @@ _QUIET = {
 }
 _LOCAL_OBJECT_STORE = 1 << 30
 _SECONDS_TO_END = 2.0
+_SECONDS_TO_REACH = 20.0
+
+_LONGEST_FOLDER = 107 - len("/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store")
+"""The name of a socket has at most 107 bytes, and Ray's lie so deep below the folder it is given."""
 
 
 def hush() -> None:
@@ -43,8 +52,8 @@ def hush() -> None:
 
 
 @contextlib.contextmanager
-def session(address: str | None = None, cpus: int | None = None) -> Iterator[None]:
-    """Connect to the cluster at ``address``, or start one on this machine with ``cpus`` slots (default: its cores).
+def session(address: str | None = None, cpus: int | None = None, gpus: int | None = None) -> Iterator[None]:
+    """Connect to the cluster at ``address``, or start one on this machine with ``cpus`` and ``gpus`` slots (default: those it may use).
 
     Raises:
         ZooError: if the cluster cannot be reached or started.
@@ -57,36 +66,93 @@ def session(address: str | None = None, cpus: int | None = None) -> Iterator[Non
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     hush()
     warnings.filterwarnings("ignore", module=r"ray\..*")
-    import ray
-
-    stack = contextlib.ExitStack()
-    stack.enter_context(_diverted_stderr())
-    # A thread of Ray's prints the death of a worker on stdout, where our data goes; nothing of ours prints before the session ends.
-    stack.enter_context(contextlib.redirect_stdout(stack.enter_context(Path(os.devnull).open("w"))))  # noqa: SIM115
     terminate = signal.getsignal(signal.SIGTERM)
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
-    try:
-        if address is None:
-            ray.init(
-                address="local", num_cpus=cpus or os.cpu_count(), include_dashboard=False, object_store_memory=_LOCAL_OBJECT_STORE, **quiet
-            )
-        else:
-            ray.init(address=address, **quiet)
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-        stack.close()
-        where = f"the Ray cluster at {address!r}" if address else "Ray on this machine"
-        raise ZooError(f"cannot reach {where}: {error}. Check --address, or run without a cluster: --runner local.") from error
-    # Ray puts its own handler in place of the caller's, and its exit code says nothing of SIGTERM. Only the main thread may set one.
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _in_time(terminate) if callable(terminate) else terminate)
-    try:
-        yield
-    finally:
-        ray.shutdown()
-        stack.close()
+    with contextlib.ExitStack() as stack:
+        diverted: _Diverted | None = None
+        try:
+            folder = stack.enter_context(_short_folder()) if address is None else None
+            diverted = stack.enter_context(_Diverted(folder))
+            # A thread of Ray's prints the death of a worker on stdout, where our data goes; nothing of ours prints before the session ends.
+            stack.enter_context(contextlib.redirect_stdout(stack.enter_context(Path(os.devnull).open("w"))))
+            import ray
+
+            # Ray puts the current folder on the workers' path, where a file of the user's called torch.py would be taken for torch.
+            with _elsewhere(folder or "/"):
+                if folder is not None:
+                    ray.init(
+                        address="local",
+                        num_cpus=cpus or own_cpus(),
+                        num_gpus=gpus,
+                        include_dashboard=False,
+                        object_store_memory=_LOCAL_OBJECT_STORE,
+                        _temp_dir=folder,
+                        **quiet,
+                    )
+                else:
+                    _reach(str(address))
+                    ray.init(address=address, **quiet)
+        except ZooError:
+            raise
+        # Whatever Ray, the system or its limits raise here: the user cannot have it otherwise, and it is no fault in zoo.
+        except Exception as error:
+            raise ZooError(_cannot_start(address, error, diverted.tail() if diverted else "")) from error
+        # Ray puts its own handler in place of the caller's, and its exit code says nothing of SIGTERM. Only the main thread may set one.
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, _in_time(terminate, diverted) if callable(terminate) else terminate)
+        try:
+            yield
+        finally:
+            ray.shutdown()
 
 
-def _in_time(handler: Callable[[int, FrameType | None], object]) -> Callable[[int, FrameType | None], object]:
+def _reach(address: str) -> None:
+    """Find out soon whether anything listens at an address: Ray itself tries for minutes.
+
+    Raises:
+        OSError: if nothing does.
+    """
+    host, colon, port = address.removeprefix("ray://").partition("/")[0].rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_SECONDS_TO_REACH).close()
+
+
+def _cannot_start(address: str | None, error: Exception, tail: str) -> str:
+    said = f"\nThe last of what Ray wrote:\n{tail}" if tail else ""
+    if address is not None:
+        named = "RAY_ADDRESS" if os.environ.get("RAY_ADDRESS") == address else "--address"
+        return (
+            f"cannot reach the Ray cluster at {address!r}: {in_words(error)}. Check {named}, or run without a cluster: --runner local, "
+            f"or {'unset RAY_ADDRESS' if named == 'RAY_ADDRESS' else 'leave --address out'} for a session on this machine.{said}"
+        )
+    bounds = f" This process is limited to {limits()}; Ray takes several GB of address space and some hundred threads." if limits() else ""
+    return f"cannot start Ray on this machine: {in_words(error)}.{bounds} Run without Ray: --runner local.{said}"
+
+
+def in_words(error: BaseException) -> str:
+    """The first line of what an error says, with its kind where that says more."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    name = type(error).__name__
+    text = lines[0].rstrip(".") if lines else "no more memory" if isinstance(error, MemoryError) else ""
+    return text if isinstance(error, ZooError) else f"{name}: {text}" if text else name
+
+
+def known_cause(error: BaseException | None) -> ZooError | None:
+    """The error of ours that a worker raised, inside whatever Ray has wrapped around it."""
+    for _ in range(8):
+        if error is None or isinstance(error, ZooError):
+            return error
+        error = getattr(error, "cause", None) or error.__cause__
+    return None
+
+
+def last_words(error: BaseException) -> str:
+    """The last line of an error that carries a worker's traceback: there its own error stands."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1].rstrip(".") if lines else type(error).__name__
+
+
+def _in_time(handler: Callable[[int, FrameType | None], object], diverted: _Diverted) -> Callable[[int, FrameType | None], object]:
     """A handler whose SystemExit is kept, whatever happens on the way out.
 
     Where a whole group is terminated (systemd, Slurm), Ray's own processes die first, and its driver side then aborts or waits for them.
@@ -96,6 +162,7 @@ def _in_time(handler: Callable[[int, FrameType | None], object]) -> Callable[[in
         try:
             return handler(number, frame)
         except SystemExit as stop:
+            diverted.ends_well()
             last = threading.Timer(_SECONDS_TO_END, os._exit, (stop.code,))
             last.daemon = True
             last.start()
@@ -104,24 +171,125 @@ def _in_time(handler: Callable[[int, FrameType | None], object]) -> Callable[[in
     return on_signal
 
 
-@contextlib.contextmanager
-def _diverted_stderr() -> Iterator[None]:
-    """Send file descriptor 2 to a scratch file, where ``sys.stderr`` has another way out (``zoo.cli.main.main`` gives it one).
+# ---------------------------------------------------------------- where it runs
 
-    Ray's C++ side writes log lines, and stack traces on SIGTERM, straight to the descriptor, past every Python setting.
+
+@contextlib.contextmanager
+def _short_folder() -> Iterator[str]:
+    """A new folder of our own for Ray's sockets and logs, with a path short enough for a socket; gone afterwards.
+
+    Raises:
+        ZooError: if there is no place for one.
     """
-    try:
-        own = sys.stderr.fileno()
-    except (OSError, ValueError, AttributeError):
-        own = 2
-    if own == 2:
-        yield
-        return
-    before = os.dup(2)
-    with tempfile.TemporaryFile() as scratch:
-        os.dup2(scratch.fileno(), 2)
+    tried = []
+    for place in dict.fromkeys(filter(None, (os.environ.get("RAY_TMPDIR"), _temporary(), "/tmp", "/var/tmp", "/dev/shm"))):  # noqa: S108
+        path = Path(place).absolute()
+        if len(os.fsencode(path)) + len("/zoo-12345678") > _LONGEST_FOLDER:
+            tried.append(f"{place} (too long)")
+            continue
         try:
-            yield
+            folder = tempfile.mkdtemp(prefix="zoo-", dir=path)
+        except OSError as error:
+            tried.append(f"{place} ({error.strerror or error})")
+            continue
+        try:
+            yield folder
         finally:
-            os.dup2(before, 2)
+            shutil.rmtree(folder, ignore_errors=True)
+        return
+    raise ZooError(
+        f"Ray needs a folder for its sockets that can be written, with a path of at most {_LONGEST_FOLDER - len('/zoo-12345678')} bytes. "
+        f"Tried: {', '.join(tried)}. Name one with TMPDIR, or run without Ray: --runner local."
+    )
+
+
+def _temporary() -> str | None:
+    try:
+        return tempfile.gettempdir()
+    except OSError:
+        return None
+
+
+@contextlib.contextmanager
+def _elsewhere(folder: str) -> Iterator[None]:
+    """Another current folder for a while; back afterwards, unless the old one is gone."""
+    try:
+        before = os.open(".", os.O_RDONLY)
+    except OSError:
+        before = None
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        if before is not None:
+            with contextlib.suppress(OSError):
+                os.fchdir(before)
             os.close(before)
+
+
+# ---------------------------------------------------------------- what Ray writes
+
+
+class _Diverted:
+    """Sends file descriptor 2 to a scratch file, where ``sys.stderr`` has another way out (``zoo.cli.main.main`` gives it one).
+
+    Ray's C++ side writes log lines, and stack traces on SIGTERM, straight to the descriptor, past every Python setting. It also ends this
+    process where it cannot go on, and then nothing of ours runs any more: a process beside it waits for that, and shows the last lines.
+    """
+
+    def __init__(self, folder: str | None) -> None:
+        """``folder``: removed if this process cannot do it any more."""
+        self._folder = folder or ""
+        self._scratch: int | None = None
+        self._before: int | None = None
+        self._watch: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> _Diverted:
+        try:
+            own = sys.stderr.fileno()
+        except (OSError, ValueError, AttributeError):
+            own = 2
+        if own != 2:
+            # In memory where the system can: a place for files may be just what is missing.
+            self._scratch = os.memfd_create("zoo-stderr") if hasattr(os, "memfd_create") else _unnamed_file()
+            bounds = f" It was limited to {limits()}." if limits() else ""
+            words = (
+                f"zoo: the process ended without a word of its own.{bounds} What is committed is kept, and the same command goes on; "
+                f"--runner local does without Ray. The last of what Ray wrote:"
+            )
+            self._watch = subprocess.Popen(  # noqa: S603 - this interpreter, and a file of ours
+                [sys.executable, "-I", "-S", watch.__file__, str(self._scratch), self._folder, words],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=own,
+                pass_fds=(self._scratch,),
+                start_new_session=True,
+            )
+            self._before = os.dup(2)
+            os.dup2(self._scratch, 2)
+        return self
+
+    def tail(self) -> str:
+        """The last lines written so far."""
+        return "" if self._scratch is None else watch.tail(self._scratch)
+
+    def ends_well(self) -> None:
+        """This process says itself what became of it: whatever happens now, nothing is to be shown."""
+        if self._watch is not None and self._watch.stdin is not None and not self._watch.stdin.closed:
+            with contextlib.suppress(OSError):
+                self._watch.stdin.write(b".")
+                self._watch.stdin.close()
+
+    def __exit__(self, *_: object) -> None:
+        if self._before is not None and self._scratch is not None and self._watch is not None:
+            os.dup2(self._before, 2)
+            os.close(self._before)
+            os.close(self._scratch)
+            self._scratch = None
+            self.ends_well()
+            self._watch.wait()
+
+
+def _unnamed_file() -> int:
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())

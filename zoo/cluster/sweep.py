@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
-import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,19 +17,19 @@ from typing import Any
 import ray
 from ray import tune
 
-from zoo.cluster.session import hush
+from zoo.cluster.capacity import Resources
+from zoo.cluster.session import hush, known_cause, last_words
+from zoo.machine import process_space
 from zoo.spec import Training
-from zoo.store.files import attempt_id
+from zoo.store import ledger
 from zoo.store.workspace import Workspace
 
-__all__ = ["Resources", "batches", "run_sweep"]
+__all__ = ["batches", "run_sweep"]
 
 _TRIAL_SECONDS = 300.0
 _BATCHES_PER_SLOT = 4
 _REPORT_SECONDS = 0.5
 _RETRIES = 3
-
-Resources = Mapping[str, float]
 
 
 def batches(trainings: Sequence[Training], costs: Mapping[str, float], slots: int) -> list[list[Training]]:
@@ -58,10 +58,11 @@ def _train_batch(config: dict[str, Any]) -> None:
     """Body of a trial, in a worker process."""
     import torch
 
+    from zoo.training.device import device_for
     from zoo.training.run import alike, run
 
     torch.set_num_threads(int(config["threads"]))
-    device = torch.device("cuda" if torch.cuda.is_available() and config["gpu"] else "cpu")
+    device = device_for(config["gpus"])
     workspace = Workspace.open(config["workspace"])
     # Progress is the list of epochs since the last report, at most twice a second: a report costs milliseconds.
     epochs: dict[str, int] = {}
@@ -109,16 +110,16 @@ def run_sweep(
     space = {
         "workspace": workspace.location,
         "threads": max(1, int(resources.get("CPU", 1))) if resources.get("GPU") else 1,
-        "gpu": bool(resources.get("GPU")),
+        "gpus": resources.get("GPU", 0.0),
         "batch": tune.grid_search([[json.dumps(t.as_json()) for t in batch] for batch in batches(trainings, costs, slots)]),
     }
     # Tune's own files are scratch: in the workspace, because every node must see them, and gone afterwards.
-    scratch = workspace.root / "attempts" / f"tune-{attempt_id()}"
+    scratch = workspace.root / "attempts" / f"tune-{process_space()}-{os.getpid()}-{secrets.token_hex(4)}"
     _remove_leftovers(scratch.parent)
     scratch.mkdir(parents=True, exist_ok=True)
     hush()
     try:
-        tune.Tuner(
+        trials = tune.Tuner(
             tune.with_resources(_train_batch, dict(resources)),
             param_space=space,
             tune_config=tune.TuneConfig(reuse_actors=True, trial_dirname_creator=lambda trial: str(trial.trial_id)),
@@ -132,11 +133,28 @@ def run_sweep(
         ).fit()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+    for trial in trials:
+        if trial.error is not None:
+            _record_broken(workspace, [Training(**json.loads(text)) for text in trial.config["batch"]], trial.error)
+
+
+def _record_broken(workspace: Workspace, batch: Sequence[Training], error: Exception) -> None:
+    """A trial failed as a whole, outside any training of its batch: its error is the reason of each that has no outcome and no reason of its own.
+
+    Raises:
+        ZooError: if that is the error: the storage is at fault, or the machine, so that all would fail alike.
+    """
+    if (cause := known_cause(error)) is not None:
+        raise cause from None
+    said = ledger.failures(workspace)
+    for training in ledger.missing(workspace, batch):
+        if training.id not in said:
+            ledger.record_failure(workspace, training.id, last_words(error), str(error))
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Remove the scratch of sweeps that were killed on this machine; a living one's, or another machine's, is not ours to judge."""
-    mine = f"tune-{socket.gethostname()}-"
+    """Remove the scratch of sweeps that were killed here; a living one's is not ours to judge, nor one whose process we could not see."""
+    mine = f"tune-{process_space()}-"
     for old in folder.glob(f"{mine}*"):
         try:
             os.kill(int(old.name.removeprefix(mine).partition("-")[0]), 0)

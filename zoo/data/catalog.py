@@ -32,6 +32,7 @@ from zoo.data.notes import Note, Notes, judged, merged
 from zoo.data.parquet import parquet_at
 from zoo.data.published import PUBLISHED, dataset_of
 from zoo.errors import DataError, UnknownNameError
+from zoo.machine import user_folder
 from zoo.progress import announce
 from zoo.registry import Registry
 
@@ -101,8 +102,8 @@ class DatasetRow:
 def search_places() -> list[Path]:
     """Folders where names are looked up, in order; they need not exist."""
     listed = [Path(place).expanduser() for place in os.environ.get("ZOO_DATA", "").split(os.pathsep) if place]
-    user = Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share").expanduser() / "zoo"
-    return list(dict.fromkeys([*listed, Path("data"), user]))
+    user = user_folder("XDG_DATA_HOME", ".local/share")
+    return list(dict.fromkeys([*listed, Path("data"), *([user / "zoo"] if user else [])]))
 
 
 def list_datasets() -> list[DatasetRow]:

@@ -176,7 +176,7 @@ def plan_fill(
     if not classifiers and not (everyone and (known or workspace.commits.keys("member"))):
         raise NotFoundError(
             f"no trained classifier in {workspace.location} for {dataset.name} ({dataset.fingerprint}). "
-            f"{changed_since(workspace, dataset) or 'Train some first: zoo train --help'}"
+            f"{changed_since(workspace, dataset) or 'Train some first.'} See zoo train --help"
         )
     if keep_logits is None and classifiers:
         keep_logits = default_keep_logits(population_size(workspace, _KEEP_ALL_UP_TO + 1, known))

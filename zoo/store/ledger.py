@@ -36,6 +36,7 @@ __all__ = [
     "classifiers_of",
     "commit_training",
     "failures",
+    "forget_failures",
     "metrics_frame",
     "missing",
     "population",
@@ -161,6 +162,14 @@ def record_failure(workspace: Workspace, training_id: str, reason: str, details:
     """Leave a diagnosis of a training that broke off. It is no commit: the next run tries again."""
     body = {"training_id": training_id, "reason": reason, "details": details, "attempt": attempt_id(), "time": time.time()}
     workspace.files.replace(f"attempts/{training_id}.json", canonical_json(body).encode())
+
+
+def forget_failures(workspace: Workspace, trainings: Iterable[Training]) -> None:
+    """Remove the diagnosis of trainings that are tried again, so that the next one is of the next attempt."""
+    there = set(workspace.files.names("attempts"))
+    for name in (f"{training.id}.json" for training in trainings):
+        if name in there:
+            workspace.files.remove(f"attempts/{name}")
 
 
 def failures(workspace: Workspace) -> dict[str, str]:

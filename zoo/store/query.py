@@ -28,6 +28,7 @@ import pandas as pd
 import pyarrow as pa
 
 from zoo.errors import UnknownNameError, UsageError
+from zoo.machine import own_cpus
 from zoo.store import ledger
 from zoo.store.answers import ANSWER_SCHEMA, answer_parts
 from zoo.store.datasets import examples_frame, titles
@@ -45,7 +46,7 @@ _MEMORY = "4GB"
 _RESULT_BYTES = 2 * 10**9
 _SECONDS = 600.0
 _GRACE_SECONDS = 5.0
-_ENGINE_BYTES = 10**9 + (os.cpu_count() or 1) * 2**24  # what DuckDB, Arrow and their threads take beside the data
+_ENGINE_BYTES = 10**9 + own_cpus() * 2**24  # what DuckDB, Arrow and their threads take beside the data
 _TABLE_FUNCTIONS = frozenset({"generate_series", "range", "unnest"})
 _READING_NODES = frozenset({"CTE_NODE", "RECURSIVE_CTE_NODE", "SELECT_NODE", "SET_OPERATION_NODE"})
 
@@ -361,7 +362,7 @@ def _lock(connection: duckdb.DuckDBPyConnection, memory: str, paths: Sequence[st
         "autoinstall_known_extensions = false",
         "autoload_known_extensions = false",
         f"memory_limit = {_literal(memory)}",
-        f"threads = {os.cpu_count() or 1}",
+        f"threads = {own_cpus()}",
         "enable_external_access = false",
         "lock_configuration = true",
     ):

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.errors import StoreError
+from zoo.machine import user_folder
 from zoo.store.files import FileRef, Files, sha256_of
 
 __all__ = ["S3Files", "parse_s3"]
@@ -47,8 +48,12 @@ class S3Files(Files):
 
     def __init__(self, bucket: str, prefix: str, cache: Path | None = None, client: Any = None) -> None:
         self.bucket, self.prefix = bucket, prefix
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        self._cache = cache or base / "zoo" / "s3" / bucket / prefix
+        base = user_folder("XDG_CACHE_HOME", ".cache")
+        if cache is None and base is None:
+            raise StoreError(
+                f"s3://{bucket}/{prefix}: no folder for local copies, since this account has no home. Set HOME or XDG_CACHE_HOME."
+            )
+        self._cache = cache or Path(base or "") / "zoo" / "s3" / bucket / prefix
         self._client = client if client is not None else _connect()
 
     @property

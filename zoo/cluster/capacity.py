@@ -1,0 +1,89 @@
+"""What there is to run on, compared with what one piece of work asks for: nothing is started that no node can ever take.
+
+Ray lets such work wait, without a word, for a node that never comes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from zoo.errors import UsageError
+
+__all__ = ["Resources", "check", "node_types", "nodes", "worker_resources"]
+
+Resources = Mapping[str, float]
+"""Amounts by Ray's names: CPU, GPU."""
+
+_SHOWN = ("CPU", "GPU")
+
+
+def worker_resources(gpus: float) -> dict[str, float]:
+    """What a worker asks for: a CPU, and a GPU or a part of one."""
+    return {"CPU": 1.0} | ({"GPU": gpus} if gpus else {})
+
+
+def check(asked: Resources, there: Sequence[Resources], possible: Sequence[Resources] | None, where: str) -> None:
+    """Refuse a request that no single node can grant.
+
+    Args:
+        there: all that each living node has, whether in use or not.
+        possible: what a node has of each type that an autoscaler may start; None = there is an autoscaler, and it does not tell.
+        where: the cluster, in words.
+
+    Raises:
+        UsageError: naming what there is.
+    """
+    if possible is None or any(_fits(asked, node) for node in (*there, *possible)):
+        return
+    found = f"{where} has {_listed(there)}" if there else f"{where} has no node"
+    if possible:
+        found += f"; its autoscaler can start nodes with {_listed(possible)}"
+    elif len(there) > 1 or "GPU" not in asked:
+        found += ", and nothing that starts more"
+    advice = "Leave --gpus out to run on CPUs" if asked.get("GPU") else "Give it nodes with CPUs"
+    raise UsageError(f"a worker asks for {_words(asked)} on one node, and {found}. {advice}, or name another cluster with --address.")
+
+
+def _fits(asked: Resources, node: Resources) -> bool:
+    return all(node.get(name, 0.0) >= amount for name, amount in asked.items())
+
+
+def _words(resources: Resources) -> str:
+    return ", ".join(f"{name} {resources.get(name, 0.0):g}" for name in _SHOWN if name in resources or name in ("CPU", "GPU"))
+
+
+def _listed(nodes: Sequence[Resources]) -> str:
+    kinds = dict.fromkeys(_words(node) for node in nodes)
+    return " / ".join(kinds)
+
+
+# ---------------------------------------------------------------- asked of a running cluster
+
+
+def nodes() -> list[dict[str, float]]:
+    """The resources of every living node of the cluster this process is connected to."""
+    import ray
+
+    return [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]
+
+
+def node_types() -> list[dict[str, float]] | None:
+    """The resources of every type of node that an autoscaler may start; empty without an autoscaler; None where it does not tell."""
+    import ray
+    from ray.experimental.internal_kv import _internal_kv_get
+
+    # Ray tells this only inside; where it has moved, or the connection cannot carry it, nothing is known.
+    try:
+        config = ray._private.state.state.get_cluster_config()
+        status: Any = _internal_kv_get("__autoscaling_status")
+    except Exception:  # noqa: BLE001
+        return None
+    if config is not None and config.node_group_configs:
+        return [dict(group.resources) for group in config.node_group_configs if group.max_count]
+    report = (json.loads(status).get("autoscaler_report") or {}) if status else {}
+    named = {*(report.get("active_nodes") or {}), *(report.get("idle_nodes") or {}), *(report.get("pending_launches") or {})}
+    # A cluster without an autoscaler has a monitor all the same: it calls each node a type of its own.
+    return [] if all(re.fullmatch(r"node_[0-9a-f]+|ray\.head\.default", name) for name in named) else None
