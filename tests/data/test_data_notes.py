@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import os
+import pickle
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,11 +15,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from tests.data.conftest import grey, huggingface, write_files, write_parquet
-from zoo.data import DATASETS, Dataset, Form, Found, check_dataset, decode_examples, open_dataset, require_trainable
+from zoo.data import DATASETS, Dataset, Form, Found, check_dataset, decode, decode_examples, open_dataset, require_trainable
 from zoo.data import files as data_files
+from zoo.data.dataset import unique_keys
 from zoo.data.notes import Note, Notes, merged
+from zoo.data.published import PUBLISHED
 from zoo.errors import DataError
 from zoo.progress import announce, listening
 
@@ -229,8 +235,6 @@ def test_idx_files_may_be_named_with_a_dot(tmp_path: Path) -> None:
 
 
 def test_packed_and_unpacked_idx_files_side_by_side_are_one_set(tmp_path: Path) -> None:
-    import gzip
-
     for file in sorted(mnist(tmp_path).iterdir()):
         (tmp_path / f"{file.name}.gz").write_bytes(gzip.compress(file.read_bytes()))
     assert [note for note in open_dataset(str(tmp_path)).notes if note.level != "warning" or note.kind != "empty class"] == []
@@ -351,15 +355,11 @@ def test_a_training_split_of_which_nothing_can_be_decoded_is_an_error_of_the_che
 
 def test_keys_are_unique_and_those_that_were_stay_as_they_are() -> None:
     """'1.png' is borne by three examples, two of one class; '2.png' by one."""
-    from zoo.data.dataset import unique_keys
-
     keys = unique_keys(["1.png", "1.png", "1.png", "2.png"], np.array([0, 1, 1, 1]), ("cat", "dog"))
     assert keys == ["cat/1.png", "dog/1.png#1", "dog/1.png#2", "2.png"]
 
 
 def test_a_key_made_unique_does_not_take_that_of_another_example() -> None:
-    from zoo.data.dataset import unique_keys
-
     keys = unique_keys(["1.png", "1.png", "cat/1.png", "cat/1.png#0"], np.array([0, 1, 0, 0]), ("cat", "dog"))
     assert keys == ["cat/1.png#0#0", "dog/1.png", "cat/1.png#2", "cat/1.png#0"]
 
@@ -631,3 +631,103 @@ def idx_files(root: Path) -> Path:
 def test_fingerprints_are_those_of_the_version_before(tmp_path: Path, make: Any, expected: str) -> None:
     """Computed by commit 8ec8b82 on the same files: another value would make every training of a workspace unknown."""
     assert open_dataset(str(make(tmp_path))).fingerprint == expected
+
+
+# ---------------------------------------------------------------- CIFAR and ImageNet
+
+
+def cifar(root: Path) -> Path:
+    """CIFAR-10 of four pictures a batch."""
+    names = [f"data_batch_{number}" for number in range(1, 6)] + ["test_batch"]
+    batches = {name: {"data": np.zeros((4, 3072), np.uint8) + i, "labels": [0, 1, 0, 1]} for i, name in enumerate(names)}
+    files = {name: pickle.dumps(batch) for name, batch in batches.items()}
+    return write_files(root, {**files, "batches.meta": pickle.dumps({"label_names": ["ant", "bee"]})})
+
+
+def test_a_batch_of_cifar_that_is_missing_is_a_warning(tmp_path: Path) -> None:
+    """Four of five batches are a training set of four fifths, which must not pass for the whole."""
+    root = cifar(tmp_path / "cifar-10-batches-py")
+    (root / "data_batch_3").unlink()
+    opened = open_dataset(str(root))
+    assert len(opened.splits["train"]) == 16
+    assert notes_of(opened, "missing file") == [("warning", "data_batch_3: not there, so its examples are missing. Fetch it again")]
+    assert not check_dataset(opened).ok
+
+
+def test_a_complete_cifar_with_its_archive_and_its_page_has_no_notes(tmp_path: Path) -> None:
+    cifar(tmp_path / "cifar-10-batches-py")
+    write_files(tmp_path, {"cifar-10-python.tar.gz": b"archive", "cifar-10-batches-py/readme.html": b"<html>"})
+    assert open_dataset(str(tmp_path)).notes == ()
+
+
+def kaggle(root: Path) -> Path:
+    """ImageNet of two classes as Kaggle packs it: training and validation images, test images without labels, boxes."""
+    images, wnids = "ILSVRC/Data/CLS-LOC", ("n01440764", "n01443537")
+    write_files(root, {f"{images}/train/{wnid}/{wnid}_1.JPEG": grey(i) for i, wnid in enumerate(wnids)})
+    write_files(root, {f"{images}/val/ILSVRC2012_val_{number:08d}.JPEG": grey(5 + number) for number in (1, 2)})
+    write_files(root, {f"{images}/test/ILSVRC2012_test_00000001.JPEG": grey(9), "ILSVRC/Annotations/CLS-LOC/val/x.xml": b"<a/>"})
+    (root / "LOC_val_solution.csv").write_text(
+        "ImageId,PredictionString\n"
+        + "".join(f"ILSVRC2012_val_{number:08d},{wnid} 1 2 3 4 \n" for number, wnid in enumerate(wnids, start=1))
+    )
+    return root
+
+
+def test_imagenets_own_test_images_are_named_and_are_no_fault(tmp_path: Path) -> None:
+    """Nobody outside has their labels, so nothing can be mended: a note, and the check is ok."""
+    opened = open_dataset(str(kaggle(tmp_path)))
+    assert [note for note in opened.notes if note.kind != "not read"] == [
+        Note("note", "no labels", "ImageNet's own test set, whose labels are not published; left out", ("ILSVRC/Data/CLS-LOC/test",))
+    ]
+    assert check_dataset(opened).ok
+
+
+def test_a_picture_among_the_validation_images_without_their_number_is_a_warning(tmp_path: Path) -> None:
+    write_files(kaggle(tmp_path), {"ILSVRC/Data/CLS-LOC/val/holiday.JPEG": grey(77)})
+    opened = open_dataset(str(tmp_path))
+    assert notes_of(opened, "no labels")[0] == (
+        "warning",
+        "ILSVRC/Data/CLS-LOC/val/holiday.JPEG: not named like a validation image, so it has no label; left out",
+    )
+    assert not check_dataset(opened).ok
+
+
+def test_a_huge_picture_and_formats_of_all_kinds_have_clear_outcomes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """GIF, WEBP, 16-bit PNG and CMYK JPEG are examples; a picture above the cap is named with its size, before its pixels are read."""
+    buffers = {}
+    for name, image, kind in (
+        ("a.gif", Image.new("P", (4, 4)), "GIF"),
+        ("b.webp", Image.new("RGB", (4, 4), "red"), "WEBP"),
+        ("c.png", Image.fromarray(np.full((4, 4), 40000, np.uint16)), "PNG"),
+        ("d.jpg", Image.new("CMYK", (4, 4)), "JPEG"),
+        ("e.png", Image.new("L", (12, 9)), "PNG"),
+    ):
+        buffer = io.BytesIO()
+        image.save(buffer, kind)
+        buffers[f"train/a/{name}"] = buffer.getvalue()
+    root = write_files(two_classes(tmp_path), buffers)
+    monkeypatch.setattr(decode, "MAX_PIXELS", 100)
+    train, _ = check_dataset(open_dataset(str(root))).splits
+    assert [(one.key, one.reason) for one in train.unreadable] == [("train/a/e.png", "12 x 9 pixels, more than 100")]
+    assert train.examples == 7
+
+
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
+
+
+@pytest.mark.skipif(not (SHARED / "mnist/train.parquet").is_file(), reason="needs Parquet copies of mnist and cifar10 in ../shared/data")
+@pytest.mark.parametrize(("name", "expected"), [("mnist", "ced6bff42f364936"), ("cifar10", "d29b56c153d4ac41")])
+def test_fingerprints_of_the_public_copies_are_those_of_the_version_before(name: str, expected: str) -> None:
+    opened = open_dataset(str(SHARED / name))
+    assert (opened.fingerprint, opened.notes) == (expected, ())
+
+
+def test_published_shapes_are_those_of_their_papers() -> None:
+    assert {name: shape.text for name, shape in PUBLISHED.items()} == {
+        "cifar10": "50,000 + 10,000 pictures of 32 x 32 pixels, 10 classes",
+        "cifar100": "50,000 + 10,000 pictures of 32 x 32 pixels, 100 classes",
+        "fashion-mnist": "60,000 + 10,000 pictures of 28 x 28 pixels, 10 classes",
+        "imagenet": "1,281,167 + 50,000 pictures of many sizes, 1,000 classes",
+        "mnist": "60,000 + 10,000 pictures of 28 x 28 pixels, 10 classes",
+    }
+    assert {name: shape.channels for name, shape in PUBLISHED.items() if shape.channels == 1} == {"fashion-mnist": 1, "mnist": 1}

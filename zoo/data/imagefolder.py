@@ -111,7 +111,7 @@ def read_class_folders(root: Path, splits: Mapping[str, str]) -> Contents:
         class_names=tuple(printable(name) for name in classes),
         splits={name: replace(split, name=name) for name, split in named.items()},
         notes=notes.all(),
-        covered=frozenset(covered | notes.linked),
+        covered=frozenset({*covered, *notes.linked}),
     )
 
 
