@@ -108,7 +108,7 @@ def test_a_score_with_a_suspicious_side_finds_wrong_labels_on_it(name: str) -> N
 def test_a_score_is_a_column_in_words(name: str) -> None:
     """zoo schema says its words and unit; the table has its type; a short name leads back to it."""
     score = SCORES[name]
-    assert SCHEMA["scores"][name] == score.text
+    assert SCHEMA["scores"].columns[name].words == score.text
     assert SCORES_SCHEMA.field(name).type == score.type
     assert score.words
     assert not score.short or SHORT_NAMES[score.short] == name

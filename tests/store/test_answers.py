@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from zoo.errors import StoreError
 from zoo.scores.outputs import answers_from_logits
 from zoo.spec import content_id
 from zoo.store import answers as module
-from zoo.store import ledger
+from zoo.store import fsck, ledger
 from zoo.store.answers import (
     ANSWER_SCHEMA,
     Answers,
@@ -554,3 +555,69 @@ def test_answers_are_narrow() -> None:
     assert sum(widths) <= 64
     assert isinstance(module.ANSWER_SCHEMA, pa.Schema)
     assert {f for f in Answers.__dataclass_fields__ if f != "finite"} <= set(ANSWER_SCHEMA.names)
+
+
+# ---------------------------------------------------------------- pairs
+
+
+def attempt(space: Workspace, unit: AnswerUnit, shard: Shard, seed: int) -> Receipt:
+    """One attempt at a part; each seed gives other logits, as other hardware would."""
+    rng = np.random.default_rng(seed)
+    logits = [rng.normal(size=(shard.stop - shard.start, CLASSES)).astype(np.float32) for _ in unit.classifiers]
+    labels, none = labels_for(60)[shard.start : shard.stop], np.zeros(shard.stop - shard.start, dtype=bool)
+    answers = [answers_from_logits(values, labels) for values in logits]
+    return write_part(space.files, unit, shard, answers, none, labels, None, logits)
+
+
+def test_a_receipt_that_is_found_is_of_one_attempt(space: Workspace) -> None:
+    """Of twenty attempts that lie side by side, whichever is found: its logits are those of its answers, as the attempt itself said."""
+    unit, (shard,) = unit_of(), shards(60, SMALL)
+    made = [attempt(space, unit, shard, seed) for seed in range(20)]
+    found = find_receipt(space.files, unit, shard)
+    assert found in made
+    assert found is not None
+    commit_unit(space, unit, 60, 54, [found])
+    assert [damage for damage in fsck.check(space, "semantic") if damage.kind == "answers"] == []
+
+
+def test_halves_of_two_attempts_are_no_pair(space: Workspace) -> None:
+    """The answers of one and the logits of another: neither is used, the part is done again."""
+    unit, (shard,) = unit_of(), shards(60, SMALL)
+    one, two = (attempt(space, unit, shard, seed) for seed in (1, 2))
+    assert one.logits is not None
+    space.files.remove(one.logits.path)
+    space.files.remove(two.answers.path)
+    assert find_receipt(space.files, unit, shard) is None
+
+
+def test_a_unit_of_mixed_attempts_is_found_by_its_logits(space: Workspace) -> None:
+    """As an earlier zoo could commit it: every file is sound, sizes and hashes agree; some answers computed again do not."""
+    unit, (shard,) = unit_of(), shards(60, SMALL)
+    one, two = (attempt(space, unit, shard, seed) for seed in (1, 2))
+    commit_unit(space, unit, 60, 54, [replace(one, logits=two.logits)])
+    assert [damage for damage in fsck.check(space, "full") if damage.kind == "answers"] == []
+    (damage,) = (damage for damage in fsck.check(space, "semantic") if damage.kind == "answers")
+    assert re.search(r"are not of one computation: aaaa-e0001 predicts \d in row \d+, its logits say \d", damage.problem)
+
+
+def test_answers_whose_entropy_is_not_that_of_their_logits_are_found(space: Workspace) -> None:
+    """The same classes in the same order, all twice as certain: predictions agree, entropies do not."""
+    unit, (shard,) = unit_of(), shards(60, SMALL)
+    logits = [logits_for(name, 60) for name in unit.classifiers]
+    labels, none = labels_for(60), np.zeros(60, dtype=bool)
+    parts = [
+        write_part(
+            space.files,
+            unit,
+            shard,
+            [answers_from_logits(v * scale, labels) for v in logits],
+            none,
+            labels,
+            None,
+            [v * scale for v in logits],
+        )
+        for scale in (np.float32(0.25), np.float32(0.5))
+    ]
+    commit_unit(space, unit, 60, 54, [replace(parts[0], logits=parts[1].logits)])
+    (damage,) = (damage for damage in fsck.check(space, "semantic") if damage.kind == "answers")
+    assert "has an entropy of" in damage.problem

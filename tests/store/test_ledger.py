@@ -14,6 +14,7 @@ from zoo.errors import NotFoundError
 from zoo.spec import Training, classifier_id
 from zoo.store import ledger
 from zoo.store.datasets import examples_frame
+from zoo.store.heartbeat import heartbeat
 from zoo.store.schema import SCHEMA
 from zoo.store.selections import selections_frame
 from zoo.store.workspace import Workspace
@@ -264,3 +265,21 @@ def test_the_metrics_table_has_a_row_per_epoch_and_split(trained: Tiny) -> None:
     assert frame.groupby("split").size().to_dict() == {"train": 18, "test": 12}
     assert frame["acc1"].between(0, 1).all()
     assert sorted(set(frame.loc[frame["split"] == "test", "epoch"])) == [1, 3]
+
+
+def test_a_training_runs_while_a_command_is_at_it_and_waits_afterwards(space: Workspace, dataset: Dataset) -> None:
+    """A state to resume from is no sign of life: running by a fresh heartbeat that names it, begun without, planned without a state."""
+    jobs = [training(dataset, seed=seed) for seed in (0, 1)]
+    ledger.record_plan(space, "test", "population", jobs)
+    space.files.replace(f"resume/{jobs[0].id}/e0001-0123456789abcdef.safetensors", b"state")
+
+    def said() -> list[str]:
+        return ledger.trainings_frame(space).set_index("training_id")["status"].loc[[job.id for job in jobs]].tolist()
+
+    assert said() == ["begun", "planned"]
+    with heartbeat(space, [job.id for job in jobs]):
+        assert said() == ["running", "planned"]
+    with heartbeat(space, ["another"]):
+        assert said() == ["begun", "planned"]
+    space.snapshot("then")
+    assert ledger.trainings_frame(space.at("then"))["status"].tolist() == ["planned", "planned"]
