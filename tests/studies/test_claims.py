@@ -221,9 +221,10 @@ def grows(slope: float) -> Drop:
     return lambda point: slope * point.setting
 
 
-def alike(second: str) -> Callable[[Any, int, str], float]:
-    """Shares of changed predictions that order the other classes alike in both networks (``second`` = same), or the other way round; the changed
-    class itself is the most changed in both."""
+def alike(share_of_order: float) -> Callable[[Any, int, str], float]:
+    """Shares of changed predictions of the other classes: in order for the ResNet; for the NIN that order mixed with a random one, turned round
+    where the share is negative. The changed class itself is the most changed in both."""
+    random = np.random.default_rng(3).permuted(np.tile(np.arange(10.0), (20, 1)), axis=1)
 
     def share(point: Any, c: int, arch: str) -> float:
         if point.aspect not in ("delete_class", "relabel"):
@@ -231,7 +232,8 @@ def alike(second: str) -> Callable[[Any, int, str], float]:
         if c == int(point.setting):
             return 0.9
         order = (c + point.setting) % 10
-        return 0.01 * (order if arch == RESNET or second == "same" else 10 - order)
+        other = random[int(point.setting) + 10 * (point.aspect == "relabel"), c]
+        return float(0.01 * (order if arch == RESNET else share_of_order * order + (1 - abs(share_of_order)) * other))
 
     return share
 
@@ -258,8 +260,10 @@ CIFAR_CASES: list[tuple[str, str, dict[str, Any]]] = [
     ("S1.3", "fails", {"drops": {"relabel": lambda point: 0.05 + 0.017 * (-1) ** point.setting, "delete_class": 0.05}}),
     ("S1.4", "holds", {"drops": {"delete_class": lambda point: 0.1 + 0.01 * point.setting}}),
     ("S1.4", "fails", {"drops": {"delete_class": 0.12}}),
-    ("S1.5", "holds", {"changed": alike("same")}),
-    ("S1.5", "fails", {"changed": alike("reversed")}),
+    ("S1.5", "holds", {"changed": alike(0.41)}),  # rank correlation .51
+    ("S1.5", "fails", {"changed": alike(0.39)}),  # .48; over .5 with the changed class
+    ("S1.5", "holds", {"changed": alike(1.0)}),
+    ("S1.5", "fails", {"changed": alike(-1.0)}),
     ("S1.7", "holds", {"scale": "paper", "drops": {"delete": sizes(0.102, 0.05)}}),
     ("S1.7", "fails", {"scale": "paper", "drops": {"delete": sizes(0.098, 0.05)}}),
     ("S1.7 scaled", "holds", {"drops": {"delete": sizes(0.102, 0.05)}}),
@@ -344,7 +348,7 @@ CIFAR_NAMES = [*(claim for claim, *_ in CIFAR.PER_NETWORK), "S1.4", "S1.5"]
 @pytest.mark.parametrize("claim", CIFAR_NAMES)
 def test_a_rule_of_cifar10_decides_nothing_in_the_noise(claim: str) -> None:
     more = next(more for name, expected, more in CIFAR_CASES if (name, expected) == (claim, "holds"))
-    noise = 0.029 if claim == "S1.5" else WIDE  # as large as the differences between classes: a rank correlation of a half
+    noise = 0.01 if claim == "S1.5" else WIDE  # a third of the differences between classes
     assert [judged(claim, more, noise=noise, draw=draw) for draw in range(5)].count("undecided") >= 4
 
 
@@ -409,6 +413,48 @@ def test_claims_that_need_answers_by_class_say_so_where_only_accuracies_were_sto
         assert table.loc[claim, "verdict"] == "not tested"
         assert "stored tables lack" in table.loc[claim, "note"]
     assert table.loc["S1.13 8 resnet8", "verdict"] == CIFAR.verdicts(whole).set_index("claim").loc["S1.13 8 resnet8", "verdict"]
+
+
+# ---------------------------------------------------------------- what is shown
+
+CONTRAST = at({0.25: 0.03, 0.5: 0.02, 0.75: 0.01, 1.5: 0.05, 2.0: 0.32, 4.0: 0.1, float("inf"): 0.4})
+SHOWN: list[tuple[types.ModuleType, str, dict[str, Any], float, str]] = [
+    (MNIST, "S1.1", {"drops": {"delete_class": at({3: 0.1, 5: 0.3}, 0.2)}}, 0.2, "Class with the smallest drop: 10.0"),
+    (MNIST, "S1.6", {"drops": {"delete": at({0.5: 0.02, 0.9: 0.03})}}, 0.03, "Drop at 50 % deleted 2.0"),
+    (MNIST, "S1.8 random", {"drops": {"noise_random": at({0.2: 0.1})}}, 0.1, "Accuracy 84.7"),  # .95 less the seeds' mean of .00333 and .1
+    (MNIST, "S1.9 to 0", {"drops": {"noise_to_0": at({0.15: 0.1})}}, 0.1, "Accuracy 84.7"),
+    (MNIST, "S1.11", {"drops": {"noise_random": at({0.1: 0.02, 0.2: 0.1})}}, 0.1, "10 % random wrong labels 2.0"),
+    (MNIST, "S1.12 weaker", {"drops": {"contrast": CONTRAST}}, 0.03, "k = 0.25: 3.0"),
+    (MNIST, "S1.12 stronger", {"drops": {"contrast": CONTRAST}}, 0.4, "67 % is reached from k = 2 on"),
+    (MNIST, "S1.12 stronger", {"drops": {"contrast": 0.27}}, 0.27, "67 % is reached at no k of the grid"),
+    (MNIST, "S1.12 order", {"drops": {"contrast": CONTRAST}}, 0.47 / 3 - 0.02, "weaker contrasts 2.0"),
+    (CIFAR, "S1.2 resnet8", {"recalls": gains(0.04, -0.02)}, 0.04, "96% of 180 cells (other class x change) fell"),  # 172 of 180
+    (CIFAR, "S1.3 resnet8", {"drops": {"relabel": 0.07, "delete_class": 0.05}}, 0.02, "Root mean square of the difference 2.0 points"),
+    (CIFAR, "S1.4 resnet8", {"drops": {"delete_class": at({3: 0.2}, 0.1)}}, 0.01, "Sd between classes 3.16 points"),
+    (CIFAR, "S1.5", {"changed": alike(1.0)}, 0.99, "With the changed class itself"),
+    (CIFAR, "S1.7 scaled resnet8", {"drops": {"delete": sizes(0.1, 0.02)}}, 0.06, "10.0 \u00b1 0.0 points up to 500 images, 2.0"),
+    (CIFAR, "S1.10 decline resnet8", {"fall": lambda p: p / 10}, 0.04, "p = 20%: 2.0"),
+    (CIFAR, "S1.10 intolerable resnet8", {"drops": {"noise_random": grows(0.5)}}, 0.15, "p = 60%: 30.0"),
+    (CIFAR, "S1.11 resnet8", {"drops": {"noise_random": grows(0.5), "salt_pepper": grows(1.0)}}, 0.1, "10 %: wrong labels 5.0"),
+    (CIFAR, "S1.13 8 resnet8", {"drops": {"gaussian": grows(0.01)}}, 0.06, ""),
+    (CIFAR, "S1.14 never resnet8", {"drops": {"salt_pepper": grows(1.0)}}, 0.05, "a = 0.4: 40.0"),
+    (CIFAR, "S1.14 damage resnet8", {"drops": {"salt_pepper": grows(1.0)}}, 0.3, ""),
+    (CIFAR, "S1.14 findings resnet8", {"drops": {"salt_pepper": grows(1.0)}}, -0.05, ""),
+    (CIFAR, "S1.15 darker resnet8", {"drops": {"gamma": grows(0.1)}}, (0.15 + 0.375) / 2, "Gamma 0.5 against 2: 15.0"),
+    (CIFAR, "S1.15 never resnet8", {"drops": {"gamma": grows(0.1)}}, 0.675 / 4, "gamma = 4: 40.0"),
+    (CIFAR, "S1.16 resnet8", {"drops": {"delete": 0.3, "salt_pepper": 0.12}}, 0.05, "size 30.0"),  # five of twelve points
+    (CIFAR, "S1.17 resnet8", {"drops": {"gaussian_size": 0.1, "gaussian": 0.05}}, 0.1, "16 pixels 10.0"),
+]
+
+
+@pytest.mark.parametrize(("module", "claim", "more", "mean", "note"), SHOWN)
+def test_what_is_measured_is_what_the_rule_says(module: types.ModuleType, claim: str, more: dict[str, Any], mean: float, note: str) -> None:
+    """The number in the table, fixed beforehand and worked by hand, and the sentence that tells what decided it."""
+    arch = LENET if module is MNIST else RESNET
+    found = results(module, more.get("drops", {}), arch=arch, **{k: v for k, v in more.items() if k != "drops"})
+    row = verdict_table([claims(module, found)[claim]], found, about=module.DATASET).iloc[0]
+    assert row["mean"] == pytest.approx(mean, abs=4e-4)
+    assert note in row["note"]
 
 
 # ---------------------------------------------------------------- laws

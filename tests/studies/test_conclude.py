@@ -6,14 +6,19 @@ import ast
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 import zoo.studies
 from tests.commands import corners, run
+from zoo.data import open_dataset
+from zoo.scores.from_store import AnswerSample, sample_answers
 from zoo.store.query import query
 from zoo.store.workspace import Workspace
-from zoo.studies.load import names
+from zoo.studies import outcomes
+from zoo.studies.load import judge_of, load, names
 
 LOCAL = ("--runner", "local")
 
@@ -76,6 +81,29 @@ def test_verdicts_are_there_before_anything_is_drawn(study: Path, tmp_path: Path
     assert (workspace.results / "verdicts.csv").read_bytes() == concluded
     assert (workspace.figures / "drops.svg").exists()
     assert "It falls" in workspace.report.read_text()
+
+
+def test_a_picture_that_nobody_could_answer_is_nobody_s_mistake(study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An unreadable test picture is left out of accuracies and class counts, as where arms are compared."""
+    assert run(tmp_path, "run", study, "--until", "fill", "-w", tmp_path / "space", *LOCAL).code == 0
+    workspace = Workspace.open(tmp_path / "space")
+    spec = load(str(study))
+    dataset, judge = open_dataset(spec.dataset), judge_of(spec)
+    assert judge is not None
+    whole = outcomes.collect(workspace, dataset, spec, judge.points)
+
+    def one_unread(*arguments: Any) -> AnswerSample:
+        answered = sample_answers(*arguments)
+        answered.predictions[:, 0] = -1
+        return answered
+
+    monkeypatch.setattr(outcomes, "sample_answers", one_unread)
+    found = outcomes.collect(workspace, dataset, spec, judge.points)
+    assert sum(whole.class_counts) == 16
+    assert sum(found.class_counts) == 15
+    right = found.table["test_acc1"] * 15
+    np.testing.assert_allclose(right, right.round(), atol=1e-9)
+    assert (whole.table["test_acc1"] * 16 - right).round(9).isin([0, 1]).all()
 
 
 def test_a_study_with_half_of_its_functions_is_refused(study: Path, tmp_path: Path) -> None:
