@@ -51,7 +51,7 @@ def results(
     recalls: Callable[[Any, int], float] = lambda point, c: 0.0,
     changed: Callable[[Any, int, str], float] = lambda point, c, arch: 0.1,
     fall: Callable[[float], float] = lambda p: 0.0,
-    memorised: bool = True,
+    memorised: Callable[[Any], bool] = lambda point: True,
     scale: str = "laptop",
     dataset: str | None = None,
     draw: int = 1,
@@ -80,9 +80,9 @@ def results(
                     row
                     | {
                         "training_id": name,
-                        "reached": memorised,
+                        "reached": memorised(point),
                         "n_train": round(size * kept),
-                        "train_acc1": 0.9995 if memorised else 0.92,
+                        "train_acc1": 0.9995 if memorised(point) else 0.92,
                     }
                     | {"test_acc1": accuracy}
                 )
@@ -375,7 +375,7 @@ NOISE_CLAIMS = ("S1.8 random", "S1.8 to 0", "S1.9 random", "S1.9 to 0", "S1.11")
 
 @pytest.mark.parametrize("claim", NOISE_CLAIMS)
 def test_wrong_labels_that_were_not_memorised_decide_nothing_on_mnist(claim: str) -> None:
-    found = results(MNIST, {"noise_random": 0.3, "noise_to_0": 0.3}, arch=LENET, memorised=False)
+    found = results(MNIST, {"noise_random": 0.3, "noise_to_0": 0.3}, arch=LENET, memorised=lambda point: False)
     row = MNIST.verdicts(found).set_index("claim").loc[claim]
     assert row["verdict"] == "not tested"
     assert f"0 of {6 if claim == 'S1.11' else 3} trainings reached the stop rule" in row["note"]
@@ -385,12 +385,36 @@ def test_wrong_labels_that_were_not_memorised_decide_nothing_on_mnist(claim: str
 @pytest.mark.parametrize("claim", ["S1.10 decline", "S1.10 limit", "S1.10 intolerable", "S1.11", "S1.16"])
 def test_wrong_labels_that_were_not_memorised_decide_nothing_on_cifar10(claim: str) -> None:
     assert (
-        judged(claim, {"drops": {"noise_random": 0.3, "delete": 0.1, "delete_class": 0.1, "relabel": 0.1}}, memorised=False) == "not tested"
+        judged(claim, {"drops": {"noise_random": 0.3, "delete": 0.1, "delete_class": 0.1, "relabel": 0.1}}, memorised=lambda point: False)
+        == "not tested"
     )
 
 
+NOISY_SETTINGS = [
+    *((MNIST, f"S1.8 {reading}", [0.2]) for reading in ("random", "to 0")),
+    *((MNIST, f"S1.9 {reading}", [0.15]) for reading in ("random", "to 0")),
+    (MNIST, "S1.11", [0.1, 0.2]),
+    (CIFAR, "S1.10 decline resnet8", [0.2, 0.3, 0.4, 0.5, 0.6]),
+    (CIFAR, "S1.10 limit resnet8", [0.1]),
+    (CIFAR, "S1.10 intolerable resnet8", [0.3, 0.4, 0.5, 0.6]),
+    (CIFAR, "S1.11 resnet8", [0.1, 0.2, 0.4, 0.6]),
+]
+
+
+@pytest.mark.parametrize(("module", "claim", "settings"), NOISY_SETTINGS)
+def test_one_training_that_a_claim_speaks_of_is_enough_not_to_test_it(module: types.ModuleType, claim: str, settings: list[float]) -> None:
+    """Exactly the shares of wrong labels that it speaks of must be memorised, each of them."""
+    grid = [0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6]
+    wanting = []
+    for p in grid:
+        found = results(module, {}, arch=LENET if module is MNIST else RESNET, memorised=lambda point, p=p: point.setting != p)
+        if verdict(module, claim, found) == "not tested":
+            wanting.append(p)
+    assert wanting == settings
+
+
 def test_image_noise_that_harms_more_than_deleting_fails_without_the_wrong_labels() -> None:
-    assert judged("S1.16", {"drops": {"gaussian": 0.3, "noise_random": 0.9}}, memorised=False) == "fails"
+    assert judged("S1.16", {"drops": {"gaussian": 0.3, "noise_random": 0.9}}, memorised=lambda point: False) == "fails"
 
 
 @pytest.mark.parametrize("module", [MNIST, CIFAR])
