@@ -92,6 +92,35 @@ def test_cleanlab_columns(tmp_path: Path) -> None:
     assert frame["label_quality"].tolist()[:2] == pytest.approx([1 - (1 + 1 - 3 / 8) / 3, 0.0])
 
 
+def test_a_label_issue_is_a_majority_of_those_that_count() -> None:
+    """X of .4 and .5 is no issue, of .6 it is; held-out X decides where there is one; a label with most votes is none."""
+    frame = pd.DataFrame(
+        {
+            "x_perplexity": [0.4, 0.5, 0.6, 0.2, 0.9, 0.9],
+            "n_heldout": pd.array([0, 0, None, 3, 3, 0], dtype="Int64"),
+            "x_heldout": [np.nan, np.nan, np.nan, 2 / 3, 1 / 3, np.nan],
+            "label": [0, 0, 0, 0, 0, 1],
+            "top_confusion": [1, 1, 1, 1, 1, 1],
+            "label_quality": 0.5,
+        }
+    )
+    assert exporting.cleanlab_table(frame)["is_label_issue"].tolist() == [False, False, True, True, False, False]
+
+
+def test_perplexity_csv_lists_the_entropys_classes_or_says_that_it_cannot(tmp_path: Path) -> None:
+    """Seven classes: with logits the definition's five, by hand; without, a column whose name says what it lists."""
+    p = np.array([[[0.4, 0.3, 0.1, 0.08, 0.06, 0.04, 0.02]], [[0.02, 0.04, 0.06, 0.08, 0.1, 0.3, 0.4]]])
+    np.save(tmp_path / "net.npy", p)
+    np.save(tmp_path / "labels.npy", [0])
+    for logits, title in (("all", ""), ("none", " (of each classifier's five most probable)")):
+        done("import", tmp_path / "net.npy", "--labels", tmp_path / "labels.npy", "-w", tmp_path / logits, "--keep-logits", logits)
+        frame = pd.read_csv(io.StringIO(done("export", "scores", "--to", "perplexity", "-w", tmp_path / logits)))
+        listed = ast.literal_eval(frame[f"top 5 c_perplexity class{title}"][0])
+        mean = (-p * np.log2(p)).mean(axis=(0, 1))
+        exact = [value == pytest.approx(mean[int(name)], abs=1e-3) for name, value in listed]
+        assert all(exact) == (logits == "all")
+
+
 def test_scores_as_csv_and_parquet_are_those_of_the_store(tmp_path: Path) -> None:
     """Both hold the scores table of the population, or of the part of it that --where names."""
     w = two_classifiers(tmp_path)

@@ -25,6 +25,8 @@ from zoo.exchange.importing import Imported, Request, import_predictions
 from zoo.scores.from_arrays import perplexity, x_and_c
 from zoo.scores.kind import Evidence
 from zoo.scores.outputs import answers_from_probabilities, detect_kind
+from zoo.store.answers import logits_of
+from zoo.store.workspace import Workspace
 
 M = 10
 
@@ -329,3 +331,15 @@ def test_ids_of_a_frame_are_found_by_their_name(tmp_path: Path, name: str) -> No
     pd.DataFrame({"a": range(12), "b": 1}).to_csv(tmp_path / "other.csv", index=False)
     with pytest.raises(DataError, match=r"has the columns 'a', 'b'\. One must be called key, id, .*path"):
         bring(tmp_path / "v", tmp_path / "net.npy", labels=tmp_path / "labels.npy", ids=tmp_path / "other.csv")
+
+
+def test_a_runner_up_by_a_hair_is_no_tie_in_the_kept_logits(tmp_path: Path) -> None:
+    """Logits 1 and 1 + 1e-9: class 1 is predicted, and float16 logits say so too; logits of 1e5 apart are kept without a warning."""
+    np.save(tmp_path / "net.npy", np.array([[1.0, 1.0 + 1e-9, -3.0], [0.0, 2e5, 0.0]]))
+    np.save(tmp_path / "labels.npy", [1, 1])
+    made = bring(tmp_path / "w", tmp_path / "net.npy", labels=tmp_path / "labels.npy")
+    logits = logits_of(Workspace.open(tmp_path / "w"), next(iter(made.classifiers)), "train")
+    assert logits.argmax(axis=1).tolist() == [1, 1]
+    assert (logits.max(axis=1) == 0).all()
+    assert (logits[0, :1] < 0).all()
+    assert np.isfinite(logits).all()

@@ -196,6 +196,13 @@ def test_examples_that_nobody_held_out_are_ranked_among_themselves() -> None:
     assert ranked_apart(frame).startswith("2 of 6 examples were held out by no classifier")
 
 
+def test_equal_suspicion_is_cut_by_example_id() -> None:
+    """Four examples of one quality and X, two errors: the two lower ids are measured, whatever the order of the rows."""
+    frame = pd.DataFrame({"label": [0] * 4, "label_true": [0, 1, 1, 0], "x_perplexity": [0.5] * 4, "label_quality": [0.5] * 4})
+    for ids, precision in (([0, 1, 2, 3], 0.5), ([2, 0, 1, 3], 1.0), ([0, 2, 3, 1], 0.0)):
+        assert detection_table(frame.assign(example_id=ids))["precision_at_n"].tolist() == [precision] * 2
+
+
 def test_detection_and_selection_use_the_order_of_suspects() -> None:
     """The two wrong labels come first in that order, so label_quality finds both; the two worst that a selection drops are the same."""
     frame = pd.DataFrame(MIXED).assign(c_perplexity=1.0)

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 import zoo
 from zoo import pipeline
 from zoo.errors import NotFoundError, UnknownNameError, UsageError
+from zoo.exchange.importing import Request, import_predictions
 from zoo.local import LocalRunner
 from zoo.scores import from_store
 from zoo.scores.convergence import convergence_table
 from zoo.scores.detection import detection_table
-from zoo.scores.from_store import sample_answers, score
+from zoo.scores.from_store import entropy_classes, relabelling_note, sample_answers, score
 from zoo.scores.population import Population, choose_population, population_of
 from zoo.spec import content_id
 from zoo.store import ledger
@@ -224,7 +225,7 @@ def test_a_label_beyond_the_five_kept_has_probability_zero() -> None:
             "in_train": pa.array([None, None, None], pa.bool_()),
         }
     )
-    _, p_label, _, margin, _, _, in_train = from_store._columns(batch, np.array([6, 0, 5]), np.array([6, 6, 6]))
+    _, p_label, _, margin, _, _, in_train = from_store._columns(batch, np.array([6, 0, 5]), np.array([6, 6, 6]), lambda rows: None)
     assert p_label.tolist() == [0.5, 0.25, 0.0]
     assert margin.tolist() == [0.25, -0.25, -0.5]
     assert in_train is None
@@ -232,15 +233,67 @@ def test_a_label_beyond_the_five_kept_has_probability_zero() -> None:
 
 def test_a_label_moved_to_the_first_class_has_a_positive_margin() -> None:
     """The given label was wrong, the new one is the prediction: margin is the first probability minus the second."""
-    p, m = from_store._relabelled(
-        np.array([0.25], dtype=np.float32),
-        np.array([-0.25], dtype=np.float32),
-        np.array([[1, 0, -1, -1, -1]]),
-        np.array([[0.75, 0.25, 0, 0, 0]], dtype=np.float16),
-        np.array([1]),
-        np.array([True]),
-    )
+    p, m = from_store._of_top5(np.array([[1, 0, -1, -1, -1]]), np.array([[0.75, 0.25, 0, 0, 0]], dtype=np.float32), np.array([1]))
     assert (p.tolist(), m.tolist()) == ([0.75], [0.5])
+    p, m = from_store._of_all(np.array([[0.25, 0.75], [0.25, 0.75]]), np.array([1, 0]))
+    assert (p.tolist(), m.tolist()) == ([0.75, 0.25], [0.5, -0.5])
+
+
+# ---------------------------------------------------------------- other labels, ten classes
+
+
+def ten_classes(folder: Path, *, keep_logits: bool) -> tuple[Workspace, NDArray[np.float64], NDArray[np.int64]]:
+    """Two imported classifiers of ten classes on 40 examples; their probabilities [N, E, M] and the true labels, of which every fifth differs."""
+    rng = np.random.default_rng(0)
+    p = rng.dirichlet(np.full(10, 0.7), (2, 40))
+    labels = rng.integers(0, 10, 40)
+    truth = np.where(np.arange(40) % 5 == 2, (labels + 1 + rng.integers(0, 9, 40)) % 10, labels)
+    for name, values in (("cube", p), ("labels", labels), ("truth", truth)):
+        np.save(folder / f"{name}.npy", values)
+    request = Request((folder / "cube.npy",), folder / "labels.npy", folder / "truth.npy", keep_logits=keep_logits)
+    import_predictions(str(folder / "w"), request, QUIET)
+    return Workspace.open(folder / "w"), p, truth
+
+
+def test_scores_by_other_labels_use_the_logits_that_were_kept(tmp_path: Path) -> None:
+    """Every p(label), margin and quality is that of all probabilities, to the precision of float16 logits; there is nothing to say."""
+    space, p, truth = ten_classes(tmp_path, keep_logits=True)
+    table = score(space, choose_population(space), "train", "label_true")
+    expected = zoo.perplexity(p, truth)
+    for name in ("mean_p_label", "mean_margin", "label_quality"):
+        np.testing.assert_allclose(table.column(name).to_numpy(), expected[name], atol=2e-3)
+    assert relabelling_note(table) == ""
+
+
+def test_scores_by_other_labels_without_logits_say_that_they_are_approximate(tmp_path: Path) -> None:
+    """Five classes of ten were kept: some p(label) are 0 that are not, which the table's note says; by its own labels there is no note."""
+    space, p, truth = ten_classes(tmp_path, keep_logits=False)
+    population = choose_population(space)
+    table = score(space, population, "train", "label_true")
+    expected = zoo.perplexity(p, truth)
+    np.testing.assert_array_equal(table.column("x_perplexity").to_numpy(), expected["x_perplexity"])
+    assert np.abs(table.column("mean_p_label").to_numpy() - expected["mean_p_label"]).max() > 5e-3
+    assert relabelling_note(table).startswith("2 of 2 classifiers kept no logits")
+    assert relabelling_note(score(space, population, "train")) == ""
+
+
+def test_the_classes_of_the_entropy_are_those_of_the_definition(tmp_path: Path) -> None:
+    """With all logits: the largest means of -p log2 p over all ten classes. top5_c of the table, from five classes each, is a lower bound."""
+    space, p, _ = ten_classes(tmp_path, keep_logits=True)
+    population = choose_population(space)
+    found = entropy_classes(space, population, "train")
+    assert found is not None
+    mean = (-p * np.log2(p)).mean(axis=0)  # [E, M]
+    order = np.argsort(-mean, axis=1)[:, :5]
+    np.testing.assert_array_equal(found.classes, order)
+    np.testing.assert_allclose(found.values, np.take_along_axis(mean, order, 1), atol=2e-3)
+    listed = score(space, population, "train").column("top5_c").to_pylist()
+    assert any([item["class"] for item in row] != own.tolist() for row, own in zip(listed, order, strict=True))
+    for row, own in zip(listed, mean, strict=True):
+        assert all(item["value"] <= own[item["class"]] + 2e-3 for item in row)
+    (tmp_path / "none").mkdir()
+    bare, _, _ = ten_classes(tmp_path / "none", keep_logits=False)
+    assert entropy_classes(bare, choose_population(bare), "train") is None
 
 
 # ---------------------------------------------------------------- populations

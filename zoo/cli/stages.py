@@ -157,7 +157,7 @@ def score(
     from zoo.scores.detection import label_errors
     from zoo.scores.measured import detect
     from zoo.scores.population import choose_population
-    from zoo.scores.suspects import suspects
+    from zoo.scores.suspects import ranked_apart, suspects
     from zoo.store import datasets
     from zoo.store.results import write_scores, write_table
 
@@ -206,5 +206,8 @@ def score(
         print_frame(found.table)
         if found.reason:
             print(f"Without cleanlab beside them. {found.reason}")
+    for note in (from_store.relabelling_note(table), ranked_apart(frame)):
+        if note:
+            print(note)
     if top:
         print_frame(suspect_table(suspects(frame, top), population.class_names))

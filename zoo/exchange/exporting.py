@@ -5,7 +5,8 @@ what         as                              what is in it
 ===========  ==============================  ==============================================================================================
 scores       csv, parquet                    the ``scores`` table of a population or sub-population, computed from the store
 scores       perplexity                      perplexity.csv of the Example-Perplexity project: filename, label, c_perplexity, x_perplexity,
-                                             x_perplexity_label (12 bins), its two columns of top-5 (class, index) and (class, votes)
+                                             x_perplexity_label (12 bins), its two columns of top-5 (class, index) and (class, votes); the
+                                             first by the definition where all logits are kept, else named for what it is
 scores       cleanlab                        is_label_issue, label_quality, given_label, predicted_label; a row per example, in order
 predictions  npy                             int16 [N, E], -1 = no answer; with probabilities: float32 [N, E, M]; classifiers in a .csv beside
 predictions  csv, parquet                    example_id, key, label, and a column per classifier
@@ -47,9 +48,10 @@ from zoo.exchange.places import Request, check_free, new_folder, put, write_file
 from zoo.registry import distinct
 from zoo.scores import from_store
 from zoo.scores.accumulate import block_rows
+from zoo.scores.catalog import Listed
 from zoo.scores.population import Population, choose_population
 from zoo.store import datasets, ledger, selections
-from zoo.store.answers import logits_of, read_answers
+from zoo.store.answers import TOP_CLASSES, logits_of, read_answers
 from zoo.store.commits import Commit
 from zoo.store.origin import Origin
 from zoo.store.results import csv_text, read_scores
@@ -122,16 +124,29 @@ def _scores_parquet(workspace: Workspace, request: Request) -> Path:
 
 def _scores_perplexity(workspace: Workspace, request: Request) -> str | Path:
     table, population = _scores(workspace, request)
-    return write_text(request, csv_text(perplexity_table(table, population.class_names)))
+    exact = None
+    if len(population.class_names) > TOP_CLASSES:  # up to five classes, the answers keep all of them
+        exact = from_store.entropy_classes(workspace, population, request.split or "train")
+    return write_text(request, csv_text(perplexity_table(table, population.class_names, exact)))
 
 
-def perplexity_table(scores: pa.Table, class_names: Sequence[str]) -> pd.DataFrame:
+def perplexity_table(scores: pa.Table, class_names: Sequence[str], entropy_classes: Listed | None = None) -> pd.DataFrame:
     """Scores as the columns of perplexity.csv. Labels and classes are names; the lists are Python literals, as that project writes them.
+
+    Args:
+        entropy_classes: the classes with most of the entropy by the definition. None = take ``top5_c``: with more than five classes it knows each
+            classifier's five most probable ones only, and the column's name says so.
 
     Source: Validation_Images_Test/c_x_perplexity_and_top_5.py there. Departure: columns of the row index are left out.
     """
     names = dict(enumerate(distinct(class_names)))
-    top_c = [str([(names[item["class"]], item["value"]) for item in row or ()]) for row in scores.column("top5_c").to_pylist()]
+    title = "top 5 c_perplexity class"
+    if entropy_classes is not None:
+        pairs = [zip(*lists, strict=True) for lists in zip(*(part.tolist() for part in entropy_classes), strict=True)]
+        top_c = [str([(names[index], value) for index, value in row if index >= 0]) for row in pairs]
+    else:
+        top_c = [str([(names[item["class"]], item["value"]) for item in row or ()]) for row in scores.column("top5_c").to_pylist()]
+        title += "" if len(class_names) <= TOP_CLASSES else " (of each classifier's five most probable)"
     top_x = [str([(names[item["class"]], item["votes"]) for item in row or ()]) for row in scores.column("top5_x").to_pylist()]
     return pd.DataFrame(
         {
@@ -140,21 +155,25 @@ def perplexity_table(scores: pa.Table, class_names: Sequence[str]) -> pd.DataFra
             "c_perplexity": scores.column("c_perplexity").to_pandas(),
             "x_perplexity": scores.column("x_perplexity").to_pandas(),
             "x_perplexity_label": scores.column("x_bin").to_pylist(),
-            "top 5 c_perplexity class": top_c,
+            title: top_c,
             "top 5 x_perplexity class": top_x,
         }
     )
 
 
 def _scores_cleanlab(workspace: Workspace, request: Request) -> str | Path:
-    table = _scores(workspace, request)[0].to_pandas()
-    x = table["x_heldout"].where(table["n_heldout"] > 0, table["x_perplexity"])
-    given, predicted = table["label"].astype("Int64"), table["top_confusion"].astype("Int64")
+    return write_text(request, csv_text(cleanlab_table(_scores(workspace, request)[0].to_pandas())))
+
+
+def cleanlab_table(scores: pd.DataFrame) -> pd.DataFrame:
+    """The ``scores`` table as cleanlab's columns. An issue: most classifiers miss the label, of the held-out ones where there are some, and the
+    most-voted class is another one."""
+    x = scores["x_heldout"].where(scores["n_heldout"] > 0, scores["x_perplexity"])
+    given, predicted = scores["label"].astype("Int64"), scores["top_confusion"].astype("Int64")
     issue = (x > 0.5) & (given != predicted).fillna(value=False).astype(bool)
-    frame = pd.DataFrame(
-        {"is_label_issue": issue, "label_quality": table["label_quality"], "given_label": given, "predicted_label": predicted}
+    return pd.DataFrame(
+        {"is_label_issue": issue, "label_quality": scores["label_quality"], "given_label": given, "predicted_label": predicted}
     )
-    return write_text(request, csv_text(frame))
 
 
 # ---------------------------------------------------------------- predictions and logits

@@ -63,7 +63,7 @@ def answers_of(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> Answer
     n, classes = z.shape
     log_p = torch.log_softmax(z, dim=1)
     p = log_p.exp()
-    entropy = -(p * log_p).nan_to_num_(nan=0.0, neginf=0.0).sum(1).div_(float(np.log(2)))
+    entropy = (-(p * log_p).nan_to_num_(nan=0.0, neginf=0.0).sum(1).div_(float(np.log(2)))).add_(0.0)  # -0. becomes 0
     top = min(5, classes)
     # A stable sort keeps the lowest class first among equals; topk does not promise an order.
     order = torch.sort(z, dim=1, descending=True, stable=True).indices[:, : max(top, 2)] if classes <= 64 else _top_stable(z, max(top, 2))

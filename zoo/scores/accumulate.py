@@ -34,7 +34,7 @@ from zoo.scores.outputs import MAX_CLASSES, top_classes
 from zoo.store.answers import TOP_CLASSES, Answers
 from zoo.store.schema import SCORES_SCHEMA
 
-__all__ = ["ScoreAccumulator", "ScoreTable", "block_rows"]
+__all__ = ["ScoreAccumulator", "ScoreTable", "block_rows", "entropy_terms", "padded"]
 
 
 _BYTES_PER_CELL: Final = 4 + 8 + 8  # votes, probability, -p log2 p
@@ -55,7 +55,7 @@ def _float16_of_0_to_1() -> Floats:
     return np.arange(_ONE_F16 + 1, dtype=np.uint16).view(np.float16).astype(np.float64)
 
 
-def _surprise(p: Floats) -> Ints:
+def entropy_terms(p: Floats) -> Ints:
     """-p log2 p in fixed point, 0 log 0 = 0."""
     logs = np.zeros_like(p)
     np.log2(p, out=logs, where=p > 0)
@@ -65,7 +65,7 @@ def _surprise(p: Floats) -> Ints:
 _ONE_F16: Final = 0x3C00  # the bits of 1; those of all smaller float16 from +0 are smaller
 # p and -p log2 p in fixed point for each float16 of [0, 1], int64 [15361]: a look-up costs a half of the rounding, a tenth of the logarithm.
 _FIXED_F16: Final = _fixed(_float16_of_0_to_1())
-_SURPRISE_F16: Final = _surprise(_float16_of_0_to_1())
+_SURPRISE_F16: Final = entropy_terms(_float16_of_0_to_1())
 
 
 def block_rows(num_classes: int, *, memory_bytes: int = 256 * 2**20) -> int:
@@ -197,6 +197,8 @@ class ScoreAccumulator:
             if needs_logits and given.probabilities is None:
                 continue
             value = term.of(given)
+            if needs_logits:  # what probabilities of an unreadable picture hold is no one's
+                value = np.where(answered, value, 0)
             value = value if value.dtype == np.bool_ else _fixed(value)
             sums[name] += value
             if "heldout" in parts and some_held:
@@ -214,7 +216,7 @@ class ScoreAccumulator:
             bits = p.view(np.uint16) & 0x7FFF  # -0 is 0
             probability, surprise = _FIXED_F16.take(bits), _SURPRISE_F16.take(bits)
         else:
-            probability, surprise = _fixed(p), _surprise(p.astype(np.float64))
+            probability, surprise = _fixed(p), entropy_terms(p.astype(np.float64))
         np.add.at(self._probability, cells, probability)
         np.add.at(self._surprise, cells, surprise)
         return self
@@ -259,8 +261,8 @@ class ScoreAccumulator:
             self.labels,
             self._sums,
             {name: term.unit for name, (term, _, _) in self._terms.items()},
-            most_voted=_pad(*top_classes(self._votes.reshape(examples, classes), probability, kept)),
-            most_uncertain=_pad(*top_classes(self._surprise.reshape(examples, classes), None, kept)),
+            most_voted=padded(*top_classes(self._votes.reshape(examples, classes), probability, kept)),
+            most_uncertain=padded(*top_classes(self._surprise.reshape(examples, classes), None, kept)),
         )
         columns: dict[str, Any] = {}
         for name, score in self.scores.items():
@@ -313,14 +315,14 @@ def _membership(in_train: NDArray[Any] | None, examples: int) -> tuple[NDArray[n
     return (~seen, np.zeros(seen.shape, dtype=bool)) if seen.dtype == np.bool_ else (seen == 0, seen < 0)
 
 
-def _pad(classes: Ints, values: NDArray[Any]) -> tuple[Ints, Ints]:
+def padded(classes: Ints, values: NDArray[Any]) -> tuple[Ints, Ints]:
     """Top classes and values to [E, 5]: entries without a vote (or surprise) become class -1, value 0."""
     examples, kept = classes.shape
-    padded = np.full((examples, TOP_CLASSES), -1, dtype=np.int64)
+    listed = np.full((examples, TOP_CLASSES), -1, dtype=np.int64)
     counts = np.zeros((examples, TOP_CLASSES), dtype=np.int64)
-    padded[:, :kept] = np.where(values > 0, classes, -1)
+    listed[:, :kept] = np.where(values > 0, classes, -1)
     counts[:, :kept] = values
-    return padded, counts
+    return listed, counts
 
 
 # -------------------------------------------------------------------------------------------------------------- the table

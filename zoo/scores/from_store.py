@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,14 +12,17 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from zoo import keyed
-from zoo.scores.accumulate import ScoreAccumulator
+from zoo.errors import StoreError
+from zoo.scores.accumulate import ScoreAccumulator, entropy_terms, padded
+from zoo.scores.catalog import FIXED_ONE, SCORES, Listed
+from zoo.scores.outputs import probabilities_of, top_classes
 from zoo.scores.population import Population
-from zoo.store.answers import list_values, logits_of, read_answers
+from zoo.store.answers import TOP_CLASSES, Shard, list_values, logits_between, logits_of, read_answers
 from zoo.store.datasets import examples_of, int_column
 from zoo.store.selections import labels_in
 from zoo.store.workspace import Workspace
 
-__all__ = ["AnswerSample", "Probabilities", "sample_answers", "score"]
+__all__ = ["AnswerSample", "Probabilities", "entropy_classes", "relabelling_note", "sample_answers", "score"]
 
 
 _SCORED = ("prediction", "p_label", "entropy", "margin", "top5", "top5_p", "in_train")
@@ -28,7 +32,9 @@ def score(workspace: Workspace, population: Population, split: str, label_column
     """The ``scores`` table of a population on a split. Memory is one block of examples x classes and the result, never N x E.
 
     With another label column than the one the answers were made with, p(label) and the margin of an example whose label differs come from the
-    answers' five most probable classes (a class outside them counts as probability 0); X, C and the confusions are exact.
+    logits that were kept (float16: relative error of a probability below 1e-2), and of classifiers without any from the answers' five most
+    probable classes (a class outside them counts as probability 0). X, C and the confusions are exact. How many classifiers were without
+    logits is in the table's metadata: ``without_logits``, see ``relabelling_note``.
 
     Raises:
         StoreError: if a classifier has no answers on the split.
@@ -40,33 +46,81 @@ def score(workspace: Workspace, population: Population, split: str, label_column
     )
     keys = examples.column("key")
     # Into Arrow block by block: the columns of a whole split in numpy, and their concatenation, would stand beside the result.
-    tables = []
+    tables: list[pa.Table] = []
+    kept = _KeptLogits(workspace, split)
+    needs_logits = any("logits" in score.needs for score in SCORES.values())
     for block, answers in read_answers(workspace, population.fingerprint, split, population.classifiers, _SCORED):
         own = labels[block.start : block.stop]
         accumulator = ScoreAccumulator(block.example_ids, own, len(population.class_names))
-        for _, batch in answers:
-            accumulator.add(*_columns(batch, own, given[block.start : block.stop]))
+        for name, batch in answers:
+            columns = _columns(batch, own, given[block.start : block.stop], partial(kept.rows, name, block))
+            accumulator.add(*columns, kept.rows(name, block, np.arange(len(own))) if needs_logits else None)
         rows = slice(block.start, block.stop)
         tables.append(accumulator.finish().to_arrow(split, keys[rows].to_pylist(), population.class_names, truth[rows]))
         del accumulator  # or the next block's sums, examples x classes, would stand beside these
-    return pa.concat_tables(tables)
+    whole = pa.concat_tables(tables)
+    if label_column == "label" or not kept.without:
+        return whole
+    about = {b"without_logits": f"{len(kept.without)} of {len(population.classifiers)}".encode()}
+    return whole.replace_schema_metadata({**(whole.schema.metadata or {}), **about})
 
 
-def _columns(batch: pa.RecordBatch, labels: NDArray[np.int64], given: NDArray[np.int64]) -> tuple[NDArray[np.int16], ...]:
-    """Arguments of ``ScoreAccumulator.add`` from one classifier's answers on a block; nulls become -1, 0 and false."""
+def relabelling_note(table: pa.Table) -> str:
+    """A line about scores by other labels that were not computed from full probabilities; empty where they were."""
+    without = (table.schema.metadata or {}).get(b"without_logits")
+    if without is None:
+        return ""
+    return (
+        f"{without.decode()} classifiers kept no logits: where the label is another one, their p(label) and margin come from their five most "
+        f"probable classes alone, so mean_p_label, mean_margin and label_quality are approximate. X and C are exact."
+    )
 
-    def values(name: str, empty: float | bool) -> NDArray[np.generic]:
+
+class _KeptLogits:
+    """Probabilities of some examples from the logits that were kept; ``without``: classifiers that were asked for and have none."""
+
+    def __init__(self, workspace: Workspace, split: str) -> None:
+        self._workspace, self._split = workspace, split
+        self.without: set[str] = set()
+
+    def rows(self, classifier: str, block: Shard, rows: NDArray[np.int64]) -> NDArray[np.float64] | None:
+        """float64 [n, M] of these rows of a block; None if the classifier's logits were not kept."""
+        if classifier in self.without:
+            return None
+        try:
+            logits = logits_between(self._workspace, classifier, self._split, block.start, block.stop)
+        except StoreError:
+            self.without.add(classifier)
+            return None
+        return probabilities_of(logits[rows], "logits")
+
+
+def _columns(
+    batch: pa.RecordBatch,
+    labels: NDArray[np.int64],
+    given: NDArray[np.int64],
+    probabilities: Callable[[NDArray[np.int64]], NDArray[np.float64] | None],
+) -> tuple[Any, Any, Any, Any, Any, Any, Any]:
+    """Arguments of ``ScoreAccumulator.add`` from one classifier's answers on a block; nulls become -1, 0 and false.
+
+    ``probabilities``: of some rows of the block, float64 [n, M], where they can be had.
+    """
+
+    def values(name: str, empty: float | bool) -> NDArray[Any]:
         array = batch.column(name)
-        filled: NDArray[np.generic] = (array.fill_null(empty) if array.null_count else array).to_numpy(zero_copy_only=False)
+        filled: NDArray[Any] = (array.fill_null(empty) if array.null_count else array).to_numpy(zero_copy_only=False)
         return filled
 
     prediction = values("prediction", -1)
     p_label, margin = values("p_label", 0.0), values("margin", 0.0)
     top5, top5_p = (list_values(batch.column(name)) for name in ("top5", "top5_p"))
-    if (changed := labels != given).any():
-        p_label, margin = _relabelled(p_label, margin, top5, top5_p, labels, changed)
+    if len(changed := np.flatnonzero((labels != given) & (labels >= 0) & (prediction >= 0))):
+        p_label, margin = p_label.astype(np.float32), margin.astype(np.float32)
+        p = probabilities(changed)
+        of_top5 = (top5[changed], top5_p[changed].astype(np.float32))
+        p_label[changed], margin[changed] = _of_top5(*of_top5, labels[changed]) if p is None else _of_all(p, labels[changed])
     in_train = _membership(batch.column("in_train"))
-    return prediction, p_label, values("entropy", 0.0), margin, top5, top5_p, in_train  # type: ignore[return-value]
+    return prediction, p_label, values("entropy", 0.0), margin, top5, top5_p, in_train
 
 
 def _membership(column: pa.Array) -> NDArray[np.generic] | None:
@@ -77,21 +131,45 @@ def _membership(column: pa.Array) -> NDArray[np.generic] | None:
     return known
 
 
-def _relabelled(
-    p_label: NDArray[np.generic],
-    margin: NDArray[np.generic],
-    top5: NDArray[np.generic],
-    top5_p: NDArray[np.generic],
-    labels: NDArray[np.int64],
-    changed: NDArray[np.bool_],
+def _of_all(p: NDArray[np.float64], labels: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """p(label) and margin [n] from all probabilities [n, M]."""
+    rows = np.arange(len(p))
+    own = p[rows, labels]
+    others = p.copy()
+    others[rows, labels] = -np.inf
+    best = others.max(axis=1) if p.shape[1] > 1 else np.zeros(len(p))
+    return own, own - best
+
+
+def _of_top5(
+    top5: NDArray[np.generic], top5_p: NDArray[np.float32], labels: NDArray[np.int64]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    p, m = p_label.astype(np.float32), margin.astype(np.float32)
-    hit = top5[changed] == labels[changed, None]
-    ranked = top5_p[changed].astype(np.float32)
-    own = (ranked * hit).sum(axis=1)
-    p[changed] = own
-    m[changed] = own - np.where(hit[:, 0], ranked[:, 1], ranked[:, 0])
-    return p, m
+    """The same from the five most probable classes [n, 5] and their probabilities: a class outside them has 0."""
+    hit = top5 == labels[:, None]
+    own = (top5_p * hit).sum(axis=1)
+    return own, own - np.where(hit[:, 0], top5_p[:, 1], top5_p[:, 0])
+
+
+def entropy_classes(workspace: Workspace, population: Population, split: str) -> Listed | None:
+    """The five classes with most of the entropy, by the definition: the largest means of -p log2 p over all classifiers that answered, [E, 5].
+
+    From the logits that were kept, of which all N x E x M are read; memory is one block of examples x classes. (``top5_c`` of the scores table
+    knows each classifier's five most probable classes only.) None if some classifier's logits were not kept.
+    """
+    kept, classes, blocks = _KeptLogits(workspace, split), len(population.class_names), []
+    for block, answers in read_answers(workspace, population.fingerprint, split, population.classifiers, ("prediction",)):
+        rows = np.arange(block.stop - block.start)
+        total, n = np.zeros((len(rows), classes), dtype=np.int64), np.zeros(len(rows), dtype=np.int64)
+        for name, batch in answers:
+            p = kept.rows(name, block, rows)
+            if p is None:
+                return None
+            answered = batch.column("prediction").is_valid().to_numpy(zero_copy_only=False)
+            total += np.where(answered[:, None], entropy_terms(p), 0)
+            n += answered
+        chosen, sums = padded(*top_classes(total, None, min(TOP_CLASSES, classes)))
+        blocks.append((chosen, np.divide(sums, n[:, None] * FIXED_ONE, out=np.zeros(sums.shape), where=n[:, None] > 0)))
+    return Listed(*map(np.concatenate, zip(*blocks, strict=True)))
 
 
 @dataclass(frozen=True)

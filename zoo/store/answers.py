@@ -41,6 +41,7 @@ __all__ = [
     "commit_unit",
     "find_receipt",
     "list_values",
+    "logits_between",
     "logits_blocks",
     "logits_of",
     "logits_schema",
@@ -53,6 +54,7 @@ __all__ = [
 TOP_CLASSES: Final = 5
 """Classes kept per answer and listed per example."""
 SMALL_SHARD, LARGE_SHARD = 2048, 512
+_LARGEST_F16 = 65504.0
 """Examples per shard: of pictures up to 64 x 64 RGB, and above. The first is a multiple of the second, so shards of both kinds align."""
 
 ANSWER_SCHEMA = SCHEMA["answers"].stored("dataset", "split")
@@ -185,7 +187,7 @@ def write_part(
         with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
             for values in logits:
                 top = values.max(axis=1)
-                centred = (values - top[:, None]).astype(np.float16)
+                centred = np.maximum(values - top[:, None], -_LARGEST_F16).astype(np.float16)  # e**-65504 is 0, and no overflow
                 column = pa.FixedSizeListArray.from_arrays(pa.array(centred.reshape(-1)), unit.num_classes)
                 writer.write_batch(pa.record_batch([column, pa.array(top.astype(np.float32, copy=False))], schema=schema))
 
@@ -410,12 +412,34 @@ def logits_blocks(workspace: Workspace, classifier: str, split: str) -> list[NDA
     Raises:
         StoreError: if none were kept.
     """
+    commit, paths = _logits_parts(workspace, classifier, split)
+    index = commit.identity["classifiers"].index(classifier)
+    return [_logits_block(workspace.files.local(path), index, commit.identity["num_classes"]) for path in paths]
+
+
+def logits_between(workspace: Workspace, classifier: str, split: str, start: int, stop: int) -> NDArray[np.float16]:
+    """``logits_of`` the examples start..stop-1, of which only the parts that hold them are opened; float16 [n, M].
+
+    Raises:
+        StoreError: if none were kept.
+    """
+    commit, paths = _logits_parts(workspace, classifier, split)
+    index, examples = commit.identity["classifiers"].index(classifier), int(commit.facts["examples"])
+    size = SMALL_SHARD if -(-examples // SMALL_SHARD) == len(paths) else LARGE_SHARD
+    first = start // size
+    needed = paths[first : -(-stop // size)]
+    blocks = [_logits_block(workspace.files.local(path), index, commit.identity["num_classes"]) for path in needed]
+    return np.concatenate(blocks)[start - first * size : stop - first * size]
+
+
+def _logits_parts(workspace: Workspace, classifier: str, split: str) -> tuple[Commit, list[str]]:
+    """A unit that kept a classifier's logits on a split, and its files in order."""
     # Any unit will do: where two fills met, one of them may have kept logits and the other not.
     for commit in workspace.commits.all("answers").values():
-        paths = [ref.path for ref in commit.files if ref.path.endswith(".arrow")]
-        if commit.identity["split"] == split and classifier in commit.identity["classifiers"] and paths:
-            index = commit.identity["classifiers"].index(classifier)
-            return [_logits_block(workspace.files.local(path), index, commit.identity["num_classes"]) for path in paths]
+        if commit.identity["split"] == split and classifier in commit.identity["classifiers"]:
+            paths = [ref.path for ref in commit.files if ref.path.endswith(".arrow")]
+            if paths:
+                return commit, paths
     raise StoreError(f"no logits of {classifier} on {split} are kept. Fill with --keep-logits all.")
 
 
