@@ -134,24 +134,28 @@ def test_held_out_masks_and_samples_are_those_of_one_shard(filled: tuple[Workspa
     assert 0 < mask.sum() < mask.size
     for one, two in zip(parts, p, strict=True):
         np.testing.assert_array_equal(one, two)
-    for one, two in zip(sample_answers(filled[1], population(filled[1]), "train", 40), sample, strict=True):
-        np.testing.assert_array_equal(one, two)
+    again = sample_answers(filled[1], population(filled[1]), "train", 40)
+    for name, values in vars(sample).items():
+        np.testing.assert_array_equal(getattr(again, name), values, err_msg=name)
 
 
 def test_a_sample_is_these_examples_answers(filled: tuple[Workspace, Workspace], monkeypatch: pytest.MonkeyPatch) -> None:
     """Predictions and entropies of a sample are those that a query gives for the same ids, in the population's and the sample's order."""
     monkeypatch.setattr(answers, "SMALL_SHARD", SHARD)
     members = population(filled[1])
-    ids, predictions, entropies, labels, _ = sample_answers(filled[1], members, "train", 25)
+    sample = sample_answers(filled[1], members, "train", 25)
+    ids = sample.example_ids
+    assert sample.in_train is not None
     frame = library.open(filled[1].root).query("select * from answers where split = 'train'").set_index(["classifier_id", "example_id"])
     assert len(set(ids.tolist())) == 25
     for row, name in enumerate(members.classifiers):
         for column, example in enumerate(ids.tolist()):
             told = frame.loc[(name, example)]
-            assert predictions[row, column] == (-1 if pd.isna(told["prediction"]) else told["prediction"])
-            assert entropies[row, column] == (0.0 if pd.isna(told["entropy"]) else np.float32(told["entropy"]))
+            assert sample.predictions[row, column] == (-1 if pd.isna(told["prediction"]) else told["prediction"])
+            assert sample.in_train[row, column] == told["in_train"]
+            assert sample.entropies[row, column] == (0.0 if pd.isna(told["entropy"]) else np.float32(told["entropy"]))
     examples = library.open(filled[1].root).query("select * from examples where split = 'train'").set_index("example_id")
-    assert labels.tolist() == examples.loc[ids, "label"].tolist()
+    assert sample.labels.tolist() == examples.loc[ids, "label"].tolist()
 
 
 def compared(space: Workspace, trained: Tiny, scores: pd.DataFrame) -> Comparison:
