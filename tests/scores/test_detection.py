@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import math
 import re
+import shutil
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -20,7 +22,7 @@ from tests.commands import done
 from zoo.errors import StoreError, UnknownNameError, UsageError
 from zoo.report.write import write_report
 from zoo.scores import from_store
-from zoo.scores.catalog import DETECTORS
+from zoo.scores.catalog import DETECTORS, SIDES
 from zoo.scores.detection import detection_table, label_errors
 from zoo.scores.from_arrays import perplexity
 from zoo.scores.population import choose_population
@@ -28,6 +30,8 @@ from zoo.scores.suspects import ranked_apart, suggested_labels, suspects, suspic
 from zoo.spec import Experiment
 from zoo.statistics import auroc, average_precision, midranks
 from zoo.store.query import query
+from zoo.store.results import read_table
+from zoo.store.workspace import Workspace
 from zoo.trainsets import rules
 
 NAN = float("nan")
@@ -431,13 +435,42 @@ def test_the_command_and_the_report_say_it(tmp_path_factory: pytest.TempPathFact
     assert "flagged by cleanlab&#39;s own estimate of their number" in page
 
 
+def test_detection_is_kept_once_and_that_of_the_train_split_stays(trained: Tiny, tmp_path: Path) -> None:
+    """Scoring a part of the population, or another split without truth, leaves the table alone; a part's scores overwrite no other part's."""
+    w = shutil.copytree(trained.root, tmp_path / "w")
+    done("score", "--top", "0", "-w", w)
+    space = Workspace.open(w)
+    kept = (w / "results" / "detection.csv").read_bytes()
+    names = [json.loads(done("score", "--where", part, "--json", "-w", w))["table"] for part in ("arch = 'softmax'", "arch <> 'softmax'")]
+    done("score", "--split", "test", "-w", w)
+    assert (w / "results" / "detection.csv").read_bytes() == kept
+    assert len(set(names)) == 2
+    assert all(Path(name).name.startswith("subscores-train-") for name in names)
+    one, two = (pd.read_csv(name)["x_perplexity"].dropna().tolist() for name in names)
+    assert one != two
+    assert read_table(space, "detection")["score"].tolist()[: len(SIDES)] == list(SIDES)
+
+
+def test_a_split_without_labels_lists_no_suspects(tmp_path: Path) -> None:
+    """All labels unknown: scores have C and confusions, and zoo score says why there is no list."""
+    np.save(tmp_path / "net.npy", np.random.default_rng(0).normal(0, 2, (2, 9, 3)))
+    np.save(tmp_path / "labels.npy", np.full(9, -1))
+    done("import", tmp_path / "net.npy", "--labels", tmp_path / "labels.npy", "-w", tmp_path / "w")
+    lines = done("score", "-w", tmp_path / "w").splitlines()
+    assert len(lines) == 2
+    assert lines[1].startswith("No example of train has a label")
+
+
 def test_a_report_says_why_cleanlab_is_missing(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Our own scores are shown, and a sentence."""
     tiny = trained_workspace(tmp_path_factory.mktemp("unsaid"))
-    done("score", "--top", "0", "-w", tiny.root)
     for name in ("cleanlab", "cleanlab.rank", "cleanlab.filter"):
         monkeypatch.setitem(sys.modules, name, None)
+    done("score", "--top", "0", "-w", tiny.root)
+    kept = read_table(tiny.workspace, "detection")
     about = Experiment(name="tiny", title="Tiny", scale="smoke", dataset=tiny.dataset.uri, sweeps=())
     page = write_report(tiny.workspace, about, tiny.dataset, {}).read_text(encoding="utf-8")
+    assert kept["score"].tolist() == list(SIDES)
+    pd.testing.assert_frame_equal(read_table(tiny.workspace, "detection"), kept)
     assert "cleanlab_ensemble" not in page
     assert "Without cleanlab beside them. cleanlab is not installed" in page

@@ -158,6 +158,7 @@ def score(
     from zoo.scores.measured import detect
     from zoo.scores.population import choose_population
     from zoo.scores.suspects import ranked_apart, suspects
+    from zoo.spec import content_id
     from zoo.store import datasets
     from zoo.store.results import write_scores, write_table
 
@@ -174,7 +175,8 @@ def score(
     if output is None and where is None and label_column == "label" and snapshot is None:
         name = write_scores(space, table, population.origin(split), len(population.classifiers))
     else:
-        name = output or f"subscores-{split}"
+        # A name per sub-population and labels: one part of the classifiers never overwrites another's scores.
+        name = output or f"subscores-{split}-{content_id([population.id, label_column, snapshot])[:8]}"
         about = {"n": len(population.classifiers), "where": where, "label": label_column, "snapshot": snapshot}
         write_table(space, name, table, {**population.origin(split).as_json(), **about})
     if name == "scores-train":
@@ -202,6 +204,11 @@ def score(
         )
         return
     print(f"{len(frame):,} examples of {split} by {len(population.classifiers)} classifiers: {space.results / f'{name}.csv'}")
+    if frame["label"].isna().all():
+        print(
+            f"No example of {split} has a label: X and all that needs one are null, and there are no suspects. C and confusions are there."
+        )
+        return
     if len(found.table):
         print_frame(found.table)
         if found.reason:

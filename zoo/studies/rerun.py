@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Iterable, Sequence
 
@@ -165,15 +166,13 @@ def _score(workspace: Workspace) -> list[str]:
     for name in sorted(table_names(workspace)):
         path = workspace.files.local(f"results/{name}.parquet")
         about = json.loads((pq.read_schema(path).metadata or {}).get(b"zoo", b"{}"))
-        if "label" not in about:  # no table of 'zoo score'
+        if "label" not in about and not name.startswith("scores-"):  # no table of 'zoo score'
             continue
-        split = name.removeprefix("scores-").removeprefix("subscores-")
-        if f"{'sub' * (split != name and name.startswith('sub'))}scores-{split}" != name:
-            split = pq.read_table(path, columns=["split"]).column("split")[0].as_py()
+        split = about.get("split") or pq.read_table(path, columns=["split"]).column("split")[0].as_py()
         where = ["--where", about["where"]] if about.get("where") else []
-        label = ["--label-column", about["label"]] if about["label"] != "label" else []
-        plain = f"scores-{split}" if not where and not label else f"subscores-{split}"
-        lines.append(_line("score", "--split", split, *where, *label, *(["-o", name] if name != plain else [])))
+        label = ["--label-column", about["label"]] if about.get("label", "label") != "label" else []
+        by_default = name.startswith("scores-") or re.fullmatch(rf"subscores-{split}-[0-9a-f]{{8}}", name)
+        lines.append(_line("score", "--split", split, *where, *label, *([] if by_default else ["-o", name])))
     return lines
 
 
