@@ -361,7 +361,7 @@ main()
 """
     done = run_in(root, "-c", code)
     assert done.returncode == 0, done.stderr
-    assert "1 trainings done, 1 classifiers" in done.stdout
+    assert "1 training done, 1 classifier in" in done.stdout
 
 
 def test_a_score_is_everywhere_at_once(edited: tuple[Path, list[str]], trained: Tiny) -> None:
