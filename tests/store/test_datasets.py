@@ -66,7 +66,7 @@ def test_a_data_set_is_recorded_once(space: Workspace, dataset: Dataset) -> None
 def test_a_data_set_is_chosen_by_name_path_or_fingerprint(space: Workspace, dataset: Dataset) -> None:
     """Where there is one, it needs no name; a name that is nothing is refused."""
     commit_dataset(space, dataset, {})
-    for name in (None, dataset.uri, dataset.fingerprint):
+    for name in (None, "pictures", dataset.uri, dataset.fingerprint):
         assert dataset_of(space, name).fingerprint == dataset.fingerprint
     with pytest.raises(UnknownNameError, match="nonsense"):
         dataset_of(space, "nonsense")
@@ -95,6 +95,8 @@ def test_equal_names_are_told_apart_in_tables(space: Workspace, dataset: Dataset
     assert set(examples_frame(space)["dataset"]) == set(names.values())
     assert dataset_fingerprint(space, names[other.fingerprint]) == other.fingerprint
     assert dataset_of(space, names[other.fingerprint]).uri == other.uri
+    with pytest.raises(UsageError, match=r"2 data sets of .* are called 'pictures'\. Choose one by its fingerprint"):
+        dataset_of(space, "pictures")
 
 
 # ---------------------------------------------------------------- data that have changed
@@ -116,7 +118,8 @@ def test_the_recorded_data_set_is_not_what_lies_there_now(space: Workspace, chan
     for name in (None, before.fingerprint):
         with pytest.raises(DataError, match=f"its fingerprint was {before.fingerprint}, it is {now.fingerprint} now"):
             dataset_of(space, name)
-    assert dataset_of(space, before.uri).fingerprint == now.fingerprint
+    for name in (before.uri, "pictures"):
+        assert dataset_of(space, name).fingerprint == now.fingerprint
 
 
 def test_a_fill_of_changed_data_says_that_they_have_changed(space: Workspace, changed: tuple[Dataset, Dataset]) -> None:

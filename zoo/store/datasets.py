@@ -92,11 +92,11 @@ def dataset_of(workspace: Workspace, name: str | None = None, *, imported: bool 
     """The data set named, opened; or the only one that the workspace knows.
 
     Args:
-        name: a recorded fingerprint or title, or whatever ``open_dataset`` takes: then what is there now.
+        name: a recorded fingerprint or title; or a recorded name, or whatever ``open_dataset`` takes: then what is there now.
         imported: whether it may be one that was imported, which has no pictures.
 
     Raises:
-        UsageError: if none is named and there are several, or none.
+        UsageError: if none is named and there are several, or none; if several places go by the name.
         DataError: if a recorded data set is meant whose data have changed since.
     """
     known = {key: record for key, record in workspace.commits.all("dataset").items() if imported or not record.facts.get("imported")}
@@ -108,13 +108,16 @@ def dataset_of(workspace: Workspace, name: str | None = None, *, imported: bool 
                 f"the workspace holds {len(known)} data sets{kind}: {names}. Choose one with --data, by its name or its fingerprint."
             )
         return _opened_again(workspace, next(iter(known.values())))
-    meant = {key: record for key, record in _meant(workspace, name).items() if key in known}
+    meant = [record for key, record in _meant(workspace, name).items() if key in known]
+    places = {str(record.facts["uri"]) for record in meant}
+    if not meant:
+        return open_dataset(name)
+    if len(places) > 1 or (len(meant) > 1 and meant[0].facts.get("imported")):
+        dataset_fingerprint(workspace, name)  # refuses, with the fingerprints to choose from
     # A name or path means what is there now; a fingerprint, and what can only be a recorded one, means that.
-    if len(meant) == 1:
-        (record,) = meant.values()
-        if record.facts.get("imported") or name not in (record.facts["name"], record.facts["uri"]):
-            return _opened_again(workspace, record)
-    return open_dataset(name)
+    if meant[0].facts.get("imported") or name not in (meant[0].facts["name"], meant[0].facts["uri"]):
+        return _opened_again(workspace, meant[0])
+    return open_dataset(places.pop())
 
 
 def _opened_again(workspace: Workspace, record: Commit) -> Dataset:
