@@ -255,16 +255,24 @@ def fill(
     """
     # Alive before the plan is made: it finds parts of an earlier try, and from then on they are needed.
     with heartbeat(workspace):
-        plan = plan_fill(workspace, dataset, classifiers, splits, keep_logits)
-        if plan.tasks:
-            workspace.check_writable()
-            cells = plan.cells
-            with _started(runner, progress) as work, progress.stage(stage, cells) as bar:
-                bar.note("waiting for the first worker")
-                work.fill(workspace, plan, bar.advance)
-                bar.text = (
-                    f"{cells:,} answers of {len({c for u in plan.units for c in u.classifiers})} classifiers on {' and '.join(splits)}"
-                )
+        while True:
+            plan = plan_fill(workspace, dataset, classifiers, splits, keep_logits)
+            if plan.tasks:
+                workspace.check_writable()
+                cells = plan.cells
+                with _started(runner, progress) as work, progress.stage(stage, cells) as bar:
+                    bar.note("waiting for the first worker")
+                    work.fill(workspace, plan, bar.advance)
+                    count = len({c for u in plan.units for c in u.classifiers} - plan.refused.keys())
+                    bar.text = f"{cells:,} answers of {counted(count, 'classifier')} on {' and '.join(splits)}"
+            if not plan.refused:
+                return
+            # One that cannot answer holds up nobody: it is written down, and the rest of its unit is planned without it.
+            for name, reason in plan.refused.items():
+                ledger.leave_out(workspace, name, reason)
+                progress.say(f"classifier {name} is left out for good: {reason}. It is named by 'zoo status'.")
+            if classifiers is not None:
+                classifiers = {name: commit for name, commit in classifiers.items() if name not in plan.refused}
 
 
 # ---------------------------------------------------------------- scores and selections

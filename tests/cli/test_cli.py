@@ -20,7 +20,7 @@ OPTIONS = {
     "--workspace EXPERIMENT",
     "train": "--address --archs --cpus --data --epochs --fractions --gpus --input-size --recipe --runner --scale --seeds --snapshots "
     "--treatment --workspace EXPERIMENT",
-    "fill": "--address --cpus --data --gpus --keep-logits --runner --splits --workspace",
+    "fill": "--address --cpus --data --gpus --keep-logits --runner --splits --where --workspace",
     "score": "--data --json --label-column --output --snapshot --split --top --where --workspace",
     "select": "--balance --below --by-class --draws --json --output --per-class --quantile --random-like --replace --resample --seed --split "
     "--thresholds --workspace --worst RULES",

@@ -115,22 +115,28 @@ def fill(
         Literal["none", "val", "all"] | None,
         typer.Option("--keep-logits", help="Keep logits: none, val (all but train), all. Default: all up to 100 classifiers, else val."),
     ] = None,
+    where: Annotated[str | None, typer.Option("--where", help="SQL condition over the classifiers table: fill these alone.")] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     runner: RunnerOption = "ray",
     address: AddressOption = None,
     cpus: CpusOption = None,
     gpus: GpusOption = 0.0,
 ) -> None:
-    """Stream the splits through every checkpoint that has no committed answers."""
+    """Stream the splits through every checkpoint that has no committed answers. One whose outputs are not finite is left out for good."""
+    import shlex
+
     from zoo import pipeline
     from zoo.progress import Progress
     from zoo.store.datasets import dataset_of
+    from zoo.store.query import classifiers_where
 
     space = open_workspace(workspace)
     dataset = dataset_of(space, data)
     with runner_for(runner, address, cpus, gpus) as make:
-        pipeline.fill(space, dataset, None, listed(splits) or ["train", "test"], keep_logits, make, Progress())
-    print(f"Every classifier of {space.location} has answers. Next: zoo score -w {workspace}")
+        chosen = None if where is None else classifiers_where(space, dataset.fingerprint, where)
+        pipeline.fill(space, dataset, chosen, listed(splits) or ["train", "test"], keep_logits, make, Progress())
+    some, again = ("", "") if where is None else (f" where {where}", f" --where {shlex.quote(where)}")
+    print(f"Every classifier of {space.location}{some} has answers. Next: zoo score -w {workspace}{again}")
 
 
 def score(

@@ -287,6 +287,7 @@ def status_text(found: Mapping[str, Any]) -> str:
             f"empty       {empty:,} of the trainings: their treatment leaves no example, so they have no classifier and count as chance; "
             f"""which: zoo query "select treatment from trainings where status = 'empty'\""""
         )
+    lines += [f"left out    {name}: {reason}" for name, reason in found["left_out"].items()]
     lines.append(f"selections  {', '.join(found['selections']) or 'none'}")
     lines.append(f"tables      {', '.join(found['tables']) or 'none'}")
     lines += [

@@ -29,6 +29,7 @@ __all__ = [
     "FillPlan",
     "FillTask",
     "KeepLogits",
+    "Refusal",
     "cells_of",
     "decode_task",
     "default_keep_logits",
@@ -79,19 +80,30 @@ class FillTask:
         )
 
 
-def receipt_to_json(unit: AnswerUnit, receipt: Receipt) -> str:
+def receipt_to_json(unit: AnswerUnit, receipt: Receipt | Refusal) -> str:
     return canonical_json({"unit": unit.key, **asdict(receipt)})
 
 
-def receipt_from_json(text: str) -> tuple[str, Receipt]:
+def receipt_from_json(text: str) -> tuple[str, Receipt | Refusal]:
     body = json.loads(text)
+    if "reasons" in body:
+        return body["unit"], Refusal(body["shard"], body["reasons"])
     answers, logits = (None if body[name] is None else FileRef(**body[name]) for name in ("answers", "logits"))
     assert answers is not None
     return body["unit"], Receipt(body["shard"], body["rows"], body["unreadable"], tuple(body["hits"]), answers, logits)
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """What a worker hands back instead of a receipt where some classifiers of a unit cannot answer: id -> reason. No part is written."""
+
+    shard: int
+    reasons: Mapping[str, str]
+
+
 class FillPlan:
     """The units a fill still has to do, with what is finished of them. ``tasks`` is the work; give each receipt to ``receive``.
+    A unit of which a classifier is refused is not committed; ``refused`` says which and why, so that the others can be planned without it.
 
     ``preprocessing``: as the checkpoint of each classifier of the units records it; goes into the record of their answers.
     """
@@ -107,6 +119,7 @@ class FillPlan:
         self._units = {unit.key: unit for unit, _ in units}
         self._receipts: dict[str, list[Receipt]] = {unit.key: [] for unit, _ in units}
         self._shards: dict[str, int] = {}
+        self.refused: dict[str, str] = {}
         self.tasks: list[FillTask] = []
         for unit, geometry in units:
             cut = shards(len(dataset.splits[unit.split]), geometry.bytes_per_example)
@@ -129,8 +142,11 @@ class FillPlan:
         """Classifier-example pairs still to compute."""
         return sum(cells_of(task) for task in self.tasks)
 
-    def receive(self, unit_key: str, receipt: Receipt) -> None:
+    def receive(self, unit_key: str, receipt: Receipt | Refusal) -> None:
         """Take a receipt; commits the unit when it was the last one."""
+        if isinstance(receipt, Refusal):
+            self.refused = {**receipt.reasons, **self.refused}  # the first reason is as good as a later one
+            return
         self._receipts[unit_key].append(receipt)
         self._commit_if_whole(unit_key)
 

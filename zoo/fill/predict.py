@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from zoo.errors import NotFoundError
-from zoo.fill.plan import FillTask, membership
+from zoo.fill.plan import FillTask, Refusal, membership
 from zoo.spec import Preprocessing
 from zoo.store.answers import Answers, Receipt, write_part
 from zoo.store.commits import Commit
@@ -108,12 +108,26 @@ class ShardWorker:
         settle(device)
         self.workspace, self.device = workspace, device
         self._groups: dict[tuple[str, ...], ClassifierGroup] = {}
+        self._refused: dict[str, Mapping[str, str]] = {}
 
-    def __call__(self, task: FillTask, images: NDArray[np.uint8], unreadable: NDArray[np.bool_]) -> Receipt:
-        """Answers (and logits) of the task's classifiers on its pictures, written as one part. See ``zoo.fill.plan.decode_task``."""
+    def __call__(self, task: FillTask, images: NDArray[np.uint8], unreadable: NDArray[np.bool_]) -> Receipt | Refusal:
+        """Answers (and logits) of the task's classifiers on its pictures, written as one part. See ``zoo.fill.plan.decode_task``.
+
+        A classifier with an output that is not finite is refused, and the unit with it: it will be planned again without that one.
+        """
+        if task.unit.key in self._refused:
+            return Refusal(task.shard.index, self._refused[task.unit.key])
         labels = open_verified(task.dataset).splits[task.unit.split].labels[task.shard.start : task.shard.stop]
         logits = self._group(task.unit.classifiers).logits(images)
         answers = [answers_of(values, labels) for values in logits]
+        bad = {
+            name: f"its outputs are not finite on {int((~(answer.finite | unreadable)).sum())} of {len(labels)} pictures of {task.unit.split}"
+            for name, answer in zip(task.unit.classifiers, answers, strict=True)
+            if not (answer.finite | unreadable).all()
+        }
+        if bad:
+            self._refused[task.unit.key] = bad
+            return Refusal(task.shard.index, bad)
         kept = logits if task.unit.logits else None
         in_train = membership(self.workspace, task)
         return write_part(self.workspace.files, task.unit, task.shard, answers, unreadable, labels, in_train, kept)

@@ -14,6 +14,7 @@ training       training id                 the outcome of a training, its curve,
 answers        hash of group and split     answers (and logits) of a group of classifiers on one split
 member         classifier id               a classifier whose predictions were imported: its name, data set, classes, and per split
                                            where they came from (file, sha256, kind, masks); a generation more per split
+unusable       classifier id               that a classifier is left out for good, and why; no files
 manifest       digest of its content       which examples, labels, copies, weights; a generation more per data set and split it was made from
 selection      name                        a manifest, and the data set, split and population it was made from
 snapshot       name                        a list of records, and the derived tables of then: what a published number was computed from
@@ -38,7 +39,7 @@ __all__ = ["COMMIT_FORMAT", "KINDS", "Commit", "Commits", "sealed_json", "unseal
 
 COMMIT_FORMAT = 1
 
-KINDS = ("dataset", "plan", "checkpoint", "training", "answers", "member", "manifest", "selection")
+KINDS = ("dataset", "plan", "checkpoint", "training", "answers", "member", "unusable", "manifest", "selection")
 """Kinds of records that hold content (a snapshot only lists them)."""
 
 _SEAL = re.compile(rb',"sha256":"([0-9a-f]{64})"}\Z')

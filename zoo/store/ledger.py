@@ -37,6 +37,8 @@ __all__ = [
     "commit_training",
     "failures",
     "forget_failures",
+    "leave_out",
+    "left_out",
     "metrics_frame",
     "missing",
     "population",
@@ -220,8 +222,19 @@ def _fraction(training: Training) -> dict[str, Any]:
     return {"fraction": 1.0 if fraction is None else float(fraction), "replica": training.param("subsample", "replica") or 0}
 
 
+def leave_out(workspace: Workspace, classifier: str, reason: str) -> None:
+    """Leave a classifier out for good: it belongs to no population and is not filled again. Its checkpoint stays, and so do its answers."""
+    workspace.commits.publish("unusable", classifier, identity={"classifier": classifier}, facts={"reason": reason})
+
+
+def left_out(workspace: Workspace) -> dict[str, str]:
+    """Classifiers that are left out for good, with the reason."""
+    return {key: str(commit.facts["reason"]) for key, commit in workspace.commits.all("unusable").items()}
+
+
 def population(workspace: Workspace, role: Role = "population") -> dict[str, Commit]:
-    """Committed classifiers of a role by id, sorted. Those of a training that diverged or has no outcome yet are left out.
+    """Committed classifiers of a role by id, sorted. Those of a training that diverged or has no outcome yet are left out, and
+    those that ``leave_out`` named.
 
     Imported classifiers (commits of kind ``member``) belong to the population.
     """
@@ -229,7 +242,9 @@ def population(workspace: Workspace, role: Role = "population") -> dict[str, Com
     if role == "retraining":
         asked -= set(_planned_as(workspace, "population"))
     done = {key for key, outcome in workspace.commits.each("training", asked.__contains__) if outcome.facts["status"] == "done"}
-    found = {key: commit for key, commit in workspace.commits.each("checkpoint") if commit.facts["training_id"] in done}
+    unusable = set(workspace.commits.keys("unusable"))
+    checkpoints = workspace.commits.each("checkpoint", lambda key: key not in unusable)
+    found = {key: commit for key, commit in checkpoints if commit.facts["training_id"] in done}
     if role == "population":
         found |= workspace.commits.all("member")
     return dict(sorted(found.items()))
@@ -242,7 +257,8 @@ def trained(workspace: Workspace, dataset: str, but: Container[str] = ()) -> dic
         dataset: fingerprint.
         but: classifiers to leave out; their records are not read.
     """
-    checkpoints = workspace.commits.each("checkpoint", lambda key: key not in but)
+    unusable = set(workspace.commits.keys("unusable"))
+    checkpoints = workspace.commits.each("checkpoint", lambda key: key not in but and key not in unusable)
     found = {key: commit for key, commit in checkpoints if commit.facts["dataset"] == dataset}
     done = {name for name in {c.facts["training_id"] for c in found.values()} if _status(workspace, name) == "done"}
     return {key: commit for key, commit in found.items() if commit.facts["training_id"] in done}
@@ -256,7 +272,8 @@ def population_size(workspace: Workspace, at_most: int, done: Container[str] = (
     """
     found = len(workspace.commits.keys("member"))
     snapshots: dict[str, list[str]] = {}
-    for key in workspace.commits.keys("checkpoint"):
+    unusable = set(workspace.commits.keys("unusable"))
+    for key in (key for key in workspace.commits.keys("checkpoint") if key not in unusable):
         snapshots.setdefault(key.rpartition("-e")[0], []).append(key)
     for training_id in _planned_as(workspace, "population"):
         if found >= at_most or not snapshots:
@@ -282,7 +299,8 @@ def classifiers_of(workspace: Workspace, trainings: Iterable[Training]) -> dict[
             continue
         for epoch in {min(epoch, int(outcome.facts["epochs"])) for epoch in training.snapshots or (training.recipe.epochs,)}:
             key = classifier_id(training.id, epoch)
-            if (commit := workspace.commits.get("checkpoint", key)) is not None:
+            commit = workspace.commits.get("checkpoint", key)
+            if commit is not None and workspace.commits.get("unusable", key) is None:
                 found[key] = commit
     return dict(sorted(found.items()))
 
@@ -352,6 +370,7 @@ def status(workspace: Workspace) -> dict[str, Any]:
         "datasets": {name: workspace.commits.all("dataset")[key].facts["splits"] for key, name in titles(workspace).items()},
         "trainings": {str(k): int(v) for k, v in trainings["status"].value_counts().sort_index().items()},
         "classifiers": {str(k): int(v) for k, v in classifiers["role"].value_counts().sort_index().items()},
+        "left_out": left_out(workspace),
         "answered": dict(sorted(answers.items())),
         "selections": list(workspace.commits.all("selection")),
         "tables": table_names(workspace),

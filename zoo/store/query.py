@@ -27,10 +27,11 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import pyarrow as pa
 
-from zoo.errors import UnknownNameError, UsageError
+from zoo.errors import NotFoundError, UnknownNameError, UsageError
 from zoo.machine import own_cpus
 from zoo.store import ledger
 from zoo.store.answers import ANSWER_SCHEMA, answer_parts
+from zoo.store.commits import Commit
 from zoo.store.datasets import examples_frame, titles
 from zoo.store.results import population_scores, read_arrow, table_names
 from zoo.store.schema import SCHEMA, TABLES
@@ -40,7 +41,7 @@ from zoo.store.workspace import Workspace
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = ["TABLES", "hard_limits", "query", "where"]
+__all__ = ["TABLES", "classifiers_where", "hard_limits", "query", "where"]
 
 _MEMORY = "4GB"
 _RESULT_BYTES = 2 * 10**9
@@ -99,6 +100,23 @@ def _plain(error: Exception) -> str:
     if missing := re.search(r"Table with name (\S+) does not exist", text):
         return f"{text}\n{UnknownNameError('table', missing[1], TABLES)}".rstrip(".")
     return text
+
+
+def classifiers_where(workspace: Workspace, dataset: str, condition: str) -> dict[str, Commit]:
+    """The trained classifiers of a data set, whatever their role, for which an SQL condition over the ``classifiers`` table holds.
+
+    Raises:
+        NotFoundError: if it holds for none.
+        UsageError: as ``where``.
+    """
+    found = ledger.trained(workspace, dataset)
+    frame = ledger.classifiers_frame(workspace)
+    chosen = set(where(frame[frame["classifier_id"].isin(list(found))], condition)["classifier_id"])
+    if not chosen:
+        raise NotFoundError(
+            f"no classifier in {workspace.location} with {condition!r}. See them with 'zoo query \"select * from classifiers\"'."
+        )
+    return {key: commit for key, commit in found.items() if key in chosen}
 
 
 def where(frame: pd.DataFrame, condition: str, *, seconds: float = _SECONDS) -> pd.DataFrame:
