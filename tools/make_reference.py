@@ -1,5 +1,5 @@
 """Write docs/commands.md from the command line itself, so that the reference cannot say anything else than ``--help``, and the second half
-of docs/treatments.md from the table of treatments.
+of docs/treatments.md and of docs/rules.md from the tables of treatments and of selection rules.
 
 python -m tools.make_reference           write the files
 python -m tools.make_reference --check   exit 1 if a file is not what would be written
@@ -12,24 +12,38 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import typer
 
 from zoo.cli.main import app
-from zoo.trainsets.steps import Treatment
+from zoo.trainsets.rules import RULES
+from zoo.trainsets.steps import Step
 from zoo.trainsets.treatments import TREATMENTS
 
-__all__ = ["COMMANDS_PAGE", "README", "TREATMENTS_PAGE", "command_tree", "commands", "reference", "scale_table", "treatments_page"]
+__all__ = [
+    "COMMANDS_PAGE",
+    "README",
+    "RULES_PAGE",
+    "TREATMENTS_PAGE",
+    "command_tree",
+    "commands",
+    "reference",
+    "rules_page",
+    "scale_table",
+    "treatments_page",
+]
 
 COMMANDS_PAGE = Path(__file__).parents[1] / "docs" / "commands.md"
 TREATMENTS_PAGE = Path(__file__).parents[1] / "docs" / "treatments.md"
+RULES_PAGE = Path(__file__).parents[1] / "docs" / "rules.md"
 README = Path(__file__).parents[1] / "README.md"
 
 _SCALE = "## At your scale"
 _ALL_TREATMENTS = "## All treatments"
+_ALL_RULES = "## All rules"
 
 _HEAD = """# Commands
 
@@ -131,23 +145,30 @@ def _default(parameter: Any) -> str:
 
 def treatments_page(page: str) -> str:
     """The page on treatments with its list of them anew; what stands above that is written by hand and stays."""
-    above, heading, _ = page.partition(f"{_ALL_TREATMENTS}\n")
-    if not heading:
-        raise ValueError(f"{TREATMENTS_PAGE} has no heading {_ALL_TREATMENTS!r}; the list of treatments goes below it")
     groups = {"Of rows": [t for t in TREATMENTS.values() if t.on_rows], "Of images": [t for t in TREATMENTS.values() if t.on_images]}
-    index = [f"- {group}: " + ", ".join(f"[{t.name}](#{t.name})" for t in treatments) for group, treatments in groups.items()]
-    note = "Written by `make docs` from the table in `zoo/trainsets/treatments.py`; do not edit below this line."
-    sections = [_treatment_section(treatment) for treatments in groups.values() for treatment in treatments]
+    return _steps_page(page, _ALL_TREATMENTS, "zoo/trainsets/treatments.py", groups)
+
+
+def rules_page(page: str) -> str:
+    """The page on selection rules with its list of them anew, likewise."""
+    return _steps_page(page, _ALL_RULES, "zoo/trainsets/rules.py", {"All": list(RULES.values())})
+
+
+def _steps_page(page: str, title: str, table: str, groups: Mapping[str, Sequence[Step]]) -> str:
+    above, heading, _ = page.partition(f"{title}\n")
+    if not heading:
+        raise ValueError(f"the page has no heading {title!r}; the list goes below it")
+    index = [f"- {group}: " + ", ".join(f"[{step.name}](#{step.name})" for step in steps) for group, steps in groups.items()]
+    note = f"Written by `make docs` from the table in `{table}`; do not edit below this line."
+    sections = [_step_section(step) for steps in groups.values() for step in steps]
     return above + "\n".join([heading, f"{note}\n", "\n".join(index) + "\n", *sections])
 
 
-def _treatment_section(treatment: Treatment) -> str:
-    rows = [
-        f"| `{p.name}` | {p.allowed} | {p.default_text if p.required else f'`{p.default_text}`'} |" for p in treatment.parameters.values()
-    ]
-    about = "\n\n".join(treatment.about.replace("``", "`").splitlines())
+def _step_section(step: Step) -> str:
+    rows = [f"| `{p.name}` | {p.allowed} | {p.default_text if p.required else f'`{p.default_text}`'} |" for p in step.parameters.values()]
+    about = "\n\n".join(step.about.replace("``", "`").splitlines())
     table = ["\n".join(["| parameter | allowed | default |", "|---|---|---|", *rows]) + "\n"] if rows else []
-    return "\n".join([f"### {treatment.name}\n", f"    {treatment.usage}\n", f"{about}\n", *table])
+    return "\n".join([f"### {step.name}\n", f"    {step.usage}\n", f"{about}\n", *table])
 
 
 def scale_table(readme: str) -> str:
@@ -181,7 +202,8 @@ def _planned(command: str) -> list[str]:
 
 def main(arguments: list[str]) -> int:
     treatments = TREATMENTS_PAGE.read_text(encoding="utf-8")
-    pages = {COMMANDS_PAGE: reference(), TREATMENTS_PAGE: treatments_page(treatments)}
+    rules = RULES_PAGE.read_text(encoding="utf-8")
+    pages = {COMMANDS_PAGE: reference(), TREATMENTS_PAGE: treatments_page(treatments), RULES_PAGE: rules_page(rules)}
     if "--check" in arguments:
         old = [page for page, text in pages.items() if not page.exists() or page.read_text(encoding="utf-8") != text]
         for page in old:

@@ -98,7 +98,7 @@ def test_a_manifest_of_other_examples_is_refused() -> None:
     """Rules join by example_id and say which one is missing."""
     manifest = run([]).assign(example_id=lambda m: m["example_id"] + 5)
     with pytest.raises(UsageError, match=r"example 8 of the manifest has no row in the scores \(4 such examples\)"):
-        RULES["worst"](frame(), num_classes=3, resolve=lambda name: manifest, manifest=manifest, share=0.5)
+        RULES["worst"].apply(frame(), num_classes=3, resolve=lambda name: manifest, manifest=manifest, share=0.5)
 
 
 def test_labels_beyond_the_classes_are_refused() -> None:
@@ -154,19 +154,19 @@ def test_held_out_thresholds_fall_back_to_all_classifiers() -> None:
     ("rule", "words"),
     [
         ("below", ["neither c nor x", "below:c=10,x=0.7"]),
-        ("below:c=1", ["c=1", "above 1", "quantile"]),
-        ("below:x=0", ["x=0", "up to 1"]),
-        ("below:x=1.5", ["x=1.5"]),
-        ("below:c=high", ["c='high'"]),
-        ("below:c=1.5,thresholds=quantile", ["c=1.5", "above 0 to 1", "0.1"]),
-        ("worst:share=1.5", ["share=1.5", "from 0 to 1"]),
-        ("worst:share=true", ["share=True"]),
-        ("per_class:count=0", ["count=0", "1 or more"]),
-        ("per_class:count=2.5", ["count=2.5", "whole number"]),
-        ("per_class:count=1,seed=-1", ["seed=-1"]),
+        ("below:c=1", ["c = 1.0", "above 1", "quantile"]),
+        ("below:x=0", ["x = 0.0", "up to 1"]),
+        ("below:x=1.5", ["x = 1.5"]),
+        ("below:c=high", ["below: c = 'high' is not possible", "a number"]),
+        ("below:c=1.5,thresholds=quantile", ["c = 1.5", "above 0 to 1", "0.1"]),
+        ("worst:share=1.5", ["worst: share = 1.5 is not possible", "from 0 to 1", "worst:share=VALUE"]),
+        ("worst:share=true", ["share = True"]),
+        ("per_class:count=0", ["count = 0", "a whole number from 1"]),
+        ("per_class:count=2.5", ["count = 2.5", "whole number"]),
+        ("per_class:count=1,seed=-1", ["seed = -1", "from 0"]),
         ("relabel_worst:to=label_true", ["share=None and count=None", "exactly one"]),
         ("relabel_worst:share=0.1,count=1", ["exactly one"]),
-        ("worst", ["rule worst: share is missing", "Allowed parameters: share, by, per_class"]),
+        ("worst", ["worst: parameter share is missing; given: none", "worst:share=...,by=label_quality,per_class=false"]),
         ("below:c", ["'c' has no value"]),
     ],
 )
@@ -181,16 +181,16 @@ def test_values_out_of_range_are_refused_with_the_range(rule: str, words: list[s
     ("rule", "words"),
     [
         ("belwo:c=2", ["unknown selection rule 'belwo'", "Did you mean 'below'"]),
-        ("below:d=2", ["unknown parameter of rule below 'd'", "thresholds"]),
-        ("below:scores=2", ["unknown parameter of rule below 'scores'"]),
-        ("below:c=2,thresholds=exact", ["unknown value of thresholds 'exact'", "literal, quantile, scaled"]),
+        ("below:d=2", ["unknown parameter of below 'd'", "thresholds"]),
+        ("below:scores=2", ["unknown parameter of below 'scores'"]),
+        ("below:c=2,thresholds=exact", ["unknown value of below:thresholds 'exact'", "literal, quantile, scaled"]),
         ("worst:share=0.1,by=cost", ["unknown score to rank by 'cost'", "label_quality"]),
         ("worst:share=0.1,by=n", ["unknown score to rank by 'n'"]),
         ("keep:set=cost > 1", ["unknown score column 'cost'", "c_perplexity"]),
         ("keep:set=split > 1", ["unknown score column 'split'"]),
-        ("relabel:set=x>0.5,to=nearest", ["unknown value of to 'nearest'", "label_true, top_confusion"]),
-        ("balance:to=even", ["unknown value of to 'even'"]),
-        ("weigh:by=n", ["unknown value of by 'n'"]),
+        ("relabel:set=x>0.5,to=nearest", ["unknown value of relabel:to 'nearest'", "label_true, top_confusion"]),
+        ("balance:to=even", ["unknown value of balance:to 'even'"]),
+        ("weigh:by=n", ["unknown value of weigh:by 'n'"]),
     ],
 )
 def test_unknown_names_list_the_known_ones(rule: str, words: list[str]) -> None:
@@ -505,6 +505,7 @@ def test_every_rule_gives_a_proper_manifest(seed: int, examples: int) -> None:
     texts = {
         "balance": "balance:to=largest",
         "below": "below:c=0.9,thresholds=quantile",
+        "hardest": "hardest:share=0.9",
         "keep": "keep:set=c > 0",
         "oracle": "oracle",
         "per_class": "per_class:count=7,empty=drop",
@@ -531,8 +532,9 @@ def test_every_rule_gives_a_proper_manifest(seed: int, examples: int) -> None:
 def test_every_rule_works_by_itself_and_is_documented() -> None:
     """A rule called without a manifest starts from all usable examples."""
     for name, rule in RULES.items():
-        assert rule.__doc__, name
-    alone = RULES["below"](frame(), num_classes=3, resolve=lambda name: frame(), x=0.5)
+        assert rule.about, name
+        assert rule.name == name
+    alone = RULES["below"].apply(frame(), num_classes=3, resolve=lambda name: frame(), x=0.5)
     pd.testing.assert_frame_equal(alone, run("below:x=0.5"))
 
 
@@ -590,3 +592,35 @@ def test_large_tables_are_handled_whole() -> None:
         parse("below:c=0.9,x=0.9,thresholds=quantile+worst:share=0.1+per_class:count=2500+weigh:by=x"), scores, num_classes=100
     )
     assert manifest["copies"].sum() == 250_000
+
+
+# ------------------------------------------------------------------------------------------------------- how rules are written
+
+
+def test_rules_and_treatments_are_written_alike() -> None:
+    """A plus sign divides steps before a name only; a text is taken as written; a word may have a dash; values stay as they were given."""
+    assert parse("keep:set=c < 1e+3 + worst:share=1") == (("keep", {"set": "c < 1e+3"}), ("worst", {"share": 1}))
+    assert parse("random_like:name=0012") == (("random_like", {"name": "0012"}),)
+    assert run("relabel:set=x > 0.5,to=label-true").equals(run("relabel:set=x > 0.5,to=label_true"))
+    with pytest.raises(UnknownNameError, match=r"unknown value of weigh:favour 'hrad'\. Did you mean 'hard'"):
+        parse("weigh:by=x,favour=hrad")
+
+
+def test_every_rule_says_how_it_is_written() -> None:
+    """Usage, and for programs each parameter with what it takes; what the program passes itself is not among them."""
+    assert RULES["worst"].usage == "worst:share=...,by=label_quality,per_class=false"
+    assert RULES["below"].usage == "below:thresholds=literal,heldout=false"
+    about = RULES["per_class"].as_json()
+    assert about["about"].splitlines()[2:4] == [
+        "``count``: examples per class, >= 1.",
+        "``resample``: fill up classes that are too small; False leaves them short.",
+    ]
+    assert [(p["name"], p["allowed"], p["required"]) for p in about["parameters"]] == [
+        ("count", "a whole number from 1", True),
+        ("resample", "true or false", False),
+        ("seed", "a whole number from 0", False),
+        ("empty", "'error' or 'drop'", False),
+    ]
+    for rule in RULES.values():
+        assert not {"scores", "num_classes", "resolve", "manifest"} & rule.parameters.keys()
+        assert rule.summary.endswith((".", ":"))

@@ -23,7 +23,7 @@ from zoo.manifest import Manifest
 from zoo.spec import Op
 from zoo.trainsets import treatments
 from zoo.trainsets.on_rows import Rows
-from zoo.trainsets.steps import Treatment, treatment_help
+from zoo.trainsets.steps import Treatment, step_help
 from zoo.trainsets.treatments import TREATMENTS, apply_images, apply_rows, each_epoch, op, parse, resolve
 
 settings.register_profile("shared-machine", deadline=None)  # time limits fail on a busy machine, not on a wrong result
@@ -95,7 +95,7 @@ def test_usage_text() -> None:
 @pytest.mark.parametrize("treatment", TREATMENTS.values(), ids=TREATMENTS)
 def test_every_treatment_is_described_in_words_and_for_programs(treatment: Treatment) -> None:
     """The help has the usage, the summary, and a line a parameter that says what is allowed; the same facts are there as JSON."""
-    short, whole = (treatment_help(treatment, whole=whole) for whole in (False, True))
+    short, whole = (step_help(treatment, whole=whole) for whole in (False, True))
     lines = short.splitlines()
     assert lines[0] == treatment.usage
     assert " ".join(treatment.summary.replace("``", "").split()) in " ".join(short.split())
@@ -107,7 +107,7 @@ def test_every_treatment_is_described_in_words_and_for_programs(treatment: Treat
 
 
 def test_help_by_hand() -> None:
-    assert treatment_help(TREATMENTS["label_noise"], whole=False).splitlines() == [
+    assert step_help(TREATMENTS["label_noise"], whole=False).splitlines() == [
         "label_noise:fraction=...,to=random,seed=0",
         "  Wrong labels: exactly round(fraction * n) rows get another label, or the label to.",
         "  fraction  a number from 0 to 1; required",
@@ -185,7 +185,10 @@ def test_text_and_steps_are_inverse(fraction: float, replica: int, stratified: b
         ("take:count=0.5", "take: count = 0.5 is not possible. Allowed: a whole number from 1. "),
         ("contrast:factor=-inf", "contrast: factor = -inf is not possible. Allowed: a number from 0 or 'inf'. "),
         ("contrast:factor=inf,overflow=wrap", "contrast: factor = inf has no value that could wrap around. "),
-        ("gaussian_noise:sigma=2,channels=red", "Allowed: 'shared' or 'independent'. Write it as gaussian_noise:channels=VALUE."),
+        (
+            "gaussian_noise:sigma=2,channels=red",
+            "unknown value of gaussian_noise:channels 'red'. Did you mean 'shared'? Known: independent, shared. Write it as",
+        ),
         ("salt_pepper:share=0.6", "salt_pepper: share = 0.6 is not possible. Allowed: a number from 0 to 0.5. "),
         ("gamma:gamma=inf", "gamma: gamma = inf is not possible. "),
         ("delete_class:label=-1", "delete_class: label = -1 is not possible. Allowed: a whole number from 0 or a class name. "),

@@ -114,14 +114,14 @@ def treatments(
     as_json: JsonOption = False,
 ) -> None:
     """What can be done to a training set: every treatment, how to write it, its parameters."""
-    from zoo.trainsets.steps import treatment_help
+    from zoo.trainsets.steps import step_help
     from zoo.trainsets.treatments import TREATMENTS
 
     chosen = list(TREATMENTS.values()) if name is None else [TREATMENTS[name]]
     if as_json:
         _print_json({"treatments": [treatment.as_json() for treatment in chosen]})
     else:
-        print("\n\n".join(treatment_help(treatment, whole=name is not None) for treatment in chosen))
+        print("\n\n".join(step_help(treatment, whole=name is not None) for treatment in chosen))
 
 
 def fetch(

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from zoo import keyed
 from zoo.errors import UsageError
-from zoo.trainsets.steps import Count, Scalar, Within
+from zoo.spec import Scalar
+from zoo.trainsets.steps import Count, Within
 
 __all__ = ["check_contrast", "contrast", "gamma", "gaussian_noise", "gaussian_noise_each_epoch", "salt_pepper", "salt_pepper_each_epoch"]
 

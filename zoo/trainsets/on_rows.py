@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from zoo import keyed
 from zoo.errors import UsageError
 from zoo.manifest import Manifest
-from zoo.trainsets.steps import ClassIndex, Count, Fraction, Scalar, Within
+from zoo.spec import Scalar
+from zoo.trainsets.steps import ClassIndex, Count, Fraction, Within
 
 __all__ = [
     "Rows",

@@ -10,17 +10,16 @@ Every random choice is keyed by (rule, seed, example), not drawn from a stream: 
 with the same seed, so that arms of a comparison share as many examples as their rules allow.
 
 Source of the rules: "Example perplexity and class label cleaning", sections 3 and 4; ``balance`` and ``weigh``: a later study on the same
-population. A new rule = one function here and one line in ``RULES``.
+population. A new rule = one function here and its name in ``RULES``; users write its keyword-only parameters, checked by their annotations.
 """
 
 # ruff: noqa: ARG001 - all rules are called alike; few need all that they are given
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Protocol
+from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 import pandas as pd
@@ -32,9 +31,9 @@ from zoo.errors import NotFoundError, UnknownNameError, UsageError
 from zoo.manifest import MANIFEST_COLUMNS, manifest_digest
 from zoo.registry import Registry
 from zoo.scores.catalog import SHORT_NAMES, SIDES, suspicion, worst_first
-from zoo.spec import Scalar, parse_call
+from zoo.spec import Scalar
 from zoo.trainsets.conditions import condition, finite_numbers
-from zoo.trainsets.steps import check_choice, check_count, check_share, is_number
+from zoo.trainsets.steps import Count, Fraction, Step, Within, split_steps
 
 __all__ = ["RULES", "Rule", "build", "is_random", "manifest_summary", "parse", "redrawn", "scale_c_threshold"]
 
@@ -42,14 +41,6 @@ __all__ = ["RULES", "Rule", "build", "is_random", "manifest_summary", "parse", "
 Resolve = Callable[[str], pd.DataFrame]
 _MAX_COPIES: Final = np.iinfo(np.int16).max
 _MEAN_SLACK: Final = 1e-6
-
-
-class Rule(Protocol):
-    """One selection rule; parameters of its own come after these, keyword-only."""
-
-    def __call__(
-        self, scores: pd.DataFrame, *, num_classes: int, resolve: Resolve, manifest: pd.DataFrame | None = None, **params: Any
-    ) -> pd.DataFrame: ...
 
 
 # -------------------------------------------------------------------------------------------------- manifests and scores
@@ -162,9 +153,8 @@ def below(
             kept: X has only N + 1 levels, a strict < would throw the whole level away and share 1 would not keep everything.
         heldout: judge by x_heldout and c_heldout where an example has them.
     """
-    check_choice("thresholds", thresholds, ("literal", "quantile", "scaled"))
     if c is None and x is None:
-        raise UsageError("rule below: neither c nor x is given. Allowed: one or both. Write for example below:c=10,x=0.7.")
+        raise UsageError("below: neither c nor x is given. Allowed: one or both. Write for example below:c=10,x=0.7.")
     rows = _rows(scores, manifest)
     keep = np.ones(len(rows), dtype=bool)
     for name, threshold in (("c", c), ("x", x)):
@@ -174,13 +164,14 @@ def below(
         if heldout:
             values = np.where(np.isnan(rows.column(f"{name}_heldout")), values, rows.column(f"{name}_heldout"))
         if thresholds == "quantile":
-            share = check_share(name, threshold, zero=False)
-            keep &= values <= np.quantile(values, share) if len(values) else keep
+            if not 0 < threshold <= 1:
+                raise UsageError(f"below: {name} = {threshold!r} of thresholds=quantile. Allowed: a share above 0 to 1. Write 10 % as 0.1.")
+            keep &= values <= np.quantile(values, threshold) if len(values) else keep
             continue
         low, high = (1.0, np.inf) if name == "c" else (0.0, 1.0)
-        if not is_number(threshold) or not low < threshold <= high or np.isinf(threshold):
+        if not low < threshold <= high:
             allowed = "a number above 1: C lies in [1, M]" if name == "c" else "a number above 0, up to 1: X lies in [0, 1]"
-            raise UsageError(f"rule below: {name}={threshold!r}. Allowed: {allowed}. For shares of examples use thresholds=quantile.")
+            raise UsageError(f"below: {name} = {threshold!r}. Allowed: {allowed}. For shares of examples use thresholds=quantile.")
         keep &= values < (scale_c_threshold(threshold, num_classes) if name == "c" and thresholds == "scaled" else threshold)
     return rows.manifest(keep)
 
@@ -204,7 +195,7 @@ def worst(
     num_classes: int,
     resolve: Resolve,
     manifest: pd.DataFrame | None = None,
-    share: float,
+    share: Fraction,
     by: str = "label_quality",
     per_class: bool = False,
 ) -> pd.DataFrame:
@@ -216,7 +207,6 @@ def worst(
             without that score ranks best.
         per_class: drop round(share * size) in every class by itself, so that class proportions stay.
     """
-    share = check_share("share", share)
     rows = _rows(scores, manifest)
     order = _worst_first(rows, by)
     rank = np.empty(len(rows), dtype=np.int64)
@@ -234,7 +224,7 @@ def hardest(
     num_classes: int,
     resolve: Resolve,
     manifest: pd.DataFrame | None = None,
-    share: float,
+    share: Fraction,
     by: str = "label_quality",
     per_class: bool = False,
 ) -> pd.DataFrame:
@@ -273,7 +263,7 @@ def random_like(
     resolve: Resolve,
     manifest: pd.DataFrame | None = None,
     name: str,
-    seed: int = 0,
+    seed: Count = 0,
     per_class: bool = False,
 ) -> pd.DataFrame:
     """Keep as many examples as the named manifest has, chosen at random: the control that shows what fewer examples alone do.
@@ -286,7 +276,6 @@ def random_like(
     Raises:
         UsageError: if there are fewer examples (of a class) than that.
     """
-    check_count("seed", seed)
     like = resolve(name)
     rows = _rows(scores, manifest)
     if per_class:
@@ -322,9 +311,9 @@ def per_class(
     num_classes: int,
     resolve: Resolve,
     manifest: pd.DataFrame | None = None,
-    count: int,
+    count: Annotated[int, Within(1)],
     resample: bool = True,
-    seed: int = 0,
+    seed: Count = 0,
     empty: Literal["error", "drop"] = "error",
 ) -> pd.DataFrame:
     """The same number of examples of every class, as the paper trains: 500 of each class from those under a threshold.
@@ -338,8 +327,6 @@ def per_class(
         seed: which random choice.
         empty: a class without any example is an error, or (``drop``) is left out.
     """
-    check_count("count", count, 1)
-    check_choice("empty", empty, ("drop", "error"))
     rows = _rows(scores, manifest)
     without = np.flatnonzero(np.bincount(rows.labels, minlength=num_classes) == 0)
     if len(without) and empty == "error":
@@ -357,7 +344,7 @@ def balance(
     resolve: Resolve,
     manifest: pd.DataFrame | None = None,
     to: Literal["original", "largest", "smallest"] = "original",
-    seed: int = 0,
+    seed: Count = 0,
 ) -> pd.DataFrame:
     """Bring class sizes back by duplicating (or dropping) examples at random; classes without any example stay empty.
 
@@ -366,7 +353,6 @@ def balance(
             ``largest``: as the largest class of the manifest so far; ``smallest``: as its smallest that is not empty.
         seed: which random choice.
     """
-    check_choice("to", to, ("largest", "original", "smallest"))
     rows = _rows(scores, manifest)
     size = np.bincount(rows.labels, minlength=num_classes)
     if to == "original":
@@ -379,7 +365,6 @@ def balance(
 
 def _fill_quota(rows: _Rows, quota: Ints, seed: int, *, resample: bool) -> pd.DataFrame:
     """``quota[k]`` examples of class k: a random choice of its rows, or all of them and draws with replacement for the rest."""
-    check_count("seed", seed)
     if len(rows) == 0:
         return rows.manifest()
     classes = len(quota)
@@ -425,8 +410,8 @@ def relabel_worst(
     num_classes: int,
     resolve: Resolve,
     manifest: pd.DataFrame | None = None,
-    share: float | None = None,
-    count: int | None = None,
+    share: Fraction | None = None,
+    count: Count | None = None,
     to: Literal["top_confusion", "label_true"] = "top_confusion",
     by: str = "label_quality",
 ) -> pd.DataFrame:
@@ -439,11 +424,10 @@ def relabel_worst(
     """
     if (share is None) == (count is None):
         raise UsageError(
-            f"rule relabel_worst: share={share!r} and count={count!r}. Allowed: exactly one of them. "
-            f"Write for example relabel_worst:share=0.01."
+            f"relabel_worst: share={share!r} and count={count!r}. Allowed: exactly one of them. Write for example relabel_worst:share=0.01."
         )
     rows = _rows(scores, manifest)
-    number = round(check_share("share", share) * len(rows)) if share is not None else check_count("count", count or 0)
+    number = round(share * len(rows)) if share is not None else count
     chosen = np.zeros(len(rows), dtype=bool)
     chosen[_worst_first(rows, by)[:number]] = True
     return _with_labels(rows, chosen, to)
@@ -456,7 +440,7 @@ def oracle(scores: pd.DataFrame, *, num_classes: int, resolve: Resolve, manifest
 
 
 def _with_labels(rows: _Rows, chosen: Mask, to: str) -> pd.DataFrame:
-    new = rows.column(check_choice("to", to, ("label_true", "top_confusion")))
+    new = rows.column(to)
     there = chosen & ~np.isnan(new) & (new >= 0)
     return rows.manifest(labels=np.where(there, np.nan_to_num(new), rows.labels).astype(np.int64))
 
@@ -481,8 +465,6 @@ def weigh(
     Source: the later study on the same population. Departures: weights are divided by their mean (theirs, about 2.1, doubled the
     effective learning rate); d follows the data; the mirror image is ours.
     """
-    check_choice("by", by, ("c", "x"))
-    check_choice("favour", favour, ("easy", "hard"))
     rows = _rows(scores, manifest)
     if len(rows) == 0:
         return rows.manifest()
@@ -495,54 +477,47 @@ def weigh(
     return rows.manifest(weights=raw / np.average(raw, weights=rows.copies))
 
 
-RULES: Final[Registry[Callable[..., pd.DataFrame]]] = Registry(
+@dataclass(frozen=True)
+class Rule(Step):
+    """A named selection rule. ``apply(scores, *, num_classes, resolve, manifest=None, ...)``: see the module's text."""
+
+    apply: Callable[..., pd.DataFrame]
+
+    @property
+    def function(self) -> Callable[..., pd.DataFrame]:
+        return self.apply
+
+    @property
+    def given(self) -> frozenset[str]:
+        return frozenset({"num_classes", "resolve", "manifest"})
+
+
+RULES: Final[Registry[Rule]] = Registry(
     "selection rule",
     {
-        "balance": balance,
-        "below": below,
-        "hardest": hardest,
-        "keep": keep,
-        "oracle": oracle,
-        "per_class": per_class,
-        "random_like": random_like,
-        "relabel": relabel,
-        "relabel_worst": relabel_worst,
-        "weigh": weigh,
-        "worst": worst,
+        rule.__name__: Rule(rule.__name__, rule)
+        for rule in (balance, below, hardest, keep, oracle, per_class, random_like, relabel, relabel_worst, weigh, worst)
     },
 )
 """All selection rules by name."""
-_COMMON: Final = ("scores", "num_classes", "resolve", "manifest")
 
 
 def parse(text: str) -> tuple[tuple[str, dict[str, Scalar]], ...]:
-    """``"below:c=10,x=0.7+per_class:count=500"`` -> ((rule, params), ...), names checked.
+    """``"below:c=10,x=0.7+per_class:count=500"`` -> ((rule, params), ...) as written, checked.
 
     Raises:
         UnknownNameError: a rule, or a parameter of a rule, that is not there.
-        UsageError: a parameter without a value, or a required one left out.
+        UsageError: a parameter without a value, a required one left out, a value that is not possible.
     """
-    rules = []
-    for part in text.split("+"):
-        name, params = parse_call(part)
-        rules.append((name, dict(params)))
-        _check_params(name, params)
+    rules = [(name, RULES[name].read(settings)) for name, settings in split_steps(text)]
+    for name, params in rules:
+        RULES[name].canonical(params)
     return tuple(rules)
-
-
-def _check_params(rule: str, params: Mapping[str, Any]) -> None:
-    known = {name: p for name, p in inspect.signature(RULES[rule]).parameters.items() if name not in _COMMON}
-    for name in params:
-        if name not in known:
-            raise UnknownNameError(f"parameter of rule {rule}", name, known)
-    for name, parameter in known.items():
-        if parameter.default is inspect.Parameter.empty and name not in params:
-            raise UsageError(f"rule {rule}: {name} is missing. Allowed parameters: {', '.join(known)}. Write for example {rule}:{name}=...")
 
 
 def is_random(names: Iterable[str]) -> bool:
     """Whether a chain of rules, given by their names, has a random part: a rule that takes a seed."""
-    return any("seed" in inspect.signature(RULES[name]).parameters for name in names)
+    return any("seed" in RULES[name].parameters for name in names)
 
 
 def redrawn(rules: Iterable[tuple[str, Mapping[str, Any]]], draw: int) -> tuple[tuple[str, dict[str, Any]], ...]:
@@ -550,9 +525,9 @@ def redrawn(rules: Iterable[tuple[str, Mapping[str, Any]]], draw: int) -> tuple[
 
     Chains whose rules have the same seeds share their random ranks in every draw, hence as many examples as their rules allow.
     """
-    steps = []
+    steps: list[tuple[str, dict[str, Any]]] = []
     for name, params in rules:
-        seed = inspect.signature(RULES[name]).parameters.get("seed")
+        seed = RULES[name].parameters.get("seed")
         steps.append((name, dict(params) if seed is None else {**params, "seed": params.get("seed", seed.default) + draw}))
     return tuple(steps)
 
@@ -583,17 +558,15 @@ def build(
         UnknownNameError, UsageError: names and values, checked for all rules before the first one runs.
         NotFoundError: if no example is left.
     """
-    steps = [(name, dict(params)) for name, params in rules]
-    for name, params in steps:
-        _check_params(name, params)
+    steps = [(name, RULES[name].canonical(params), params) for name, params in rules]
     manifest = _rows(scores, None).manifest()
     if len(manifest) and manifest["label"].max() >= num_classes:
         raise UsageError(
             f"label {manifest['label'].max()} in the scores. Allowed: 0 to {num_classes - 1}. Pass the number of classes of this data set."
         )
-    for name, params in steps:
+    for name, canonical, params in steps:
         before = len(manifest)
-        manifest = RULES[name](scores, num_classes=num_classes, resolve=resolve, manifest=manifest, **params)
+        manifest = RULES[name].apply(scores, num_classes=num_classes, resolve=resolve, manifest=manifest, **canonical)
         if manifest.empty:
             settings = ",".join(f"{k}={v}" for k, v in params.items())
             raise NotFoundError(

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 import textwrap
 import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from numbers import Integral, Real
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from zoo.errors import UnknownNameError, UsageError
+from zoo.spec import Scalar, parse_call
 
 if TYPE_CHECKING:
     from zoo.trainsets.on_rows import Rows
@@ -26,42 +27,12 @@ __all__ = [
     "Count",
     "Fraction",
     "Parameter",
-    "Scalar",
+    "Step",
     "Treatment",
     "Within",
-    "check_choice",
-    "check_count",
-    "check_share",
-    "is_number",
-    "treatment_help",
+    "split_steps",
+    "step_help",
 ]
-
-
-def is_number(value: object, kind: type = Real) -> bool:
-    """A number of Python or numpy; True and False are none."""
-    return isinstance(value, kind) and not isinstance(value, bool)
-
-
-def check_share(name: str, value: float, *, zero: bool = True) -> float:
-    if not is_number(value) or not 0 <= value <= 1 or (not zero and value == 0):
-        raise UsageError(f"{name}={value!r}. Allowed: a share {'from' if zero else 'above'} 0 to 1. Write 10 % as 0.1.")
-    return float(value)
-
-
-def check_count(name: str, value: int, low: int = 0) -> int:
-    if not is_number(value, Integral) or value < low:
-        raise UsageError(f"{name}={value!r}. Allowed: a whole number, {low} or more. Give it as {name}=100.")
-    return int(value)
-
-
-def check_choice(name: str, value: str, allowed: Sequence[str]) -> str:
-    value = value.replace("-", "_") if isinstance(value, str) else value
-    if value not in allowed:
-        raise UnknownNameError(f"value of {name}", str(value), allowed)
-    return value
-
-
-Scalar = bool | int | float | str
 
 
 @dataclass(frozen=True)
@@ -91,7 +62,7 @@ ClassIndex = Annotated[int, Within(0), _OfClass()]
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter of a treatment, read from its function's signature.
+    """One parameter of a step, read from its function's signature.
 
     ``kinds``: the plain types it takes; ``words``: the fixed texts it takes; ``within``: the range of its numbers; ``of_class``: whether it
     means a class, which may also be named.
@@ -114,15 +85,20 @@ class Parameter:
     @property
     def default_text(self) -> str:
         """The default as it is written: ``false``, ``0``, ``random``; ``required`` where there is none."""
-        return "required" if self.required else str(self.default).lower()
+        return "required" if self.required else "none" if self.default is None else str(self.default).lower()
 
-    def check(self, treatment: str, value: Scalar) -> Scalar:
+    def check(self, step: str, value: Scalar) -> Scalar:
         """The value in its canonical type (1 -> 1.0 where a number is wanted).
 
         Raises:
-            UsageError: naming treatment, parameter, value and what is allowed.
+            UnknownNameError: for a text that is none of the words, where only words are allowed.
+            UsageError: naming step, parameter, value and what is allowed.
         """
-        if isinstance(value, str) and (value in self.words or (self.of_class and value)):
+        if isinstance(value, np.generic):
+            value = value.item()
+        if isinstance(value, str) and value.replace("-", "_") in self.words:
+            return value.replace("-", "_")
+        if isinstance(value, str) and self.of_class and value:
             return value
         if value == math.inf and "inf" in self.words:
             return "inf"
@@ -131,37 +107,31 @@ class Parameter:
                 value = float(value)
             if type(value) is kind and (not isinstance(value, (int, float)) or self._fits(value)):
                 return value
-        raise UsageError(
-            f"{treatment}: {self.name} = {value!r} is not possible. Allowed: {self.allowed}. Write it as {treatment}:{self.name}=VALUE."
-        )
+        if self.words and not self.kinds and isinstance(value, str):
+            raise UnknownNameError(f"value of {step}:{self.name}", value, self.words, f"Write it as {step}:{self.name}=VALUE.")
+        raise UsageError(f"{step}: {self.name} = {value!r} is not possible. Allowed: {self.allowed}. Write it as {step}:{self.name}=VALUE.")
 
     def _fits(self, value: float) -> bool:
         return math.isfinite(value) and (self.within is None or value in self.within)
 
 
 @dataclass(frozen=True)
-class Treatment:
-    """A named treatment: ``on_rows`` or ``on_images`` does it, the other is None.
+class Step:
+    """A named function that users write as ``NAME:key=value,key=value``: a treatment or a selection rule.
 
-    ``on_rows(rows, *, ...) -> Rows``; where ``needs_manifests``, ``on_rows(rows, manifests, *, ...)``.
-    ``on_images(images uint8 [n, H, W, K], example_ids int64 [n], *, ...) -> uint8 [n, H, W, K]``, which never writes to its argument.
-    Where ``each_epoch``, it also takes ``epoch`` (1-based), which is not a user's to give: the pictures differ from epoch to epoch.
-    ``check(params)`` refuses combinations of parameters that are each fine.
+    Its keyword-only parameters, with their annotations and defaults, are what users may write, but for those ``given`` by the program.
     """
 
     name: str
-    on_rows: Callable[..., Rows] | None = None
-    on_images: Callable[..., NDArray[np.uint8]] | None = None
-    needs_manifests: bool = False
-    each_epoch: bool = False
-    check: Callable[[dict[str, Scalar]], None] | None = None
 
     @property
-    def _function(self) -> Callable[..., Any]:
-        function = self.on_rows or self.on_images
-        if function is None:
-            raise ValueError(f"treatment {self.name!r} has no function")
-        return function
+    def function(self) -> Callable[..., Any]:
+        raise NotImplementedError
+
+    @property
+    def given(self) -> frozenset[str]:
+        """Keyword-only parameters that are not a user's."""
+        return frozenset()
 
     @property
     def summary(self) -> str:
@@ -170,17 +140,23 @@ class Treatment:
 
     @property
     def about(self) -> str:
-        """The whole docstring, a paragraph a line: what it does exactly, and its source."""
-        paragraphs = (inspect.getdoc(self._function) or "").split("\n\n")
-        return "\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+        """The whole docstring but for its errors, a paragraph or parameter a line: what it does exactly, and its source."""
+        lines: list[str] = []
+        for paragraph in (inspect.getdoc(self.function) or "").split("\n\n"):
+            if paragraph.startswith("Args:"):
+                entries = re.split(r"\n    (?=\S)", paragraph)[1:]
+                lines += ["``{}``: {}".format(*" ".join(entry.split()).split(": ", 1)) for entry in entries]
+            elif not paragraph.startswith("Raises:"):
+                lines.append(" ".join(paragraph.split()))
+        return "\n".join(lines)
 
     @cached_property
     def parameters(self) -> dict[str, Parameter]:
-        """The keyword-only parameters of the function, by name."""
-        hints = typing.get_type_hints(self._function, include_extras=True)
+        """What users may write, by name."""
+        hints = typing.get_type_hints(self.function, include_extras=True)
         found = {}
-        for parameter in inspect.signature(self._function).parameters.values():
-            if parameter.kind is inspect.Parameter.KEYWORD_ONLY and not (self.each_epoch and parameter.name == "epoch"):
+        for parameter in inspect.signature(self.function).parameters.values():
+            if parameter.kind is inspect.Parameter.KEYWORD_ONLY and parameter.name not in self.given:
                 required = parameter.default is inspect.Parameter.empty
                 kinds, words, within, of_class = _read_annotation(hints[parameter.name])
                 default = None if required else parameter.default
@@ -189,17 +165,53 @@ class Treatment:
 
     @property
     def usage(self) -> str:
-        """How to write it: ``subsample:fraction=...,replica=0,stratified=false``."""
-        settings = [f"{p.name}={'...' if p.required else p.default_text}" for p in self.parameters.values()]
+        """How to write it: ``subsample:fraction=...,replica=0,stratified=false``; parameters that may be left out without a default are not shown."""
+        shown = [p for p in self.parameters.values() if p.required or p.default is not None]
+        settings = [f"{p.name}={'...' if p.required else p.default_text}" for p in shown]
         return f"{self.name}:{','.join(settings)}" if settings else self.name
 
+    def read(self, settings: str) -> dict[str, Scalar]:
+        """``fraction=0.2,to=random`` -> parameters as written. A text is taken as it stands: the id 0000000000000012 is no number.
+
+        Raises:
+            UsageError: if a parameter has no ``=``.
+        """
+        params = dict(parse_call(f"{self.name}:{settings}")[1])
+        for setting in settings.split(","):
+            key, _, written = setting.partition("=")
+            parameter = self.parameters.get(key.strip())
+            if parameter is not None and str in parameter.kinds:
+                params[parameter.name] = written.strip()
+        return params
+
+    def canonical(self, params: Mapping[str, Scalar]) -> dict[str, Scalar]:
+        """Every parameter, in its own type, within its range; one without a default is absent unless given.
+
+        Raises:
+            UnknownNameError: if there is no such parameter.
+            UsageError: if one is missing or its value is not possible.
+        """
+        for name in params:
+            if name not in self.parameters:
+                raise UnknownNameError(f"parameter of {self.name}", name, self.parameters, f"Write it as {self.usage}.")
+        found: dict[str, Scalar] = {}
+        for parameter in self.parameters.values():
+            if parameter.name in params:
+                found[parameter.name] = parameter.check(self.name, params[parameter.name])
+            elif parameter.required:
+                raise UsageError(
+                    f"{self.name}: parameter {parameter.name} is missing; given: {', '.join(params) or 'none'}. "
+                    f"Allowed: {parameter.allowed}. Write it as {self.usage}."
+                )
+            elif parameter.default is not None:
+                found[parameter.name] = parameter.default
+        return found
+
     def as_json(self) -> dict[str, Any]:
-        """What it is for programs: name, usage, what it acts on, summary and description, parameters."""
+        """What it is for programs: name, usage, summary and description, parameters."""
         return {
             "name": self.name,
             "usage": self.usage,
-            "acts_on": "rows" if self.on_rows else "images",
-            "each_epoch": self.each_epoch,
             "summary": self.summary,
             "about": self.about,
             "parameters": [
@@ -208,16 +220,63 @@ class Treatment:
         }
 
 
-def treatment_help(treatment: Treatment, *, whole: bool) -> str:
-    """How to write a treatment, what it does in a line (``whole``: in all its words), and a line for each parameter."""
-    words = treatment.about.replace("``", "").splitlines()
+def split_steps(text: str) -> list[tuple[str, str]]:
+    """``"subsample:fraction=0.25 + gamma:gamma=2"`` -> [("subsample", "fraction=0.25"), ("gamma", "gamma=2")].
+
+    A plus sign divides steps only before a name, so that 1e+3 stays a number.
+    """
+    steps = re.split(r"\+(?=\s*(?:[A-Za-z_]|$))", text)
+    return [(name.strip(), settings.strip()) for name, _, settings in (step.partition(":") for step in steps)]
+
+
+@dataclass(frozen=True)
+class Treatment(Step):
+    """A named treatment: ``on_rows`` or ``on_images`` does it, the other is None.
+
+    ``on_rows(rows, *, ...) -> Rows``; where ``needs_manifests``, ``on_rows(rows, manifests, *, ...)``.
+    ``on_images(images uint8 [n, H, W, K], example_ids int64 [n], *, ...) -> uint8 [n, H, W, K]``, which never writes to its argument.
+    Where ``each_epoch``, it also takes ``epoch`` (1-based), which is not a user's to give: the pictures differ from epoch to epoch.
+    ``check(params)`` refuses combinations of parameters that are each fine.
+    """
+
+    on_rows: Callable[..., Rows] | None = None
+    on_images: Callable[..., NDArray[np.uint8]] | None = None
+    needs_manifests: bool = False
+    each_epoch: bool = False
+    check: Callable[[dict[str, Scalar]], None] | None = None
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        function = self.on_rows or self.on_images
+        if function is None:
+            raise ValueError(f"treatment {self.name!r} has no function")
+        return function
+
+    @property
+    def given(self) -> frozenset[str]:
+        return frozenset({"epoch"} if self.each_epoch else ())
+
+    def canonical(self, params: Mapping[str, Scalar]) -> dict[str, Scalar]:
+        found = super().canonical(params)
+        if self.check is not None:
+            self.check(found)
+        return found
+
+    def as_json(self) -> dict[str, Any]:
+        """As of every step, and what it acts on."""
+        return {**super().as_json(), "acts_on": "rows" if self.on_rows else "images", "each_epoch": self.each_epoch}
+
+
+def step_help(step: Step, *, whole: bool) -> str:
+    """How to write a step, what it does in a line (``whole``: in all its words), and a line for each parameter."""
+    words = step.about.replace("``", "").splitlines()
     shown = [textwrap.fill(line, 100, initial_indent="  ", subsequent_indent="  ") for line in (words if whole else words[:1])]
-    width = max((len(name) for name in treatment.parameters), default=0)
+    width = max((len(name) for name in step.parameters), default=0)
     shown += [
         f"  {p.name:<{width}}  {p.allowed}; {p.default_text if p.required else f'default {p.default_text}'}"
-        for p in treatment.parameters.values()
+        for p in step.parameters.values()
     ]
-    return "\n".join([treatment.usage, *shown])
+    return "\n".join([step.usage, *shown])
 
 
 def _read_annotation(hint: Any) -> tuple[tuple[type, ...], tuple[str, ...], Within | None, bool]:
@@ -228,7 +287,7 @@ def _read_annotation(hint: Any) -> tuple[tuple[type, ...], tuple[str, ...], With
         within = next((note for note in notes if isinstance(note, Within)), None)
         return kinds, words, within, any(isinstance(note, _OfClass) for note in notes)
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        parts = [_read_annotation(part) for part in typing.get_args(hint)]
+        parts = [_read_annotation(part) for part in typing.get_args(hint) if part is not types.NoneType]
         return (
             tuple(kind for part in parts for kind in part[0]),
             tuple(word for part in parts for word in part[1]),

@@ -14,7 +14,6 @@ Shapes: n rows or images, H height, W width, K channels (1 grey, 3 RGB), M class
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -25,9 +24,9 @@ from zoo.data import Dataset
 from zoo.errors import UnknownNameError, UsageError
 from zoo.manifest import Manifest
 from zoo.registry import Registry, position
-from zoo.spec import Op, Sweep, parse_call
+from zoo.spec import Op, Scalar, Sweep
 from zoo.trainsets import on_images, on_rows
-from zoo.trainsets.steps import Scalar, Treatment
+from zoo.trainsets.steps import Treatment, split_steps
 
 __all__ = ["TREATMENTS", "apply_images", "apply_rows", "each_epoch", "op", "parse", "resolve", "resolved"]
 
@@ -65,24 +64,7 @@ def op(name: str, **params: Scalar) -> Op:
         UnknownNameError: if there is no such treatment or parameter.
         UsageError: if a parameter is missing or its value is not possible.
     """
-    treatment = TREATMENTS[name]
-    for given in params:
-        if given not in treatment.parameters:
-            raise UnknownNameError(f"parameter of {name}", given, treatment.parameters, f"Write it as {treatment.usage}.")
-    canonical: dict[str, Scalar] = {}
-    for parameter in treatment.parameters.values():
-        if parameter.name in params:
-            canonical[parameter.name] = parameter.check(name, params[parameter.name])
-        elif parameter.default is not None:
-            canonical[parameter.name] = parameter.default
-        else:
-            raise UsageError(
-                f"{name}: parameter {parameter.name} is missing; given: {', '.join(params) or 'none'}. "
-                f"Allowed: {parameter.allowed}. Write it as {treatment.usage}."
-            )
-    if treatment.check is not None:
-        treatment.check(canonical)
-    return Op(name=name, params=canonical)
+    return Op(name=name, params=TREATMENTS[name].canonical(params))
 
 
 def parse(text: str) -> tuple[Op, ...]:
@@ -95,21 +77,10 @@ def parse(text: str) -> tuple[Op, ...]:
     """
     if text.strip() in ("", "none"):
         return ()
-    # A plus sign divides steps only before a name, so that 1e+3 stays a number.
-    return _checked_chain(_parse_step(step) for step in re.split(r"\+(?=\s*(?:[A-Za-z_]|$))", text))
-
-
-def _parse_step(text: str) -> Op:
-    name, params = parse_call(text)
-    if name not in TREATMENTS:
-        raise UnknownNameError("treatment", name, TREATMENTS, "Write steps as NAME:key=value,key=value, joined by +.")
-    # A text parameter is taken as written: the id 0000000000000012 is no number, and 12e4567890123456 even less.
-    for setting in text.strip().partition(":")[2].split(","):
-        key, _, written = setting.partition("=")
-        parameter = TREATMENTS[name].parameters.get(key.strip())
-        if parameter is not None and str in parameter.kinds:
-            params = {**params, parameter.name: written.strip()}
-    return op(name, **params)
+    for name, _ in (steps := split_steps(text)):
+        if name not in TREATMENTS:
+            raise UnknownNameError("treatment", name, TREATMENTS, "Write steps as NAME:key=value,key=value, joined by +.")
+    return _checked_chain(op(name, **TREATMENTS[name].read(settings)) for name, settings in steps)
 
 
 def _checked_chain(ops: Iterable[Op]) -> tuple[Op, ...]:
