@@ -41,7 +41,7 @@ class Outcomes:
         by_class: one row per training with answers and class: training_id, class (index), recall (share of the class's test examples that is
             predicted right), changed (share predicted differently than by the baseline of the same seed; of a baseline itself: than by the
             baselines of the other seeds, mean over them, null where there is one seed). None where only ``table`` was stored.
-        curves: training_id, epoch, split (train | test), acc1. None where only ``table`` was stored.
+        curves: training_id, epoch, split (as in the table ``metrics``), acc1. None where only ``table`` was stored.
         class_names: M names.
         class_counts: labelled test examples of each class, M numbers.
         scale: the experiment's.
