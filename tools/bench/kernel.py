@@ -5,7 +5,7 @@ Sides, all on the same rows and all giving the same ten numbers per row:
 - *plain numpy*: float32, an expression per line, all rows at once, as a notebook has it; *numpy in pieces*: the same, 64 rows at a time, so
   that nothing leaves the cache; *fewest numpy*: in pieces, no logarithm per element, no ``argpartition`` but five passes of ``argmax``;
 - *reference*: ``zoo.scores.outputs.answers_from_logits`` (float64); *torch*: ``zoo.fill.predict.answers_of``, what a fill calls;
-- *kernel*: ``zoo.scores.kernel.answers``, if the extra ``fast`` is installed.
+- *kernel*: ``tools.bench.compiled.answers``, if the extra ``fast`` is installed.
 
 One thread each, in CPU time: a side that takes longer is interrupted more often by whatever else runs, and wall time would count that for
 the kernel.
@@ -23,9 +23,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from tools.bench import compiled as kernel
 from tools.bench.paired import interleave, print_table, ratio_line, ratios, settings, since, spread
 from zoo.fill.predict import answers_of
-from zoo.scores import kernel
 from zoo.scores.outputs import answers_from_logits
 from zoo.store.answers import TOP_CLASSES
 

@@ -28,7 +28,7 @@ __all__ = [
 MAX_CLASSES: Final = 32767  # a class must fit an int16 answer
 
 
-def answers_from_logits(logits: NDArray[Any], labels: NDArray[Any] | None = None, *, fast: bool = False) -> Answers:
+def answers_from_logits(logits: NDArray[Any], labels: NDArray[Any] | None = None) -> Answers:
     """Answers of one classifier from its logits: the reference that every faster version is tested against.
 
     The log-softmax is taken in float64, whatever the input; order and ties are those of the logits as given.
@@ -36,17 +36,11 @@ def answers_from_logits(logits: NDArray[Any], labels: NDArray[Any] | None = None
     Args:
         logits: float [E, M]; unnormalised log probabilities in nats. A row with a NaN or an infinity is not finite, see ``Answers``.
         labels: integer [E], -1 = unknown; None = all unknown.
-        fast: with the compiled kernel of ``zoo.scores.kernel`` (the extra ``fast``; float16 and float32 only): the same classes, entropies
-            within 1e-5 bit. Never chosen by itself: what is stored must not depend on what is installed.
 
     Raises:
-        UsageError: wrong shape, M outside 1..32767, or a label outside -1..M-1; fast without numba or with float64.
+        UsageError: wrong shape, M outside 1..32767, or a label outside -1..M-1.
     """
     logits = _matrix("logits", logits)
-    if fast:
-        from zoo.scores import kernel
-
-        return kernel.answers(logits, label_vector(labels, *logits.shape))
     return answers_of(logits, label_vector(labels, *logits.shape), kind="logits", finite=np.isfinite(logits).all(axis=1))
 
 

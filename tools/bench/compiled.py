@@ -1,4 +1,6 @@
-"""Answers from logits in one pass over memory, compiled by numba (the extra ``fast``).
+"""Answers from logits in one pass over memory, compiled by numba (the extra ``fast``): a measurement of what a fill could gain, not a part of zoo.
+
+Nothing that is stored depends on it: a fill computes answers in torch, beside the network. ``python -m tools.bench kernel`` is its one caller.
 
 ``zoo.scores.outputs.answers_from_logits`` is the reference; it makes half a dozen arrays of examples x classes in float64. Here a row of logits is
 read once, stays in the first-level cache, and leaves as ten numbers. Predictions and the five most probable classes are the reference's

@@ -8,9 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from tools.bench import compiled as kernel
 from zoo.errors import UsageError
-from zoo.scores import kernel
-from zoo.scores import kernel as kernels
 from zoo.scores.outputs import answers_from_logits
 from zoo.store.answers import Answers
 
@@ -172,6 +171,6 @@ def test_float64_is_refused() -> None:
 
 
 def test_without_numba_the_message_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernels, "AVAILABLE", False)
+    monkeypatch.setattr(kernel, "AVAILABLE", False)
     with pytest.raises(UsageError, match="Install the extra 'fast'"):
         kernel.answers(np.zeros((1, 3), dtype=np.float32), np.array([0]))
