@@ -31,7 +31,7 @@ def test_scores_by_blocks_equal_those_of_one_accumulator(tmp_path: Path, small_b
     """150 examples in blocks of 64, 64 and 22, seven classifiers: the table that one accumulator of all 150 gives, every column and row."""
     workspace = filled(tmp_path / "store", dataset_of({"train": 150}, 10), 7)
     population = population_of(workspace, 7)
-    labels = datasets.examples_of(workspace, population, "train").column("label").to_numpy()
+    labels = datasets.examples_of(workspace, population.dataset, "train").column("label").to_numpy()
     whole: dict[str, list[pa.RecordBatch]] = {}
     for _, batches in read_answers(workspace, population.fingerprint, "train", population.classifiers):
         for name, batch in batches:

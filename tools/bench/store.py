@@ -316,12 +316,13 @@ def with_members(root: Path, dataset: Dataset, members: int, group: int = 1) -> 
 
 
 def _commit_some(workspace: Workspace, dataset: Dataset, names: tuple[str, ...]) -> None:
-    """Commit a fill of some classifiers whose parts are only named."""
+    """Commit a fill of some classifiers whose parts are there and hold nothing."""
     split = dataset.splits["train"]
     unit = AnswerUnit(dataset.fingerprint, "train", names, len(dataset.class_names), content_id(list(dataset.class_names)), logits=False)
     receipts = []
     for s in shards(len(split), 1):
         ref = FileRef(f"{unit.folder}/{s.stem}-0123456789abcdef.parquet", 50_000, "0" * 64)
+        workspace.files.replace(ref.path, b"")
         receipts.append(Receipt(s.index, (s.stop - s.start) * len(names), 0, (0,) * len(names), ref, None))
     commit_unit(workspace, unit, len(split), len(split), receipts, dict.fromkeys(names, _PREPROCESSING.as_json()))
 
