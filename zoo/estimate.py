@@ -30,21 +30,46 @@ __all__ = ["ACCELERATORS", "Accelerator", "Estimate", "assumed_dataset", "estima
 
 @dataclass(frozen=True)
 class Accelerator:
-    """Speed of one device: sustained multiply-adds per second in training, fixed cost per image, devices assumed."""
+    """Speed of one device: sustained multiply-adds per second in training, and a fixed cost per image. ``times_rtx3090``: how many times as fast
+    as an RTX 3090, for the networks whose rates on that one are published."""
 
     name: str
     training_gigamacs: float
     image_seconds: float
     source: str
+    times_rtx3090: float | None = None
 
 
 ACCELERATORS = {
     "cpu-core": Accelerator("cpu-core", 30.0, 4e-6, "measured, docs/LOG.md"),
-    # timm's published table (AMP, channels last): ResNet-50 trains at 1,218 images/s x 4.1 GMAC x 3 on an RTX 3090.
-    "rtx3090": Accelerator("rtx3090", 15_000.0, 2e-5, "timm benchmark table, PyTorch 1.12"),
-    "a100": Accelerator("a100", 32_000.0, 1e-5, "RTX 3090 x 2.13, timm issue 1491"),
-    "h100": Accelerator("h100", 54_000.0, 6e-6, "assumption: 1.7 x A100"),
+    # Networks that are not in the table below: ResNet-50 trains at 1,218 images/s x 4.1 GMAC x 3 there.
+    "rtx3090": Accelerator("rtx3090", 15_000.0, 2e-5, "timm benchmark table, PyTorch 1.12", 1.0),
+    "a100": Accelerator("a100", 32_000.0, 1e-5, "RTX 3090 x 2.13, timm issue 1491", 2.13),
+    "h100": Accelerator("h100", 54_000.0, 6e-6, "assumption: 1.7 x A100", 3.6),
 }
+
+_RTX3090 = {
+    "vgg16": (546, 1691),
+    "resnet50": (1218, 3676),
+    "resnet101": (748, 2246),
+    "inception_v3": (782, 2512),
+    "legacy_xception": (498, 1578),
+    "densenet121": (914, 2936),
+    "densenet169": (753, 2422),
+    "densenet201": (563, 1869),
+    "efficientnet_b0": (1752, 8015),
+    "efficientnet_b2": (849, 3413),
+}
+"""Images a second on one RTX 3090, (in training, forward alone), at the reference size of the table of models. Source: timm's benchmark table,
+AMP, channels last, PyTorch 1.12. Multiply-adds alone are off by 4 times for EfficientNet-B0, whose layers wait for memory, and by 2 the other
+way for VGG-16."""
+
+_START_SECONDS = 7.0
+"""Start of a session on this machine."""
+_STAGE_SECONDS = 6.0
+"""From the start of a stage until its workers are at work: new processes that import torch."""
+_TRAINING_SECONDS = 1.2
+"""Per training on its device: data, network, records. These three measured with the demo's stages on two cores, docs/LOG.md."""
 
 _PASSES_TRAINING = 3.0
 _ANSWER_BYTES = 36
@@ -61,6 +86,7 @@ class Estimate:
     trainings: int
     trainings_done: int
     retrainings: int
+    retrainings_done: int
     classifiers: int
     classifiers_done: int
     images: int
@@ -81,10 +107,12 @@ class Estimate:
         missing = self.trainings - self.trainings_done
         rows = {
             "trainings": f"{self.trainings:,} planned, {self.trainings_done:,} done, {missing:,} missing",
-            "retrainings": f"{self.retrainings:,} on selections that the scores will make",
+            "retrainings": f"{self.retrainings:,} on selections that the scores make, {self.retrainings_done:,} done",
             "classifiers": f"{self.classifiers:,} planned, {self.classifiers_done:,} done, {self.classifiers - self.classifiers_done:,} missing",
             "image passes": f"{self.images:,} in training, {self.answers:,} in the fill",
-            "time": f"about {duration(self.seconds)} on {self.devices} x {self.accelerator} ({ACCELERATORS[self.accelerator].source})",
+            "time": "nothing is left to do"
+            if not self.seconds
+            else f"about {duration(self.seconds)} on {self.devices} x {self.accelerator} ({ACCELERATORS[self.accelerator].source})",
             "cost": "not asked; give --gpu-price" if self.dollars is None else f"about ${self.dollars:,.2f}",
             "disk": f"{_size(self.checkpoint_bytes)} checkpoints, {_size(self.store_bytes)} answers and logits",
         }
@@ -137,6 +165,9 @@ def _seconds_per_image(training: Training, dataset: Dataset, accelerator: Accele
     size = geometry(dataset, training.arch, training.input_size, training.recipe.augment).size
     if accelerator.name == "cpu-core" and model.images_per_second is not None:
         return passes / _PASSES_TRAINING / model.images_per_second * (size / model.reference_size) ** 2
+    if accelerator.times_rtx3090 is not None and model.name in _RTX3090:
+        rate = _RTX3090[model.name][0 if passes == _PASSES_TRAINING else 1]
+        return (size / model.reference_size) ** 2 / (rate * accelerator.times_rtx3090)
     gigamacs = model.mega_macs_at(size) / 1e3
     return accelerator.image_seconds + passes * gigamacs / accelerator.training_gigamacs
 
@@ -148,6 +179,7 @@ def estimate(
     fill_splits: Iterable[str] = (),
     *,
     retrainings: Sequence[Training] = (),
+    to_come: Sequence[Training] = (),
     keep_logits: KeepLogits | None = None,
     accelerator: str = "cpu-core",
     devices: int | None = None,
@@ -156,7 +188,8 @@ def estimate(
     """Cost of what is missing of a set of trainings and of filling them.
 
     Args:
-        retrainings: trainings of arms; they are counted in full, since what they train on is not known before the scores are.
+        retrainings: trainings of arms.
+        to_come: those on selections that the scores have yet to make, as if on the whole training set; none of them is done.
         price: dollars per device hour.
 
     Raises:
@@ -169,7 +202,9 @@ def estimate(
     todo = list(trainings) if workspace is None else missing(workspace, trainings)
     classifiers = sum(len(t.snapshots) or 1 for t in trainings)
     open_classifiers = sum(len(t.snapshots or (1,)) if workspace is None else len(uncovered_snapshots(workspace, t)) for t in todo)
-    work = [*todo, *retrainings]
+    # Arms on selections to come look alike before these are there, and are as many all the same.
+    again = [*to_come, *(t for t in retrainings if workspace is None or missing(workspace, [t]))]
+    work = [*todo, *again]
     images = sum(training_images(t, dataset) for t in work)
     seconds = sum(training_seconds(t, dataset, device) for t in work)
     splits = [split for split in fill_splits if split in dataset.splits]
@@ -183,7 +218,10 @@ def estimate(
             open_cells = len(dataset.splits[split]) * sum(classifier_id(training.id, epoch) not in done for epoch in epochs)
             cells += open_cells
             seconds += open_cells * _seconds_per_image(training, dataset, device, 1.0)
-    seconds *= _OVERHEAD / count
+    for training in again:
+        seconds += len(dataset.splits["test"]) * _seconds_per_image(training, dataset, device, 1.0) if "test" in dataset.splits else 0.0
+    stages = bool(todo) + bool(cells) + 2 * bool(again)
+    seconds = (seconds * _OVERHEAD + len(work) * _TRAINING_SECONDS) / count + stages * _STAGE_SECONDS + bool(stages) * _START_SECONDS
     whole = examples * classifiers
     weights = sum(int(models.model(t.arch).parameters * 4) * len(t.snapshots or (1,)) for t in trainings)
     logits = {"all": whole, "val": sum(len(dataset.splits[s]) for s in splits if s != "train") * classifiers, "none": 0}[keep_logits]
@@ -192,7 +230,8 @@ def estimate(
     return Estimate(
         trainings=len(trainings),
         trainings_done=len(trainings) - len(todo),
-        retrainings=len(retrainings),
+        retrainings=len(retrainings) + len(to_come),
+        retrainings_done=len(retrainings) + len(to_come) - len(again),
         classifiers=classifiers,
         classifiers_done=classifiers - open_classifiers,
         images=images,

@@ -113,7 +113,7 @@ def plan(
     from zoo.errors import NotFoundError
     from zoo.estimate import assumed_dataset, estimate
     from zoo.studies import load as experiments
-    from zoo.studies.arms import equal_steps_sweep
+    from zoo.studies.arms import retrainings_to_plan
     from zoo.trainsets.treatments import resolved
 
     if (experiment is None) == (archs is None):
@@ -137,14 +137,20 @@ def plan(
     dataset, stand_in = (assumed_dataset(assume), False) if assume else open_or_published(data or name)
     require_trainable(dataset)
     trainings = [training for sweep in sweeps for training in resolved(sweep, dataset).expand(dataset.ref)]
-    again = [
-        job
-        for group in (spec.arm_groups if spec else ())
-        for job in equal_steps_sweep(group.retraining, dataset).expand(dataset.ref) * len(group.arms)
-    ]
+    arms = [retrainings_to_plan(space, group, dataset) for group in (spec.arm_groups if spec else ())]
+    again, to_come = ([job for pair in arms for job in pair[side]] for side in (0, 1))
     keep = spec.keep_logits if spec else None
     cost = estimate(
-        space, dataset, trainings, splits, retrainings=again, keep_logits=keep, accelerator=gpu, devices=devices, price=gpu_price
+        space,
+        dataset,
+        trainings,
+        splits,
+        retrainings=again,
+        to_come=to_come,
+        keep_logits=keep,
+        accelerator=gpu,
+        devices=devices,
+        price=gpu_price,
     )
     if as_json:
         print_json({"schema": 1, "plan": title, "dataset": dataset.name, "published_shape": stand_in, "device": gpu, **cost.as_json()})

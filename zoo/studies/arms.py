@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from zoo.data import Dataset
-from zoo.errors import NotFoundError
+from zoo.errors import NotFoundError, UnknownNameError
 from zoo.recipes import recipe_text
 from zoo.spec import Arm, ArmGroup, Op, Recipe, Sweep, Training, classifier_id, content_id
 from zoo.store import datasets, ledger, selections
@@ -23,7 +23,16 @@ from zoo.store.workspace import Workspace
 from zoo.studies import compare
 from zoo.trainsets import rules
 
-__all__ = ["Comparison", "Retrainings", "arm_trainings", "check_retrained", "compare_trainings", "equal_steps", "equal_steps_sweep"]
+__all__ = [
+    "Comparison",
+    "Retrainings",
+    "arm_trainings",
+    "check_retrained",
+    "compare_trainings",
+    "equal_steps",
+    "equal_steps_sweep",
+    "retrainings_to_plan",
+]
 
 Retrainings = Mapping[str, Sequence[Training]]
 """The trainings of each arm of a group, by the arm's name."""
@@ -79,6 +88,21 @@ def arm_trainings(workspace: Workspace, group: ArmGroup, dataset: Dataset) -> di
         for arm in group.arms
     }
     return {name: tuple(sorted(mine, key=lambda job: sweep.archs.index(job.arch))) for name, mine in jobs.items()}
+
+
+def retrainings_to_plan(workspace: Workspace | None, group: ArmGroup, dataset: Dataset) -> tuple[list[Training], list[Training]]:
+    """The trainings of a group's arms, for a plan: those whose selections are there, and as many on the whole set for those that are not."""
+    known: list[Training] = []
+    to_come: list[Training] = []
+    for arm in group.arms:
+        try:
+            if workspace is None and arm.selection is not None:
+                raise NotFoundError("no workspace")
+            alone = equal_steps_sweep(group.retraining, dataset).expand(dataset.ref)
+            known += alone if workspace is None else arm_trainings(workspace, group.replace(arms=(arm,)), dataset)[arm.name]
+        except (NotFoundError, UnknownNameError):
+            to_come += equal_steps_sweep(group.retraining, dataset).expand(dataset.ref)
+    return known, to_come
 
 
 def check_retrained(workspace: Workspace, group: ArmGroup, trainings: Retrainings, arms: Sequence[Arm]) -> None:
