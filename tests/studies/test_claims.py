@@ -286,11 +286,11 @@ CIFAR_CASES: list[tuple[str, str, dict[str, Any]]] = [
         ("S1.11", "fails", {"drops": {"noise_random": 0.05, **dict.fromkeys(HARMS, 0.02), worse: 0.052}})
         for worse in ("salt_pepper", "delete", "delete_class", "relabel")
     ),
-    ("S1.13 gain", "holds", {"drops": {"gaussian": at({2.0: -0.002}, 0.1)}}),
+    *(("S1.13 gain", "holds", {"drops": {"gaussian": at({2.0: -0.002}, other)}}) for other in (0.1, -0.1)),
     ("S1.13 gain", "fails", {"drops": {"gaussian": at({2.0: 0.002}, -0.1)}}),
-    ("S1.13 8", "holds", {"drops": {"gaussian": at({2.0: 0.05, 8.0: 0.052})}}),
+    *(("S1.13 8", "holds", {"drops": {"gaussian": at({2.0: 0.05, 8.0: 0.052}, other)}}) for other in (0.0, 0.2)),
     ("S1.13 8", "fails", {"drops": {"gaussian": at({2.0: 0.05, 8.0: 0.048, 16.0: 0.2})}}),
-    ("S1.13 16", "holds", {"drops": {"gaussian": at({2.0: 0.2, 8.0: 0.05, 16.0: 0.052})}}),
+    *(("S1.13 16", "holds", {"drops": {"gaussian": at({2.0: other, 8.0: 0.05, 16.0: 0.052})}}) for other in (0.0, 0.2)),
     ("S1.13 16", "fails", {"drops": {"gaussian": at({8.0: 0.05, 16.0: 0.048})}}),
     ("S1.14 never", "holds", {"drops": {"salt_pepper": 0.002}}),
     *(("S1.14 never", "fails", {"drops": {"salt_pepper": at({a: -0.002}, 0.2)}}) for a in (0.05, 0.4)),
@@ -467,7 +467,7 @@ SHOWN: list[tuple[types.ModuleType, str, dict[str, Any], float, str]] = [
     (CIFAR, "S1.15 darker resnet8", {"drops": {"gamma": grows(0.1)}}, (0.15 + 0.375) / 2, "Gamma 0.5 against 2: 15.0"),
     (CIFAR, "S1.15 never resnet8", {"drops": {"gamma": grows(0.1)}}, 0.675 / 4, "gamma = 4: 40.0"),
     (CIFAR, "S1.16 resnet8", {"drops": {"delete": 0.3, "salt_pepper": 0.12}}, 0.05, "size 30.0"),  # five of twelve points
-    (CIFAR, "S1.17 resnet8", {"drops": {"gaussian_size": 0.1, "gaussian": 0.05}}, 0.1, "16 pixels 10.0"),
+    (CIFAR, "S1.17 resnet8", {"drops": {"gaussian_size": 0.1, "gaussian": 0.05}}, 0.1, "16 pixels 10.0 \u00b1 0.0 points, 32 pixels 5.0"),
 ]
 
 
