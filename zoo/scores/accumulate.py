@@ -157,8 +157,9 @@ class ScoreAccumulator:
             self._check_shape(name, array, examples)
         self._check_shape("top5", top5, (len(self), *top5.shape[1:2]))
         self._check_shape("top5_p", top5_p, top5.shape)
-        held, unknown = _membership(in_train, examples[0])
-        self._check_shape("in_train", held, examples)
+        held, unknown = _membership(in_train)
+        if held is not None:
+            self._check_shape("in_train", held, examples)
         if self.needs_logits and probabilities is not None:
             self._check_shape("probabilities", probabilities, (len(self), self.num_classes))
         if not len(self):
@@ -170,7 +171,9 @@ class ScoreAccumulator:
         answered = prediction >= 0
         known = self.labels >= 0
         if not answered.all():
-            known, held, unknown = known & answered, held & answered, unknown & answered
+            known = known & answered
+            held = None if held is None else held & answered
+            unknown = None if unknown is None else unknown & answered
             entropy = np.where(answered, entropy, entropy.dtype.type(0))
             top5 = np.where(answered[:, None], top5, -1)
         if not known.all():
@@ -189,10 +192,14 @@ class ScoreAccumulator:
         wrong = known & (prediction != self.labels)
         given = Given(wrong, p_label, entropy, margin, prediction, top5, top5_p, probabilities if self.needs_logits else None)
         self._without_logits |= given.probabilities is None
-        sums, all_held, some_held, some_unknown = self._sums, bool(held.all()), bool(held.any()), bool(unknown.any())
+        sums = self._sums
         sums["n"] += answered
-        sums["n@heldout"] += held
-        sums["n@unknown"] += unknown
+        if held is None:
+            sums["n@unknown"] += answered
+        else:
+            sums["n@heldout"] += held
+        if unknown is not None:
+            sums["n@unknown"] += unknown
         for name, (term, parts, needs_logits) in self._terms.items():
             if needs_logits and given.probabilities is None:
                 continue
@@ -201,10 +208,10 @@ class ScoreAccumulator:
                 value = np.where(answered, value, 0)
             value = value if value.dtype == np.bool_ else _fixed(value)
             sums[name] += value
-            if "heldout" in parts and some_held:
-                sums[f"{name}@heldout"] += value if all_held else value * held
-            if "unknown" in parts and some_unknown:
-                sums[f"{name}@unknown"] += value * unknown
+            if held is not None and "heldout" in parts:
+                sums[f"{name}@heldout"] += value & held if value.dtype == np.bool_ else value * held
+            if "unknown" in parts and (held is None or unknown is not None):
+                sums[f"{name}@unknown"] += value if unknown is None else value * unknown
 
         # np.add.at on flat, unbuffered int64: 2x faster than a[i] += v here, and right even if a class were listed twice
         voters = slice(None) if answered.all() else answered
@@ -307,12 +314,15 @@ def _terms(scores: Mapping[str, Score]) -> dict[str, tuple[Term, frozenset[str],
     return {name: (known[name][0], frozenset(found), known[name][1]) for name, found in parts.items()}
 
 
-def _membership(in_train: NDArray[Any] | None, examples: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """(held out, not known), bool [E] each, from what ``ScoreAccumulator.add`` is given."""
+def _membership(in_train: NDArray[Any] | None) -> tuple[NDArray[np.bool_] | None, NDArray[np.bool_] | None]:
+    """(held out, not known), bool [E] each, from what ``ScoreAccumulator.add`` is given.
+
+    No ``held out`` = nothing is known; no ``not known`` beside it = everything is.
+    """
     if in_train is None:
-        return np.zeros(examples, dtype=bool), np.ones(examples, dtype=bool)
+        return None, None
     seen = np.asarray(in_train)
-    return (~seen, np.zeros(seen.shape, dtype=bool)) if seen.dtype == np.bool_ else (seen == 0, seen < 0)
+    return (~seen, None) if seen.dtype == np.bool_ else (seen == 0, seen < 0)
 
 
 def padded(classes: Ints, values: NDArray[Any]) -> tuple[Ints, Ints]:
