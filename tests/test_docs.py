@@ -9,13 +9,25 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tools.make_reference import COMMANDS_PAGE, TREATMENTS_PAGE, command_tree, commands, main, reference, treatments_page
+from tools.make_reference import (
+    COMMANDS_PAGE,
+    RULES_PAGE,
+    TREATMENTS_PAGE,
+    command_tree,
+    commands,
+    main,
+    reference,
+    rules_page,
+    treatments_page,
+)
+from zoo.trainsets.rules import RULES
+from zoo.trainsets.steps import Step
 from zoo.trainsets.treatments import TREATMENTS
 
 if TYPE_CHECKING:
@@ -63,11 +75,23 @@ def test_the_list_of_treatments_is_what_the_table_says() -> None:
     """docs/treatments.md equals a fresh generation, and has a section with the usage and every parameter of each; if not: make docs."""
     page = TREATMENTS_PAGE.read_text(encoding="utf-8")
     assert page == treatments_page(page)
-    for name, treatment in TREATMENTS.items():
-        section = re.search(rf"^### {name}\n(.*?)(?=^### |\Z)", page, flags=re.MULTILINE | re.DOTALL)
-        assert section is not None, name
-        assert f"    {treatment.usage}\n" in section[1]
-        assert re.findall(r"^\| `(\w+)` \|", section[1], flags=re.MULTILINE) == list(treatment.parameters)
+    check_sections(page, TREATMENTS.values())
+
+
+def test_the_list_of_rules_is_what_the_table_says() -> None:
+    """docs/rules.md, likewise."""
+    page = RULES_PAGE.read_text(encoding="utf-8")
+    assert page == rules_page(page)
+    check_sections(page, RULES.values())
+
+
+def check_sections(page: str, steps: Iterable[Step]) -> None:
+    """Each step has its section: usage, and a line for each parameter in order."""
+    for step in steps:
+        section = re.search(rf"^### {step.name}\n(.*?)(?=^### |\Z)", page, flags=re.MULTILINE | re.DOTALL)
+        assert section is not None, step.name
+        assert f"    {step.usage}\n" in section[1]
+        assert re.findall(r"^\| `(\w+)` \|", section[1], flags=re.MULTILINE) == list(step.parameters)
 
 
 def test_an_old_list_of_treatments_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
