@@ -28,6 +28,8 @@ from zoo.cli import main
 
 ZOO = Path(sys.executable).with_name("zoo")
 CLASSES = ("north-west", "north-east", "south-west", "south-east")
+HANGS = 500.0
+"""Seconds after which a wait is given up, so that its test can say what did not come. No speed is meant: on any machine it comes much sooner."""
 IMMUTABLE = ("checkpoints", "trainings", "answers", "selections", "datasets", "commits")
 
 
@@ -90,7 +92,7 @@ class Running:
         self.seen |= {pid: born(pid) for pid in descendants(self.process.pid)}
         return {pid: command_line(pid) for pid, birth in self.seen.items() if birth and born(pid) == birth}
 
-    def wait_for(self, fact: Callable[[], bool], what: str, seconds: float = 90.0) -> None:
+    def wait_for(self, fact: Callable[[], bool], what: str, seconds: float = HANGS) -> None:
         """Poll until a fact holds while the command runs."""
         deadline = time.monotonic() + seconds
         while not fact():
@@ -103,10 +105,10 @@ class Running:
         self.family()
         os.killpg(self.process.pid, number)
 
-    def finish(self, seconds: float = 120.0, *, but: tuple[str, ...] = ()) -> Result:
+    def finish(self, seconds: float = HANGS, *, but: tuple[str, ...] = ()) -> Result:
         """Wait for the end of the command and of everything it started, ``but`` for processes whose command line begins so."""
         code = self.process.wait(seconds)
-        gone_by(lambda: {pid: line for pid, line in self.family().items() if not (but and line.startswith(but))}, 30.0)
+        gone_by(lambda: {pid: line for pid, line in self.family().items() if not (but and line.startswith(but))}, HANGS)
         return Result(code, self.out, self.err)
 
     def __enter__(self) -> Running:
@@ -150,7 +152,7 @@ def _interruptible() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def run(folder: Path, *arguments: object, seconds: float = 180.0) -> Result:
+def run(folder: Path, *arguments: object, seconds: float = HANGS) -> Result:
     """Run a command in a process of its own to its end."""
     with start(folder, *arguments) as running:
         return running.finish(seconds)

@@ -237,7 +237,7 @@ def test_every_exception_is_used() -> None:
 def run(code: str) -> set[str]:
     """Which heavy packages a fresh interpreter holds after running this; what it prints before is dropped."""
     tail = f"\nimport sys\nprint('LOADED', *[m for m in {(*HEAVY, 'pandas')!r} if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code + tail], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run([sys.executable, "-c", code + tail], cwd=ROOT, capture_output=True, text=True, timeout=500, check=False)
     assert done.returncode == 0, done.stderr
     return set(done.stdout.splitlines()[-1].split()[1:])
 

@@ -61,7 +61,7 @@ def disturb(folder: Path, experiment: Path, number: int, ready: Callable[[Path, 
     with start(folder, *command(experiment, space)) as running:
         running.wait_for(lambda: ready(space, running), what)
         running.send(number)
-        result = running.finish(60)
+        result = running.finish()
     assert untouched(before, space)
     return result.code, result.err
 

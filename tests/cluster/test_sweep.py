@@ -167,13 +167,13 @@ def test_a_killed_driver_takes_ray_along_and_the_same_command_goes_on(experiment
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["interrupted", "terminated"])
-def test_a_stopped_sweep_ends_soon_and_says_how_to_go_on(experiment: Path, tmp_path: Path, number: int, code: int) -> None:
+def test_a_stopped_sweep_ends_and_says_how_to_go_on(experiment: Path, tmp_path: Path, number: int, code: int) -> None:
     """Ctrl-C, or SIGTERM to the whole group, while Ray trains: the exit code, one sentence, no Ray process left, no Ray noise."""
     space = tmp_path / "space"
     with start(tmp_path, *command(experiment, space)) as running:
         running.wait_for(lambda: bool(workers(running)), "a worker")
         running.send(number)
-        result = running.finish(30)
+        result = running.finish()
     assert result.code == code, result
     assert "Nothing committed is lost" in result.err
     assert all(OURS.match(line) for line in result.err.splitlines()), result.err

@@ -89,7 +89,7 @@ def test_pictures_that_links_inside_the_set_lead_to_are_not_left_out(tmp_path: P
     assert notes_of(opened, "left out") == [("warning", "pool/3.png: 1 picture in no split or class that is read; left out")]
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(300)
 def test_links_that_lead_round_in_a_circle_outside_the_set_end(tmp_path: Path) -> None:
     """train/a/out leads away, and from there a link leads back to train/a: its pictures are listed once."""
     root = two_classes(tmp_path / "set")

@@ -205,8 +205,8 @@ def test_of_processes_in_conflict_one_wins_and_the_others_are_told(tmp_path: Pat
     workers = [context.Process(target=_conflict, args=(str(tmp_path), me, gate, results)) for me in range(3)]
     for worker in workers:
         worker.start()
-    won = [trial for _ in workers for trial in results.get(timeout=120)]
+    won = [trial for _ in workers for trial in results.get(timeout=500)]
     for worker in workers:
-        worker.join(timeout=60)
+        worker.join(timeout=500)
         assert worker.exitcode == 0
     assert sorted(won) == list(range(30))

@@ -181,9 +181,9 @@ def test_of_many_processes_one_publishes(tmp_path: Path) -> None:
     workers = [context.Process(target=_publish_all, args=(str(tmp_path), me, 100, gate, results)) for me in range(4)]
     for worker in workers:
         worker.start()
-    found = dict(results.get(timeout=120) for _ in workers)
+    found = dict(results.get(timeout=500) for _ in workers)
     for worker in workers:
-        worker.join(timeout=60)
+        worker.join(timeout=500)
         assert worker.exitcode == 0
     assert sorted(trial for trials in found.values() for trial in trials) == list(range(100))
     files = LocalFiles(tmp_path)

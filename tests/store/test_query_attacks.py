@@ -384,7 +384,7 @@ def run(sql):
     else:
         print('done')
 """
-    return subprocess.run([sys.executable, "-c", head + code], capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run([sys.executable, "-c", head + code], capture_output=True, text=True, timeout=500, check=False)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="RLIMIT_DATA counts private memory on Linux alone")

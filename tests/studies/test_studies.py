@@ -176,7 +176,7 @@ def test_the_page_shows_verdicts_and_figures(study: tuple[str, Workspace, Result
 def test_the_second_time_nothing_is_trained_and_the_tables_are_the_same(study: tuple[str, Workspace, Result], tmp_path: Path) -> None:
     name, space, _ = study
     tables = {path.name: path.read_bytes() for folder in (space.results, space.figures) for path in folder.glob("*.csv")}
-    again = run(tmp_path, "run", name, "--scale", "smoke", "-w", space.root, "--runner", "local", seconds=300)
+    again = run(tmp_path, "run", name, "--scale", "smoke", "-w", space.root, "--runner", "local", seconds=1500)
     assert again.code == 0, again
     assert not [line for line in again.err.splitlines() if line.startswith(("training", "fill"))]
     assert {path.name: path.read_bytes() for folder in (space.results, space.figures) for path in folder.glob("*.csv")} == tables
