@@ -209,9 +209,9 @@ def parts(workspace: Path) -> int:
 
 
 def files(workspace: Path) -> dict[str, tuple[str, int]]:
-    """Every immutable file of a workspace: path -> (sha256, mtime in ns)."""
+    """Every immutable file of a workspace: path -> (sha256, inode): a file that is written again, whatever with, is another one."""
     return {
-        str(path.relative_to(workspace)): (hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_mtime_ns)
+        str(path.relative_to(workspace)): (hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_ino)
         for folder in IMMUTABLE
         for path in sorted((workspace / folder).rglob("*"))
         if path.is_file() and not path.name.startswith(".tmp-")
@@ -219,7 +219,7 @@ def files(workspace: Path) -> dict[str, tuple[str, int]]:
 
 
 def untouched(before: dict[str, tuple[str, int]], workspace: Path) -> bool:
-    """Whether all files of an earlier listing are there still, same bytes, same modification time."""
+    """Whether all files of an earlier listing are there still, same bytes, never written again."""
     now = files(workspace)
     return all(now.get(path) == fact for path, fact in before.items())
 

@@ -22,16 +22,16 @@ OPTIONS = {
     "--treatment --workspace EXPERIMENT",
     "fill": "--address --cpus --data --gpus --keep-logits --runner --splits --where --workspace",
     "score": "--data --json --label-column --output --snapshot --split --top --where --workspace",
-    "select": "--balance --below --by-class --draws --json --output --per-class --quantile --random-like --replace --resample --seed --split "
+    "select": "--balance --below --by-class --data --draws --json --output --per-class --quantile --random-like --replace --resample --seed --split "
     "--thresholds --workspace --worst RULES",
-    "relabel": "--json --output --replace --set --split --to --workspace",
-    "weigh": "--by --json --output --replace --split --workspace",
+    "relabel": "--data --json --output --replace --set --split --to --workspace",
+    "weigh": "--by --data --json --output --replace --split --workspace",
     "retrain": "--address --arch --cpus --data --gpus --recipe --runner --seeds --workspace NAMES",
     "compare": "--address --arch --cpus --data --gpus --json --on --recipe --runner --seeds --workspace NAMES",
     "query": "--format --output --snapshot --workspace SQL",
     "schema": "--json TABLE",
     "status": "--json --workspace",
-    "report": "--scale --workspace EXPERIMENT",
+    "report": "--data --scale --workspace EXPERIMENT",
     "import": "--classes --dataset --ids --in-train --json --keep-logits --kind --label-true --labels --names --split --workspace FILES",
     "export": "--data --force --json --output --probabilities --selection --split --to --where --workspace WHAT",
     "fsck": "--full --json --quick --repair --semantic --workspace",
@@ -448,7 +448,7 @@ def test_a_reader_that_stops_early_is_no_error(study: tuple[Path, dict[str, Resu
     script = f'set -o pipefail; "{ZOO}" query "{sql}" --format csv -w "{study[0]}" | head -1'
     shell = subprocess.run(["bash", "-c", script], capture_output=True, text=True, env=environment(), check=False)
     assert (shell.returncode, shell.stderr) == (0, "")
-    assert shell.stdout.startswith("split,classifier_id,example_id,")
+    assert shell.stdout.startswith("dataset,split,classifier_id,example_id,")
     assert shell.stdout.count("\n") == 1
 
 

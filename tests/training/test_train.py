@@ -50,12 +50,12 @@ def _one_thread() -> None:
 
 
 def everything(space: Workspace, *, but: tuple[str, ...] = ()) -> dict[str, tuple[int, bytes]]:
-    """Modification time and content of every file of a workspace, but the folders named."""
+    """Inode and content of every file of a workspace, but the folders named: a file that is written again is another one."""
     found = {}
     for path in sorted(space.root.rglob("*")):
         relative = path.relative_to(space.root).as_posix()
         if path.is_file() and not relative.startswith(but):
-            found[relative] = (path.stat().st_mtime_ns, path.read_bytes())
+            found[relative] = (path.stat().st_ino, path.read_bytes())
     return found
 
 
