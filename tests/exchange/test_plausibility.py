@@ -246,6 +246,21 @@ def test_predictions_out_of_order_are_warned_about(tmp_path: Path, disorder: str
     assert len(made["accuracy"]) == 2
 
 
+def test_the_worst_accuracies_are_listed_first_and_not_all_of_hundreds(tmp_path: Path) -> None:
+    """Of 25 classifiers the 20 worst have a line, in order; one line says that there are 5 more."""
+    labels = np.arange(50) % 2
+    values = np.zeros((25, 50, 2))
+    for member in range(25):
+        said = np.where(np.arange(50) < 25 + member, labels, 1 - labels)  # 25 + member right
+        values[member, np.arange(50), said] = 1 + np.arange(50)
+    np.save(tmp_path / "cube.npy", values)
+    np.save(tmp_path / "labels.npy", labels)
+    lines = done("import", tmp_path / "cube.npy", "--labels", tmp_path / "labels.npy", "-w", tmp_path / "w").splitlines()
+    assert lines[0] == "cube-00: accuracy 0.5000"
+    assert lines[19] == "cube-19: accuracy 0.8800"
+    assert lines[20].startswith("... and 5 more up to 0.9800")
+
+
 def test_the_same_predictions_under_two_names_are_warned_about(tmp_path: Path) -> None:
     """In one command or in two, a second name for one content is said to count twice; repeating the import under its own name is not."""
     p, labels = population(members=1)

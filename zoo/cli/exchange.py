@@ -16,6 +16,7 @@ WorkspaceOption = Annotated[
     str, typer.Option("--workspace", "-w", envvar="ZOO_WORKSPACE", help="Folder that holds everything a study makes.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+_MOST_LISTED = 20
 _IMPORT_EXAMPLE = "Example: zoo import resnet.npy vgg.npy --labels labels.csv --split test"
 _EXPORT_EXAMPLE = "Example: zoo export selection --selection cleaned --to hf -o ./cleaned-dataset"
 
@@ -86,10 +87,13 @@ def import_(
         return
     for warning in done.warnings:
         print(f"Warning: {warning}", file=sys.stderr)
-    for key, accuracy in done.accuracy.items():
+    worst = sorted(done.accuracy.items(), key=lambda item: item[1])  # NaN, where no label is known, stays in place
+    for key, accuracy in worst[:_MOST_LISTED]:
         print(
             f"{done.classifiers[key]}: accuracy {accuracy:.4f}" if accuracy == accuracy else f"{done.classifiers[key]}: no label is known"
         )
+    if len(worst) > _MOST_LISTED:
+        print(f'... and {len(worst) - _MOST_LISTED} more up to {worst[-1][1]:.4f}: zoo query "select * from classifiers" -w {workspace}')
     for note in done.notes:
         print(f"Note: {note}")
     print(

@@ -204,7 +204,9 @@ def score(
                 "flagged": json.loads(found.flagged.to_json(orient="records")),
                 "cleanlab": found.reason or "measured",
                 "suspects": json.loads(
-                    suspects(frame, top)[["example_id", "key", "label", "top_confusion", "label_quality"]].to_json(orient="records")
+                    suspects(frame, top)[
+                        ["example_id", "key", "label", "top_confusion", "suggested", "ranked_x", "ranked_n", "heldout", "label_quality"]
+                    ].to_json(orient="records")
                 ),
             }
         )
