@@ -88,7 +88,7 @@ def status(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOption =
 
 
 def report(
-    experiment: Annotated[str | None, typer.Argument(help="Experiment the workspace was made by; default: as recorded.")] = None,
+    experiment: Annotated[str | None, typer.Argument(help="Experiment to judge by again. Default: as recorded, without its file.")] = None,
     scale: ScaleOption = None,
     data: SeveralOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
@@ -98,9 +98,9 @@ def report(
     from zoo.report.write import write_report
     from zoo.store import ledger
     from zoo.store.datasets import dataset_of
-    from zoo.store.results import recorded_run
+    from zoo.store.results import recorded_experiment, recorded_run
     from zoo.studies import load as experiments
-    from zoo.studies.findings import conclude
+    from zoo.studies.findings import NOTHING_CONCLUDED, conclude, kept
 
     space = open_workspace(workspace)
     timings: dict[str, float] = {}
@@ -110,13 +110,19 @@ def report(
         if experiment is None and not len(ledger.population(space)):
             raise
         name, recorded_scale = AD_HOC, None
+    stored = recorded_experiment(space) if experiment is None and scale in (None, recorded_scale) else None
     if experiment is None and name == AD_HOC:
         dataset = dataset_of(space, data, imported=True)
-        spec = _ad_hoc(dataset)
+        spec, concluded = _ad_hoc(dataset), NOTHING_CONCLUDED
+    elif stored is not None:  # from what is stored: the experiment's file may be elsewhere by now
+        spec = stored
+        dataset = dataset_of(space, data or spec.dataset, imported=True)
+        concluded = kept(space, spec, dataset)
     else:
         spec = experiments.load(experiment or name, scale or (recorded_scale if experiment in (None, name) else None))
         dataset = dataset_of(space, data or spec.dataset, imported=True)
-    print(write_report(space, spec, dataset, timings, conclude(space, spec, dataset)))
+        concluded = conclude(space, spec, dataset)
+    print(write_report(space, spec, dataset, timings, concluded))
 
 
 def _ad_hoc(dataset: Dataset) -> Experiment:

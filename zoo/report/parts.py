@@ -66,6 +66,8 @@ class ReportData:
         pictures: where pictures come from; None where there are none (imported predictions).
         timings: stage -> seconds, in the order of the stages.
         next_command: what to run next.
+        rerun: the commands that made it, in order; () = ``zoo run`` of the experiment's name.
+        rerun_note: what is to be said about them.
         sections: names of ``SECTIONS`` in the order wanted; () = all.
     """
 
@@ -87,6 +89,8 @@ class ReportData:
     pictures: PictureSource | None = None
     timings: Mapping[str, float] = field(default_factory=dict)
     next_command: str = ""
+    rerun: Sequence[str] = ()
+    rerun_note: str = ""
     sections: tuple[str, ...] = ()
 
     @property

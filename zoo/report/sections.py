@@ -69,7 +69,7 @@ def _points(difference: Any) -> str:
 
 
 def _planted(value: Any) -> Cell:
-    return Cell("not known") if pd.isna(value) else Cell("planted error", "planted") if value else Cell("not planted")
+    return Cell("not known") if pd.isna(value) else Cell("known error", "planted") if value else Cell("label right")
 
 
 def _count(number: int, noun: str) -> str:
@@ -120,11 +120,11 @@ def _summary(data: ReportData, _desk: Desk) -> Sequence[Part] | Absent:
             tiles.append((_number(table["c_perplexity"].mean(), 2), f"mean C, {name}"))
     if split is not None:
         planted = suspects.planted_errors(data.scores[split])
-        if planted is None:
+        if planted is None or not planted.any():
             sentences.append("No label of these examples is known to be wrong, so detection cannot be measured.")
         else:
-            tiles.append((f"{int(planted.sum()):,}", f"planted label errors, {split} ({_percent(planted.mean())})"))
-    if data.detection is not None and len(data.detection):
+            tiles.append((f"{int(planted.sum()):,}", f"known label errors, {split} ({_percent(planted.mean())})"))
+    if data.detection is not None and (data.detection["average_precision"].notna() & (data.detection["n_errors"] > 0)).any():
         best = tidy.tabulate_detection(data.detection).iloc[0]
         tiles.append((_number(best["average_precision"], 3), f"average precision of {best['score']}, the best at finding them"))
     if data.verdicts is not None and "verdict" in data.verdicts:
@@ -168,7 +168,7 @@ def _suspects(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
     known = table["planted"].notna()
     told = f"The {len(table)} most suspicious examples of {split} follow."
     if known.any():
-        told += f" Of the {int(known.sum())} shown, {int(table.loc[known, 'planted'].astype(bool).sum())} are planted errors."
+        told += f" Of the {int(known.sum())} shown, {int(table.loc[known, 'planted'].astype(bool).sum())} are known label errors."
     if apart := suspects.ranked_apart(data.scores[split]):
         told += f" {apart}"
     pictures = _pictures_of(data, split, table["example_id"].tolist())
@@ -186,7 +186,17 @@ def _suspects(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
         )
         for _, row in table.iterrows()
     )
-    heads = ("rank", "example", "label", "suggested", "X", "of classifiers", "C", "label quality", *(["planted?"] if known.any() else []))
+    heads = (
+        "rank",
+        "example",
+        "label",
+        "suggested",
+        "X",
+        "of classifiers",
+        "C",
+        "label quality",
+        *(["known truth"] if known.any() else []),
+    )
     columns = tuple(Column(head, head in ("rank", "X", "C", "label quality")) for head in heads)
     sheet = desk.figure("contact_sheet", table, _examples_of(data, split), pictures=pictures)
     return [
@@ -220,8 +230,8 @@ def _per_class(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
         )
         for _, row in shown.iterrows()
     )
-    heads = ("class", "examples", "mean X", "mean C", "most often voted instead (examples)", "planted errors")
-    columns = tuple(Column(head, head in ("examples", "mean X", "mean C", "planted errors")) for head in heads)
+    heads = ("class", "examples", "mean X", "mean C", "most often voted instead (examples)", "known errors")
+    columns = tuple(Column(head, head in ("examples", "mean X", "mean C", "known errors")) for head in heads)
     told = (
         f"All {len(table)} classes" if len(table) == len(shown) else f"The {len(shown)} worst of {len(table):,} classes; all are in the CSV"
     )
@@ -254,11 +264,11 @@ def _arms(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
                 Cell(str(row["arm"])),
                 Cell(kind or ("baseline" if is_baseline else ""), "role" if kind or is_baseline else ""),
                 Cell(f"{row['on']}{metric_of[str(row['metric'])]}"),
-                Cell(_text(int(row["n_seeds"]))),
-                Cell(_number(100 * row["mean"], 2)),
-                Cell(_range(row["low"], row["high"])),
                 Cell("\u2013" if is_baseline else _points(row["delta"])),
                 Cell("\u2013" if is_baseline else _range(row["delta_low"], row["delta_high"], signed=True)),
+                Cell(_number(100 * row["mean"], 2)),
+                Cell(_range(max(row["low"], 0.0), min(row["high"], 1.0))),
+                Cell(_text(int(row["n_seeds"]))),
                 Cell(f"{size['n_unique']:,.0f} / {size['n_train']:,.0f}" if size else "\u2013"),
             )
         )
@@ -266,11 +276,11 @@ def _arms(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
         ("arm", False),
         ("role", False),
         ("measured on", False),
-        ("seeds", True),
-        ("mean, %", True),
-        ("95 % interval", True),
         ("difference, points", True),
-        ("95 % interval, paired", True),
+        ("its 95 % interval, paired", True),
+        ("accuracy, %", True),
+        ("its 95 % interval", True),
+        ("seeds", True),
         ("unique / all examples", True),
     )
     href = desk.table("comparisons", comparisons)
@@ -300,7 +310,7 @@ def _convergence(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
 
 def _detection(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
     if data.detection is None or data.detection.empty:
-        return Absent("No label errors were planted and no true labels are known, so there is nothing to measure detection against.")
+        return Absent("No true labels are known, or none is wrong, so there is nothing to measure detection against.")
     split = data.main_split
     n_examples = None if split is None else len(data.scores[split])
     table = tidy.tabulate_detection(data.detection, n_examples)
@@ -310,10 +320,10 @@ def _detection(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
         (Cell(str(row["score"])), *(Cell(_number(row[name], 4)) for name in names), Cell(_text(int(row["n_errors"]))))
         for _, row in table.iterrows()
     )
-    heads = ("score", "AUROC", "average precision", "precision among the first n", "recall among the first n", "n, planted errors")
+    heads = ("score", "AUROC", "average precision", "precision among the first n", "recall among the first n", "n, known errors")
     return [
         drawn,
-        TablePart("Detection of the planted errors.", tuple(Column(head, head != "score") for head in heads), rows, drawn.csv),
+        TablePart("Detection of the known errors.", tuple(Column(head, head != "score") for head in heads), rows, drawn.csv),
         *(TextPart(note) for note in data.detection_notes),
     ]
 
@@ -444,10 +454,11 @@ def _rerun(data: ReportData, _desk: Desk) -> Sequence[Part] | Absent:
     commit = f"commit {where.commit}" if where.commit else "an unrecorded commit"
     parts: list[Part] = [
         TextPart(
-            f"Made by zoo {where.version} at {commit}, {draw.seeds_text(where.seeds)}. The same command finds what is already "
-            f"trained and does only what is missing:"
+            f"Made by zoo {where.version} at {commit}, {draw.seeds_text(where.seeds)}. In its folder, or with its place after -w, "
+            f"{'the same command finds' if len(data.rerun) < 2 else 'these commands find'} what is already trained and what is missing:"
         ),
-        CommandPart(f"zoo run {data.experiment} --scale {data.scale}"),
+        CommandPart("\n".join(data.rerun or (f"zoo run {data.experiment} --scale {data.scale}",))),
+        *([TextPart(data.rerun_note)] if data.rerun_note else []),
     ]
     if data.next_command:
         parts += [TextPart("Next:"), CommandPart(data.next_command)]
@@ -487,9 +498,9 @@ SECTIONS: Registry[Section] = Registry(
             "labels that nobody has in earnest, and marks what could be reached.",
         ),
         "detection": Section(
-            "Finding the planted errors",
+            "Finding the known errors",
             _detection,
-            "Label errors were planted in known places; each score ranks the examples, and is judged by how early the planted ones come.",
+            "Where labels are known to be wrong, each score ranks the examples and is judged by how early the wrong ones come.",
         ),
         "convergence": Section("How many classifiers are enough", _convergence),
         "population": Section("The population", _population),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import subprocess
@@ -27,9 +28,10 @@ from zoo.spec import Experiment, canonical_json
 from zoo.store import ledger
 from zoo.store.datasets import changed_since
 from zoo.store.files import LocalFiles
-from zoo.store.results import csv_text, read_scores, record_run, table_names, table_of
+from zoo.store.results import EXPERIMENT_FILE, csv_text, read_scores, record_run, table_names, table_of
 from zoo.store.workspace import Workspace
 from zoo.studies.findings import NOTHING_CONCLUDED, Conclusion
+from zoo.studies.rerun import commands_of, run_command
 
 __all__ = ["write_report"]
 
@@ -50,7 +52,6 @@ def write_report(
     """
     if changed := changed_since(workspace, dataset):
         raise DataError(f"{changed} A report is about what was trained on: restore the data, or choose what is on record with --data.")
-    timings = record_run(workspace, experiment, timings)
     frame = ledger.classifiers_frame(workspace)
     belongs = frame["training_id"].isin(ledger.trainings_of(workspace, experiment.name))
     here = {k: c for k, c in ledger.population(workspace).items() if c.facts["dataset"] == dataset.fingerprint}
@@ -96,8 +97,9 @@ def write_report(
         charts=() if findings is None else findings.charts,
         findings_note=concluded.note,
         pictures=None if dataset.form == "imported" else partial(thumbnails_of, dataset),
-        timings=timings,
         next_command=experiment.next_command,
+        rerun=commands_of(workspace) if not experiment.sweeps else (run_command(experiment.source or experiment.name, experiment.scale),),
+        rerun_note=_rerun_note(experiment, mine),
         sections=experiment.sections,
     )
     inputs = _digest(
@@ -105,7 +107,7 @@ def write_report(
     )
     if _is_drawn(workspace, inputs):
         return workspace.report
-    page = render(data, workspace.report)
+    page = render(dataclasses.replace(data, timings=record_run(workspace, experiment, timings)), workspace.report)
     if not isinstance(workspace.files, LocalFiles):
         # Drawn in a folder of this machine, then put where the study lives.
         for path in (page, *sorted(workspace.figures.iterdir())):
@@ -125,7 +127,14 @@ def _digest(experiment: Experiment, dataset: Dataset, data: ReportData, tables: 
     Args:
         tables: name and content of each derived table.
     """
-    said = (canonical_json(experiment.as_json()), dataset.fingerprint, repr(data.provenance), data.detection_notes, data.findings_note)
+    said = (
+        canonical_json(experiment.as_json()),
+        dataset.fingerprint,
+        repr(data.provenance),
+        tuple(data.rerun),
+        data.detection_notes,
+        data.findings_note,
+    )
     found = hashlib.sha256(repr(said).encode())
     charts = [(repr({**vars(chart), "table": None}), csv_text(chart.table)) for chart in data.charts]
     for text in (csv_text(data.population), *(part for chart in charts for part in chart)):
@@ -150,6 +159,12 @@ def _is_drawn(workspace: Workspace, inputs: str) -> bool:
         return drawn["inputs"] == inputs and all(files.exists(f"figures/{name}") for name in drawn["figures"])
     except (ValueError, KeyError, TypeError):
         return False
+
+
+def _rerun_note(experiment: Experiment, population: pd.DataFrame) -> str:
+    if (population["treatment"] == "imported").any():
+        return "Imported predictions come back with zoo import and the same files."
+    return f"A copy of the experiment's file as it was is {EXPERIMENT_FILE}." if experiment.source.endswith(".py") else ""
 
 
 def _checkout() -> str:

@@ -15,6 +15,7 @@ import io
 import json
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,19 +24,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from zoo.errors import NotFoundError, UsageError
-from zoo.spec import Experiment, canonical_json
+from zoo.spec import Experiment
 from zoo.store.origin import Origin
 from zoo.store.schema import SCHEMA
 from zoo.store.workspace import Workspace
 
 __all__ = [
+    "EXPERIMENT_FILE",
     "about_table",
     "csv_text",
     "population_scores",
+    "put",
     "read_arrow",
     "read_scores",
     "read_table",
     "record_run",
+    "recorded_experiment",
     "recorded_run",
     "table_names",
     "table_of",
@@ -80,9 +84,15 @@ def write_table(workspace: Workspace, name: str, table: pd.DataFrame | pa.Table,
     arrow = arrow.replace_schema_metadata({**(arrow.schema.metadata or {}), b"zoo": json.dumps(dict(about or {}), sort_keys=True).encode()})
     sink = io.BytesIO()
     pq.write_table(arrow, sink, compression="zstd")
-    workspace.files.replace(f"results/{name}.parquet", sink.getvalue())
+    put(workspace, f"results/{name}.parquet", sink.getvalue())
     frame = table.to_pandas() if isinstance(table, pa.Table) else table
-    workspace.files.replace(f"results/{name}.csv", csv_text(frame).encode())
+    put(workspace, f"results/{name}.csv", csv_text(frame).encode())
+
+
+def put(workspace: Workspace, relative: str, data: bytes) -> None:
+    """Replace a derived file; one that holds these bytes already is left alone, so that a run that finds everything done touches nothing."""
+    if not (workspace.files.exists(relative) and workspace.files.read(relative) == data):
+        workspace.files.replace(relative, data)
 
 
 def read_arrow(workspace: Workspace, name: str) -> pa.Table:
@@ -209,9 +219,25 @@ def record_run(workspace: Workspace, experiment: Experiment, timings: Mapping[st
     except NotFoundError:
         pass
     merged = {stage: max(seconds, known.get(stage, 0.0)) for stage, seconds in {**known, **timings}.items()}
-    body = {"experiment": source, "scale": experiment.scale, "timings": merged}
-    workspace.files.replace("results/run.json", canonical_json(body).encode())
+    body = {"experiment": source, "scale": experiment.scale, "timings": merged, "spec": experiment.as_json()}
+    put(workspace, "results/run.json", json.dumps(body, ensure_ascii=False).encode())  # stages in their order
+    if source.endswith(".py") and Path(source).is_file():
+        put(workspace, EXPERIMENT_FILE, Path(source).read_bytes())
     return merged
+
+
+EXPERIMENT_FILE = "results/experiment.py"
+"""Copy of the file of an experiment that was named by its path: for people, who may run it again. zoo itself runs nothing out of a workspace."""
+
+
+def recorded_experiment(workspace: Workspace) -> Experiment | None:
+    """The experiment of ``recorded_run`` as it was, whatever has become of its file; None where an earlier zoo did not record it."""
+    if not workspace.files.exists("results/run.json"):
+        return None
+    try:
+        return Experiment(**json.loads(workspace.files.read("results/run.json"))["spec"])
+    except (ValueError, KeyError, TypeError, UsageError):
+        return None
 
 
 def recorded_run(workspace: Workspace) -> tuple[str, str, dict[str, float]]:

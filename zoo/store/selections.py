@@ -27,6 +27,7 @@ from zoo.store.workspace import Workspace
 __all__ = [
     "check_manifest",
     "commit_selection",
+    "digests",
     "labels_in",
     "manifest_of",
     "selection_frame",
@@ -94,18 +95,19 @@ def commit_selection(
 
 
 def _commit_manifest(workspace: Workspace, manifest: pd.DataFrame, digest: str, origin: Origin) -> None:
+    identity = {"manifest": digest, "dataset": origin.dataset, "split": origin.split}
+    known = workspace.commits.generations("manifest", digest)
+    if identity in [commit.identity for commit in known]:
+        return
     table = pa.Table.from_pandas(
         manifest[["example_id", "label", "copies", "weight"]],
         schema=pa.schema({"example_id": pa.int64(), "label": pa.int64(), "copies": pa.int64(), "weight": pa.float32()}),
         preserve_index=False,
     )
     ref = workspace.files.seal("selections", digest, ".parquet", lambda path: pq.write_table(table, path, compression="zstd"))
-    identity = {"manifest": digest, "dataset": origin.dataset, "split": origin.split}
-    known = workspace.commits.generations("manifest", digest)
-    if identity not in [commit.identity for commit in known]:
-        generation = known[-1].generation + 1 if known else 1
-        facts = {"rows": len(manifest)}
-        workspace.commits.publish("manifest", digest, identity=identity, facts=facts, files=[ref], generation=generation)
+    generation = known[-1].generation + 1 if known else 1
+    facts = {"rows": len(manifest)}
+    workspace.commits.publish("manifest", digest, identity=identity, facts=facts, files=[ref], generation=generation)
 
 
 # ---------------------------------------------------------------- what it was made from
@@ -155,16 +157,16 @@ def _origins(workspace: Workspace, digest: str) -> list[Origin]:
         selection_origin(commit).split
         for name in workspace.commits.keys("selection")
         for commit in workspace.commits.generations("selection", name)
-        if digest in _digests(commit) and "dataset" not in commit.identity
+        if digest in digests(commit) and "dataset" not in commit.identity
     }
     return [*(origin for origin in known if origin.dataset), *(Origin(only, split) for split in splits or {""})]
 
 
 def _names(workspace: Workspace, digest: str) -> list[str]:
-    return [name for name, commit in workspace.commits.each("selection") if digest in _digests(commit)]
+    return [name for name, commit in workspace.commits.each("selection") if digest in digests(commit)]
 
 
-def _digests(selection: Commit) -> set[str]:
+def digests(selection: Commit) -> set[str]:
     """Content ids of the manifests a selection stands for."""
     return {selection.identity["manifest"], *selection.identity.get("draws", {}).values()}
 

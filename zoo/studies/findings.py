@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal
 
 import pandas as pd
 
 from zoo.data import Dataset
 from zoo.errors import NotFoundError, StoreError
 from zoo.spec import Experiment
-from zoo.store.results import write_table
+from zoo.store.results import put, write_table
 from zoo.store.workspace import Workspace
 from zoo.studies.load import judge_of
 from zoo.studies.outcomes import collect
 
-__all__ = ["HEAT_COLUMNS", "LINE_COLUMNS", "NOTHING_CONCLUDED", "Chart", "Conclusion", "Findings", "conclude"]
+__all__ = ["HEAT_COLUMNS", "LINE_COLUMNS", "NOTHING_CONCLUDED", "Chart", "Conclusion", "Findings", "conclude", "kept"]
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,36 @@ def conclude(workspace: Workspace, experiment: Experiment, dataset: Dataset) -> 
     except (NotFoundError, StoreError) as reason:
         return Conclusion(note=str(reason))
     found = Findings(judge.verdicts(outcomes), judge.charts(outcomes))
-    about = {"experiment": experiment.name, "scale": experiment.scale, "dataset": dataset.fingerprint, "split": "test"}
+    about = _about(experiment, dataset)
     write_table(workspace, "outcomes", outcomes.table, about)
     write_table(workspace, "verdicts", found.verdicts, about)
+    put(workspace, _KEPT, _as_json(found, about).encode())
     return Conclusion(found)
+
+
+_KEPT = "results/findings.json"
+
+
+def kept(workspace: Workspace, experiment: Experiment, dataset: Dataset) -> Conclusion:
+    """What ``conclude`` found last for this experiment, scale and data: to be shown again without the experiment's file."""
+    if not workspace.files.exists(_KEPT):
+        return NOTHING_CONCLUDED
+    body = json.loads(workspace.files.read(_KEPT))
+    if body["about"] != _about(experiment, dataset):
+        return NOTHING_CONCLUDED
+    charts = tuple(Chart(**{**chart, "table": pd.DataFrame(chart["table"])}) for chart in body["charts"])
+    return Conclusion(Findings(pd.DataFrame(body["verdicts"]), charts))
+
+
+def _about(experiment: Experiment, dataset: Dataset) -> dict[str, str]:
+    return {"experiment": experiment.name, "scale": experiment.scale, "dataset": dataset.fingerprint, "split": "test"}
+
+
+def _as_json(found: Findings, about: Mapping[str, str]) -> str:
+    """Tables by column. NaN and infinities as Python's own JSON writes and reads them: nobody else reads this file."""
+    charts = [{**{f.name: getattr(chart, f.name) for f in fields(Chart)}, "table": _columns(chart.table)} for chart in found.charts]
+    return json.dumps({"about": about, "verdicts": _columns(found.verdicts), "charts": charts})
+
+
+def _columns(table: pd.DataFrame) -> dict[str, list[Any]]:
+    return {str(name): [None if value is pd.NA else value for value in table[name].tolist()] for name in table}

@@ -13,12 +13,16 @@ from zoo.recipes import RECIPES
 from zoo.spec import Op, Recipe, Training
 from zoo.store.commits import Commit
 from zoo.store.results import table_names
+from zoo.store.selections import digests
 from zoo.store.workspace import Workspace
 
 __all__ = ["AD_HOC", "commands_of", "recipe_text", "run_command"]
 
 AD_HOC = "train"
 """Name under which the trainings of 'zoo train --archs' are recorded."""
+
+DRAWS = 10
+"""Draws of a random selection where 'zoo select' is not told how many."""
 
 RETRAIN = "retrain"
 """Name under which those of 'zoo retrain' are."""
@@ -163,6 +167,7 @@ def _train_first(split: str) -> tuple[bool, str]:
 
 def _score(workspace: Workspace) -> list[str]:
     lines = []
+    several = len(workspace.commits.keys("dataset")) > 1
     for name in sorted(table_names(workspace)):
         path = workspace.files.local(f"results/{name}.parquet")
         about = json.loads((pq.read_schema(path).metadata or {}).get(b"zoo", b"{}"))
@@ -172,7 +177,8 @@ def _score(workspace: Workspace) -> list[str]:
         where = ["--where", about["where"]] if about.get("where") else []
         label = ["--label-column", about["label"]] if about.get("label", "label") != "label" else []
         by_default = name.startswith("scores-") or re.fullmatch(rf"subscores-{split}-[0-9a-f]{{8}}", name)
-        lines.append(_line("score", "--split", split, *where, *label, *([] if by_default else ["-o", name])))
+        data = ["--data", about["dataset"]] if several and about.get("dataset") else []
+        lines.append(_line("score", "--split", split, *where, *label, *data, *([] if by_default else ["-o", name])))
     return lines
 
 
@@ -181,18 +187,20 @@ def _select(workspace: Workspace) -> list[str]:
     for commit in sorted(workspace.commits.all("selection").values(), key=lambda commit: commit.created):
         origin = commit.facts["origin"]
         split = ["--split", origin["split"]] if origin.get("split", "train") != "train" else []
-        lines.append(_line("select", *origin["rules"], "-o", commit.key, *split))
+        drawn = len(commit.identity.get("draws", {}))
+        draws = ["--draws", str(drawn)] if drawn and drawn != DRAWS else []
+        lines.append(_line("select", *origin["rules"], "-o", commit.key, *split, *draws))
     return lines
 
 
 def _arms(workspace: Workspace, trainings: Sequence[Training]) -> list[tuple[list[str], list[str]]]:
     """(names of the selections, options) of each architecture that a retraining plan has."""
-    names = {str(commit.identity["manifest"]): commit.key for commit in workspace.commits.all("selection").values()}
+    names = {digest: commit.key for commit in workspace.commits.all("selection").values() for digest in digests(commit)}
     found = []
     for arch in _unique(t.arch for t in trainings):
         group = [t for t in trainings if t.arch == arch]
         manifests = _unique(str(t.param("manifest", "id") or "") for t in group)
-        arms = ["baseline" if not manifest else names[manifest] for manifest in manifests if not manifest or manifest in names]
+        arms = _unique("baseline" if not manifest else names[manifest] for manifest in manifests if not manifest or manifest in names)
         if arms:
             found.append((arms, ["--arch", arch, *_options(group)]))
     return found
