@@ -39,7 +39,7 @@ ARROWS = {
     "local": "store training fill",
     "cluster": "store training fill",
     "pipeline": "data store trainsets fill scores studies estimate",
-    "api": "store scores",
+    "api": "data store trainsets scores pipeline",
     "cli": "data",
     "__main__": "cli",
 }
@@ -47,7 +47,8 @@ ARROWS = {
 
 LATE = {
     # The composition roots choose where to run and what to draw, inside a function's body.
-    "cli": "models store trainsets scores studies exchange report estimate local cluster pipeline",
+    "api": "local cluster report exchange studies",
+    "cli": "api models store trainsets scores studies exchange report estimate local cluster pipeline",
 }
 """Further arrows that are allowed inside function bodies, and only there."""
 

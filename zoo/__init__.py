@@ -10,21 +10,31 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from zoo.api import Study, open  # noqa: A004 - zoo.open is the name users know
+    from zoo import studies
+    from zoo.api import Zoo, open, plan, run  # noqa: A004 - zoo.open is the name users know
     from zoo.errors import ZooError
     from zoo.scores.from_arrays import perplexity
 
-__all__ = ["Study", "ZooError", "open", "perplexity"]
+__all__ = ["Zoo", "ZooError", "open", "perplexity", "plan", "run", "studies"]
 
-_HOME = {"Study": "zoo.api", "open": "zoo.api", "perplexity": "zoo.scores.from_arrays", "ZooError": "zoo.errors"}
+_HOME = {
+    "Zoo": "zoo.api",
+    "ZooError": "zoo.errors",
+    "open": "zoo.api",
+    "perplexity": "zoo.scores.from_arrays",
+    "plan": "zoo.api",
+    "run": "zoo.api",
+}
 
 
 def __getattr__(name: str) -> Any:
     # Public names are imported when first used: ``import zoo`` costs milliseconds.
-    if name in _HOME:
-        import importlib
+    import importlib
 
+    if name in _HOME:
         return getattr(importlib.import_module(_HOME[name]), name)
+    if name == "studies":  # what the file of an experiment needs
+        return importlib.import_module("zoo.studies")
     raise AttributeError(f"module 'zoo' has no attribute {name!r}")
 
 

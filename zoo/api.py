@@ -1,41 +1,126 @@
-"""Python access to a workspace: ``zoo.open(path)``."""
+"""The public face: ``zoo.open(place)`` is a workspace with methods, ``zoo.run`` a whole experiment. The command line is a shell around them.
+
+Nothing here prints. ``runner`` is where trainings and fills run: ``"ray"``, ``"local"`` (this process), or a ``zoo.pipeline.Runner`` of one's own,
+which is not closed.
+"""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from zoo import pipeline
+from zoo.data import open_or_published
+from zoo.errors import NotFoundError
+from zoo.pipeline import Runner
+from zoo.progress import Progress
 from zoo.scores import from_store, population
-from zoo.store import ledger
+from zoo.scores import suspects as ranking
+from zoo.spec import Arm, ArmGroup, Experiment, Op, SelectionRule
+from zoo.store import datasets, ledger, selections
 from zoo.store.answers import logits_of
 from zoo.store.query import query
+from zoo.store.results import read_scores, read_table, recorded_experiment, recorded_run, write_scores
 from zoo.store.workspace import Workspace
+from zoo.trainsets import rules as selection_rules
+from zoo.trainsets.sweeps import sweep_of
 
-__all__ = ["Study", "open"]
+if TYPE_CHECKING:
+    from zoo.estimate import Estimate
+    from zoo.studies.arms import Comparison
+
+__all__ = ["Zoo", "open", "plan", "run"]
+
+RunsOn = Literal["ray", "local"] | Runner
+
+AD_HOC = "train"
+"""Name under which trainings that no experiment asked for are recorded."""
+
+QUIET = Progress(quiet=True)
 
 
-class Study:
-    """A workspace opened for reading."""
+@contextlib.contextmanager
+def _running(runner: RunsOn) -> Iterator[Any]:
+    """A function that starts the runner when it is first needed; what was started here is closed at the end."""
+    made: list[Runner] = []
+
+    def make() -> Runner:
+        if not isinstance(runner, str):
+            return runner
+        if not made:
+            if runner == "local":
+                from zoo.local import LocalRunner
+
+                made.append(LocalRunner())
+            else:
+                from zoo.cluster.runner import RayRunner
+
+                made.append(RayRunner())
+        return made[0]
+
+    try:
+        yield make
+    finally:
+        for started in made:
+            started.close()
+
+
+class Zoo:
+    """A workspace: what was trained, answered, scored and concluded in one place, and the ways to get there.
+
+    >>> zoo = open("./zoo-workspace")                                              # doctest: +SKIP
+    >>> zoo.train("fashion-mini", ["lenet5", "mlp"], fractions="0.5x3,1")          # doctest: +SKIP
+    >>> zoo.fill(); zoo.score("train"); zoo.suspects(20)                           # doctest: +SKIP
+
+    Every method that makes something does only what is missing, and may be stopped and called again.
+    """
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
 
-    def scores(self, split: str = "train", where: str | None = None) -> pd.DataFrame:
-        """The ``scores`` table of the population on a split, computed from the store.
+    def __repr__(self) -> str:
+        counts = {kind: len(self.workspace.commits.keys(kind)) for kind in ("training", "checkpoint", "member", "selection")}
+        held = ", ".join(f"{count:,} {kind}{'' if count == 1 else 's'}" for kind, count in counts.items() if count)
+        return f"<Zoo {self.workspace.location}: {held or 'empty'}>"
+
+    # ------------------------------------------------------------ read
+
+    def scores(
+        self, split: str = "train", where: str | None = None, *, label_column: str = "label", data: str | None = None
+    ) -> pd.DataFrame:
+        """The ``scores`` table of the population on a split, computed from the store: a row per example.
+
+        >>> scores = zoo.open("zoo-workspace").scores("train", where="fraction <= 0.5")                # doctest: +SKIP
 
         Args:
             where: SQL condition over the ``classifiers`` table: a sub-population. Without one: all that were trained on the data as given, or
                 on random parts of it.
+            label_column: ``label``, ``label_true`` or the name of a selection.
+            data: name or fingerprint of the data set, where the workspace holds several.
 
         Raises:
             NotFoundError: if no classifier is left.
             StoreError: if some have no answers on the split.
         """
-        table: pd.DataFrame = from_store.score(self.workspace, population.choose_population(self.workspace, where), split).to_pandas()
+        table: pd.DataFrame = from_store.score(self.workspace, self._population(where, data), split, label_column).to_pandas()
         return table
+
+    def suspects(self, n: int = 10, split: str = "train", where: str | None = None, *, data: str | None = None) -> pd.DataFrame:
+        """The ``n`` examples whose labels are most likely wrong, most suspicious first: rows of ``scores``, and what ranked them.
+
+        >>> zoo.open("zoo-workspace").suspects(20)[["key", "label", "suggested"]]                      # doctest: +SKIP
+        """
+        return ranking.suspects(self.scores(split, where, data=data), n)
+
+    def examples(self) -> pd.DataFrame:
+        """The ``examples`` table: ids, keys, labels, what could not be read."""
+        return datasets.examples_frame(self.workspace)
 
     def classifiers(self) -> pd.DataFrame:
         """The ``classifiers`` table."""
@@ -45,8 +130,27 @@ class Study:
         """The ``trainings`` table."""
         return ledger.trainings_frame(self.workspace)
 
+    def selection(self, name: str) -> pd.DataFrame:
+        """The manifest a name stands for: example_id, label, copies, weight.
+
+        Raises:
+            UnknownNameError: if no selection has that name.
+        """
+        return selections.selection_frame(self.workspace, name)
+
+    def verdicts(self) -> pd.DataFrame:
+        """What became of an experiment's published claims: the ``verdicts`` table.
+
+        Raises:
+            NotFoundError: if nothing was concluded here; says what concludes.
+        """
+        return read_table(self.workspace, "verdicts")
+
     def query(self, sql: str) -> pd.DataFrame:
-        """One SELECT over the tables of ``zoo schema``."""
+        """One SELECT over the tables of ``zoo schema``.
+
+        >>> zoo.open("zoo-workspace").query("select arch, avg(test_acc1) a from classifiers group by arch")   # doctest: +SKIP
+        """
         table: pd.DataFrame = query(self.workspace, sql).to_pandas()
         return table
 
@@ -58,11 +162,290 @@ class Study:
         """
         return logits_of(self.workspace, classifier_id, split)
 
+    # ------------------------------------------------------------ make
 
-def open(workspace: str | Path) -> Study:  # noqa: A001 - zoo.open is the name users know
-    """Open a workspace for reading.
+    def train(
+        self,
+        data: str,
+        archs: Sequence[str] | str,
+        *,
+        fractions: Sequence[str | float] | str = "1",
+        epochs: int | None = None,
+        snapshots: Sequence[int] = (),
+        recipe: str = "adam",
+        treatment: str | None = None,
+        seeds: Sequence[int] = (0,),
+        input_size: int | None = None,
+        runner: RunsOn = "ray",
+    ) -> pd.DataFrame:
+        """Train what is missing of a sweep; its rows of the ``trainings`` table.
+
+        >>> zoo.open("new", create=True).train("fashion-mini", "lenet5,mlp", fractions="0.5x3,1", epochs=8)   # doctest: +SKIP
+
+        Args:
+            data: name or path of a data set.
+            archs: architectures, as a list or with commas between them.
+            fractions: shares of the training set; ``0.25x3`` = three independent quarters.
+            snapshots: epochs that become classifiers; none = the last.
+            recipe: name, with changes: ``adam:lr=0.002``.
+            treatment: steps done to the training set, as for ``zoo train --treatment``.
+
+        Raises:
+            FailedTrainingsError: if some have no result; the others are done and committed.
+        """
+        sweep = sweep_of(_texts(archs), _texts(fractions), epochs, _texts(snapshots) or None, recipe, treatment, _texts(seeds), input_size)
+        dataset, trainings, _ = pipeline.planned(data, sweep, self.workspace.location, QUIET)
+        with _running(runner) as make:
+            diverged = pipeline.train(self.workspace, dataset, AD_HOC, "population", trainings, make, QUIET)
+        pipeline.refuse_diverged(diverged)
+        table = self.trainings()
+        return table[table["training_id"].isin([training.id for training in trainings])].reset_index(drop=True)
+
+    def fill(
+        self,
+        splits: Sequence[str] = ("train", "test"),
+        *,
+        data: str | None = None,
+        keep_logits: Literal["none", "val", "all"] | None = None,
+        runner: RunsOn = "ray",
+    ) -> None:
+        """Stream splits through every classifier that has no answers on them yet.
+
+        >>> zoo.open("zoo-workspace").fill(runner="local")                                             # doctest: +SKIP
+        """
+        with _running(runner) as make:
+            pipeline.fill(self.workspace, datasets.dataset_of(self.workspace, data), None, _texts(splits), keep_logits, make, QUIET)
+
+    def score(self, split: str = "train", *, data: str | None = None) -> pd.DataFrame:
+        """``scores`` of the whole population, kept in ``results/`` for selections, queries and the report."""
+        people = self._population(None, data)
+        table = from_store.score(self.workspace, people, split)
+        write_scores(self.workspace, table, people.origin(split), len(people.classifiers))
+        frame: pd.DataFrame = table.to_pandas()
+        return frame
+
+    def select(
+        self, name: str, rules: str, *, split: str = "train", data: str | None = None, draws: int = 10, replace: bool = False
+    ) -> dict[str, Any]:
+        """Make a manifest of examples to train on by a chain of rules over the kept scores; what it holds.
+
+        >>> zoo.open("zoo-workspace").select("cleaned", "worst:share=0.05")                            # doctest: +SKIP
+
+        Args:
+            name: what the selection is called; one that exists and holds other examples is refused without ``replace``.
+            rules: such as ``below:c=10,x=0.7+per_class:count=500``; ``docs/selections.md`` has them all.
+            draws: of the random choices, one for each retraining seed 0, 1, ...; 1 = one for all seeds.
+        """
+        people = self._population(None, data)
+        scores, origin = read_scores(self.workspace, people.origin(split).dataset, split)
+        chain = tuple(Op(name=rule, params=params) for rule, params in selection_rules.parse(rules))
+        rule = SelectionRule(name=name, rules=chain, split=split)
+        seeds = range(draws) if draws > 1 else ()
+        return pipeline.select(self.workspace, rule, scores, origin, len(people.class_names), seeds=seeds, replace=replace)
+
+    def relabel(self, name: str, condition: str, *, to: str = "top_confusion", replace: bool = False, **options: Any) -> dict[str, Any]:
+        """``select`` by the rule ``relabel``: the examples that meet a condition get another label, all others stay as they are.
+
+        >>> zoo.open("zoo-workspace").relabel("relabelled", "x>0.95 and c<2")                          # doctest: +SKIP
+        """
+        return self.select(name, f"relabel:set={condition},to={to.replace('-', '_')}", replace=replace, **options)
+
+    def weigh(self, name: str, by: Literal["x", "c"], *, replace: bool = False, **options: Any) -> dict[str, Any]:
+        """``select`` by the rule ``weigh``: a weight per example, mean 1."""
+        return self.select(name, f"weigh:by={by}", replace=replace, **options)
+
+    def retrain(
+        self,
+        names: Sequence[str],
+        arch: str,
+        *,
+        recipe: str = "adam",
+        seeds: Sequence[int] = (0, 1, 2),
+        data: str | None = None,
+        runner: RunsOn = "ray",
+    ) -> None:
+        """Train the same network on selections (``baseline`` = the training set as it is), equal steps, equal seeds.
+
+        >>> zoo.open("zoo-workspace").retrain(["baseline", "cleaned"], "lenet5", recipe="onecycle")    # doctest: +SKIP
+        """
+        from zoo.studies.arms import arm_trainings
+
+        dataset, group = datasets.dataset_of(self.workspace, data), _group(names, arch, recipe, seeds)
+        trainings = [training for mine in arm_trainings(self.workspace, group, dataset).values() for training in mine]
+        pipeline.prepare_dataset(self.workspace, dataset.uri, group.retraining.inputs, QUIET)
+        with _running(runner) as make:
+            diverged = pipeline.train(self.workspace, dataset, "retrain", "retraining", trainings, make, QUIET, stage="retraining")
+        pipeline.refuse_diverged(diverged)
+
+    def compare(
+        self,
+        names: Sequence[str],
+        arch: str,
+        *,
+        recipe: str = "adam",
+        seeds: Sequence[int] = (0, 1, 2),
+        on: Sequence[str] = (),
+        data: str | None = None,
+        runner: RunsOn = "ray",
+    ) -> Comparison:
+        """Accuracy of retrained arms with intervals, and their differences to the first, paired by seed; kept in ``results/``.
+
+        >>> zoo.open("zoo-workspace").compare(["baseline", "cleaned"], "lenet5").comparisons           # doctest: +SKIP
+
+        Args:
+            on: selection rules that make cleaned test sets beside the full one.
+        """
+        from zoo.studies.arms import arm_trainings, check_retrained, compare_trainings
+
+        dataset, group = datasets.dataset_of(self.workspace, data), _group(names, arch, recipe, seeds)
+        by_arm = arm_trainings(self.workspace, group, dataset)
+        check_retrained(self.workspace, group, by_arm, group.arms)
+        with _running(runner) as make:
+            finals = ledger.classifiers_of(self.workspace, [training for mine in by_arm.values() for training in mine])
+            pipeline.fill(self.workspace, dataset, finals, ("test",), "none", make, QUIET, stage="evaluation")
+        cleaned = [Op(name=name, params=params) for text in on for name, params in selection_rules.parse(text)]
+        scores = read_scores(self.workspace, dataset.fingerprint, "test")[0] if cleaned else None
+        found = compare_trainings(self.workspace, [(group, by_arm)], cleaned, scores, len(dataset.class_names))
+        found.write(self.workspace)
+        return found
+
+    def report(self, experiment: str | None = None, scale: str | None = None, *, data: str | None = None) -> Path:
+        """Tables and figures of the workspace in one self-contained page; its path.
+
+        Args:
+            experiment: judged by again, from its file; None = what is recorded, whatever has become of its file.
+        """
+        from zoo.report.write import write_report
+        from zoo.studies import load as experiments
+        from zoo.studies.findings import NOTHING_CONCLUDED, conclude, kept
+
+        space = self.workspace
+        timings: dict[str, float] = {}
+        try:
+            name, recorded_scale, timings = recorded_run(space)
+        except NotFoundError:
+            if experiment is None and not len(ledger.population(space)):
+                raise
+            name, recorded_scale = AD_HOC, None
+        stored = recorded_experiment(space) if experiment is None and scale in (None, recorded_scale) else None
+        if experiment is None and name == AD_HOC:
+            dataset = datasets.dataset_of(space, data, imported=True)
+            title = f"Classifiers of {dataset.name}"
+            spec, concluded = Experiment(name=AD_HOC, title=title, scale="ad-hoc", dataset=dataset.uri, sweeps=()), NOTHING_CONCLUDED
+        elif stored is not None:
+            spec, dataset = stored, datasets.dataset_of(space, data or stored.dataset, imported=True)
+            concluded = kept(space, spec, dataset)
+        else:
+            spec = experiments.load(experiment or name, scale or (recorded_scale if experiment in (None, name) else None))
+            dataset = datasets.dataset_of(space, data or spec.dataset, imported=True)
+            concluded = conclude(space, spec, dataset)
+        return write_report(space, spec, dataset, timings, concluded)
+
+    def import_(self, files: Sequence[str | Path], **options: Any) -> Any:
+        """Make predictions from elsewhere classifiers of the population; what was added.
+
+        >>> zoo.open("new", create=True).import_(["resnet.npy"], labels=Path("labels.csv"))            # doctest: +SKIP
+
+        Args:
+            files: ``.npy`` or ``.parquet`` of logits or probabilities [E, M] or [N, E, M].
+            options: the further fields of ``zoo.exchange.importing.Request``, as ``zoo import`` has them.
+        """
+        from zoo.exchange.importing import Request, import_predictions
+
+        paths = tuple(Path(file) for file in files)
+        return import_predictions(self.workspace.location, Request(files=paths, **options), QUIET)
+
+    def export(self, what: str, to: str, output: str | Path | None = None, **options: Any) -> Path | str:
+        """Write scores, predictions, logits or a selection for other programs; the path, or the text where there is no ``output``.
+
+        >>> zoo.open("zoo-workspace").export("selection", "keep-list", "keep.txt", selection="cleaned")   # doctest: +SKIP
+
+        Args:
+            options: the further fields of ``zoo.exchange.places.Request``, as ``zoo export`` has them.
+        """
+        from zoo.exchange import exporting, places
+
+        place = None if output is None else Path(output)
+        asked = {"split": None, "where": None, "selection": None, "data": None, "probabilities": False, "force": False} | options
+        return exporting.export(self.workspace, places.Request(what, to, place, **asked))
+
+    def _population(self, where: str | None, data: str | None) -> population.Population:
+        fingerprint = None if data is None else datasets.dataset_fingerprint(self.workspace, data)
+        return population.choose_population(self.workspace, where, dataset=fingerprint)
+
+
+def open(workspace: str | Path, *, create: bool = False) -> Zoo:  # noqa: A001 - zoo.open is the name users know
+    """Open a workspace: a folder or ``s3://bucket/folder``.
+
+    Args:
+        create: make it if it is not there.
 
     Raises:
-        NotFoundError: if there is none.
+        NotFoundError: if there is none and none is to be made.
     """
-    return Study(Workspace.open(workspace))
+    return Zoo(Workspace.open(workspace, create=create))
+
+
+def run(
+    experiment: str,
+    scale: str | None = None,
+    *,
+    workspace: str | Path = "./zoo-workspace",
+    until: str = "report",
+    runner: RunsOn = "ray",
+) -> Zoo:
+    """Every stage of an experiment that is not done yet; the workspace.
+
+    >>> zoo.run("demo").suspects(10)                                                                   # doctest: +SKIP
+
+    Args:
+        experiment: a name in experiments/, or the path of a file.
+        until: last stage to do, of ``zoo.pipeline.STAGES``.
+
+    Raises:
+        FailedTrainingsError: if some trainings broke off or diverged; everything else is done.
+    """
+    from zoo.studies import load as experiments
+
+    spec = experiments.load(experiment, scale)
+    pipeline.check_experiment(spec)
+    here = open(workspace, create=True)
+    with _running(runner) as make:
+        done = pipeline.run(here.workspace, spec, make, QUIET, until=until)
+    if until == "report":
+        from zoo.report.write import write_report
+
+        write_report(here.workspace, spec, done.dataset, {}, done.concluded)
+    pipeline.refuse_diverged(done.diverged)
+    return here
+
+
+def plan(experiment: str, scale: str | None = None, *, workspace: str | Path = "./zoo-workspace", **hardware: Any) -> Estimate:
+    """What an experiment would cost before anything runs, as ``zoo plan`` says it.
+
+    >>> zoo.plan("demo").as_json()                                                                     # doctest: +SKIP
+
+    Args:
+        hardware: ``accelerator``, ``devices``, ``price`` of ``zoo.estimate.estimate``.
+    """
+    from zoo.studies import load as experiments
+
+    space: Workspace | None
+    try:
+        space = Workspace.open(workspace)
+    except NotFoundError:
+        space = None
+    spec = experiments.load(experiment, scale)
+    dataset, _ = open_or_published(spec.dataset)
+    keep = spec.keep_logits
+    return pipeline.cost_of(space, dataset, spec.sweeps, spec.fill_splits, spec.arm_groups, keep_logits=keep, **hardware)
+
+
+def _group(names: Sequence[str], arch: str, recipe: str, seeds: Sequence[int]) -> ArmGroup:
+    sweep = sweep_of([arch], None, None, None, recipe, None, _texts(seeds), None)
+    return ArmGroup(name="arms", arms=tuple(Arm(name=n, selection=None if n == "baseline" else n) for n in names), retraining=sweep)
+
+
+def _texts(values: Sequence[Any] | str) -> list[str]:
+    """A list, or a text with commas, as the words of a command."""
+    return [part.strip() for part in values.split(",")] if isinstance(values, str) else [f"{value}" for value in values]

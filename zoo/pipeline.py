@@ -17,14 +17,14 @@ import pandas as pd
 
 from zoo.data import Dataset, open_dataset, require_trainable
 from zoo.errors import FailedTrainingsError, UnknownNameError
-from zoo.estimate import training_images, training_seconds
+from zoo.estimate import Estimate, estimate, training_images, training_seconds
 from zoo.fill.plan import FillPlan, KeepLogits, plan_fill
 from zoo.manifest import manifest_digest
 from zoo.progress import Progress, counted
 from zoo.scores.from_store import score
 from zoo.scores.measured import NOT_MEASURED, Measured, measure
 from zoo.scores.population import Population, population_of
-from zoo.spec import Experiment, SelectionRule, Training
+from zoo.spec import ArmGroup, Experiment, SelectionRule, Training
 from zoo.store import datasets, ledger, selections
 from zoo.store.commits import Commit
 from zoo.store.heartbeat import heartbeat
@@ -32,7 +32,7 @@ from zoo.store.ledger import Role
 from zoo.store.origin import Origin
 from zoo.store.results import write_scores
 from zoo.store.workspace import Workspace
-from zoo.studies.arms import Comparison, arm_trainings, compare_trainings
+from zoo.studies.arms import Comparison, arm_trainings, compare_trainings, retrainings_to_plan
 from zoo.studies.findings import NOTHING_CONCLUDED, Conclusion, conclude
 from zoo.trainsets import rules
 from zoo.trainsets.inputs import MemoryPictures, geometry, open_pictures
@@ -414,3 +414,20 @@ def planned(data: str, sweep: Sweep, workspace: str, progress: Progress) -> tupl
     space = Workspace.open(workspace, create=True)
     pipeline.prepare_dataset(space, data, sweep.inputs, progress)
     return dataset, trainings, space
+
+
+def cost_of(
+    workspace: Workspace | None,
+    dataset: Dataset,
+    sweeps: Sequence[Sweep],
+    splits: Sequence[str],
+    groups: Sequence[ArmGroup] = (),
+    *,
+    keep_logits: KeepLogits | None = None,
+    **hardware: Any,
+) -> Estimate:
+    """What is missing of sweeps, their fill and the retrainings of arms would cost; ``hardware``: as ``zoo.estimate.estimate`` takes it."""
+    trainings = [training for sweep in sweeps for training in resolved(sweep, dataset).expand(dataset.ref)]
+    arms = [retrainings_to_plan(workspace, group, dataset) for group in groups]
+    again, to_come = ([job for pair in arms for job in pair[side]] for side in (0, 1))
+    return estimate(workspace, dataset, trainings, splits, retrainings=again, to_come=to_come, keep_logits=keep_logits, **hardware)

@@ -30,6 +30,7 @@ OPTIONS = {
     "compare": "--address --arch --cpus --data --gpus --json --on --recipe --runner --seeds --workspace NAMES",
     "query": "--format --output --snapshot --workspace SQL",
     "schema": "--json TABLE",
+    "models": "--json",
     "status": "--json --workspace",
     "report": "--data --scale --workspace EXPERIMENT",
     "import": "--classes --dataset --ids --in-train --json --keep-logits --kind --label-true --labels --names --split --workspace FILES",
@@ -82,6 +83,7 @@ def study(tmp_path_factory: pytest.TempPathFactory, data: Path) -> tuple[Path, d
         "retrain": (*arms, *LOCAL),
         "compare": (*arms, *LOCAL),
         "query": ("select arch, count(*) as n from classifiers where role = 'population' group by arch order by arch", "--format", "csv"),
+        "models": (),
         "status": (),
         "report": (),
     }

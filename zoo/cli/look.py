@@ -1,15 +1,14 @@
-"""Commands that look at a workspace: query, schema, status, report."""
+"""Commands that look: query, schema, models, status, report."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from zoo.cli.options import (
-    AD_HOC,
     DEFAULT_WORKSPACE,
     LOOK,
     JsonOption,
@@ -17,12 +16,9 @@ from zoo.cli.options import (
     SeveralOption,
     WorkspaceOption,
     open_workspace,
+    print_frame,
     print_json,
 )
-
-if TYPE_CHECKING:
-    from zoo.data import Dataset
-    from zoo.spec import Experiment
 
 __all__ = ["register"]
 
@@ -33,6 +29,7 @@ def register(app: typer.Typer) -> None:
         rich_help_panel=LOOK, epilog='Example: zoo query "select arch, avg(test_acc1) from classifiers group by arch" --format csv'
     )(query)
     app.command(rich_help_panel=LOOK, epilog="Example: zoo schema scores")(schema)
+    app.command(rich_help_panel=LOOK, epilog="Example: zoo models --json")(models)
     app.command(rich_help_panel=LOOK, epilog="Example: zoo status --json")(status)
     app.command(rich_help_panel=LOOK, epilog="Example: zoo report -w ./zoo-workspace")(report)
 
@@ -75,6 +72,28 @@ def schema(
         print(schema_text(table))
 
 
+def models(as_json: JsonOption = False) -> None:
+    """Every architecture that --archs takes, with its size."""
+    from zoo.models import MODELS
+
+    rows = [
+        {
+            "name": m.name,
+            "family": m.family,
+            "parameters": m.parameters,
+            "input": m.default_size or "the data's own",
+            "least input": m.min_size,
+        }
+        for m in MODELS.values()
+    ]
+    if as_json:
+        print_json({"schema": 1, "models": rows})
+    else:
+        import pandas as pd
+
+        print_frame(pd.DataFrame(rows))
+
+
 def status(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOption = False) -> None:
     """What is done, running, failed or still to do."""
     from zoo.cli.text import status_text
@@ -94,39 +113,6 @@ def report(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
 ) -> None:
     """Tables and figures of the workspace in one self-contained HTML page, each figure with its CSV."""
-    from zoo.errors import NotFoundError
-    from zoo.report.write import write_report
-    from zoo.store import ledger
-    from zoo.store.datasets import dataset_of
-    from zoo.store.results import recorded_experiment, recorded_run
-    from zoo.studies import load as experiments
-    from zoo.studies.findings import NOTHING_CONCLUDED, conclude, kept
+    from zoo.api import Zoo
 
-    space = open_workspace(workspace)
-    timings: dict[str, float] = {}
-    try:
-        name, recorded_scale, timings = recorded_run(space)
-    except NotFoundError:
-        if experiment is None and not len(ledger.population(space)):
-            raise
-        name, recorded_scale = AD_HOC, None
-    stored = recorded_experiment(space) if experiment is None and scale in (None, recorded_scale) else None
-    if experiment is None and name == AD_HOC:
-        dataset = dataset_of(space, data, imported=True)
-        spec, concluded = _ad_hoc(dataset), NOTHING_CONCLUDED
-    elif stored is not None:  # from what is stored: the experiment's file may be elsewhere by now
-        spec = stored
-        dataset = dataset_of(space, data or spec.dataset, imported=True)
-        concluded = kept(space, spec, dataset)
-    else:
-        spec = experiments.load(experiment or name, scale or (recorded_scale if experiment in (None, name) else None))
-        dataset = dataset_of(space, data or spec.dataset, imported=True)
-        concluded = conclude(space, spec, dataset)
-    print(write_report(space, spec, dataset, timings, concluded))
-
-
-def _ad_hoc(dataset: Dataset) -> Experiment:
-    """What was made step by step, as an experiment to report on."""
-    from zoo.spec import Experiment
-
-    return Experiment(name=AD_HOC, title=f"Classifiers of {dataset.name}", scale="ad-hoc", dataset=dataset.uri, sweeps=())
+    print(Zoo(open_workspace(workspace)).report(experiment, scale, data=data))

@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from zoo.errors import UsageError
-
 if TYPE_CHECKING:
     import pandas as pd
 
     from zoo.pipeline import Runner
-    from zoo.spec import Recipe, Sweep
+    from zoo.spec import Sweep
     from zoo.store.workspace import Workspace
 
 __all__ = [
@@ -72,34 +70,9 @@ AD_HOC = "train"
 
 
 def listed(values: Sequence[str] | None) -> list[str]:
-    """Commas and repetition both make a list."""
-    return [part.strip() for value in values or () for part in value.split(",") if part.strip()]
+    from zoo.trainsets.sweeps import listed as made
 
-
-def _numbers(values: Sequence[str] | None, what: str) -> list[int]:
-    try:
-        return [int(value) for value in listed(values)]
-    except ValueError:
-        raise UsageError(f"{what} {','.join(values or ())!r}: allowed are whole numbers with commas between them, such as 0,1,2.") from None
-
-
-def _fractions(values: Sequence[str]) -> list[tuple[float, int]]:
-    """``0.25x3,1`` -> [(0.25, 1), (0.25, 2), (0.25, 3), (1.0, 0)]: fraction and replica."""
-    found: list[tuple[float, int]] = []
-    for text in listed(values):
-        number, times, count = text.partition("x")
-        try:
-            fraction, replicas = float(number), int(count) if times else 1
-        except ValueError:
-            raise UsageError(f"fraction {text!r}: write 0.25 for a quarter, 0.25x3 for three independent quarters.") from None
-        if not 0 < fraction <= 1 or replicas < 1:
-            raise UsageError(
-                f"fraction {text!r}: allowed are fractions above 0 up to 1, and one replica or more. Example: --fractions 0.25x3,0.5x3,1"
-            )
-        if fraction == 1 and replicas > 1:
-            raise UsageError(f"fraction {text!r}: the whole set has no independent replicas. Write 1, and vary --seeds instead.")
-        found += [(fraction, replica) for replica in range(1, replicas + 1)] if fraction < 1 else [(1.0, 0)]
-    return found
+    return made(values)
 
 
 @contextlib.contextmanager
@@ -168,27 +141,9 @@ def sweep_of(
     seeds: list[str] | None,
     input_size: int | None,
 ) -> Sweep:
-    from zoo import models
-    from zoo.recipes import parse_recipe
-    from zoo.spec import Sweep
-    from zoo.trainsets.treatments import op, parse
+    from zoo.trainsets.sweeps import sweep_of as made
 
-    chosen: Recipe = parse_recipe(recipe)
-    if epochs is not None:
-        chosen = chosen.replace(epochs=epochs)
-    base = parse(treatment) if treatment else ()
-    treatments = []
-    for fraction, replica in _fractions(fractions or ["1"]):
-        subset = (op("subsample", fraction=fraction, replica=replica),) if fraction < 1 else ()
-        treatments.append((*subset, *base))
-    return Sweep(
-        archs=tuple(models.model(arch).name for arch in listed(archs)),
-        treatments=tuple(treatments),
-        recipe=chosen,
-        seeds=tuple(_numbers(seeds, "--seeds") or [0]),
-        snapshots=tuple(_numbers(snapshots, "--snapshots")) or None,
-        input_size=input_size,
-    )
+    return made(archs, fractions, epochs, snapshots, recipe, treatment, seeds, input_size)
 
 
 # ---------------------------------------------------------------- clean and compare

@@ -111,10 +111,9 @@ def plan(
     """What a study would cost, before anything runs: trainings and classifiers done and missing, image passes, hours, dollars, disk."""
     from zoo.data import open_or_published, require_trainable
     from zoo.errors import NotFoundError
-    from zoo.estimate import assumed_dataset, estimate
+    from zoo.estimate import assumed_dataset
+    from zoo.pipeline import cost_of
     from zoo.studies import load as experiments
-    from zoo.studies.arms import retrainings_to_plan
-    from zoo.trainsets.treatments import resolved
 
     if (experiment is None) == (archs is None):
         raise UsageError("plan needs either an experiment or --archs, not both and not neither. Example: zoo plan demo")
@@ -136,22 +135,8 @@ def plan(
         title = "ad-hoc sweep"
     dataset, stand_in = (assumed_dataset(assume), False) if assume else open_or_published(data or name)
     require_trainable(dataset)
-    trainings = [training for sweep in sweeps for training in resolved(sweep, dataset).expand(dataset.ref)]
-    arms = [retrainings_to_plan(space, group, dataset) for group in (spec.arm_groups if spec else ())]
-    again, to_come = ([job for pair in arms for job in pair[side]] for side in (0, 1))
-    keep = spec.keep_logits if spec else None
-    cost = estimate(
-        space,
-        dataset,
-        trainings,
-        splits,
-        retrainings=again,
-        to_come=to_come,
-        keep_logits=keep,
-        accelerator=gpu,
-        devices=devices,
-        price=gpu_price,
-    )
+    groups, keep = (spec.arm_groups, spec.keep_logits) if spec else ((), None)
+    cost = cost_of(space, dataset, sweeps, splits, groups, keep_logits=keep, accelerator=gpu, devices=devices, price=gpu_price)
     if as_json:
         print_json({"schema": 1, "plan": title, "dataset": dataset.name, "published_shape": stand_in, "device": gpu, **cost.as_json()})
     else:

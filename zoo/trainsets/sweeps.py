@@ -1,0 +1,77 @@
+"""A sweep as people write it: architectures, fractions such as ``0.25x3``, a recipe with changes, treatment steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from zoo import models
+from zoo.errors import UsageError
+from zoo.recipes import parse_recipe
+from zoo.spec import Sweep
+from zoo.trainsets.treatments import op, parse
+
+__all__ = ["listed", "sweep_of"]
+
+
+def listed(values: Sequence[str] | None) -> list[str]:
+    """Commas and repetition both make a list."""
+    return [part.strip() for value in values or () for part in value.split(",") if part.strip()]
+
+
+def _numbers(values: Sequence[str] | None, what: str) -> list[int]:
+    try:
+        return [int(value) for value in listed(values)]
+    except ValueError:
+        raise UsageError(f"{what} {','.join(values or ())!r}: allowed are whole numbers with commas between them, such as 0,1,2.") from None
+
+
+def _fractions(values: Sequence[str]) -> list[tuple[float, int]]:
+    """``0.25x3,1`` -> [(0.25, 1), (0.25, 2), (0.25, 3), (1.0, 0)]: fraction and replica."""
+    found: list[tuple[float, int]] = []
+    for text in listed(values):
+        number, times, count = text.partition("x")
+        try:
+            fraction, replicas = float(number), int(count) if times else 1
+        except ValueError:
+            raise UsageError(f"fraction {text!r}: write 0.25 for a quarter, 0.25x3 for three independent quarters.") from None
+        if not 0 < fraction <= 1 or replicas < 1:
+            raise UsageError(
+                f"fraction {text!r}: allowed are fractions above 0 up to 1, and one replica or more. Example: --fractions 0.25x3,0.5x3,1"
+            )
+        if fraction == 1 and replicas > 1:
+            raise UsageError(f"fraction {text!r}: the whole set has no independent replicas. Write 1, and vary --seeds instead.")
+        found += [(fraction, replica) for replica in range(1, replicas + 1)] if fraction < 1 else [(1.0, 0)]
+    return found
+
+
+def sweep_of(
+    archs: Sequence[str] | None,
+    fractions: Sequence[str] | None,
+    epochs: int | None,
+    snapshots: Sequence[str] | None,
+    recipe: str,
+    treatment: str | None,
+    seeds: Sequence[str] | None,
+    input_size: int | None,
+) -> Sweep:
+    """The grid that these words ask for; class names in the treatment are looked up when the data set is known.
+
+    Raises:
+        UnknownNameError, UsageError: for a name that is not there, or a value that is none.
+    """
+    chosen = parse_recipe(recipe)
+    if epochs is not None:
+        chosen = chosen.replace(epochs=epochs)
+    base = parse(treatment) if treatment else ()
+    treatments = []
+    for fraction, replica in _fractions(fractions or ["1"]):
+        subset = (op("subsample", fraction=fraction, replica=replica),) if fraction < 1 else ()
+        treatments.append((*subset, *base))
+    return Sweep(
+        archs=tuple(models.model(arch).name for arch in listed(archs)),
+        treatments=tuple(treatments),
+        recipe=chosen,
+        seeds=tuple(_numbers(seeds, "--seeds") or [0]),
+        snapshots=tuple(_numbers(snapshots, "--snapshots")) or None,
+        input_size=input_size,
+    )
