@@ -415,7 +415,7 @@ def run(
     if until == "report":
         from zoo.report.write import write_report
 
-        write_report(here.workspace, spec, done.dataset, {}, done.concluded)
+        write_report(here.workspace, spec, done.dataset, {}, done.concluded, done.measured)
     pipeline.refuse_diverged(done.diverged)
     return here
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from zoo.errors import UsageError
+
 if TYPE_CHECKING:
     import pandas as pd
 
