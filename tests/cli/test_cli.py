@@ -40,7 +40,7 @@ OPTIONS = {
     "gc": "--delete --json --older-than --workspace",
     "data ls": "--json",
     "data check": "--json NAME",
-    "data show": "--count --epoch --output --seed --split --treatment NAME",
+    "data show": "--count --epoch --output --replace --seed --split --treatment NAME",
     "data treatments": "--json NAME",
     "data fetch": "--folder NAME",
 }
