@@ -52,4 +52,6 @@ def test_a_fault_is_killed_survives_or_was_not_tried(tmp_path: Path) -> None:
     mutants = [Mutant("sums.py", "a + b", "a - b", (test,), "differences") for test in tries]
     fates = try_mutants(tmp_path, mutants, lambda mutant, fate, seconds, lines: told.append(fate))
     assert [fates[mutant] for mutant in mutants] == told == list(tries.values())
+    stale = Mutant("sums.py", "a * b", "a / b", ("test_looks.py",), "not there any more")
+    assert try_mutants(tmp_path, [stale], lambda *told: None) == {stale: "broken"}
     assert (tmp_path / "sums.py").read_text() == sound

@@ -66,6 +66,8 @@ def try_mutants(root: Path, mutants: Iterable[Mutant], report: Callable[[Mutant,
         try:
             path.write_text(mutant.applied_to(sound), encoding="utf-8")
             fates[mutant], told = _fate(root, mutant.tests)
+        except ValueError as error:
+            fates[mutant], told = "broken", str(error)
         finally:
             path.write_text(sound, encoding="utf-8")
         report(mutant, fates[mutant], time.monotonic() - began, told)

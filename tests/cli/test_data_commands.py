@@ -94,7 +94,7 @@ def test_a_training_set_without_examples_is_an_outcome(tmp_path: Path, data: Pat
     space = tmp_path / "space"
     for _ in range(2):
         result = train(data, space, treatment)
-        assert (result.code, result.out) == (0, f"1 trainings done, 0 classifiers in {space}.\n")
+        assert (result.code, result.out) == (0, f"1 training done, 0 classifiers in {space}.\n")
         (line,) = [line for line in result.err.splitlines() if "empty" in line]
         assert line.startswith("1 of 1 trainings are empty: their treatment (")
         assert line.endswith("leaves no example. They have no classifier to fill or score; their accuracy counts as chance, 1 in 4.")

@@ -15,6 +15,7 @@ from zoo.errors import NotFoundError, UsageError
 from zoo.manifest import manifest_digest
 from zoo.spec import Op, SelectionRule
 from zoo.store import selections
+from zoo.store.origin import Origin
 from zoo.store.workspace import Workspace
 from zoo.trainsets.rules import build, is_random, parse, redrawn
 
@@ -41,7 +42,7 @@ def drawn(text: str, draw: int, **more: Any) -> pd.DataFrame:
 
 def select(space: Workspace, name: str, text: str, seeds: tuple[int, ...] = (), *, replace: bool = False) -> dict[str, Any]:
     rule = SelectionRule(name=name, rules=tuple(Op(name=step, params=params) for step, params in parse(text)))
-    return pipeline.select(space, rule, scores(), 5, seeds=seeds, replace=replace)
+    return pipeline.select(space, rule, scores(), Origin("data", "train", "population"), 5, seeds=seeds, replace=replace)
 
 
 # ---------------------------------------------------------------- rules
