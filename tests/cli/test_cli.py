@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -182,6 +183,12 @@ def test_the_same_request_with_right_names_makes_a_workspace(tmp_path: Path, dat
         (("weigh", "--by", "q", "-o", "a"), 2, "'q'"),
         (("retrain", "cleand", "--arch", "mlp", *LOCAL), 2, "unknown selection 'cleand'. Did you mean 'cleaned'"),
         (("compare", "cleaned", "cleand", "--arch", "mlp", *LOCAL), 2, "unknown selection 'cleand'. Did you mean 'cleaned'"),
+        (
+            ("compare", "baseline", "cleaned", "--arch", "mlp", "--recipe", "adam:epochs=7", *LOCAL),
+            4,
+            "Retrained here: baseline, cleaned, heavy, right by --arch mlp --recipe adam:epochs=3 --seeds 0,1.",
+        ),
+        (("retrain", "cleaned", "--arch", "mlp", "--recipe", "adam:stop_train_acc=0.9", *LOCAL), 2, "without stop_train_acc"),
         (("score", "--where", "archh = 'mlp'"), 2, "arch"),
         (("score", "--where", "arch = 'none'"), 4, ""),
         (("query", "delete from scores"), 2, "SELECT"),
@@ -200,6 +207,24 @@ def test_wrong_names_in_a_workspace_are_refused_and_change_nothing(
     assert (result.code, result.out) == (code, ""), result
     assert said in result.err
     assert files(space) == before
+
+
+def test_a_selection_is_drawn_for_each_seed_of_its_retrainings(study: tuple[Path, dict[str, Result]], tmp_path: Path) -> None:
+    """Three draws: seeds 0 to 2 train on one each, seed 3 is refused by name; a control by class has the classes of what it controls."""
+    space = shutil.copytree(study[0], tmp_path / "space")
+    assert "draws: 3" in done("select", "--per-class", 20, "--draws", 3, "-o", "few", "-w", space)
+    retrain = ("retrain", "few", "--arch", "mlp", "--recipe", "adam:epochs=1", *LOCAL, "-w", space)
+    assert done(*retrain, "--seeds", "0,1,2").startswith("3 trainings of 1 arm done.")
+    trained = "select count(distinct treatment) as n from trainings where treatment like 'manifest%' and epochs = 1"
+    assert done("query", trained, "--format", "csv", "-w", space) == "n\n3\n"
+    refused = zoo(*retrain, "--seeds", "2,3")
+    assert (refused.code, refused.out) == (4, "")
+    assert "selection 'few' has no draw for seed 3. Allowed: seeds 0, 1, 2" in refused.err
+
+    done("select", "--random-like", "cleaned", "--by-class", "-o", "control", "-w", space)
+    counts = "select label, count(*) as n from selections where name = '{}' and coalesce(draw, 4) = 4 group by label order by label"
+    control, cleaned = (done("query", counts.format(name), "--format", "csv", "-w", space) for name in ("control", "cleaned"))
+    assert control == cleaned
 
 
 # ---------------------------------------------------------------- bad data, bad places
