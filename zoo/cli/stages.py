@@ -185,7 +185,7 @@ def score(
         name = output or f"subscores-{split}-{content_id([population.id, label_column, snapshot])[:8]}"
         about = {"n": len(population.classifiers), "where": where, "label": label_column, "snapshot": snapshot}
         write_table(space, name, table, {**population.origin(split).as_json(), **about})
-    if name == "scores-train":
+    if name.startswith("scores-") and split == "train":
         found = detect(space, population, split, frame)
     else:
         found = label_errors(frame, from_store.Probabilities(space, population, split))

@@ -184,12 +184,14 @@ def _score(workspace: Workspace) -> list[str]:
 
 def _select(workspace: Workspace) -> list[str]:
     lines = []
+    several = len(workspace.commits.keys("dataset")) > 1
     for commit in sorted(workspace.commits.all("selection").values(), key=lambda commit: commit.created):
         origin = commit.facts["origin"]
         split = ["--split", origin["split"]] if origin.get("split", "train") != "train" else []
         drawn = len(commit.identity.get("draws", {}))
         draws = ["--draws", str(drawn)] if drawn and drawn != DRAWS else []
-        lines.append(_line("select", *origin["rules"], "-o", commit.key, *split, *draws))
+        data = ["--data", origin["dataset"]] if several and origin.get("dataset") else []
+        lines.append(_line("select", *origin["rules"], "-o", commit.key, *split, *data, *draws))
     return lines
 
 
