@@ -32,7 +32,9 @@ def test_an_empty_folder_becomes_a_workspace(tmp_path: Path) -> None:
 
 def test_a_place_without_a_workspace_is_not_found(tmp_path: Path) -> None:
     """Asked to open, not to create: nothing is made, and the message says how to."""
-    with pytest.raises(NotFoundError, match=rf"^no workspace at {tmp_path}/none\. Make one with 'zoo demo' or 'zoo train'"):
+    with pytest.raises(
+        NotFoundError, match=rf"^no workspace at {tmp_path}/none\. Make one with 'zoo demo', 'zoo train' or, .*'zoo import'"
+    ):
         Workspace.open(tmp_path / "none")
     assert not (tmp_path / "none").exists()
 

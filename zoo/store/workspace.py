@@ -78,7 +78,8 @@ class Workspace:
             return workspace
         if not create:
             raise NotFoundError(
-                f"no workspace at {workspace.location}. Make one with 'zoo demo' or 'zoo train', or choose another with --workspace."
+                f"no workspace at {workspace.location}. Make one with 'zoo demo', 'zoo train' or, "
+                f"from predictions made elsewhere, 'zoo import', or choose another with --workspace."
             )
         folder = workspace.root
         # Asked again at last: another command may have made the workspace since.
