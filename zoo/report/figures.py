@@ -482,7 +482,7 @@ FIGURES: Registry[FigureEntry] = Registry(
             _draw_contact_sheet,
             "Suspects",
             "The most suspicious labels, worst first: label \u2192 suggested. X is over the classifiers that rank the example, "
-            "the held-out ones where there are some. Thick frame: planted label error; dashed: not planted; thin: the truth is not known. "
+            "the held-out ones where there are some. Thick frame: known label error; dashed: label right; thin: the truth is not known. "
             "{provenance}.",
             "Grid of pictures of the most suspicious examples, each with its label, the class suggested instead, X and C.",
             COLUMNS["contact_sheet"],
