@@ -1,5 +1,7 @@
 """The command line: parse, call, print. Everything heavy is imported inside the command that needs it.
 
+A command is a function in the file of its group and a line in that file's ``register``.
+
 Data goes to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 finished with failed trainings, 4 nothing found,
 130 interrupted (the same command goes on; 143 after a SIGTERM).
 """

@@ -1,4 +1,8 @@
-"""Answers and logits of a group of classifiers on a block of pictures: decoded once, normalised once, run through all of them."""
+"""Answers and logits of a group of classifiers on a block of pictures: decoded once, normalised once, run through all of them.
+
+p(label), entropy, margin and the five most probable classes are made in ``answers_of``, in float32; ``zoo.scores.outputs`` has the same in numpy,
+for predictions from elsewhere and as its reference.
+"""
 
 from __future__ import annotations
 

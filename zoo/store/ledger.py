@@ -1,6 +1,7 @@
 """The ledger of a workspace: what was asked for, what is done, what is missing, and the tables that say so.
 
 A training is done if and only if its commit exists; there is no other state to consult. ``missing`` is all a resumed or extended sweep needs.
+How a training ended (done, diverged, empty) is said by ``zoo.training.run``, which commits it through here.
 """
 
 from __future__ import annotations

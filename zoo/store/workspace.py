@@ -1,4 +1,4 @@
-"""A workspace: one folder that holds everything a study makes. Every path is named here.
+"""A workspace: one folder that holds everything a study makes. Every folder is named here.
 
 ::
 

@@ -1,5 +1,7 @@
 """Published claims and the rules that decide them: a rule is written down with its claim, before the results are looked at.
 
+Here are the kinds of rules; the claims of a study stand in its file in ``experiments/``.
+
 A measure is one number per seed: a difference within the seed, so that what a seed adds to all of its trainings cancels. An inequality
 *holds* if the whole 95 % interval of the mean over seeds (Student's t) lies on its side of the threshold, *fails* if the whole interval lies
 on the other, and is *undecided* otherwise, as it always is with one seed. That two things are equal holds or fails against a margin that is
