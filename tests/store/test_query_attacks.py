@@ -74,6 +74,12 @@ def field(tmp_path_factory: pytest.TempPathFactory) -> Field:
     return new_field(tmp_path_factory.mktemp("field"))
 
 
+@pytest.fixture(autouse=True)
+def a_table_of_the_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    """DuckDB looks for unknown tables among the variables around its call: here is one to be found."""
+    monkeypatch.setattr(module, "_A_TABLE_OF_THE_MODULE", pa.table({"secret": [1]}), raising=False)
+
+
 @pytest.fixture
 def victim(tmp_path: Path) -> Field:
     """One for an attack that succeeds."""
@@ -223,7 +229,7 @@ ATTACKS: dict[str, str] = READERS | {
     "s3": "from 's3://bucket/x.parquet'",
     "sqlite": "from sqlite_scan('{f}/canary.txt', 't')",
     "a python table": "from OUTSIDE",
-    "a python variable of the query module": "from _NO_ANSWERS",
+    "a python variable of the query module": "from _A_TABLE_OF_THE_MODULE",
     "a python variable of the call": "from frames",
     "an address": "from arrow_scan(1234::pointer, 1234::pointer, 1234::pointer)",
     "an address of a frame": "from pandas_scan(1234)",
