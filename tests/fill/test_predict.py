@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from zoo import models
-from zoo.errors import NotFoundError, StoreError
-from zoo.fill.plan import FillTask, decode_task, plan_fill
+from zoo.errors import NotFoundError
+from zoo.fill.plan import FillTask, Refusal, decode_task, plan_fill
 from zoo.fill.predict import ClassifierGroup, ShardWorker, answers_of
 from zoo.scores.outputs import answers_from_logits
 from zoo.spec import Preprocessing
@@ -214,8 +214,10 @@ def test_a_classifier_that_is_gone_is_named(trained: Tiny) -> None:
         ShardWorker(trained.workspace, CPU)(gone, *decode_task(task))
 
 
-def test_logits_that_are_not_finite_are_refused_by_name(trained: Tiny, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A network that gives NaN on a readable picture leaves no part behind; the message names it."""
+def test_a_classifier_whose_logits_are_not_finite_is_refused_by_name(
+    trained: Tiny, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A network that gives NaN on a readable picture leaves no part behind; the refusal names it, with how many."""
     task = task_of(trained, "test", list(ledger.population(trained.workspace))[:1])
     logits = ClassifierGroup.logits
 
@@ -227,8 +229,9 @@ def test_logits_that_are_not_finite_are_refused_by_name(trained: Tiny, monkeypat
     monkeypatch.setattr(ClassifierGroup, "logits", broken)
     worker = ShardWorker(trained.workspace, CPU)
     worker.workspace = _Elsewhere(trained.workspace, tmp_path / "elsewhere")  # type: ignore[assignment]
-    with pytest.raises(StoreError, match=rf"^classifier {task.unit.classifiers[0]} gives logits that are not finite on test\."):
-        worker(task, *decode_task(task))
+    refused = worker(task, *decode_task(task))
+    assert isinstance(refused, Refusal)
+    assert refused.reasons == {task.unit.classifiers[0]: "its outputs are not finite on 1 of 30 pictures of test"}
     assert worker.workspace.files.names(task.unit.folder) == []
 
 

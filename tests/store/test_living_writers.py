@@ -44,6 +44,27 @@ def uncommitted(workspace: Workspace) -> list[Path]:
 # ---------------------------------------------------------------- garbage, call by call
 
 
+@pytest.mark.parametrize("times", [1, 99])
+def test_a_part_that_is_aside_for_a_moment_is_found(told: Workspace, monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+    """A collector has taken it, sees that it was touched and gives it back: between these two it cannot be read. Twin: what stays so is an error."""
+    parts = uncommitted(told)
+    digest, left = LocalFiles.digest, [times]
+
+    def read(files: LocalFiles, relative: str) -> str:
+        if left[0]:
+            left[0] -= 1
+            raise StoreError(f"{relative}: No such file or directory")
+        return digest(files, relative)
+
+    monkeypatch.setattr(LocalFiles, "digest", read)
+    if times == 1:
+        tell(told)
+        assert all(path.exists() for path in parts)
+    else:
+        with pytest.raises(StoreError, match="No such file"):
+            tell(told)
+
+
 def test_parts_that_are_used_again_while_garbage_is_collected_stay(told: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     """A fill begins after the garbage was listed, finds the old parts, commits and ends: every part is still there, the store is whole."""
     parts = uncommitted(told)

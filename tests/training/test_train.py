@@ -576,7 +576,7 @@ def test_a_training_in_progress_has_no_visible_outcome(tmp_path: Path, dataset: 
     assert list(checkpoints(space)) == [classifier_id(job.id, 2)]
     assert ledger.population(space) == {}
     assert ledger.missing(space, [job]) == [job]
-    assert ledger.trainings_frame(space)["status"].tolist() == ["running"]
+    assert ledger.trainings_frame(space)["status"].tolist() == ["begun"]
 
 
 @pytest.mark.usefixtures("_states_at_once")

@@ -12,6 +12,7 @@ import itertools
 import json
 import math
 import re
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +62,8 @@ ANSWER_SCHEMA = SCHEMA["answers"].stored("dataset", "split")
 """prediction is null where the picture could not be read; p_label and margin also where the example has no label; in_train where unknown."""
 _ENCODING: Mapping[str, Any] = {"use_dictionary": ["classifier_id"], "column_encoding": {"example_id": "DELTA_BINARY_PACKED"}}
 """Probabilities hardly repeat: a dictionary of them was measured to cost 1.8 x the writing, 1.6 x the reading and a quarter more space."""
+_TRIES = 5
+"""How often a part is looked for that was there and is not: see ``find_receipt``."""
 _READ_CLASSIFIERS = 64
 """Row groups per call of the Parquet reader: one at a time was measured to take twice as long; 64 on a block are 6 MB."""
 
@@ -237,6 +240,18 @@ def find_receipt(files: Files, unit: AnswerUnit, shard: Shard) -> Receipt | None
 
     What is found is touched, so that ``zoo gc`` leaves it to the commit that is to come.
     """
+    for tries_left in reversed(range(_TRIES)):
+        try:
+            return _found(files, unit, shard)
+        except (StoreError, FileNotFoundError):
+            # A collector takes a file aside for a moment, and gives it back if somebody has touched it since.
+            if not tries_left:
+                raise
+            time.sleep(0.02)
+    return None
+
+
+def _found(files: Files, unit: AnswerUnit, shard: Shard) -> Receipt | None:
     names = files.names(unit.folder)
     for name in names:
         match = re.fullmatch(rf"{shard.stem}-([0-9a-f]{{16}})\.parquet", name)
