@@ -448,3 +448,19 @@ def test_the_python_of_the_readme_runs(trained: Tiny, tmp_path: Path) -> None:
     shown = f"{code}\nimport json; print(json.dumps([len(x), float(x.max()) <= 1, float(c.min()) >= 1]))"
     done = subprocess.run([sys.executable, "-c", shown], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == [60, True, True]
+
+
+def test_the_tests_that_the_findings_name_are_there() -> None:
+    """Every test file of docs/FINDINGS.md exists, and every test named in it stands in the file named before it on the same line."""
+    lost, named = [], 0
+    for line in (ROOT / "docs" / "FINDINGS.md").read_text(encoding="utf-8").splitlines():
+        text = ""
+        for path, name in re.findall(r"(tests/[\w/]+\.py)|::(test_\w+)", line):
+            if path:
+                text = (ROOT / path).read_text(encoding="utf-8") if (ROOT / path).exists() else ""
+                lost += [] if text else [path]
+            elif f"def {name}(" not in text:
+                lost.append(name)
+            named += 1
+    assert lost == []
+    assert named > 250
