@@ -48,7 +48,9 @@ _ALL_RULES = "## All rules"
 _HEAD = """# Commands
 
 Written by `make docs` from the command line itself; do not edit. Data goes to stdout, everything else to stderr. A list is given with
-commas or by repeating the option. `zoo --debug COMMAND` shows tracebacks, `zoo --version` the version.
+commas or by repeating the option. What prints JSON takes `--json` and `--format json` alike. `zoo help COMMAND` is `zoo COMMAND --help`.
+`zoo --install-completion` lets the shell complete commands, options and the names that they take. `zoo --debug COMMAND` shows
+tracebacks, `zoo --version` the version.
 
 | exit code | meaning |
 |---|---|
@@ -97,7 +99,11 @@ def reference() -> str:
 
 def _section(name: str, command: Any) -> str:
     arguments = [parameter for parameter in command.params if parameter.param_type_name == "argument"]
-    options = [parameter for parameter in command.params if parameter.param_type_name == "option" and "--help" not in parameter.opts]
+    options = [
+        parameter
+        for parameter in command.params
+        if parameter.param_type_name == "option" and not parameter.hidden and "--help" not in parameter.opts
+    ]
     usage = " ".join([name, *(_argument_text(argument) for argument in arguments), *(["[OPTIONS]"] if options else [])])
     example = str(command.epilog or "").removeprefix("Example: ")
     lines = [f"### {name}\n", f"{' '.join(str(command.help).split())}\n", f"    {usage}\n"]

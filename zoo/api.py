@@ -257,14 +257,14 @@ class Zoo:
     def retrain(
         self,
         names: Sequence[str],
-        arch: str,
+        arch: Sequence[str] | str,
         *,
         recipe: str = "adam",
         seeds: Sequence[int] = (0, 1, 2),
         data: str | None = None,
         runner: RunsOn = "ray",
     ) -> None:
-        """Train the same network on selections (``baseline`` = the training set as it is), equal steps, equal seeds.
+        """Train the same network, or each of several, on selections (``baseline`` = the training set as it is), equal steps, equal seeds.
 
         >>> zoo.open("zoo-workspace").retrain(["baseline", "cleaned"], "lenet5", recipe="onecycle")    # doctest: +SKIP
         """
@@ -280,7 +280,7 @@ class Zoo:
     def compare(
         self,
         names: Sequence[str],
-        arch: str,
+        arch: Sequence[str] | str,
         *,
         recipe: str = "adam",
         seeds: Sequence[int] = (0, 1, 2),
@@ -288,7 +288,8 @@ class Zoo:
         data: str | None = None,
         runner: RunsOn = "ray",
     ) -> Comparison:
-        """Accuracy of retrained arms with intervals, and their differences to the first, paired by seed; kept in ``results/``.
+        """Accuracy of retrained arms with intervals, and their differences to the first, paired by seed, each network by itself; kept in
+        ``results/``.
 
         >>> zoo.open("zoo-workspace").compare(["baseline", "cleaned"], "lenet5").comparisons           # doctest: +SKIP
 
@@ -441,8 +442,8 @@ def plan(experiment: str, scale: str | None = None, *, workspace: str | Path = "
     return pipeline.cost_of(space, dataset, spec.sweeps, spec.fill_splits, spec.arm_groups, keep_logits=keep, **hardware)
 
 
-def _group(names: Sequence[str], arch: str, recipe: str, seeds: Sequence[int]) -> ArmGroup:
-    sweep = sweep_of([arch], None, None, None, recipe, None, _texts(seeds), None)
+def _group(names: Sequence[str], arch: Sequence[str] | str, recipe: str, seeds: Sequence[int]) -> ArmGroup:
+    sweep = sweep_of(_texts(arch), None, None, None, recipe, None, _texts(seeds), None)
     return ArmGroup(name="arms", arms=tuple(Arm(name=n, selection=None if n == "baseline" else n) for n in names), retraining=sweep)
 
 

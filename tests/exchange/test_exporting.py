@@ -354,7 +354,7 @@ def test_combinations_without_sense_are_refused(tmp_path: Path, arguments: tuple
 
 
 def test_what_is_there_is_not_overwritten(tmp_path: Path) -> None:
-    """A file is replaced only with --force; a folder only if an export made it; a link never."""
+    """A file is replaced only with --replace (or its other name, --force); a folder only if an export made it; a link never."""
     w = two_classifiers(tmp_path)
     file, folder, link = tmp_path / "a" / "s.csv", tmp_path / "l", tmp_path / "link.csv"
     arguments = ("export", "scores", "--to", "csv", "-w", w, "-o")
@@ -362,7 +362,7 @@ def test_what_is_there_is_not_overwritten(tmp_path: Path) -> None:
     file.write_text("mine")
     assert "exists already" in zoo(*arguments, file).err
     assert file.read_text() == "mine"
-    done(*arguments, file, "--force")
+    done(*arguments, file, "--replace")
     assert file.read_text() == done("export", "scores", "--to", "csv", "-w", w)
     link.symlink_to(file)
     assert "is a link" in zoo(*arguments, link, "--force").err

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from zoo.cli import complete
 from zoo.cli.options import (
     CLEAN,
     DEFAULT_WORKSPACE,
     AddressOption,
+    ArchsOption,
     CpusOption,
     GpusOption,
     JsonOption,
@@ -81,7 +83,10 @@ def _make_selection(
 
 def select(
     rules: Annotated[
-        list[str] | None, typer.Argument(help="Rules in order, such as below:c=10,x=0.7 worst:share=0.1; or the options below.")
+        list[str] | None,
+        typer.Argument(
+            autocompletion=complete.rules, help="Rules in order, such as below:c=10,x=0.7 worst:share=0.1; or the options below."
+        ),
     ] = None,
     output: NameOption = "",
     below: Annotated[str | None, typer.Option("--below", help="Keep examples under thresholds: c=10,x=0.7")] = None,
@@ -92,7 +97,10 @@ def select(
     resample: Annotated[bool, typer.Option("--resample", help="With --per-class: fill up small classes by repetition.")] = False,
     balance: Annotated[bool, typer.Option("--balance", help="Fill every class up to its original size by repetition.")] = False,
     random_like: Annotated[
-        str | None, typer.Option("--random-like", help="Control: as many examples as this selection keeps, at random.")
+        str | None,
+        typer.Option(
+            "--random-like", autocompletion=complete.selections, help="Control: as many examples as this selection keeps, at random."
+        ),
     ] = None,
     by_class: Annotated[bool, typer.Option("--by-class", help="With --random-like: as many of each class.")] = False,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Key of the random choices of the rules.")] = 0,
@@ -161,9 +169,11 @@ def _named(output: str) -> None:
 
 
 def retrain(
-    names: Annotated[list[str], typer.Argument(help="Selections; 'baseline' is the training set as it is.")],
-    arch: Annotated[str, typer.Option("--arch", help="Architecture.")],
-    recipe: Annotated[str, typer.Option("--recipe", help="Recipe; every arm gets the same number of optimiser steps.")] = "adam",
+    names: Annotated[list[str], typer.Argument(autocompletion=complete.arms, help="Selections; 'baseline' is the training set as it is.")],
+    archs: ArchsOption,
+    recipe: Annotated[
+        str, typer.Option("--recipe", autocompletion=complete.recipes, help="Recipe; every arm gets the same number of optimiser steps.")
+    ] = "adam",
     seeds: Annotated[list[str] | None, typer.Option("--seeds", help="Seeds, with commas between them. Default 0,1,2.")] = None,
     data: OwnDataOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
@@ -172,7 +182,7 @@ def retrain(
     cpus: CpusOption = None,
     gpus: GpusOption = 0.0,
 ) -> None:
-    """Train the same network on selections, with the same number of optimiser steps and the same seeds."""
+    """Train the same networks on selections, with the same number of optimiser steps and the same seeds."""
     from zoo import pipeline
     from zoo.progress import Progress, counted
     from zoo.store.datasets import dataset_of
@@ -180,13 +190,15 @@ def retrain(
 
     space, progress = open_workspace(workspace), Progress()
     dataset = dataset_of(space, data)
-    group = _group(names, arch, recipe, seeds)
+    group = _group(names, archs, recipe, seeds)
     trainings = [t for mine in arm_trainings(space, group, dataset).values() for t in mine]
     pipeline.prepare_dataset(space, dataset.uri, group.retraining.inputs, progress)
     with runner_for(runner, address, cpus, gpus) as make:
         diverged = pipeline.train(space, dataset, "retrain", "retraining", trainings, make, progress, stage="retraining")
     pipeline.refuse_diverged(diverged)
-    options = " ".join(["--arch", arch, "--recipe", recipe, "--seeds", ",".join(map(str, group.retraining.seeds))])
+    options = " ".join(
+        ["--arch", ",".join(group.retraining.archs), "--recipe", recipe, "--seeds", ",".join(map(str, group.retraining.seeds))]
+    )
     options += f" --data {data}" if data else ""
     arms = " ".join(arm.name for arm in group.arms)
     print(
@@ -194,20 +206,25 @@ def retrain(
     )
 
 
-def _group(names: Sequence[str], arch: str, recipe: str, seeds: list[str] | None) -> ArmGroup:
+def _group(names: Sequence[str], archs: Sequence[str], recipe: str, seeds: list[str] | None) -> ArmGroup:
     from zoo.spec import Arm, ArmGroup
 
-    sweep = sweep_of([arch], None, None, None, recipe, None, seeds or ["0,1,2"], None)
+    sweep = sweep_of(list(dict.fromkeys(listed(archs))), None, None, None, recipe, None, seeds or ["0,1,2"], None)
     arms = tuple(Arm(name=name, selection=None if name == "baseline" else name) for name in dict.fromkeys(listed(names)))
     return ArmGroup(name="arms", arms=arms, retraining=sweep.replace(seeds=tuple(dict.fromkeys(sweep.seeds))))
 
 
 def compare(
-    names: Annotated[list[str], typer.Argument(help="Arms to compare; the first is what the others are measured against.")],
-    arch: Annotated[str, typer.Option("--arch", help="Architecture they were retrained with.")],
-    recipe: Annotated[str, typer.Option("--recipe", help="Recipe they were retrained with.")] = "adam",
+    names: Annotated[
+        list[str], typer.Argument(autocompletion=complete.arms, help="Arms to compare; the first is what the others are measured against.")
+    ],
+    archs: ArchsOption,
+    recipe: Annotated[str, typer.Option("--recipe", autocompletion=complete.recipes, help="Recipe they were retrained with.")] = "adam",
     seeds: Annotated[list[str] | None, typer.Option("--seeds", help="Seeds. Default 0,1,2.")] = None,
-    on: Annotated[list[str] | None, typer.Option("--on", help="Also on a cleaned test set: a selection rule. Repeatable.")] = None,
+    on: Annotated[
+        list[str] | None,
+        typer.Option("--on", autocompletion=complete.rules, help="Also on a cleaned test set: a selection rule. Repeatable."),
+    ] = None,
     data: OwnDataOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     runner: RunnerOption = "ray",
@@ -228,7 +245,7 @@ def compare(
 
     space, progress = open_workspace(workspace), Progress(quiet=as_json)
     dataset = dataset_of(space, data)
-    group = _group(names, arch, recipe, seeds)
+    group = _group(names, archs, recipe, seeds)
     by_arm = arm_trainings(space, group, dataset)
     check_retrained(space, group, by_arm, group.arms)
     rules = [Op(name=name, params=params) for text in on or () for name, params in parse(text)]

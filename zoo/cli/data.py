@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer.core
 
+from zoo.cli import complete
+from zoo.cli.options import Program
 from zoo.errors import UsageError
 
 __all__ = ["NamesTreatments", "register"]
@@ -19,7 +21,7 @@ _SHOW_EXAMPLE = 'Example: zoo data show fashion-mini --treatment "label_noise:fr
 
 def register(app: typer.Typer) -> None:
     """Add the group of commands to the program."""
-    group = typer.Typer(no_args_is_help=True, help="What data sets are found where; check, fetch, treat and look at one.")
+    group = Program(no_args_is_help=True, help="What data sets are found where; check, fetch, treat and look at one.")
     group.command("ls", epilog="Example: zoo data ls --json")(ls)
     group.command("check", epilog="Example: zoo data check ./pictures")(check)
     group.command("show", cls=NamesTreatments, epilog=_SHOW_EXAMPLE)(show)
@@ -62,7 +64,9 @@ def ls(as_json: JsonOption = False) -> None:
         print(text_table(pd.DataFrame(rows)))
 
 
-def check(name: Annotated[str, typer.Argument(help="Name or path of a data set.")], as_json: JsonOption = False) -> None:
+def check(
+    name: Annotated[str, typer.Argument(autocompletion=complete.datasets, help="Name or path of a data set.")], as_json: JsonOption = False
+) -> None:
     """Count classes; find what is not read, unreadable files, duplicates and overlap between splits; say whether zoo train takes it.
 
     Exit code 1 if there is a warning or an error.
@@ -81,9 +85,14 @@ def check(name: Annotated[str, typer.Argument(help="Name or path of a data set."
 
 
 def show(
-    name: Annotated[str, typer.Argument(help="Name or path of a data set.")],
+    name: Annotated[str, typer.Argument(autocompletion=complete.datasets, help="Name or path of a data set.")],
     treatment: Annotated[
-        str, typer.Option("--treatment", help="What to do to it, as for zoo train. With their parameters: zoo data treatments.")
+        str,
+        typer.Option(
+            "--treatment",
+            autocompletion=complete.treatments,
+            help="What to do to it, as for zoo train. With their parameters: zoo data treatments.",
+        ),
     ] = "none",
     split: Annotated[str, typer.Option("--split", help="Split to treat. A training treats train and no other.")] = "train",
     count: Annotated[int, typer.Option("--count", min=1, max=400, help="How many examples.")] = 24,
@@ -110,7 +119,10 @@ def show(
 
 
 def treatments(
-    name: Annotated[str | None, typer.Argument(help="One treatment, with all that is to be said; default: all, in short.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(autocompletion=complete.treatments, help="One treatment, with all that is to be said; default: all, in short."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """What can be done to a training set: every treatment, how to write it, its parameters."""

@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from zoo.cli import complete
+
 __all__ = ["register"]
 
 
@@ -113,12 +115,16 @@ def export(
     ] = None,
     split: Annotated[str | None, typer.Option("--split", help="Split. Default: train, or the one a selection was made of.")] = None,
     where: Annotated[str | None, typer.Option("--where", help="SQL condition over the classifiers table: a sub-population.")] = None,
-    selection: Annotated[str | None, typer.Option("--selection", help="Name of the selection; 'baseline' is everything.")] = None,
+    selection: Annotated[
+        str | None, typer.Option("--selection", autocompletion=complete.arms, help="Name of the selection; 'baseline' is everything.")
+    ] = None,
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="With predictions as npy: [N, E, M] from the kept logits, instead of classes [N, E].")
     ] = False,
-    data: Annotated[str | None, typer.Option("--data", help="Data set, where the workspace holds several.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a file, or a folder that an export made.")] = False,
+    data: Annotated[
+        str | None, typer.Option("--data", autocompletion=complete.datasets, help="Data set, where the workspace holds several.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--replace", "--force", help="Replace a file, or a folder that an export made.")] = False,
     workspace: WorkspaceOption = "./zoo-workspace",
     as_json: JsonOption = False,
 ) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from zoo.cli import complete
 from zoo.cli.options import (
     DEFAULT_WORKSPACE,
     LOOK,
@@ -39,16 +40,24 @@ def register(app: typer.Typer) -> None:
 
 def query(
     sql: Annotated[str, typer.Argument(help="One SELECT over the tables of 'zoo schema'.")],
-    output_format: Annotated[Literal["table", "csv", "json", "parquet"], typer.Option("--format", help="How to print it.")] = "table",
+    output_format: Annotated[
+        Literal["table", "csv", "json", "parquet"] | None, typer.Option("--format", help="How to print it. Default: table.")
+    ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write instead of stdout; needed for parquet.")] = None,
-    snapshot: Annotated[str | None, typer.Option("--snapshot", help="Ask the store as it was when this snapshot was made.")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace the file if there is one.")] = False,
+    snapshot: Annotated[
+        str | None,
+        typer.Option("--snapshot", autocompletion=complete.snapshots, help="Ask the store as it was when this snapshot was made."),
+    ] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
 ) -> None:
     """SQL (DuckDB) over everything in the workspace, by table name. Reads only."""
-    from zoo.cli.text import write_result
+    from zoo.cli.text import check_place, write_result
     from zoo.store.query import hard_limits
     from zoo.store.query import query as run_query
 
+    form = output_format or "table"
+    check_place(form, output, replace=replace)
     space = open_workspace(workspace) if snapshot is None else open_workspace(workspace).at(snapshot)
 
     def say_empty(table: str, command: str) -> None:
@@ -56,11 +65,11 @@ def query(
 
     with hard_limits():
         found = run_query(space, sql, on_empty=say_empty)
-    write_result(found, output_format, output)
+    write_result(found, form, output, replace=replace)
 
 
 def schema(
-    table: Annotated[str | None, typer.Argument(help="One table; default: all.")] = None,
+    table: Annotated[str | None, typer.Argument(autocompletion=complete.tables, help="One table; default: all.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Every table and column that queries can use."""
@@ -107,7 +116,10 @@ def status(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOption =
 
 
 def report(
-    experiment: Annotated[str | None, typer.Argument(help="Experiment to judge by again. Default: as recorded, without its file.")] = None,
+    experiment: Annotated[
+        str | None,
+        typer.Argument(autocompletion=complete.experiments, help="Experiment to judge by again. Default: as recorded, without its file."),
+    ] = None,
     scale: ScaleOption = None,
     data: SeveralOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,

@@ -23,14 +23,15 @@ from typing import Annotated
 
 import typer
 
-from zoo.cli import clean, data, exchange, look, stages, store, studies
+from zoo.cli import clean, complete, data, exchange, look, stages, store, studies
+from zoo.cli.options import LOOK, Program
 from zoo.errors import Interrupted, ZooError
 from zoo.progress import listening
 
 __all__ = ["app", "main"]
 
 
-app = typer.Typer(
+app = Program(
     name="zoo",
     no_args_is_help=True,
     add_completion=True,
@@ -62,6 +63,20 @@ def _options(
 
 for commands in (studies, stages, clean, look, exchange, store, data):
     commands.register(app)
+
+
+@app.command("help", rich_help_panel=LOOK, epilog="Example: zoo help data check")
+def _help(
+    ctx: typer.Context,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[COMMAND]...", autocompletion=complete.commands, help="Command to explain. Default: the program, with a list of all."
+        ),
+    ] = None,
+) -> None:
+    """What a command does, its options and an example: the same as COMMAND --help."""
+    app([*(words or ()), "--help"], standalone_mode=False, prog_name=ctx.find_root().info_name)
 
 
 # ---------------------------------------------------------------- entry point

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import inspect
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
+from zoo.cli import complete
 from zoo.errors import UsageError
 
 if TYPE_CHECKING:
@@ -27,12 +30,15 @@ __all__ = [
     "STEPS",
     "STUDIES",
     "AddressOption",
+    "ArchsOption",
     "CpusOption",
     "DataOption",
     "GpusOption",
     "JsonOption",
     "NameOption",
+    "NewArchsOption",
     "OwnDataOption",
+    "Program",
     "ReplaceOption",
     "RunnerOption",
     "ScaleOption",
@@ -52,9 +58,20 @@ STUDIES, STEPS, CLEAN, LOOK = "Whole studies", "Step by step", "Clean and compar
 WorkspaceOption = Annotated[
     str, typer.Option("--workspace", "-w", envvar="ZOO_WORKSPACE", help="Folder that holds everything a study makes.")
 ]
-DataOption = Annotated[str, typer.Option("--data", help="Data set: a name (looked up in ZOO_DATA), or a path.")]
-SeveralOption = Annotated[str | None, typer.Option("--data", help="Data set by name or fingerprint, where the workspace holds several.")]
-OwnDataOption = Annotated[str | None, typer.Option("--data", help="Data set by name, path or fingerprint; default: the workspace's own.")]
+DataOption = Annotated[
+    str, typer.Option("--data", autocompletion=complete.datasets, help="Data set: a name (looked up in ZOO_DATA), or a path.")
+]
+SeveralOption = Annotated[
+    str | None,
+    typer.Option("--data", autocompletion=complete.datasets, help="Data set by name or fingerprint, where the workspace holds several."),
+]
+OwnDataOption = Annotated[
+    str | None,
+    typer.Option("--data", autocompletion=complete.datasets, help="Data set by name, path or fingerprint; default: the workspace's own."),
+]
+_ARCHS: Any = typer.Option("--archs", "--arch", autocompletion=complete.archs, help="Architectures, with commas between them.")
+ArchsOption = Annotated[list[str], _ARCHS]
+NewArchsOption = Annotated[list[str] | None, _ARCHS]
 RunnerOption = Annotated[Literal["ray", "local"], typer.Option(help="Where to run: Ray, or everything in this process.")]
 AddressOption = Annotated[str | None, typer.Option(envvar="RAY_ADDRESS", help="Ray cluster to use; default: one on this machine.")]
 CpusOption = Annotated[
@@ -62,10 +79,53 @@ CpusOption = Annotated[
 ]
 GpusOption = Annotated[float, typer.Option("--gpus", help="GPU per training: 1, or a part such as 0.25; 0 = CPU.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-ScaleOption = Annotated[str | None, typer.Option(help="One of the experiment's scales. Default: its first.")]
+ScaleOption = Annotated[
+    str | None, typer.Option(autocompletion=complete.scales, help="One of the experiment's scales. Default: its first.")
+]
 DEFAULT_WORKSPACE = "./zoo-workspace"
 AD_HOC = "train"
 """Name under which the trainings of 'zoo train --archs' are recorded."""
+
+
+# ---------------------------------------------------------------- JSON, said either way
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Program(typer.Typer):
+    """A group of commands, each of which takes ``--json`` and ``--format json`` alike where it prints JSON; the one it does not declare is
+    hidden."""
+
+    def command(self, *name: Any, **settings: Any) -> Callable[[F], F]:
+        add: Callable[[F], F] = super().command(*name, **settings)
+        return lambda function: add(_either_way(function))
+
+
+def _either_way(command: Callable[..., Any]) -> Any:
+    """A command with ``as_json`` (``--json``) or ``output_format`` (``--format``) -> the same with the other one too."""
+    signature = inspect.signature(command, eval_str=True)
+    plain = "as_json" in signature.parameters
+    if not plain and "output_format" not in signature.parameters:
+        return command
+    if plain:
+        kind: Any = Annotated[Literal["table", "json"] | None, typer.Option("--format", hidden=True)]
+        other = inspect.Parameter("output_format", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
+    else:
+        kind = Annotated[bool, typer.Option("--json", hidden=True)]
+        other = inspect.Parameter("as_json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=kind)
+
+    @functools.wraps(command)
+    def either(*, as_json: bool, output_format: str | None, **options: Any) -> Any:
+        if as_json and output_format not in (None, "json"):
+            raise UsageError(f"--json and --format {output_format} are two forms of output. Give one of them.")
+        chosen = "json" if as_json else output_format
+        return command(**options, **({"as_json": chosen == "json"} if plain else {"output_format": chosen}))
+
+    made = signature.replace(parameters=[*signature.parameters.values(), other])
+    either.__signature__ = made  # type: ignore[attr-defined]
+    either.__annotations__ = {name: parameter.annotation for name, parameter in made.parameters.items()}
+    return either
 
 
 # ---------------------------------------------------------------- helpers

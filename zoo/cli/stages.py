@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from zoo.cli import complete
 from zoo.cli import data as data_commands
 from zoo.cli.options import (
     AD_HOC,
@@ -18,6 +19,7 @@ from zoo.cli.options import (
     DataOption,
     GpusOption,
     JsonOption,
+    NewArchsOption,
     OwnDataOption,
     RunnerOption,
     ScaleOption,
@@ -49,21 +51,30 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
-    experiment: Annotated[str | None, typer.Argument(help="An experiment whose sweep to train, instead of the options below.")] = None,
+    experiment: Annotated[
+        str | None,
+        typer.Argument(autocompletion=complete.experiments, help="An experiment whose sweep to train, instead of the options below."),
+    ] = None,
     data: DataOption = "fashion-mini",
-    archs: Annotated[list[str] | None, typer.Option("--archs", help="Architectures, with commas between them.")] = None,
+    archs: NewArchsOption = None,
     fractions: Annotated[
         list[str] | None, typer.Option("--fractions", help="Shares of the training set; 0.25x3 = three independent quarters. Default 1.")
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs; default: the recipe's.")] = None,
     snapshots: Annotated[list[str] | None, typer.Option("--snapshots", help="Epochs that become classifiers. Default: the last.")] = None,
     recipe: Annotated[
-        str, typer.Option("--recipe", help="Recipe, with changes: adam:lr=0.002. Known: adam, onecycle, sgd, cleaning.")
+        str,
+        typer.Option(
+            "--recipe",
+            autocompletion=complete.recipes,
+            help="Recipe, with changes: adam:lr=0.002. Known: adam, onecycle, sgd, cleaning.",
+        ),
     ] = "adam",
     treatment: Annotated[
         str | None,
         typer.Option(
             "--treatment",
+            autocompletion=complete.treatments,
             help="What to do to the training set, steps in order: label_noise:fraction=0.2+delete_class:label=cat. "
             "With their parameters: zoo data treatments.",
         ),
@@ -148,10 +159,15 @@ def score(
             help="SQL condition over the classifiers table. Default: all that were trained on the data as given or random parts of it.",
         ),
     ] = None,
-    label_column: Annotated[str, typer.Option("--label-column", help="label, label_true, or the name of a selection.")] = "label",
+    label_column: Annotated[
+        str, typer.Option("--label-column", autocompletion=complete.labels, help="label, label_true, or the name of a selection.")
+    ] = "label",
     output: Annotated[str | None, typer.Option("--output", "-o", help="Name of the table in results/; default scores-SPLIT.")] = None,
     top: Annotated[int, typer.Option("--top", min=0, help="How many suspects to print.")] = 10,
-    snapshot: Annotated[str | None, typer.Option("--snapshot", help="Score the store as it was when this snapshot was made.")] = None,
+    snapshot: Annotated[
+        str | None,
+        typer.Option("--snapshot", autocompletion=complete.snapshots, help="Score the store as it was when this snapshot was made."),
+    ] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     data: SeveralOption = None,
     as_json: JsonOption = False,

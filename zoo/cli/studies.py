@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from zoo.cli import complete
 from zoo.cli.options import (
     DEFAULT_WORKSPACE,
     STUDIES,
@@ -13,6 +14,7 @@ from zoo.cli.options import (
     CpusOption,
     GpusOption,
     JsonOption,
+    NewArchsOption,
     RunnerOption,
     ScaleOption,
     WorkspaceOption,
@@ -52,7 +54,7 @@ def demo(
 
 
 def run(
-    experiment: Annotated[str, typer.Argument(help="A name in experiments/, or the path of a file.")],
+    experiment: Annotated[str, typer.Argument(autocompletion=complete.experiments, help="A name in experiments/, or the path of a file.")],
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     scale: ScaleOption = None,
     until: Annotated[
@@ -89,16 +91,19 @@ def run(
 
 def plan(
     experiment: Annotated[
-        str | None, typer.Argument(help="A name in experiments/, or the path of a file; or describe a sweep as for train.")
+        str | None,
+        typer.Argument(
+            autocompletion=complete.experiments, help="A name in experiments/, or the path of a file; or describe a sweep as for train."
+        ),
     ] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     scale: ScaleOption = None,
-    data: Annotated[str | None, typer.Option("--data", help="Data set of an ad-hoc sweep.")] = None,
-    archs: Annotated[list[str] | None, typer.Option("--archs", help="Architectures.")] = None,
+    data: Annotated[str | None, typer.Option("--data", autocompletion=complete.datasets, help="Data set of an ad-hoc sweep.")] = None,
+    archs: NewArchsOption = None,
     fractions: Annotated[list[str] | None, typer.Option("--fractions", help="Training fractions, 0.25x3 = three replicas.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs; default: the recipe's.")] = None,
     snapshots: Annotated[list[str] | None, typer.Option("--snapshots", help="Epochs that become classifiers. Default: the last.")] = None,
-    recipe: Annotated[str, typer.Option("--recipe", help="Recipe, as for train.")] = "adam",
+    recipe: Annotated[str, typer.Option("--recipe", autocompletion=complete.recipes, help="Recipe, as for train.")] = "adam",
     seeds: Annotated[list[str] | None, typer.Option("--seeds", help="Seeds, with commas between them. Default 0.")] = None,
     assume: Annotated[
         str | None, typer.Option("--assume", help="TRAIN,TEST,CLASSES,SIZE of a data set that is not here, such as 1281167,50000,1000,400.")

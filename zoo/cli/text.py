@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from zoo.store.workspace import Workspace
 
 __all__ = [
+    "check_place",
     "check_text",
     "comparison_table",
     "dataset_rows",
@@ -193,32 +195,53 @@ def _more(count: int) -> list[str]:
     return [f"  ... and {count - 10:,} more; all of them with --json"] if count > 10 else []
 
 
-def write_result(table: pa.Table, output_format: Literal["table", "csv", "json", "parquet"], output: Path | None) -> None:
-    """Print or write the result of a query.
+Form = Literal["table", "csv", "json", "parquet"]
+
+
+def check_place(form: Form, output: Path | None, *, replace: bool) -> None:
+    """Refuse the place of a result before the work is done.
 
     Raises:
-        UsageError: for Parquet without a file.
+        UsageError: for Parquet without a file; for a file that is there, unless ``replace``; for a link to one, or a folder.
     """
+    from zoo.exchange.places import check_free
+
+    if output is None:
+        if form == "parquet":
+            raise UsageError("Parquet is not for a terminal. Give a file with --output FILE.")
+    elif not _is_stream(output):
+        if output.is_dir():
+            raise UsageError(f"{output} is a folder; a file is to be written. Choose another place with -o FILE.")
+        check_free(output, force=replace)
+
+
+def _is_stream(path: Path) -> bool:
+    """A pipe or device, such as /dev/stdout: nothing there can be written over."""
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
+def write_result(table: pa.Table, form: Form, output: Path | None, *, replace: bool) -> None:
+    """Print the result of a query, or write it to a place that ``check_place`` has let pass."""
+    import pyarrow.parquet as pq
+
+    from zoo.exchange.places import write_file
     from zoo.store.results import csv_text
 
     frame = table.to_pandas()
-    if output_format == "parquet":
-        if output is None:
-            raise UsageError("Parquet is not for a terminal. Give a file with --output FILE.")
-        import pyarrow.parquet as pq
-
-        pq.write_table(table, output)
-        return
-    if output_format == "table":
-        text = text_table(frame) + "\n"
-    elif output_format == "csv":
-        text = csv_text(frame)
+    if form == "parquet":
+        sink = io.BytesIO()
+        pq.write_table(table, sink)
+        made = sink.getvalue()
+    elif form == "json":
+        made = (frame.to_json(orient="records", indent=2, double_precision=15) + "\n").encode()
     else:
-        text = frame.to_json(orient="records", indent=2, double_precision=15) + "\n"
+        made = (csv_text(frame) if form == "csv" else text_table(frame) + "\n").encode()
     if output is None:
-        sys.stdout.write(text)
+        sys.stdout.write(made.decode())
+    elif _is_stream(output):
+        output.write_bytes(made)
     else:
-        output.write_text(text)
+        write_file(output, lambda file: file.write(made), force=replace)
 
 
 def summary(workspace: Workspace, done: Run, timings: Mapping[str, float]) -> str:

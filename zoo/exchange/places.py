@@ -52,10 +52,12 @@ def check_free(path: Path, *, force: bool) -> None:
             raise UsageError(f"{path} is a link. Choose a place that is free with -o PATH.")
         return
     if not force:
-        raise UsageError(f"{path} exists already. Choose another place with -o PATH, or replace it with --force.")
+        raise UsageError(f"{path} exists already. Choose another place with -o PATH, or replace it with --replace.")
+    if not path.is_file() and not path.is_dir():
+        raise UsageError(f"{path} is a device or a pipe, not a file. It is not replaced: choose another place with -o PATH.")
     if path.is_dir() and not (path / MARKER).is_file():
         raise UsageError(
-            f"{path} is a folder that no export made (it has no {MARKER}). It is not replaced, even with --force: choose another."
+            f"{path} is a folder that no export made (it has no {MARKER}). It is not replaced, even with --replace: choose another."
         )
 
 
@@ -70,7 +72,7 @@ def _writing(path: Path) -> Iterator[None]:
         ) from error
 
 
-def write_file(path: Path, write: Callable[[BinaryIO], None], *, force: bool) -> Path:
+def write_file(path: Path, write: Callable[[BinaryIO], object], *, force: bool) -> Path:
     """Write a file as a whole: under a temporary name in the same folder, synced, then renamed."""
     temporary = path.parent / f".tmp-{path.name[:80]}-{secrets.token_hex(4)}"
     with _writing(path):

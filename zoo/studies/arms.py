@@ -105,24 +105,28 @@ def retrainings_to_plan(workspace: Workspace | None, group: ArmGroup, dataset: D
     return known, to_come
 
 
-def check_retrained(workspace: Workspace, group: ArmGroup, trainings: Retrainings, arms: Sequence[Arm]) -> None:
+def check_retrained(workspace: Workspace, group: ArmGroup, trainings: Retrainings, arms: Sequence[Arm], *, by_each: bool = True) -> None:
     """Refuse to compare arms that have no result.
 
     Args:
         arms: those of the group that must have one.
+        by_each: by every architecture of the group; False: by one of them.
 
     Raises:
         NotFoundError: naming them, and what was retrained in this workspace, as the command line takes it.
     """
+    sweep = group.retraining
     finals = _finals(workspace, [job for arm in arms for job in trainings[arm.name]])
-    lacking = [arm.name for arm in arms if not any(job.id in finals for job in trainings[arm.name])]
-    if lacking:
-        sweep = group.retraining
-        asked = f"--arch {','.join(sweep.archs)} --recipe {recipe_text(sweep.recipe)} --seeds {_numbers(sweep.seeds)}"
-        fingerprint = next(job.dataset.fingerprint for mine in trainings.values() for job in mine)
-        there = "; ".join(_retrained(workspace, fingerprint)) or "nothing"
+    there = {(arm.name, job.arch) for arm in arms for job in trainings[arm.name] if job.id in finals}
+    jobs = [job for arm in arms for job in trainings[arm.name]]
+    archs = [arch for arch in dict.fromkeys(job.arch for job in jobs) if any((arm.name, arch) not in there for arm in arms)]
+    lacking = [arm.name for arm in arms if any((arm.name, arch) not in there for arch in archs)]
+    if lacking and (by_each or any(name not in {arm for arm, _ in there} for name in lacking)):
+        asked = f"--arch {','.join(archs)} --recipe {recipe_text(sweep.recipe)} --seeds {_numbers(sweep.seeds)}"
+        fingerprint = jobs[0].dataset.fingerprint
+        known = "; ".join(_retrained(workspace, fingerprint)) or "nothing"
         raise NotFoundError(
-            f"no finished retraining of {', '.join(lacking)} by {asked}. Retrained here: {there}. "
+            f"no finished retraining of {', '.join(lacking)} by {asked}. Retrained here: {known}. "
             f"Name what is there, or train them with 'zoo retrain {' '.join(lacking)} {asked}'."
         )
 
@@ -170,7 +174,7 @@ def compare_trainings(
     """
     finals = _finals(workspace, [job for _, arms in trainings for group in arms.values() for job in group])
     for group, arms in trainings:
-        check_retrained(workspace, group, arms, group.arms[:1])
+        check_retrained(workspace, group, arms, group.arms[:1], by_each=False)
     fingerprint = next(job.dataset.fingerprint for _, arms in trainings for group in arms.values() for job in group)
     answers = _TestAnswers.read(workspace, fingerprint, sorted({name for name, _ in finals.values()}))
     subsets = {op.text: answers.mask(_cleaned(op, test_scores, num_classes)) for op in on}
