@@ -86,7 +86,6 @@ def study(tmp_path_factory: pytest.TempPathFactory, data: Path) -> tuple[Path, d
         "retrain": (*arms, *LOCAL),
         "compare": (*arms, *LOCAL),
         "query": ("select arch, count(*) as n from classifiers where role = 'population' group by arch order by arch", "--format", "csv"),
-        "models": (),
         "status": (),
         "report": (),
     }

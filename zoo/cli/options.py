@@ -109,10 +109,10 @@ def _either_way(command: Callable[..., Any]) -> Any:
     if not plain and "output_format" not in signature.parameters:
         return command
     if plain:
-        kind: Any = Annotated[Literal["table", "json"] | None, typer.Option("--format", hidden=True)]
+        kind: Any = Annotated[Literal["table", "json"] | None, typer.Option("--format", hidden=True, help="json is the same as --json.")]
         other = inspect.Parameter("output_format", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
     else:
-        kind = Annotated[bool, typer.Option("--json", hidden=True)]
+        kind = Annotated[bool, typer.Option("--json", hidden=True, help="The same as --format json.")]
         other = inspect.Parameter("as_json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=kind)
 
     @functools.wraps(command)
