@@ -48,8 +48,8 @@ _ALL_RULES = "## All rules"
 _HEAD = """# Commands
 
 Written by `make docs` from the command line itself; do not edit. Data goes to stdout, everything else to stderr. A list is given with
-commas or by repeating the option. What prints JSON takes `--json` and `--format json` alike. `zoo help COMMAND` is `zoo COMMAND --help`.
-`zoo --install-completion` lets the shell complete commands, options and the names that they take. `zoo --debug COMMAND` shows
+commas or by repeating the option. What prints JSON takes `--json` and `--format json` alike. `zoo help` before a command is `--help` after it.
+`--install-completion` lets the shell complete commands, options and the names that they take. `zoo --debug COMMAND` shows
 tracebacks, `zoo --version` the version.
 
 | exit code | meaning |
