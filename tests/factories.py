@@ -15,10 +15,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from zoo.data import Dataset, open_dataset
+from zoo.manifest import Manifest
 from zoo.progress import Progress
 from zoo.spec import Recipe, Sweep, Training
 from zoo.store.workspace import Workspace
@@ -33,6 +34,7 @@ __all__ = [
     "block_pictures",
     "cycle",
     "dataset_folder",
+    "manifest",
     "tiny_dataset",
     "trained_workspace",
     "training",
@@ -129,6 +131,13 @@ def tiny_dataset(folder: Path, **changes: object) -> Dataset:
 def workspace(folder: Path) -> Workspace:
     """A new, empty workspace."""
     return Workspace.open(folder / "zoo", create=True)
+
+
+def manifest(example_ids: Sequence[int], labels: ArrayLike, copies: ArrayLike = 1, weights: ArrayLike = 1) -> Manifest:
+    """A manifest of these examples; a number stands for all of them."""
+    ids = np.array(example_ids, dtype=np.int64)
+    columns = ((labels, np.int64), (copies, np.int64), (weights, np.float32))
+    return Manifest(ids, *(np.broadcast_to(column, len(ids)).astype(kind) for column, kind in columns))
 
 
 def training(dataset: Dataset, arch: str = "softmax", **changes: object) -> Training:

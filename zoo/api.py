@@ -136,7 +136,7 @@ class Zoo:
         Raises:
             UnknownNameError: if no selection has that name.
         """
-        return selections.selection_frame(self.workspace, name)
+        return selections.manifest_named(self.workspace, name).frame()
 
     def verdicts(self) -> pd.DataFrame:
         """What became of an experiment's published claims: the ``verdicts`` table.

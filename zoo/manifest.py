@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,33 +15,19 @@ from zoo.errors import UsageError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["MANIFEST_COLUMNS", "Manifest", "manifest_digest"]
+__all__ = ["Manifest"]
+
+_MAX_COPIES: Final = np.iinfo(np.int16).max  # what a file holds
 
 
-MANIFEST_COLUMNS: Final = {"example_id": np.int64, "label": np.int32, "copies": np.int16, "weight": np.float32}
-
-
-# ------------------------------------------------------------------------------------------------------ about a manifest
-
-
-def manifest_digest(manifest: pd.DataFrame) -> str:
-    """16 hex digits of the sha256 of the content, whatever the order of rows, the index or the width of the integer types."""
-    columns = [manifest[name].to_numpy(dtype=kind) for name, kind in MANIFEST_COLUMNS.items()]
-    order = np.lexsort(columns[::-1])
-    digest = hashlib.sha256(b"zoo manifest 1\n")
-    for column in columns:
-        digest.update(np.ascontiguousarray(column[order].astype(column.dtype.newbyteorder("<"))).tobytes())
-    return digest.hexdigest()[:16]
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Manifest:
     """The outcome of a selection: which examples to train on, under which label, how often, with what weight.
 
     Args:
         example_ids: int64 [n], unique.
         labels: int64 [n].
-        copies: int64 [n], how often each example enters an epoch; 0 = not at all.
+        copies: int64 [n], 0 to 32767: how often each example enters an epoch; 0 = not at all.
         weights: float32 [n], finite, not negative.
 
     Raises:
@@ -66,6 +53,42 @@ class Manifest:
             )
         if len(self.copies) and self.copies.min() < 0:
             raise UsageError(f"manifest: copies has {self.copies.min()}. Allowed are 0, 1, 2, .... Use 0 to leave an example out.")
+        if len(self.copies) and self.copies.max() > _MAX_COPIES:
+            raise UsageError(
+                f"manifest: an example would be used {self.copies.max()} times. Allowed: up to {_MAX_COPIES} copies. "
+                f"Ask for fewer per class, or drop the classes that are nearly empty."
+            )
         if not (np.isfinite(self.weights).all() and (self.weights >= 0).all()):
             wrong = self.weights[~(np.isfinite(self.weights) & (self.weights >= 0))][0]
             raise UsageError(f"manifest: weights has {wrong}. Allowed are finite numbers from 0. Use 1 for an ordinary example.")
+
+    def __len__(self) -> int:
+        return len(self.example_ids)
+
+    def take(self, rows: NDArray[Any]) -> Manifest:
+        """These rows alone, by position or by mask."""
+        return Manifest(self.example_ids[rows], self.labels[rows], self.copies[rows], self.weights[rows])
+
+    @cached_property
+    def digest(self) -> str:
+        """16 hex digits of the sha256 of the content, whatever the order of rows or the width of the integer types."""
+        columns = list(self._columns().values())
+        order = np.lexsort(columns[::-1])
+        digest = hashlib.sha256(b"zoo manifest 1\n")
+        for column in columns:
+            digest.update(np.ascontiguousarray(column[order].astype(column.dtype.newbyteorder("<"))).tobytes())
+        return digest.hexdigest()[:16]
+
+    def frame(self) -> pd.DataFrame:
+        """For files and people: example_id int64, label int32, copies int16, weight float32."""
+        import pandas as pd
+
+        return pd.DataFrame(self._columns())
+
+    def _columns(self) -> dict[str, NDArray[Any]]:
+        return {
+            "example_id": self.example_ids.astype(np.int64),
+            "label": self.labels.astype(np.int32),
+            "copies": self.copies.astype(np.int16),
+            "weight": self.weights.astype(np.float32),
+        }

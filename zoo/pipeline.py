@@ -19,7 +19,7 @@ from zoo.data import Dataset, open_dataset, require_trainable
 from zoo.errors import FailedTrainingsError, UnknownNameError
 from zoo.estimate import Estimate, estimate, training_images, training_seconds
 from zoo.fill.plan import FillPlan, KeepLogits, plan_fill
-from zoo.manifest import manifest_digest
+from zoo.manifest import Manifest
 from zoo.progress import Progress, counted
 from zoo.scores.from_store import score
 from zoo.scores.measured import NOT_MEASURED, Measured, measure
@@ -309,18 +309,15 @@ def select(
     """
     chain = [(step.name, step.params) for step in rule.rules]
 
-    def drawn(seed: int | None) -> pd.DataFrame:
+    def drawn(seed: int | None) -> Manifest:
         resolve = partial(selections.selection_of, workspace, seed=seed, dataset=origin.dataset, split=origin.split)
         return rules.build(rules.redrawn(chain, seed or 0), scores, num_classes=num_classes, resolve=resolve)
 
     manifest = drawn(None)
-    made = {seed: drawn(seed) for seed in (seeds if rules.is_random(name for name, _ in chain) else ())}
-    draws = {seed: (table, manifest_digest(table)) for seed, table in made.items()}
+    draws = {seed: drawn(seed) for seed in (seeds if rules.is_random(name for name, _ in chain) else ())}
     made_by = [step.text for step in rule.rules]
     with heartbeat(workspace):
-        selections.commit_selection(
-            workspace, rule.name, manifest, manifest_digest(manifest), origin, made_by, draws=draws, replace=replace
-        )
+        selections.commit_selection(workspace, rule.name, manifest, origin, made_by, draws=draws, replace=replace)
     return {**rules.manifest_summary(manifest, num_classes=num_classes, scores=scores), "draws": len(draws) or 1}
 
 

@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from commands import done, zoo
-from factories import QUIET, TRAIN, UNREADABLE_TRAIN, Tiny, block_pictures
+from factories import QUIET, TRAIN, UNREADABLE_TRAIN, Tiny, block_pictures, manifest
 from PIL import Image
 
 import zoo as library
@@ -54,10 +54,9 @@ def selected(trained: Tiny, folder: Path) -> Path:
     """A copy of the trained workspace with scores and a selection of 40 examples, some with new labels."""
     shutil.copytree(trained.root, folder / "w")
     done("score", "-w", folder / "w", "--top", 0)
-    manifest = pd.DataFrame({"example_id": [i for i in range(45) if i not in UNREADABLE_TRAIN]})
-    manifest = manifest.assign(label=(manifest["example_id"] * 7) % 3, copies=1, weight=np.float32(0.5))
-    manifest.loc[3, "copies"] = 2
-    commit_selection(Workspace.open(folder / "w"), "kept", manifest, "0" * 16, Origin(trained.dataset.fingerprint, "train"), [])
+    ids = [i for i in range(45) if i not in UNREADABLE_TRAIN]
+    rows = manifest(ids, [i * 7 % 3 for i in ids], [1, 1, 1, 2, *[1] * (len(ids) - 4)], 0.5)
+    commit_selection(Workspace.open(folder / "w"), "kept", rows, Origin(trained.dataset.fingerprint, "train"), [])
     return folder / "w"
 
 
@@ -272,8 +271,7 @@ def test_image_folder_of_links(tmp_path: Path) -> None:
     np.save(tmp_path / "net.npy", np.random.default_rng(0).normal(0, 1, (6, 3)))
     np.save(tmp_path / "labels.npy", dataset.splits["train"].labels)
     done("import", tmp_path / "net.npy", "--labels", tmp_path / "labels.npy", "-w", w)
-    manifest = pd.DataFrame({"example_id": [0, 1, 4], "label": [0, 2, 2], "copies": [1, 3, 1], "weight": np.float32([1, 1, 1])})
-    commit_selection(Workspace.open(w), "kept", manifest, "1" * 16, Origin(dataset.fingerprint, "train"), [])
+    commit_selection(Workspace.open(w), "kept", manifest([0, 1, 4], [0, 2, 2], [1, 3, 1]), Origin(dataset.fingerprint, "train"), [])
     out = tmp_path / "out"
     done("export", "selection", "--to", "imagefolder", "--selection", "kept", "-o", out, "-w", w)
     found = {str(p.relative_to(out / "train")): p.resolve().relative_to(tmp_path / "pictures") for p in (out / "train").rglob("*.png")}

@@ -212,8 +212,8 @@ def test_detection_and_selection_use_the_order_of_suspects() -> None:
     frame = pd.DataFrame(MIXED).assign(c_perplexity=1.0)
     found = detection_table(frame).set_index("score").loc["label_quality"]
     assert (found["auroc"], found["precision_at_n"]) == (1.0, 1.0)
-    left = rules.build([("worst", {"share": 1 / 3})], frame, num_classes=2, resolve=lambda name: frame)
-    assert sorted(set(range(6)) - set(left["example_id"])) == sorted(suspects(frame, 2)["example_id"])
+    left = rules.build([("worst", {"share": 1 / 3})], frame, num_classes=2)
+    assert sorted(set(range(6)) - set(left.example_ids)) == sorted(suspects(frame, 2)["example_id"])
 
 
 @pytest.mark.parametrize("n_heldout", [[1] * 6, [0] * 6, [None] * 6])

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from factories import CLASSES, QUIET, TRAIN, UNREADABLE_TRAIN, Tiny, tiny_dataset, training, workspace
+from factories import CLASSES, QUIET, TRAIN, UNREADABLE_TRAIN, Tiny, manifest, tiny_dataset, training, workspace
 from numpy.typing import NDArray
 
 import zoo
@@ -195,8 +195,7 @@ def test_scores_against_a_selections_labels(trained: Tiny, tmp_path_factory: pyt
     shutil.copytree(trained.root, root)
     space = Workspace.open(root)
     ids = np.array([0, 1, 2, 10])
-    manifest = pd.DataFrame({"example_id": ids, "label": [2, 2, 2, 2], "copies": [1, 1, 1, 1], "weight": [1.0] * 4})
-    commit_selection(space, "twos", manifest, "0123456789abcdef", Origin(trained.dataset.fingerprint, "train"), [])
+    commit_selection(space, "twos", manifest(ids, 2), Origin(trained.dataset.fingerprint, "train"), [])
     found, plain = scored(space, label_column="twos"), scored(space)
     assert found["label"].iloc[ids].tolist() == [2, 2, 2, 2]
     assert found["x_perplexity"].notna().sum() == 4

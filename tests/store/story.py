@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
+from factories import manifest
 
 from zoo.data import Dataset, Split
-from zoo.manifest import manifest_digest
 from zoo.scores.from_store import score
 from zoo.scores.outputs import answers_from_logits
 from zoo.scores.population import population_of
@@ -59,8 +58,7 @@ def tell(workspace: Workspace, class_names: tuple[str, ...] = ("a", "b", "c"), k
         commit_unit(workspace, unit, EXAMPLES, EXAMPLES, receipts)
     population = population_of(workspace, dataset.fingerprint, names)
     write_scores(workspace, score(workspace, population, "train"), population.origin("train"), len(names))
-    manifest = pd.DataFrame({"example_id": np.arange(10), "label": 0, "copies": 1, "weight": 1.0})
-    commit_selection(workspace, "few", manifest, manifest_digest(manifest), population.origin("train"), ["by hand"])
+    commit_selection(workspace, "few", manifest(range(10), 0), population.origin("train"), ["by hand"])
 
 
 def _part(workspace: Workspace, unit: AnswerUnit, shard: Shard, dataset: Dataset) -> Receipt:

@@ -16,7 +16,7 @@ from zoo.store import answers as answers_module
 from zoo.store import fsck
 from zoo.store.answers import logits_of
 from zoo.store.files import LocalFiles
-from zoo.store.selections import selection_frame
+from zoo.store.selections import manifest_named
 from zoo.store.workspace import MARKER, MARKER_BYTES, Workspace
 
 
@@ -117,4 +117,4 @@ def test_readers_see_what_was_written(undisturbed: tuple[Path, int]) -> None:
     logits = logits_of(workspace, name, "train")
     assert logits.shape == (EXAMPLES, CLASSES)
     assert (logits.max(axis=1) == 0).all()
-    assert len(selection_frame(workspace, "few")) == 10
+    assert len(manifest_named(workspace, "few")) == 10

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pandas as pd
+import factories
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from factories import workspace
 
 from zoo.errors import NotFoundError, UnknownNameError, UsageError
-from zoo.manifest import manifest_digest
+from zoo.manifest import Manifest
 from zoo.store.origin import Origin
 from zoo.store.selections import (
     check_manifest,
     commit_selection,
+    manifest_named,
     manifest_of,
-    selection_frame,
     selection_of,
     selection_op,
     selection_origin,
@@ -34,23 +35,21 @@ def space(tmp_path: Path) -> Workspace:
     return workspace(tmp_path)
 
 
-def manifest(labels: list[int]) -> pd.DataFrame:
-    ids = range(10, 10 + len(labels))
-    return pd.DataFrame({"example_id": ids, "label": labels, "copies": 1, "weight": 1.0})
+def manifest(labels: list[int]) -> Manifest:
+    return factories.manifest(range(10, 10 + len(labels)), labels)
 
 
-def commit(space: Workspace, name: str, frame: pd.DataFrame, origin: Origin = HERE, *, replace: bool = False) -> None:
-    commit_selection(space, name, frame, manifest_digest(frame), origin, ["test"], replace=replace)
+def commit(space: Workspace, name: str, rows: Manifest, origin: Origin = HERE, *, replace: bool = False) -> None:
+    commit_selection(space, name, rows, origin, ["test"], replace=replace)
 
 
 def test_a_selection_comes_back_as_it_was(space: Workspace) -> None:
     """By name, by content id, and as a treatment; ``baseline`` is the training set as it is."""
-    frame = manifest([0, 1, 2])
-    commit(space, "mine", frame)
-    found = selection_frame(space, "mine")
-    assert found.to_dict("list") == frame.to_dict("list")
-    assert selection_op(space, "mine") == (op("manifest", id=manifest_digest(frame)),)
-    assert manifest_of(space, manifest_digest(frame), dataset="a").labels.tolist() == [0, 1, 2]
+    rows = manifest([0, 1, 2])
+    commit(space, "mine", rows)
+    assert manifest_named(space, "mine").frame().equals(rows.frame())
+    assert selection_op(space, "mine") == (op("manifest", id=rows.digest),)
+    assert manifest_of(space, rows.digest, dataset="a").labels.tolist() == [0, 1, 2]
     assert selection_op(space, "baseline") == ()
     assert selections_frame(space)["name"].tolist() == ["mine"] * 3
 
@@ -65,18 +64,18 @@ def test_a_name_means_one_manifest_until_it_is_replaced(space: Workspace) -> Non
         match=r"^selection 'mine' exists and holds other examples, of split train of .*\(2 rows.*Choose another name with -o, or add",
     ):
         commit(space, "mine", new)
-    assert selection_frame(space, "mine")["label"].tolist() == [0, 1]
+    assert manifest_named(space, "mine").labels.tolist() == [0, 1]
     commit(space, "mine", new, replace=True)
-    assert selection_frame(Workspace.open(space.root), "mine")["label"].tolist() == [1, 0]
-    assert manifest_of(space, manifest_digest(old), dataset="a").labels.tolist() == [0, 1]
+    assert manifest_named(Workspace.open(space.root), "mine").labels.tolist() == [1, 0]
+    assert manifest_of(space, old.digest, dataset="a").labels.tolist() == [0, 1]
     commit(space, "mine", old, replace=True)
-    assert selection_frame(Workspace.open(space.root), "mine")["label"].tolist() == [0, 1]
+    assert manifest_named(Workspace.open(space.root), "mine").labels.tolist() == [0, 1]
 
 
 def test_equal_content_under_two_names_is_stored_once(space: Workspace) -> None:
-    frame = manifest([0, 1])
-    commit(space, "one", frame)
-    commit(space, "two", frame.iloc[::-1])
+    rows = manifest([0, 1])
+    commit(space, "one", rows)
+    commit(space, "two", rows.take(np.array([1, 0])))
     assert len(space.commits.all("manifest")) == 1
     assert sorted(set(selections_frame(space)["name"])) == ["one", "two"]
 
@@ -107,7 +106,7 @@ def test_a_manifest_is_not_used_on_other_examples(space: Workspace, dataset: str
     """Of another data set or another split: refused with both, by content and by name; where it was made, it is used."""
     record(space, "a", "b")
     commit(space, "mine", manifest([0, 1]))
-    digest = manifest_digest(manifest([0, 1]))
+    digest = manifest([0, 1]).digest
     for use in (
         lambda: manifest_of(space, digest, dataset=dataset, split=split),
         lambda: selection_of(space, "mine", dataset=dataset, split=split),
@@ -128,7 +127,7 @@ def test_equal_content_of_two_splits_is_one_manifest_that_both_may_use(space: Wo
     record(space, "a", "b")
     for name, origin in (("one", HERE), ("two", Origin("a", "test", "p")), ("three", Origin("b", "train", "q")), ("one", HERE)):
         commit(space, name, manifest([0, 1]), origin)
-    digest = manifest_digest(manifest([0, 1]))
+    digest = manifest([0, 1]).digest
     assert space.commits.keys("manifest") == {digest: 3}
     for dataset, split in (("a", "train"), ("a", "test"), ("b", "train")):
         assert check_manifest(space, digest, dataset, split) == ""
@@ -156,12 +155,12 @@ def test_the_table_of_selections_says_what_each_was_made_from(space: Workspace) 
 # ---------------------------------------------------------------- selections of an earlier zoo
 
 
-def earlier(space: Workspace, name: str, rows: pd.DataFrame, split: str = "train") -> str:
+def earlier(space: Workspace, name: str, rows: Manifest, split: str = "train") -> str:
     """A selection as a zoo recorded it that knew no data set: the split among the facts, nothing in the identity."""
-    digest = manifest_digest(rows)
+    digest = rows.digest
 
     def write(path: Path) -> None:
-        pq.write_table(pa.Table.from_pandas(rows, preserve_index=False), path)
+        pq.write_table(pa.Table.from_pandas(rows.frame(), preserve_index=False), path)
 
     ref = space.files.seal("selections", digest, ".parquet", write)
     space.commits.publish("manifest", digest, identity={"manifest": digest}, facts={"rows": len(rows)}, files=[ref])

@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from factories import QUIET, Tiny, training, workspace
+from factories import QUIET, Tiny, manifest, training, workspace
 from numpy.typing import NDArray
 
 from zoo import pipeline
 from zoo.errors import NotFoundError, UnknownNameError, UsageError
 from zoo.local import LocalRunner
-from zoo.manifest import manifest_digest
 from zoo.scores import from_store
 from zoo.scores.population import choose_population
 from zoo.spec import Arm, ArmGroup, Op, Recipe, SelectionRule, Sweep, Training
@@ -50,10 +49,10 @@ def done(trained: Tiny, tmp_path_factory: pytest.TempPathFactory) -> tuple[Works
     """Four arms of two networks and two seeds on a copy of the trained workspace: all rows; ten of them, twice each; four of each class, drawn
     for each seed; and the same rule drawn once."""
     space = Workspace.open(shutil.copytree(trained.root, tmp_path_factory.mktemp("arms") / "zoo"))
-    few = pd.DataFrame({"example_id": range(10, 20), "label": [i % 3 for i in range(10, 20)], "copies": 2, "weight": 1.0})
+    few = manifest(range(10, 20), [i % 3 for i in range(10, 20)], copies=2)
     population = choose_population(space)
     origin = population.origin("train")
-    selections.commit_selection(space, "few", few, manifest_digest(few), origin, [])
+    selections.commit_selection(space, "few", few, origin, [])
     of_train, of_test = (from_store.score(space, population, split).to_pandas() for split in ("train", "test"))
     select(space, "drawn", "per_class:count=4", of_train, origin, seeds=(0, 1))
     select(space, "once", "per_class:count=4", of_train, origin)
@@ -136,11 +135,8 @@ def test_a_seed_redraws_the_random_part_of_a_selection(trained: Tiny, done: tupl
     assert len({job.treatment_text for job in by_arm["once"]}) == 1
     assert by_arm["once"][0].treatment == treatments["softmax", 0]
     for seed in (0, 1):
-        drawn = selections.selection_frame(space, "drawn", seed)
-        assert np.bincount(drawn["label"]).tolist() == [4, 4, 4]
-    assert set(selections.selection_frame(space, "drawn", 0)["example_id"]) != set(
-        selections.selection_frame(space, "drawn", 1)["example_id"]
-    )
+        assert np.bincount(selections.manifest_named(space, "drawn", seed).labels).tolist() == [4, 4, 4]
+    assert set(selections.manifest_named(space, "drawn", 0).example_ids) != set(selections.manifest_named(space, "drawn", 1).example_ids)
 
 
 def test_a_seed_that_was_not_drawn_is_refused(trained: Tiny, done: tuple[Workspace, Comparison]) -> None:

@@ -12,7 +12,7 @@ from factories import workspace
 
 from zoo import pipeline
 from zoo.errors import NotFoundError, UsageError
-from zoo.manifest import manifest_digest
+from zoo.manifest import Manifest
 from zoo.spec import Op, SelectionRule
 from zoo.store import selections
 from zoo.store.origin import Origin
@@ -36,7 +36,7 @@ def scores(examples: int = 300, classes: int = 5) -> pd.DataFrame:
     )
 
 
-def drawn(text: str, draw: int, **more: Any) -> pd.DataFrame:
+def drawn(text: str, draw: int, **more: Any) -> Manifest:
     return build(redrawn(parse(text), draw), scores(), num_classes=5, **more)
 
 
@@ -64,38 +64,38 @@ def test_a_chain_is_random_if_one_of_its_rules_takes_a_seed(text: str, random: b
 
 def test_arms_of_a_seed_share_as_many_examples_as_their_rules_allow() -> None:
     """In each draw, what the baseline drew and the cleaning left is drawn by the cleaned arm too; two draws differ."""
-    kept = set(drawn("worst:share=0.2", 0)["example_id"])
+    kept = set(drawn("worst:share=0.2", 0).example_ids)
     for draw in range(3):
-        baseline = set(drawn("per_class:count=12,resample=false", draw)["example_id"])
-        cleaned = set(drawn("worst:share=0.2+per_class:count=12,resample=false", draw)["example_id"])
+        baseline = set(drawn("per_class:count=12,resample=false", draw).example_ids)
+        cleaned = set(drawn("worst:share=0.2+per_class:count=12,resample=false", draw).example_ids)
         assert baseline & kept <= cleaned
         assert len(baseline & cleaned) > 30
-        assert baseline != set(drawn("per_class:count=12,resample=false", draw + 1)["example_id"])
+        assert baseline != set(drawn("per_class:count=12,resample=false", draw + 1).example_ids)
 
 
 def test_a_control_matched_by_class_leaves_out_as_many_of_each_class() -> None:
     """Dropping the worst 20 % takes unequal shares of the classes; the control takes the same number of each, others."""
     worst = drawn("worst:share=0.2", 0)
-    counts = np.bincount(worst["label"], minlength=5)
+    counts = np.bincount(worst.labels, minlength=5)
     whole = np.bincount(scores()["label"], minlength=5)
     assert len(set(np.round(counts / whole, 2))) > 1, "shares that are equal would match by chance"
     for draw in range(3):
         control = drawn("random_like:name=worst,per_class=true", draw, resolve=lambda _: worst)
-        assert np.bincount(control["label"], minlength=5).tolist() == counts.tolist()
-        assert set(control["example_id"]) != set(worst["example_id"])
+        assert np.bincount(control.labels, minlength=5).tolist() == counts.tolist()
+        assert set(control.example_ids) != set(worst.example_ids)
     unmatched = drawn("random_like:name=worst", 0, resolve=lambda _: worst)
     assert len(unmatched) == len(worst)
-    assert np.bincount(unmatched["label"], minlength=5).tolist() != counts.tolist()
+    assert np.bincount(unmatched.labels, minlength=5).tolist() != counts.tolist()
 
 
 def test_the_hardest_are_what_dropping_the_worst_drops() -> None:
     """The two parts are the whole, by classes too, and every example of the harder part has the lower quality within its class."""
     for more in ("", ",per_class=true", ",by=x"):
-        hard, easy = (set(drawn(f"{rule}:share=0.3{more}", 0)["example_id"]) for rule in ("hardest", "worst"))
+        hard, easy = (set(drawn(f"{rule}:share=0.3{more}", 0).example_ids) for rule in ("hardest", "worst"))
         assert hard | easy == set(range(300))
         assert not hard & easy
         assert len(hard) == pytest.approx(90, abs=3)
-    table = scores().assign(hard=lambda t: t["example_id"].isin(drawn("hardest:share=0.5,per_class=true", 0)["example_id"]))
+    table = scores().assign(hard=lambda t: t["example_id"].isin(drawn("hardest:share=0.5,per_class=true", 0).example_ids))
     for _, mine in table.groupby("label"):
         assert mine.loc[mine["hard"], "label_quality"].max() <= mine.loc[~mine["hard"], "label_quality"].min()
 
@@ -103,7 +103,7 @@ def test_the_hardest_are_what_dropping_the_worst_drops() -> None:
 def test_a_class_that_is_filled_up_repeats_other_examples_than_the_next_class() -> None:
     """Two classes of three examples, 300 of each: the draws of one class are not those of the other, place by place."""
     table = scores(6).assign(label=[0, 1, 0, 1, 0, 1])
-    manifest = build(parse("per_class:count=300,empty=drop"), table, num_classes=5).set_index("example_id")["copies"]
+    manifest = build(parse("per_class:count=300,empty=drop"), table, num_classes=5).frame().set_index("example_id")["copies"]
     assert manifest[[0, 2, 4]].sum() == manifest[[1, 3, 5]].sum() == 300
     assert manifest[[0, 2, 4]].tolist() != manifest[[1, 3, 5]].tolist()
 
@@ -117,10 +117,9 @@ def test_a_selection_with_a_random_part_has_a_manifest_for_each_seed(tmp_path: P
     assert select(space, "few", "per_class:count=4", (0, 4))["draws"] == 2
     for seed in (0, 4):
         (op,) = selections.selection_op(space, "few", seed)
-        assert op.params["id"] == manifest_digest(drawn("per_class:count=4", seed))
-        assert (
-            selections.selection_frame(space, "few", seed)["example_id"].tolist() == drawn("per_class:count=4", seed)["example_id"].tolist()
-        )
+        made = drawn("per_class:count=4", seed)
+        assert op.params["id"] == made.digest
+        assert selections.manifest_named(space, "few", seed).example_ids.tolist() == made.example_ids.tolist()
     assert selections.selection_op(space, "few") == selections.selection_op(space, "few", 0) != selections.selection_op(space, "few", 4)
     with pytest.raises(NotFoundError, match=r"selection 'few' has no draw for seed 1\. Allowed: seeds 0, 4,"):
         selections.selection_op(space, "few", 1)
@@ -143,7 +142,7 @@ def test_a_rule_that_names_a_selection_takes_its_draw_of_the_same_seed(tmp_path:
     select(space, "pool", "random_like:name=easy", (0, 1))
     select(space, "control", "random_like:name=pool,per_class=true", (0, 1))
     counts = [
-        [np.bincount(selections.selection_frame(space, name, seed)["label"]).tolist() for seed in (0, 1)] for name in ("pool", "control")
+        [np.bincount(selections.manifest_named(space, name, seed).labels).tolist() for seed in (0, 1)] for name in ("pool", "control")
     ]
     assert counts[0] == counts[1]
     assert counts[0][0] != counts[0][1], "draws with equal counts would match by chance"

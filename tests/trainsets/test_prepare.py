@@ -7,15 +7,13 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
-from factories import QUIET, TEST, TRAIN, UNREADABLE_TRAIN, cycle, tiny_dataset, training, workspace, write_split
+from factories import QUIET, TEST, TRAIN, UNREADABLE_TRAIN, cycle, manifest, tiny_dataset, training, workspace, write_split
 
 import zoo.trainsets.inputs
 from zoo import keyed, pipeline
 from zoo.data import Dataset, Split, open_dataset
 from zoo.errors import DataError, NotFoundError, UnknownNameError, UsageError
-from zoo.manifest import manifest_digest
 from zoo.spec import Op
 from zoo.store.origin import Origin
 from zoo.store.selections import commit_selection, selection_op
@@ -83,8 +81,8 @@ def test_image_treatments_are_keyed_by_example(space: Workspace, dataset: Datase
 
 def test_a_manifest_gives_labels_copies_and_weights(space: Workspace, dataset: Dataset) -> None:
     """Examples 5 (twice, label 0, weight 2) and 9 (once): three rows; the two copies show the same picture."""
-    frame = pd.DataFrame({"example_id": [5, 9, 11], "label": [0, 1, 2], "copies": [2, 1, 0], "weight": [2.0, 0.5, 1.0]})
-    commit_selection(space, "mine", frame, manifest_digest(frame), Origin(dataset.fingerprint, "train"), [])
+    rows = manifest([5, 9, 11], [0, 1, 2], [2, 1, 0], [2.0, 0.5, 1.0])
+    commit_selection(space, "mine", rows, Origin(dataset.fingerprint, "train"), [])
     data = prepare(space, training(dataset, treatment=selection_op(space, "mine")))
     rows = Counter(zip(data.rows.example_ids.tolist(), data.rows.labels.tolist(), data.rows.weights.tolist(), strict=True))
     assert rows == {(5, 0, 2.0): 2, (9, 1, 0.5): 1}

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from factories import manifest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zoo.errors import NotFoundError, UnknownNameError, UsageError
-from zoo.manifest import manifest_digest
+from zoo.manifest import Manifest
 from zoo.trainsets.conditions import condition
 from zoo.trainsets.rules import RULES, build, manifest_summary, parse, scale_c_threshold
 
@@ -40,12 +42,16 @@ def frame(**columns: object) -> pd.DataFrame:
 
 def kept(rules: list[tuple[str, dict[str, Any]]] | str, scores: pd.DataFrame | None = None, **more: Any) -> list[int]:
     """Example ids that the rules keep."""
-    return run(rules, scores, **more)["example_id"].tolist()
+    return made(rules, scores, **more).example_ids.tolist()
+
+
+def made(rules: list[tuple[str, dict[str, Any]]] | str, scores: pd.DataFrame | None = None, classes: int = 3, **more: Any) -> Manifest:
+    steps = parse(rules) if isinstance(rules, str) else rules
+    return build(steps, frame() if scores is None else scores, num_classes=classes, **more)
 
 
 def run(rules: list[tuple[str, dict[str, Any]]] | str, scores: pd.DataFrame | None = None, **more: Any) -> pd.DataFrame:
-    steps = parse(rules) if isinstance(rules, str) else rules
-    return build(steps, frame() if scores is None else scores, num_classes=3, **more)
+    return made(rules, scores, **more).frame()
 
 
 def many(examples: int = 300, classes: int = 5, seed: int = 0) -> pd.DataFrame:
@@ -96,7 +102,8 @@ def test_scores_of_two_splits_are_refused() -> None:
 
 def test_a_manifest_of_other_examples_is_refused() -> None:
     """Rules join by example_id and say which one is missing."""
-    manifest = run([]).assign(example_id=lambda m: m["example_id"] + 5)
+    manifest = made([])
+    manifest = replace(manifest, example_ids=manifest.example_ids + 5)
     with pytest.raises(UsageError, match=r"example 8 of the manifest has no row in the scores \(4 such examples\)"):
         RULES["worst"].apply(frame(), num_classes=3, resolve=lambda name: manifest, manifest=manifest, share=0.5)
 
@@ -141,7 +148,7 @@ def test_quantile_pruning_is_the_or_rule_of_the_later_study() -> None:
         scores["x_perplexity"] > np.percentile(scores["x_perplexity"], 85)
     )
     got = build([("below", {"c": 0.85, "x": 0.85, "thresholds": "quantile"})], scores, num_classes=5)
-    assert got["example_id"].tolist() == sorted(scores["example_id"][~out])
+    assert got.example_ids.tolist() == sorted(scores["example_id"][~out])
 
 
 def test_held_out_thresholds_fall_back_to_all_classifiers() -> None:
@@ -245,7 +252,7 @@ def test_an_example_without_the_score_ranks_best() -> None:
 
 def test_rank_ladder_is_nested() -> None:
     """Dropping 20 % drops what dropping 10 % drops: the paper's ladder removes in turn."""
-    sets = [set(build([("worst", {"share": s})], many(), num_classes=5)["example_id"]) for s in (0.0, 0.1, 0.2, 0.3)]
+    sets = [set(build([("worst", {"share": s})], many(), num_classes=5).example_ids) for s in (0.0, 0.1, 0.2, 0.3)]
     assert all(small <= large for large, small in pairwise(sets))
     assert [len(s) for s in sets] == [300, 270, 240, 210]
 
@@ -327,11 +334,11 @@ def test_random_like_keeps_as_many_as_the_named_manifest() -> None:
     rules = [("random_like", {"name": "cleaned"})]
     control = build(rules, scores, num_classes=5, resolve=lambda name: small)
     assert len(control) == len(small) == 180
-    assert control["example_id"].tolist() != small["example_id"].tolist()
+    assert control.example_ids.tolist() != small.example_ids.tolist()
     shuffled = build(rules, scores.sample(frac=1, random_state=1), num_classes=5, resolve=lambda name: small)
-    pd.testing.assert_frame_equal(control, shuffled)
+    pd.testing.assert_frame_equal(control.frame(), shuffled.frame())
     other = build([("random_like", {"name": "cleaned", "seed": 1})], scores, num_classes=5, resolve=lambda name: small)
-    assert other["example_id"].tolist() != control["example_id"].tolist()
+    assert other.example_ids.tolist() != control.example_ids.tolist()
 
 
 def test_random_like_per_class_keeps_class_sizes() -> None:
@@ -339,12 +346,12 @@ def test_random_like_per_class_keeps_class_sizes() -> None:
     scores = many()
     small = build([("below", {"x": 0.5})], scores, num_classes=5)
     control = build([("random_like", {"name": "a", "per_class": True})], scores, num_classes=5, resolve=lambda name: small)
-    assert np.bincount(control["label"]).tolist() == np.bincount(small["label"]).tolist()
+    assert np.bincount(control.labels).tolist() == np.bincount(small.labels).tolist()
 
 
 def test_random_like_cannot_choose_more_than_there_is() -> None:
     """The message names the manifest and both numbers."""
-    big = run([])
+    big = made([])
     with pytest.raises(UsageError, match=r"random_like 'all': it has 7 examples, there are only 3 to choose from"):
         run("below:x=0.5+random_like:name=all", resolve=lambda name: big)
     with pytest.raises(UsageError, match=r"it has 3 examples of class 0, there are only 2"):
@@ -393,7 +400,7 @@ def test_a_class_with_nothing_left_is_an_error_or_dropped() -> None:
 def test_the_papers_set_is_below_then_per_class() -> None:
     """C < 10 and X < 0.7, then the same number of each class: only examples under the thresholds are in it."""
     scores = many(2000)
-    manifest = build(parse("below:c=4,x=0.7+per_class:count=200"), scores, num_classes=5)
+    manifest = run("below:c=4,x=0.7+per_class:count=200", scores, classes=5)
     good = scores[(scores["c_perplexity"] < 4) & (scores["x_perplexity"] < 0.7)]
     assert set(manifest["example_id"]) <= set(good["example_id"])
     assert np.bincount(manifest["label"], weights=manifest["copies"]).tolist() == [200.0] * 5
@@ -402,10 +409,10 @@ def test_the_papers_set_is_below_then_per_class() -> None:
 def test_arms_share_examples_and_quotas_are_nested() -> None:
     """The same seed gives an example the same priority everywhere: 20 per class are among 40 per class, of all or of a subset."""
     scores = many()
-    forty = set(build(parse("per_class:count=40,resample=false"), scores, num_classes=5)["example_id"])
-    twenty = set(build(parse("per_class:count=20,resample=false"), scores, num_classes=5)["example_id"])
+    forty = set(build(parse("per_class:count=40,resample=false"), scores, num_classes=5).example_ids)
+    twenty = set(build(parse("per_class:count=20,resample=false"), scores, num_classes=5).example_ids)
     assert twenty < forty
-    cleaned = set(build(parse("below:x=0.9+per_class:count=40,resample=false"), scores, num_classes=5)["example_id"])
+    cleaned = set(build(parse("below:x=0.9+per_class:count=40,resample=false"), scores, num_classes=5).example_ids)
     under = set(scores.loc[scores["x_perplexity"] < 0.9, "example_id"])
     assert forty & under <= cleaned
 
@@ -518,7 +525,7 @@ def test_every_rule_gives_a_proper_manifest(seed: int, examples: int) -> None:
     assert set(texts) == set(RULES)  # a new rule falls under this test
     other = build(parse("worst:share=0.5"), scores, num_classes=3)
     for text in texts.values():
-        a, b = (build(parse(text), s, num_classes=3, resolve=lambda name: other) for s in (scores, scores.iloc[::-1]))
+        a, b = (run(text, s, resolve=lambda name: other) for s in (scores, scores.iloc[::-1]))
         pd.testing.assert_frame_equal(a, b)
         assert a["example_id"].is_unique
         assert a["example_id"].is_monotonic_increasing
@@ -534,23 +541,23 @@ def test_every_rule_works_by_itself_and_is_documented() -> None:
     for name, rule in RULES.items():
         assert rule.about, name
         assert rule.name == name
-    alone = RULES["below"].apply(frame(), num_classes=3, resolve=lambda name: frame(), x=0.5)
-    pd.testing.assert_frame_equal(alone, run("below:x=0.5"))
+    alone = RULES["below"].apply(frame(), num_classes=3, resolve=lambda name: pytest.fail(name), x=0.5)
+    pd.testing.assert_frame_equal(alone.frame(), run("below:x=0.5"))
 
 
 # ------------------------------------------------------------------------------------------------------- about a manifest
 
 
 def test_the_digest_is_of_the_content() -> None:
-    """Row order, index and integer width do not matter; any changed value does."""
-    manifest = run("per_class:count=5")
-    digest = manifest_digest(manifest)
+    """Row order and integer width do not matter; any changed value does."""
+    manifest = made("per_class:count=5")
+    digest = manifest.digest
     assert len(digest) == 16
     assert int(digest, 16) >= 0
-    assert manifest_digest(manifest.iloc[::-1]) == digest
-    assert manifest_digest(manifest.astype({"label": "int64", "copies": "int64"})) == digest
-    for column in ("example_id", "label", "copies", "weight"):
-        assert manifest_digest(manifest.assign(**{column: manifest[column] + 1})) != digest
+    assert manifest.take(np.arange(len(manifest))[::-1]).digest == digest
+    assert replace(manifest, labels=manifest.labels.astype(np.int32), copies=manifest.copies.astype(np.int16)).digest == digest
+    for column in ("example_ids", "labels", "copies", "weights"):
+        assert replace(manifest, **{column: getattr(manifest, column) + 1}).digest != digest
 
 
 def test_the_digest_is_the_same_on_every_machine() -> None:
@@ -558,20 +565,19 @@ def test_the_digest_is_the_same_on_every_machine() -> None:
     import hashlib
     import struct
 
-    manifest = pd.DataFrame({"example_id": [2, 1], "label": [0, 3], "copies": [1, 2], "weight": [1.0, 0.5]})
     content = (
         b"zoo manifest 1\n" + struct.pack("<2q", 1, 2) + struct.pack("<2i", 3, 0) + struct.pack("<2h", 2, 1) + struct.pack("<2f", 0.5, 1.0)
     )
-    assert manifest_digest(manifest) == hashlib.sha256(content).hexdigest()[:16]
+    assert manifest([2, 1], [0, 3], [1, 2], [1.0, 0.5]).digest == hashlib.sha256(content).hexdigest()[:16]
 
 
 def test_the_summary_counts() -> None:
     """Of seven usable examples three are below X = .5; class 2 is empty; filled to two per class, example 2 and 4 or so are repeated."""
     scores = frame()
-    manifest = build(parse("below:x=0.5+relabel:set=c == 2,to=top_confusion+per_class:count=2,empty=drop"), scores, num_classes=3)
-    summary = manifest_summary(manifest, num_classes=3, scores=scores)
+    chosen = made("below:x=0.5+relabel:set=c == 2,to=top_confusion+per_class:count=2,empty=drop", scores)
+    summary = manifest_summary(chosen, num_classes=3, scores=scores)
     assert summary == {
-        "digest": manifest_digest(manifest),
+        "digest": chosen.digest,
         "n": 4,
         "unique": 3,
         "share_kept": 3 / 7,
@@ -580,7 +586,7 @@ def test_the_summary_counts() -> None:
         "relabelled": 0,
         "mean_weight": 1.0,
     }
-    relabelled = build(parse("relabel:set=x > 0.6"), scores, num_classes=3)
+    relabelled = made("relabel:set=x > 0.6", scores)
     assert manifest_summary(relabelled, num_classes=3, scores=scores)["relabelled"] == 2
     assert manifest_summary(relabelled, num_classes=3)["relabelled"] is None
 
@@ -591,7 +597,7 @@ def test_large_tables_are_handled_whole() -> None:
     manifest = build(
         parse("below:c=0.9,x=0.9,thresholds=quantile+worst:share=0.1+per_class:count=2500+weigh:by=x"), scores, num_classes=100
     )
-    assert manifest["copies"].sum() == 250_000
+    assert manifest.copies.sum() == 250_000
 
 
 # ------------------------------------------------------------------------------------------------------- how rules are written

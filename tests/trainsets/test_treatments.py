@@ -573,6 +573,7 @@ def test_a_manifest_of_another_data_set_is_refused() -> None:
     [
         (([0, 0], [1, 1], [1, 1], [1, 1]), "1 of 2 rows repeat an example id"),
         (([0, 1], [1, 1], [1, -1], [1, 1]), "copies has -1"),
+        (([0, 1], [1, 1], [1, 32768], [1, 1]), "used 32768 times"),
         (([0, 1], [1, 1], [1, 1], [1, -2]), "weights has -2.0"),
         (([0, 1], [1, 1], [1, 1], [1, float("nan")]), "weights has nan"),
         (([0, 1], [1], [1, 1], [1, 1]), r"its columns have \[1, 2\] rows"),

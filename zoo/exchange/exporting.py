@@ -45,6 +45,7 @@ from zoo.data import Dataset, Split, encode_examples, open_dataset
 from zoo.data.files import FileSource
 from zoo.errors import DataError, NotFoundError, UsageError
 from zoo.exchange.places import Request, check_free, new_folder, put, write_file, write_table, write_text
+from zoo.manifest import Manifest
 from zoo.registry import distinct
 from zoo.scores import from_store
 from zoo.scores.accumulate import block_rows
@@ -341,11 +342,13 @@ def _manifest(workspace: Workspace, request: Request) -> tuple[pd.DataFrame, str
     table = pq.read_table(workspace.files.local(record.files[0].path), filters=[("split", "=", split)]).to_pandas()
     if request.selection == "baseline":
         usable = table[table["label"].notna() & table["error"].isna()]
-        chosen = pd.DataFrame({"example_id": usable["example_id"], "label": usable["label"].astype("int64"), "copies": 1, "weight": 1.0})
+        ids, labels = (usable[name].to_numpy(dtype=np.int64) for name in ("example_id", "label"))
+        chosen = Manifest(ids, labels, np.ones_like(ids), np.ones(len(ids), dtype=np.float32))
     else:
         chosen = selections.selection_of(workspace, str(request.selection), dataset=record.key, split=split)
-    chosen = chosen[chosen["copies"] > 0].sort_values("example_id", ignore_index=True)
-    ids = chosen["example_id"].to_numpy()
+    order = np.argsort(chosen.example_ids)
+    chosen = chosen.take(order[chosen.copies[order] > 0])
+    ids = chosen.example_ids
     if len(ids) and (ids[0] < 0 or ids[-1] >= len(table)):
         raise UsageError(
             f"selection {request.selection!r} names example {ids[-1]}; split {split} of {record.facts['name']} has {len(table)}. "
@@ -356,12 +359,12 @@ def _manifest(workspace: Workspace, request: Request) -> tuple[pd.DataFrame, str
         {
             "example_id": ids,
             "key": rows["key"].to_numpy(),
-            "label": chosen["label"].to_numpy(dtype=np.int64),
+            "label": chosen.labels,
             "label_original": pd.array(rows["label"].to_numpy(dtype=np.float64, na_value=np.nan), dtype="Int64"),
             "label_true": pd.array(rows["label_true"].to_numpy(dtype=np.float64, na_value=np.nan), dtype="Int64"),
             "x_perplexity": _x_of(workspace, record.key, split, ids),
-            "weight": chosen["weight"].to_numpy(dtype=np.float32),
-            "copies": chosen["copies"].to_numpy(dtype=np.int64),
+            "weight": chosen.weights,
+            "copies": chosen.copies,
         }
     )
     return frame, split, record

@@ -29,8 +29,8 @@ __all__ = [
     "commit_selection",
     "digests",
     "labels_in",
+    "manifest_named",
     "manifest_of",
-    "selection_frame",
     "selection_of",
     "selection_op",
     "selection_origin",
@@ -42,35 +42,34 @@ __all__ = [
 def commit_selection(
     workspace: Workspace,
     name: str,
-    manifest: pd.DataFrame,
-    digest: str,
+    manifest: Manifest,
     origin: Origin,
     rules: Sequence[str],
     *,
-    draws: Mapping[int, tuple[pd.DataFrame, str]] | None = None,
+    draws: Mapping[int, Manifest] | None = None,
     replace: bool = False,
 ) -> Commit:
     """Store manifests under their content ids and give them a name. A name that means others already is an error unless ``replace``.
 
     Args:
-        manifest, digest: what the name stands for, and its content id.
+        manifest: what the name stands for.
         origin: the examples it is about, and who scored them.
         rules: what made it, as text.
-        draws: by seed, the manifest that a retraining of that seed trains on, and its content id, where the selection has a random part that
-            is drawn anew for each seed. None = every seed trains on ``manifest``. More draws of the same selection may be added at any time.
+        draws: by seed, the manifest that a retraining of that seed trains on, where the selection has a random part that is drawn anew for
+            each seed. None = every seed trains on ``manifest``. More draws of the same selection may be added at any time.
 
     Raises:
         UsageError: if the name is taken by another manifest, or one of other examples, and ``replace`` is false.
     """
-    for table, key in [(manifest, digest), *(draws or {}).values()]:
-        _commit_manifest(workspace, table, key, origin)
-    content: dict[str, Any] = {"manifest": digest}
+    for each in [manifest, *(draws or {}).values()]:
+        _commit_manifest(workspace, each, origin)
+    content: dict[str, Any] = {"manifest": manifest.digest}
     if draws:
-        content["draws"] = {str(seed): key for seed, (_, key) in sorted(draws.items())}
+        content["draws"] = {str(seed): draw.digest for seed, draw in sorted(draws.items())}
     generation = 1
     if (there := workspace.commits.get("selection", name)) is not None:
         before, known, wanted = selection_origin(there), there.identity.get("draws", {}), content.get("draws", {})
-        same = there.identity["manifest"] == digest and all(wanted.get(seed, key) == key for seed, key in known.items())
+        same = there.identity["manifest"] == manifest.digest and all(wanted.get(seed, key) == key for seed, key in known.items())
         fits = before.fits(origin.dataset, origin.split)
         # One of an earlier zoo, which did not record its data set (``fits`` is None), is recorded anew when it is made again.
         if not replace and not (same and fits is not False):
@@ -94,13 +93,14 @@ def commit_selection(
     return workspace.commits.publish("selection", name, identity=identity, facts=facts, generation=generation)
 
 
-def _commit_manifest(workspace: Workspace, manifest: pd.DataFrame, digest: str, origin: Origin) -> None:
+def _commit_manifest(workspace: Workspace, manifest: Manifest, origin: Origin) -> None:
+    digest = manifest.digest
     identity = {"manifest": digest, "dataset": origin.dataset, "split": origin.split}
     known = workspace.commits.generations("manifest", digest)
     if identity in [commit.identity for commit in known]:
         return
     table = pa.Table.from_pandas(
-        manifest[["example_id", "label", "copies", "weight"]],
+        manifest.frame(),
         schema=pa.schema({"example_id": pa.int64(), "label": pa.int64(), "copies": pa.int64(), "weight": pa.float32()}),
         preserve_index=False,
     )
@@ -233,12 +233,11 @@ def _read(workspace: Workspace, digest: str) -> Manifest:
     if commit is None:
         raise NotFoundError(f"no manifest {digest!r} in {workspace.location}. Make the selection again with 'zoo select' or 'zoo relabel'.")
     table = pq.read_table(workspace.files.local(commit.files[0].path))
-    example_ids, labels, copies, weights = (table.column(name).to_numpy() for name in ("example_id", "label", "copies", "weight"))
-    return Manifest(example_ids, labels, copies, weights)
+    return Manifest(*(table.column(name).to_numpy() for name in ("example_id", "label", "copies", "weight")))
 
 
-def selection_of(workspace: Workspace, name: str, *, dataset: str, split: str, seed: int | None = None) -> pd.DataFrame:
-    """``selection_frame``, to be used on a split of a data set (by fingerprint).
+def selection_of(workspace: Workspace, name: str, *, dataset: str, split: str, seed: int | None = None) -> Manifest:
+    """``manifest_named``, to be used on a split of a data set (by fingerprint).
 
     Raises:
         UnknownNameError: if there is no such selection.
@@ -246,19 +245,16 @@ def selection_of(workspace: Workspace, name: str, *, dataset: str, split: str, s
     """
     for step in selection_op(workspace, name, seed):
         check_manifest(workspace, str(step.params["id"]), dataset, split)
-    return selection_frame(workspace, name, seed)
+    return manifest_named(workspace, name, seed)
 
 
-def selection_frame(workspace: Workspace, name: str, seed: int | None = None) -> pd.DataFrame:
-    """One manifest by the selection's name: example_id, label, copies, weight. ``seed``: as for ``selection_op``.
+def manifest_named(workspace: Workspace, name: str, seed: int | None = None) -> Manifest:
+    """A manifest by the selection's name. ``seed``: as for ``selection_op``.
 
     Raises:
         UnknownNameError: if there is no such selection.
     """
-    manifest = _read(workspace, str(selection_op(workspace, name, seed)[0].params["id"]))
-    return pd.DataFrame(
-        {"example_id": manifest.example_ids, "label": manifest.labels, "copies": manifest.copies, "weight": manifest.weights}
-    )
+    return _read(workspace, str(selection_op(workspace, name, seed)[0].params["id"]))
 
 
 def labels_in(workspace: Workspace, examples: pa.Table, column: str, *, dataset: str, split: str) -> NDArray[np.int64]:
@@ -279,7 +275,7 @@ def labels_in(workspace: Workspace, examples: pa.Table, column: str, *, dataset:
         return int_column(examples, column)
     manifest = selection_of(workspace, column, dataset=dataset, split=split)
     labels = np.full(examples.num_rows, -1, dtype=np.int64)
-    labels[manifest["example_id"].to_numpy()] = manifest["label"].to_numpy()
+    labels[manifest.example_ids] = manifest.labels
     return labels
 
 
@@ -291,5 +287,5 @@ def selections_frame(workspace: Workspace) -> pd.DataFrame:
         origin = selection_origin(commit)
         about = {"name": name, "dataset": named.get(origin.dataset), "split": origin.split or None}
         draws: list[int | None] = [int(seed) for seed in commit.identity.get("draws", ())]
-        frames += [selection_frame(workspace, name, seed).assign(**about, draw=seed) for seed in draws or [None]]
+        frames += [manifest_named(workspace, name, seed).frame().assign(**about, draw=seed) for seed in draws or [None]]
     return table.typed(pd.concat(frames, ignore_index=True)) if frames else table.frame()

@@ -229,8 +229,7 @@ def _cleaned(op: Op, test_scores: pd.DataFrame | None, num_classes: int) -> NDAr
         raise NotFoundError(
             f"the cleaned test set {op.text!r} needs scores of the test split. Run 'zoo fill --splits test', then 'zoo score --split test'."
         )
-    kept: NDArray[np.int64] = rules.build([(op.name, op.params)], test_scores, num_classes=num_classes)["example_id"].to_numpy(np.int64)
-    return kept
+    return rules.build([(op.name, op.params)], test_scores, num_classes=num_classes).example_ids
 
 
 @dataclass(frozen=True)

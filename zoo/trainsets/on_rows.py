@@ -170,7 +170,7 @@ def lay_manifest(rows: Rows, manifests: Callable[[str], Manifest], *, id: str) -
     strangers = np.flatnonzero(~np.isin(manifest.example_ids, rows.example_ids))
     if len(strangers):
         raise UsageError(
-            f"manifest {id}: {len(strangers)} of its {len(manifest.example_ids)} examples, such as {manifest.example_ids[strangers[0]]}, "
+            f"manifest {id}: {len(strangers)} of its {len(manifest)} examples, such as {manifest.example_ids[strangers[0]]}, "
             f"are not in the training set. A selection fits the data set whose scores it was made from. "
             f"Make the selection again on this data set."
         )

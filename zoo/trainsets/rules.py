@@ -18,7 +18,7 @@ population. A new rule = one function here and its name in ``RULES``; users writ
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final, Literal
 
 import numpy as np
@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from zoo import keyed
 from zoo.arrays import Floats, Ints, Mask
 from zoo.errors import NotFoundError, UnknownNameError, UsageError
-from zoo.manifest import MANIFEST_COLUMNS, manifest_digest
+from zoo.manifest import Manifest
 from zoo.registry import Registry
 from zoo.scores.catalog import SHORT_NAMES, SIDES, suspicion, worst_first
 from zoo.spec import Scalar
@@ -38,8 +38,7 @@ from zoo.trainsets.steps import Count, Fraction, Step, Within, split_steps
 __all__ = ["RULES", "Rule", "build", "is_random", "manifest_summary", "parse", "redrawn", "scale_c_threshold"]
 
 
-Resolve = Callable[[str], pd.DataFrame]
-_MAX_COPIES: Final = np.iinfo(np.int16).max
+Resolve = Callable[[str], Manifest]
 _MEAN_SLACK: Final = 1e-6
 
 
@@ -66,21 +65,15 @@ class _Rows:
 
     def manifest(
         self, keep: Mask | None = None, *, labels: Ints | None = None, copies: Ints | None = None, weights: Floats | None = None
-    ) -> pd.DataFrame:
+    ) -> Manifest:
         """This manifest with other labels, copies or weights; without rows where ``keep`` is False or no copy is left."""
         copies = self.copies if copies is None else copies
-        if len(copies) and copies.max() > _MAX_COPIES:
-            raise UsageError(
-                f"an example would be used {copies.max()} times. Allowed: up to {_MAX_COPIES} copies. "
-                f"Ask for fewer per class, or drop the classes that are nearly empty."
-            )
         used = copies > 0 if keep is None else keep & (copies > 0)
-        columns = (self.example_ids, self.labels if labels is None else labels, copies, self.weights if weights is None else weights)
-        frame = {name: column[used].astype(kind) for (name, kind), column in zip(MANIFEST_COLUMNS.items(), columns, strict=True)}
-        return pd.DataFrame(frame)
+        labels = self.labels if labels is None else labels
+        return Manifest(self.example_ids, labels, copies, self.weights if weights is None else weights.astype(np.float32)).take(used)
 
 
-def _rows(scores: pd.DataFrame, manifest: pd.DataFrame | None) -> _Rows:
+def _rows(scores: pd.DataFrame, manifest: Manifest | None) -> _Rows:
     """Line the manifest up with the scores; None = every example that has a label and was answered by some classifier.
 
     Raises:
@@ -104,8 +97,8 @@ def _rows(scores: pd.DataFrame, manifest: pd.DataFrame | None) -> _Rows:
         return _Rows(
             scores, positions, example_ids[positions], labels[positions].astype(np.int64), ones, np.ones(len(positions), dtype=np.float32)
         )
-    manifest = manifest.sort_values("example_id", kind="stable")
-    wanted = manifest["example_id"].to_numpy(dtype=np.int64)
+    manifest = manifest.take(np.argsort(manifest.example_ids))
+    wanted = manifest.example_ids
     places = np.minimum(np.searchsorted(ordered, wanted), max(len(ordered) - 1, 0))
     missing = wanted[ordered[places] != wanted] if len(ordered) else wanted
     if len(missing):
@@ -115,14 +108,7 @@ def _rows(scores: pd.DataFrame, manifest: pd.DataFrame | None) -> _Rows:
         )
     positions = order[places]
     here = usable[positions]
-    return _Rows(
-        scores,
-        positions[here],
-        wanted[here],
-        manifest["label"].to_numpy(dtype=np.int64)[here],
-        manifest["copies"].to_numpy(dtype=np.int64)[here],
-        manifest["weight"].to_numpy(dtype=np.float32)[here],
-    )
+    return _Rows(scores, positions[here], wanted[here], manifest.labels[here], manifest.copies[here], manifest.weights[here])
 
 
 # --------------------------------------------------------------------------------------------------------- rules that drop
@@ -138,12 +124,12 @@ def below(
     *,
     num_classes: int,
     resolve: Resolve,
-    manifest: pd.DataFrame | None = None,
+    manifest: Manifest | None = None,
     c: float | None = None,
     x: float | None = None,
     thresholds: Literal["literal", "scaled", "quantile"] = "literal",
     heldout: bool = False,
-) -> pd.DataFrame:
+) -> Manifest:
     """Keep examples with C below ``c`` and X below ``x`` (either may be left out).
 
     Args:
@@ -181,9 +167,9 @@ def keep(
     *,
     num_classes: int,
     resolve: Resolve,
-    manifest: pd.DataFrame | None = None,
+    manifest: Manifest | None = None,
     set: str,  # noqa: A002 - the name that users write
-) -> pd.DataFrame:
+) -> Manifest:
     """Keep the examples that match a condition, see ``condition``: ``keep:set=not (x >= 0.8 and c <= 1.2)``."""
     rows = _rows(scores, manifest)
     return rows.manifest(condition(set)(scores)[rows.positions])
@@ -194,11 +180,11 @@ def worst(
     *,
     num_classes: int,
     resolve: Resolve,
-    manifest: pd.DataFrame | None = None,
+    manifest: Manifest | None = None,
     share: Fraction,
     by: str = "label_quality",
     per_class: bool = False,
-) -> pd.DataFrame:
+) -> Manifest:
     """Drop the worst share of the examples: round(share * E) of them, halves to even.
 
     Args:
@@ -223,11 +209,11 @@ def hardest(
     *,
     num_classes: int,
     resolve: Resolve,
-    manifest: pd.DataFrame | None = None,
+    manifest: Manifest | None = None,
     share: Fraction,
     by: str = "label_quality",
     per_class: bool = False,
-) -> pd.DataFrame:
+) -> Manifest:
     """Keep the worst share of the examples and drop the others: what ``worst`` drops, and with it a control of what it keeps.
 
     Args:
@@ -235,7 +221,7 @@ def hardest(
     """
     rows = _rows(scores, manifest)
     kept = worst(scores, num_classes=num_classes, resolve=resolve, manifest=manifest, share=share, by=by, per_class=per_class)
-    return rows.manifest(~np.isin(rows.example_ids, kept["example_id"].to_numpy(dtype=np.int64)))
+    return rows.manifest(~np.isin(rows.example_ids, kept.example_ids))
 
 
 def _worst_first(rows: _Rows, by: str) -> Ints:
@@ -261,11 +247,11 @@ def random_like(
     *,
     num_classes: int,
     resolve: Resolve,
-    manifest: pd.DataFrame | None = None,
+    manifest: Manifest | None = None,
     name: str,
     seed: Count = 0,
     per_class: bool = False,
-) -> pd.DataFrame:
+) -> Manifest:
     """Keep as many examples as the named manifest has, chosen at random: the control that shows what fewer examples alone do.
 
     Args:
@@ -279,7 +265,7 @@ def random_like(
     like = resolve(name)
     rows = _rows(scores, manifest)
     if per_class:
-        wanted = np.bincount(like["label"].to_numpy(dtype=np.int64), minlength=num_classes)
+        wanted = np.bincount(like.labels, minlength=num_classes)
         groups = rows.labels
     else:
         wanted, groups = np.array([len(like)]), np.zeros(len(rows), dtype=np.int64)
@@ -310,12 +296,12 @@ def per_class(
     *,
     num_classes: int,
     resolve: Resolve,
-    manifest: pd.DataFrame | None = None,
+    manifest: Manifest | None = None,
     count: Annotated[int, Within(1)],
     resample: bool = True,
     seed: Count = 0,
     empty: Literal["error", "drop"] = "error",
-) -> pd.DataFrame:
+) -> Manifest:
     """The same number of examples of every class, as the paper trains: 500 of each class from those under a threshold.
 
     A class with more is sampled without replacement; a class with fewer keeps all of its examples and is filled up by drawing among them
@@ -342,10 +328,10 @@ def balance(
     *,
     num_classes: int,
     resolve: Resolve,
-    manifest: pd.DataFrame | None = None,
+    manifest: Manifest | None = None,
     to: Literal["original", "largest", "smallest"] = "original",
     seed: Count = 0,
-) -> pd.DataFrame:
+) -> Manifest:
     """Bring class sizes back by duplicating (or dropping) examples at random; classes without any example stay empty.
 
     Args:
@@ -363,7 +349,7 @@ def balance(
     return _fill_quota(rows, quota, seed, resample=True)
 
 
-def _fill_quota(rows: _Rows, quota: Ints, seed: int, *, resample: bool) -> pd.DataFrame:
+def _fill_quota(rows: _Rows, quota: Ints, seed: int, *, resample: bool) -> Manifest:
     """``quota[k]`` examples of class k: a random choice of its rows, or all of them and draws with replacement for the rest."""
     if len(rows) == 0:
         return rows.manifest()
@@ -390,10 +376,10 @@ def relabel(
     *,
     num_classes: int,
     resolve: Resolve,
-    manifest: pd.DataFrame | None = None,
+    manifest: Manifest | None = None,
     set: str,  # noqa: A002 - the name that users write
     to: Literal["top_confusion", "label_true"] = "top_confusion",
-) -> pd.DataFrame:
+) -> Manifest:
     """Give examples that match a condition another label and keep all others as they are.
 
     Args:
@@ -409,12 +395,12 @@ def relabel_worst(
     *,
     num_classes: int,
     resolve: Resolve,
-    manifest: pd.DataFrame | None = None,
+    manifest: Manifest | None = None,
     share: Fraction | None = None,
     count: Count | None = None,
     to: Literal["top_confusion", "label_true"] = "top_confusion",
     by: str = "label_quality",
-) -> pd.DataFrame:
+) -> Manifest:
     """Give the worst examples another label and keep all others as they are.
 
     Args:
@@ -433,13 +419,13 @@ def relabel_worst(
     return _with_labels(rows, chosen, to)
 
 
-def oracle(scores: pd.DataFrame, *, num_classes: int, resolve: Resolve, manifest: pd.DataFrame | None = None) -> pd.DataFrame:
+def oracle(scores: pd.DataFrame, *, num_classes: int, resolve: Resolve, manifest: Manifest | None = None) -> Manifest:
     """Every label that is known to be wrong set right: the bound that cleaning by relabelling can reach."""
     rows = _rows(scores, manifest)
     return _with_labels(rows, np.ones(len(rows), dtype=bool), "label_true")
 
 
-def _with_labels(rows: _Rows, chosen: Mask, to: str) -> pd.DataFrame:
+def _with_labels(rows: _Rows, chosen: Mask, to: str) -> Manifest:
     new = rows.column(to)
     there = chosen & ~np.isnan(new) & (new >= 0)
     return rows.manifest(labels=np.where(there, np.nan_to_num(new), rows.labels).astype(np.int64))
@@ -453,10 +439,10 @@ def weigh(
     *,
     num_classes: int,
     resolve: Resolve,
-    manifest: pd.DataFrame | None = None,
+    manifest: Manifest | None = None,
     by: Literal["c", "x"],
     favour: Literal["easy", "hard"] = "easy",
-) -> pd.DataFrame:
+) -> Manifest:
     """Sample weights from perplexity, with mean 1 over the copies.
 
     by x, easy: e - 0.5 e**X (ratio 1.63 between X = 0 and 1). by x, hard: e**X. by c, easy: 2.3 - 0.95 / (1 + e**(d - C)) with d the
@@ -481,10 +467,10 @@ def weigh(
 class Rule(Step):
     """A named selection rule. ``apply(scores, *, num_classes, resolve, manifest=None, ...)``: see the module's text."""
 
-    apply: Callable[..., pd.DataFrame]
+    apply: Callable[..., Manifest]
 
     @property
-    def function(self) -> Callable[..., pd.DataFrame]:
+    def function(self) -> Callable[..., Manifest]:
         return self.apply
 
     @property
@@ -532,7 +518,7 @@ def redrawn(rules: Iterable[tuple[str, Mapping[str, Any]]], draw: int) -> tuple[
     return tuple(steps)
 
 
-def _no_manifests(name: str) -> pd.DataFrame:
+def _no_manifests(name: str) -> Manifest:
     raise NotFoundError(f"no manifest named {name!r}: none are known here. Make it first with 'zoo select ... -o {name}'.")
 
 
@@ -542,17 +528,17 @@ def build(
     *,
     num_classes: int,
     resolve: Resolve = _no_manifests,
-) -> pd.DataFrame:
+) -> Manifest:
     """Apply rules one after the other; none = every usable example as given.
 
     Args:
         rules: (name, parameters) in order.
         scores: the ``scores`` table of one split.
         num_classes: M.
-        resolve: named manifest -> DataFrame, for rules that refer to another selection.
+        resolve: name -> manifest, for rules that refer to another selection.
 
     Returns:
-        DataFrame sorted by example_id: example_id int64, label int32, copies int16 (>= 1), weight float32.
+        A manifest in the order of example ids; copies are 1 or more.
 
     Raises:
         UnknownNameError, UsageError: names and values, checked for all rules before the first one runs.
@@ -560,14 +546,14 @@ def build(
     """
     steps = [(name, RULES[name].canonical(params), params) for name, params in rules]
     manifest = _rows(scores, None).manifest()
-    if len(manifest) and manifest["label"].max() >= num_classes:
+    if len(manifest) and manifest.labels.max() >= num_classes:
         raise UsageError(
-            f"label {manifest['label'].max()} in the scores. Allowed: 0 to {num_classes - 1}. Pass the number of classes of this data set."
+            f"label {manifest.labels.max()} in the scores. Allowed: 0 to {num_classes - 1}. Pass the number of classes of this data set."
         )
     for name, canonical, params in steps:
         before = len(manifest)
         manifest = RULES[name].apply(scores, num_classes=num_classes, resolve=resolve, manifest=manifest, **canonical)
-        if manifest.empty:
+        if not len(manifest):
             settings = ",".join(f"{k}={v}" for k, v in params.items())
             raise NotFoundError(
                 f"rule {name}{':' if settings else ''}{settings} left none of {before} examples. "
@@ -576,15 +562,15 @@ def build(
     return _mean_one(manifest)
 
 
-def _mean_one(manifest: pd.DataFrame) -> pd.DataFrame:
+def _mean_one(manifest: Manifest) -> Manifest:
     """Weights with mean 1 over the copies: rules after ``weigh`` may have dropped light or heavy examples, and the mean scales the learning rate."""
-    weights, copies = manifest["weight"].to_numpy(dtype=np.float64), manifest["copies"].to_numpy(dtype=np.int64)
-    mean = float(np.average(weights, weights=copies)) if len(manifest) else 1.0
+    weights = manifest.weights.astype(np.float64)
+    mean = float(np.average(weights, weights=manifest.copies)) if len(manifest) else 1.0
     # Within the rounding of float32 it is 1 already: the manifest, and with it its hash, stays.
-    return manifest if abs(mean - 1) < _MEAN_SLACK else manifest.assign(weight=(weights / mean).astype(np.float32))
+    return manifest if abs(mean - 1) < _MEAN_SLACK else replace(manifest, weights=(weights / mean).astype(np.float32))
 
 
-def manifest_summary(manifest: pd.DataFrame, *, num_classes: int, scores: pd.DataFrame | None = None) -> dict[str, Any]:
+def manifest_summary(manifest: Manifest, *, num_classes: int, scores: pd.DataFrame | None = None) -> dict[str, Any]:
     """What a manifest holds, ready for JSON.
 
     Args:
@@ -595,20 +581,19 @@ def manifest_summary(manifest: pd.DataFrame, *, num_classes: int, scores: pd.Dat
         digest; n (examples with copies) and unique; share_kept (of the usable examples); per_class (copies counted, M numbers);
         empty_classes; relabelled (examples whose label differs from the scores'); mean_weight (over copies; None if empty).
     """
-    labels, copies = manifest["label"].to_numpy(dtype=np.int64), manifest["copies"].to_numpy(dtype=np.int64)
-    per_class_counts = np.bincount(labels, weights=copies, minlength=num_classes).astype(np.int64)
+    per_class_counts = np.bincount(manifest.labels, weights=manifest.copies, minlength=num_classes).astype(np.int64)
     relabelled = share_kept = None
     if scores is not None:
         rows = _rows(scores, manifest)
         relabelled = int((rows.labels != rows.column("label")).sum())
         share_kept = len(rows) / max(len(_rows(scores, None)), 1)
     return {
-        "digest": manifest_digest(manifest),
-        "n": int(copies.sum()),
+        "digest": manifest.digest,
+        "n": int(manifest.copies.sum()),
         "unique": len(manifest),
         "share_kept": share_kept,
         "per_class": [int(n) for n in per_class_counts],
         "empty_classes": [int(k) for k in np.flatnonzero(per_class_counts == 0)],
         "relabelled": relabelled,
-        "mean_weight": float(np.average(manifest["weight"].to_numpy(dtype=np.float64), weights=copies)) if len(manifest) else None,
+        "mean_weight": float(np.average(manifest.weights.astype(np.float64), weights=manifest.copies)) if len(manifest) else None,
     }
