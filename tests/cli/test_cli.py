@@ -89,7 +89,7 @@ def study(tmp_path_factory: pytest.TempPathFactory, data: Path) -> tuple[Path, d
         "status": (),
         "report": (),
     }
-    return space, {name: zoo(name, *arguments, "-w", space) for name, arguments in lines.items()}
+    return space, {name: zoo(name, *arguments, *(() if name == "models" else ("-w", space))) for name, arguments in lines.items()}
 
 
 def test_the_frozen_list_names_every_command_and_option_in_the_order_of_work() -> None:
