@@ -45,7 +45,7 @@ def experiment(scale: str) -> Experiment:
 
     return Experiment(
         name="demo",
-        title="Planted label errors in Fashion-MNIST, found and cleaned",
+        title="Demonstration: planted label errors in Fashion-MNIST, found and cleaned",
         scale=scale,
         dataset="fashion-mini",
         sweeps=(

@@ -330,15 +330,15 @@ class Zoo:
             name, recorded_scale = AD_HOC, None
         stored = recorded_experiment(space) if experiment is None and scale in (None, recorded_scale) else None
         if experiment is None and name == AD_HOC:
-            dataset = datasets.dataset_of(space, data, imported=True)
+            dataset = datasets.shown_of(space, data)
             title = f"Classifiers of {dataset.name}"
             spec, concluded = Experiment(name=AD_HOC, title=title, scale="ad-hoc", dataset=dataset.uri, sweeps=()), NOTHING_CONCLUDED
         elif stored is not None:
-            spec, dataset = stored, datasets.dataset_of(space, data or stored.dataset, imported=True)
+            spec, dataset = stored, datasets.shown_of(space, data or stored.dataset)
             concluded = kept(space, spec, dataset)
         else:
             spec = experiments.load(experiment or name, scale or (recorded_scale if experiment in (None, name) else None))
-            dataset = datasets.dataset_of(space, data or spec.dataset, imported=True)
+            dataset = datasets.shown_of(space, data or spec.dataset)
             concluded = conclude(space, spec, dataset)
         return write_report(space, spec, dataset, timings, concluded)
 

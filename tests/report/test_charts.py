@@ -21,7 +21,7 @@ from zoo.report.charts import KINDS
 from zoo.report.draw import Provenance
 from zoo.studies.findings import HEAT_COLUMNS, LINE_COLUMNS, Chart
 
-HERE = Provenance("study", "laptop", "shapes", 12, 0, (0, 1, 2), "0.2.0", "abc1234")
+HERE = Provenance("study", "laptop", "shapes", 12, 0, (0, 1, 2), "0.2.0", "abc1234", reproduces=True)
 NASTY = '"><script>alert(1)</script> $x_{$ <b>\x00_\u732b'
 INFINITE = float("inf")
 PERCENTS = (*range(1, 21), *range(30, 101, 10))  # the 28 settings of study 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from zoo.errors import UnknownNameError, UsageError
 from zoo.report import draw, figures, tidy
@@ -24,7 +26,7 @@ from zoo.store.results import csv_text
 NASTY = '"><script>alert(1)</script>'
 FORMULA = '=HYPERLINK("#","x")'
 CLASSES = ("cat", NASTY, FORMULA)
-HERE = Provenance("demo", "laptop", "shapes", 4, 6, (0, 1, 2), "0.1.0", "abc1234")
+HERE = Provenance("demo", "laptop", "shapes", 4, 6, (0, 1, 2), "0.1.0", "abc1234", reproduces=True)
 
 
 def six_scores() -> pd.DataFrame:
@@ -125,7 +127,7 @@ def test_every_figure_has_a_small_table_here() -> None:
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_tabulator_gives_exactly_the_columns_its_figure_declares(name: str) -> None:
-    assert tuple(tables()[name].columns) == FIGURES[name].columns
+    assert tuple(tables()[name].columns) == (*FIGURES[name].columns, *tidy.KNOWN.get(name, ()))
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -195,7 +197,10 @@ def test_an_svg_is_well_formed_and_markup_in_a_name_stays_text(name: str, tmp_pa
 
 
 def test_the_paper_scale_is_not_marked() -> None:
-    assert "not the paper's" not in Provenance("p", "paper", "d", 1, 1, (), "1", "").text
+    """Nor is any scale of what reproduces no paper; what was made step by step has no scale to say."""
+    assert "not the paper's" not in Provenance("p", "paper", "d", 1, 1, (), "1", "", reproduces=True).text
+    assert "not the paper's" not in Provenance("p", "laptop", "d", 1, 1, (), "1", "").text
+    assert Provenance("train", "ad-hoc", "d", 1, 1, (), "1", "").text.startswith("Made step by step; data d;")
 
 
 @pytest.mark.parametrize(
@@ -236,7 +241,7 @@ def test_the_plane_counts_every_example_once_and_names_the_corner_examples() -> 
     assert table.loc[table["kind"] == "density", "n"].sum() == 6
     corners = table[table["kind"] == "corner"].set_index("corner")
     assert corners["example_id"].to_dict() == {"mislabelled-looking": 12, "hard": 14, "easy": 10, "ambiguous": 13}
-    planted = table[table["kind"] == "planted"]
+    planted = table[table["kind"] == "known_error"]
     assert planted["example_id"].tolist() == [12]
     assert planted["label_name"].tolist() == [NASTY]
     assert planted["top_name"].tolist() == ["cat"]
@@ -244,7 +249,7 @@ def test_the_plane_counts_every_example_once_and_names_the_corner_examples() -> 
 
 def test_many_planted_errors_are_thinned_and_their_number_is_kept() -> None:
     many = pd.concat([six_scores().iloc[[2]]] * 7000, ignore_index=True)
-    planted = tidy.tabulate_xc_plane(many, CLASSES).query("kind == 'planted'")
+    planted = tidy.tabulate_xc_plane(many, CLASSES).query("kind == 'known_error'")
     assert len(planted) <= 1000
     assert set(planted["n"]) == {7000}
 
@@ -256,8 +261,8 @@ def test_suspects_are_listed_in_the_one_order() -> None:
     assert table["example_id"].tolist() == listed["example_id"].tolist()
     assert table["example_id"].tolist()[:3] == [12, 14, 15]
     assert table["x"].tolist() == listed["ranked_x"].tolist()
-    assert table["planted"].tolist()[:2] == [True, False]
-    assert pd.isna(table["planted"].iloc[2])
+    assert table["known_error"].tolist()[:2] == [True, False]
+    assert pd.isna(table["known_error"].iloc[2])
 
 
 def test_no_suspects_is_an_empty_table() -> None:
@@ -271,14 +276,21 @@ def test_classes_come_worst_first_with_what_they_are_taken_for() -> None:
     assert table["mean_x"].tolist() == [0.625, 0.625, 0.125]
     assert table["confused_with"].tolist() == ["cat", "cat", ""]
     assert table["confused_n"].tolist() == [1, 2, 0]
-    assert table["n_planted"].tolist() == [1, 0, 0]
-    assert table["planted_share"].tolist() == [0.5, 0, 0]
+    assert table["n_known_errors"].tolist() == [1, 0, 0]
+    assert table["known_error_share"].tolist() == [0.5, 0, 0]
 
 
-def test_planted_errors_per_class_are_null_where_no_truth_is_known() -> None:
-    table = tidy.tabulate_per_class(six_scores().assign(label_true=np.nan), CLASSES)
-    assert table["n_planted"].isna().all()
-    figures.draw("per_class", table)
+@pytest.mark.parametrize("truth", ["unknown", "right"])
+@pytest.mark.parametrize("name", tidy.KNOWN)
+def test_where_no_label_is_known_to_be_wrong_no_column_row_or_word_is_about_known_errors(name: str, truth: str, tmp_path: Path) -> None:
+    """Nor is anything called planted anywhere; the tables of ``test_a_tabulator_gives_exactly_the_columns_its_figure_declares`` have them."""
+    scores = six_scores()
+    scores = scores.assign(label_true=np.nan if truth == "unknown" else scores["label"])
+    table = getattr(tidy, f"tabulate_{name}")(scores, CLASSES)
+    assert tuple(table.columns) == FIGURES[name].columns
+    files = figures.save(name, table, tmp_path, HERE, pictures=PICTURES)
+    for text in (files.csv.read_text(), files.svg.read_text(), files.caption):
+        assert not re.search("planted|known_error|known error|label error|label right", text)
 
 
 def test_seeds_of_an_arm_are_paired_with_the_same_seed_of_the_baseline() -> None:
@@ -293,6 +305,22 @@ def test_seeds_of_an_arm_are_paired_with_the_same_seed_of_the_baseline() -> None
 def test_one_seed_has_a_point_and_says_that_there_is_no_interval(tmp_path: Path) -> None:
     files = figures.save("arm_accuracy", tidy.tabulate_arm_accuracy(comparisons(1)), tmp_path, HERE)
     assert "1 seed: no interval" in files.svg.read_text()
+
+
+@pytest.mark.parametrize("n_seeds", [1, 3])
+@pytest.mark.parametrize("longest", ["cleaned", "suspects-relabelled-to-their-top-confusion (resnet8)"])
+def test_titles_and_labels_of_six_arms_do_not_touch(n_seeds: int, longest: str) -> None:
+    three = comparisons(n_seeds)
+    six = pd.concat([three, three.iloc[1:3].assign(arm=["random-like-by-class", "hardest-half"])], ignore_index=True)
+    named = six.replace({"arm": {"baseline": "baseline-of-the-second-group", "cleaned": longest}})
+    figure = figures.draw("arm_accuracy", tidy.tabulate_arm_accuracy(named))
+    FigureCanvasAgg(figure).draw()
+    left, right = figure.axes
+    words = [*left.get_yticklabels(), *(text for ax in (left, right) for text in (ax._left_title, ax.xaxis.label))]  # type: ignore[attr-defined]
+    boxes = [text.get_window_extent() for text in words]
+    assert len(boxes) == 10
+    assert not [(one, two) for at, one in enumerate(boxes) for two in boxes[:at] if one.overlaps(two)]
+    assert all(box.x0 >= 0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1 for box in boxes)
 
 
 def test_oracle_and_control_arms_are_told_in_words(tmp_path: Path) -> None:

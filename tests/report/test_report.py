@@ -207,7 +207,7 @@ def make_verdicts() -> pd.DataFrame:
 
 NASTY = '"><script>alert(1)</script>'
 FORMULA = '=HYPERLINK("#","x")'
-HERE = Provenance("demo", "demo", "shapes", 75, 5000, (0, 1, 2), "0.1.0", "abc1234")
+HERE = Provenance("demo", "demo", "shapes", 75, 5000, (0, 1, 2), "0.1.0", "abc1234", reproduces=True)
 
 
 class Page(HTMLParser):
@@ -359,6 +359,33 @@ def test_every_section_is_there_and_a_reduced_scale_is_marked(demo_html: str) ->
 def test_the_papers_scale_is_not_marked(tmp_path: Path) -> None:
     _, page = page_of(small(provenance=dataclasses.replace(HERE, scale="paper")), tmp_path)
     assert "not the paper's" not in page.words
+
+
+@pytest.mark.parametrize("scale", ["laptop", "ad-hoc"])
+def test_what_reproduces_no_paper_is_not_marked_as_not_the_papers(scale: str, tmp_path: Path) -> None:
+    _, page = page_of(demo(scale=scale, provenance=dataclasses.replace(HERE, scale=scale, reproduces=False)), tmp_path)
+    assert "not the paper's" not in page.words
+
+
+@pytest.mark.parametrize("truth", ["unknown", "right"])
+def test_a_page_says_nothing_of_known_errors_where_none_is_known(truth: str, tmp_path: Path) -> None:
+    """No tile, column or cell: neither as 0, nor as a dash. The page of ``small()`` itself has them."""
+    wrong = make_scores("train", 40, 5, 0.1, 1)
+    scores = wrong.assign(label_true=np.nan if truth == "unknown" else wrong["label"])
+    sections = ("summary", "xc_plane", "suspects", "per_class")
+    _, page = page_of(small(scores={"train": scores}, pictures=pictures_of({"train": scores}), sections=sections), tmp_path / "none")
+    assert "No label of these examples is known to be wrong" in page.words
+    for text in ("planted", "known error", "known label error", "known truth", "label right"):
+        assert text not in page.words.lower()
+    for path in (tmp_path / "none" / "figures").glob("*.csv"):
+        assert not re.search("planted|known_error", path.read_text().splitlines()[0])
+    _, other = page_of(small(scores={"train": wrong}, sections=sections), tmp_path / "some")
+    assert all(text in other.words for text in ("known label errors, train", "known errors", "known truth"))
+
+
+def test_the_difference_of_an_arm_and_its_interval_stand_before_the_wide_columns(demo_html: str) -> None:
+    heads = re.findall(r'<th scope="col"[^>]*>([^<]*)</th>', demo_html[demo_html.index("All arms on all evaluation sets") :])
+    assert heads[:5] == ["arm", "role", "measured on", "difference, points", "its 95 % interval, paired"]
 
 
 def test_rendering_twice_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -532,11 +559,11 @@ def test_rule_and_note_stand_under_their_claim_and_the_csv_has_every_column(tmp_
     html, page = page_of(study(), tmp_path)
     table = html[html.index("Published claims") :]
     heads = re.findall(r'<th scope="col"[^>]*>([^<]*)</th>', table[: table.index("<tbody>")])
-    assert heads == ["claim", "statement", "published", "measured", "scale", "verdict"]
+    assert heads == ["claim", "verdict", "published", "measured", "statement", "scale"]  # what decides, before what is wide
     words = page.words
-    assert "holds Rule: at least 3 points Note: all seeds agree S1.02" in words
-    assert "fails Rule: at least 1 point S1.03" in words
-    assert "not tested Note: needs scale paper" in words
+    assert "laptop Rule: at least 3 points Note: all seeds agree S1.02" in words
+    assert "laptop Rule: at least 1 point S1.03" in words
+    assert "laptop Note: needs scale paper" in words
     read = pd.read_csv(tmp_path / "figures" / "verdicts.csv")
     pd.testing.assert_frame_equal(read, make_verdicts(), check_dtype=False)
 
@@ -553,13 +580,17 @@ def test_an_unknown_section_lists_the_near_ones(tmp_path: Path) -> None:
         render(small(sections=("suspect",)), tmp_path / "report.html")
 
 
-def test_pictures_that_cannot_be_read_leave_empty_frames(tmp_path: Path) -> None:
+def test_pictures_that_cannot_be_read_leave_a_table_and_that_is_said_once(tmp_path: Path) -> None:
     def broken(split: str, example_ids: NDArray[np.int64]) -> NDArray[np.uint8]:
         raise DataError("the folder is gone")
 
-    _, page = page_of(small(pictures=broken, sections=("suspects",)), tmp_path)
-    assert "picture" in page.words
-    assert "image" not in {tag for tag, _ in page.tags}
+    _, page = page_of(small(pictures=broken, sections=("summary", "xc_plane", "suspects")), tmp_path)
+    assert page.words.count("No picture is shown: those of the data set cannot be read.") == 1
+    assert page.words.lower().count("no picture") == 1
+    assert "nopicture" not in page.words
+    assert "details" not in {tag for tag, _ in page.tags}  # the table in place of the sheet is open
+    assert not (tmp_path / "figures" / "contact_sheet.svg").exists()
+    assert (tmp_path / "figures" / "contact_sheet.csv").exists()
 
 
 def test_known_errors_are_counted_and_called_so(demo_html: str) -> None:

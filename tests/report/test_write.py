@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests import commands
+from zoo.data import catalog
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +79,42 @@ def test_the_report_of_an_experiment_by_path_outlives_its_file(made: Path, tmp_p
     again = shlex.split(page_commands(space / "report.html")[0])
     own.write_text(text)
     commands.done(*again[1:], "-w", space, "--runner", "local")
+
+
+def test_a_report_of_data_that_are_gone_is_written_from_what_is_stored(tmp_path: Path) -> None:
+    """Everything but the pictures, whose absence is said once; when the data are back, so are they. Changed data are still refused."""
+    data, space = commands.corners(tmp_path / "corners"), tmp_path / "space"
+    commands.done("train", "--data", data, "--archs", "mlp", "--epochs", "1", "-w", space, "--runner", "local")
+    commands.done("fill", "-w", space, "--runner", "local")
+    commands.done("score", "-w", space)
+
+    def page() -> str:
+        catalog._OPENED.clear()  # as in a process of its own
+        commands.done("report", "-w", space)
+        return (space / "report.html").read_text()
+
+    whole = page()
+    assert "contact_sheet.svg" in whole
+
+    data.rename(tmp_path / "moved")
+    catalog._OPENED.clear()
+    assert "cannot be opened" in commands.zoo("report", "-w", space).err
+    gone = page()
+    assert "contact_sheet.svg" not in gone
+    assert gone.count("No picture is shown: the data are not at") == 1
+    assert not re.search(r"no\s*picture", gone)
+    assert re.findall('<h2 id="([a-z_-]+)"', gone) == re.findall('<h2 id="([a-z_-]+)"', whole)
+
+    (tmp_path / "moved").rename(data)
+    assert page() == whole
+
+    commands.corners(tmp_path / "other", wrong=9)
+    data.rename(tmp_path / "moved")
+    (tmp_path / "other").rename(data)
+    catalog._OPENED.clear()
+    refused = commands.zoo("report", "-w", space)
+    assert refused.code != 0
+    assert "has changed since it was recorded" in refused.err
 
 
 def test_a_workspace_made_step_by_step_says_its_commands(tmp_path: Path) -> None:

@@ -103,13 +103,14 @@ class Provenance:
 
     Args:
         experiment: name of the experiment.
-        scale: name of its scale (``demo``, ``laptop``, ``paper``, ...).
+        scale: name of its scale (``demo``, ``laptop``, ``paper``, ...), or ``ad-hoc`` of what was made step by step.
         dataset: name of the data set.
         n_classifiers: N >= 0, classifiers of the population.
         n_examples: E >= 0, examples the figure is about.
         seeds: seeds of the trainings, any order.
         version: version of zoo.
         commit: commit of zoo, or "" where there is none.
+        reproduces: whether the experiment reproduces a paper, so that a scale of its own has to be said.
     """
 
     experiment: str
@@ -120,19 +121,22 @@ class Provenance:
     seeds: tuple[int, ...]
     version: str
     commit: str
+    reproduces: bool = False
 
     @property
-    def is_paper_scale(self) -> bool:
-        return self.scale == "paper"
+    def is_reduced(self) -> bool:
+        """Whether this is a paper's experiment at another scale than the paper's."""
+        return self.reproduces and self.scale != "paper"
 
     @property
     def text(self) -> str:
         """One line: experiment, scale, data, N, E, seeds, version, commit."""
-        scale = f"scale {self.scale}" + ("" if self.is_paper_scale else " (not the paper's)")
+        reduced = " (not the paper's)" if self.is_reduced else ""
+        made = "Made step by step" if self.scale == "ad-hoc" else f"Experiment {self.experiment}, scale {self.scale}{reduced}"
         counts = ((self.n_classifiers, "N", "classifiers"), (self.n_examples, "E", "examples"))
         counted = ", ".join(f"{letter} = {count:,} {noun}" for count, letter, noun in counts if count)
         return (
-            f"Experiment {self.experiment}, {scale}; data {self.dataset}; {counted + '; ' if counted else ''}{seeds_text(self.seeds)}; "
+            f"{made}; data {self.dataset}; {counted + '; ' if counted else ''}{seeds_text(self.seeds)}; "
             f"zoo {self.version}{f', commit {self.commit}' if self.commit else ''}"
         )
 
@@ -208,10 +212,11 @@ class FigureEntry:
     Args:
         draw: (table, pictures) -> matplotlib Figure. Only draws.
         title: heading above the figure.
-        caption: what is seen; ``{provenance}`` is where ``Provenance.text`` goes.
+        caption: what is seen; ``{provenance}`` is where ``Provenance.text`` goes, ``{known}`` where ``known`` does.
         alt: what the figure shows, for those who do not see it.
         columns: columns its table must have; ``tabulate_NAME`` gives exactly these.
         advice: where else such a table comes from, told to those who bring another one.
+        known: what the caption says of known label errors, where the table has columns about them.
     """
 
     draw: Callable[[pd.DataFrame, Pictures], Figure]
@@ -220,6 +225,7 @@ class FigureEntry:
     alt: str
     columns: tuple[str, ...]
     advice: str = ""
+    known: str = ""
 
 
 # ---------------------------------------------------------------------------------------------------------------- files
@@ -293,7 +299,8 @@ def save_entry(
         raise UsageError(
             f"figure {name!r} cannot be saved as {stem!r}: use letters, digits, dots, dashes, underscores. Try {file_stem(stem)!r}."
         )
-    caption = entry.caption.replace("{provenance}", provenance.text)
+    known = entry.known if any("known_error" in str(column) for column in table.columns) else ""
+    caption = entry.caption.replace("{known}", known).replace("{provenance}", provenance.text)
     figure = draw_entry(name, entry, table, pictures)
     words = {"Title": safe_text(entry.title, 200), "Description": safe_text(caption, 2000)}
     svg, png = io.BytesIO(), io.BytesIO()

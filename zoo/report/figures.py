@@ -10,6 +10,7 @@ Colours are those of Okabe & Ito (2008) for groups and viridis/cividis for quant
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -94,7 +95,7 @@ def _draw_perplexity_histograms(table: pd.DataFrame, _pictures: Pictures) -> Fig
 
 
 def _draw_xc_plane(table: pd.DataFrame, pictures: Pictures) -> Figure:
-    cells, points, corners = (table[table["kind"] == kind] for kind in ("density", "planted", "corner"))
+    cells, points, corners = (table[table["kind"] == kind] for kind in ("density", "known_error", "corner"))
     # Places by hand: the layout solver lets pictures of fixed shape shrink each time it is asked.
     width, height, side = 10.0, 6.25, 1.5
     figure = Figure(figsize=(width, height))
@@ -113,6 +114,7 @@ def _draw_xc_plane(table: pd.DataFrame, pictures: Pictures) -> Figure:
     top = float(c_edges[-1])
     ax.set_xlim(0.985 ** max(np.log(top), 0.1), top * 1.01)
     ax.set_ylim(min(float(x_edges[0]), 0) - 0.015, max(float(x_edges[-1]), 1) + 0.015)
+    ax.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1])  # a share, though the cells of few classifiers reach beyond its ends
     ax.xaxis.set_major_locator(FixedLocator(_log_ticks(top)))
     ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -167,13 +169,18 @@ def _draw_xc_plane(table: pd.DataFrame, pictures: Pictures) -> Figure:
         ax.annotate(
             letter, (example["c"], example["x"]), ha="center", va="center_baseline", fontsize=8.5, fontweight="bold", zorder=6, color=BLACK
         )
-        draw_picture(frame, pictures.get(int(example["example_id"])))
-        frame.set_xlabel(
+        told_of = (
             f"{safe_text(example['label_name'], 18)}\n\u2192 {safe_text(example['top_name'], 18)}\n"
-            f"X {example['x']:.2f} \u00b7 C {example['c']:.2f}{_planted_text(example['planted'], prefix=chr(10))}",
-            fontsize=8.5,
+            f"X {example['x']:.2f} \u00b7 C {example['c']:.2f}{_truth_text(example.get('known_error'), prefix=chr(10))}"
         )
-        _frame_by_truth(frame, example["planted"])
+        if not pictures:  # none at all: why is said once, not in each frame
+            frame.set(xticks=[], yticks=[], facecolor="none")
+            frame.spines[:].set_visible(False)
+            frame.text(0.5, 0.96, told_of, transform=frame.transAxes, ha="center", va="top", fontsize=8.5)
+            continue
+        draw_picture(frame, pictures.get(int(example["example_id"])))
+        frame.set_xlabel(told_of, fontsize=8.5)
+        _frame_by_truth(frame, example.get("known_error"))
     return figure
 
 
@@ -194,17 +201,17 @@ def _log_ticks(top: float, *, whole: bool = False) -> list[float]:
     return [tick for tick in (step * 10.0**power for power in powers for step in steps) if tick <= top * 1.001]
 
 
-def _planted_text(planted: Any, prefix: str = "") -> str:
-    return "" if pd.isna(planted) else prefix + ("known error" if planted else "label right")
+def _truth_text(wrong: Any, prefix: str = "") -> str:
+    return "" if pd.isna(wrong) else prefix + ("known error" if wrong else "label right")
 
 
-def _frame_by_truth(ax: Axes, planted: Any) -> None:
+def _frame_by_truth(ax: Axes, wrong: Any) -> None:
     """Thick solid frame: known label error. Dashed: known to be right. Thin solid: not known."""
-    width, line, colour = (0.9, "solid", GREY) if pd.isna(planted) else (2.8, "solid", VERMILION) if planted else (1.3, (0, (3, 2)), GREY)
+    width, line, colour = (0.9, "solid", GREY) if pd.isna(wrong) else (2.8, "solid", VERMILION) if wrong else (1.3, (0, (3, 2)), GREY)
     for spine in ax.spines.values():
         spine.set(visible=True, linewidth=width, linestyle=line, edgecolor=colour)
         # Off the picture by its own width, so that a dark picture does not swallow the dashes.
-        spine.set_position(("outward", 0 if pd.isna(planted) else 2))
+        spine.set_position(("outward", 0 if pd.isna(wrong) else 2))
 
 
 def _draw_contact_sheet(table: pd.DataFrame, pictures: Pictures) -> Figure:
@@ -216,7 +223,7 @@ def _draw_contact_sheet(table: pd.DataFrame, pictures: Pictures) -> Figure:
         ax.set_axis_off()
     for ax, (_, suspect) in zip(axes, table.iterrows(), strict=False):
         draw_picture(ax, pictures.get(int(suspect["example_id"])))
-        _frame_by_truth(ax, suspect["planted"])
+        _frame_by_truth(ax, suspect.get("known_error"))
         ax.set_title(
             f"{int(suspect['rank'])}. X {suspect['x']:.2f} \u00b7 C {suspect['c']:.2f}",
             fontsize=7.8,
@@ -224,7 +231,7 @@ def _draw_contact_sheet(table: pd.DataFrame, pictures: Pictures) -> Figure:
             loc="center",
             pad=5,
         )
-        truth = _planted_text(suspect["planted"], prefix="\n")
+        truth = _truth_text(suspect.get("known_error"), prefix="\n")
         ax.set_xlabel(
             f"{safe_text(suspect['label_name'], 16)}\n\u2192 {safe_text(suspect['top_name'], 15)}{truth}",
             fontsize=8.5,
@@ -236,9 +243,9 @@ def _draw_contact_sheet(table: pd.DataFrame, pictures: Pictures) -> Figure:
 
 def _draw_per_class(table: pd.DataFrame, _pictures: Pictures) -> Figure:
     shown = table.head(MAX_CLASSES_DRAWN)
-    with_planted = bool(shown["planted_share"].notna().any())
+    with_errors = "known_error_share" in shown
     figure = new_figure(10, 1.1 + 0.29 * len(shown))
-    axes = figure.subplots(1, 2, squeeze=False, sharey=True, width_ratios=[2, 1])[0] if with_planted else [figure.subplots()]
+    axes = figure.subplots(1, 2, squeeze=False, sharey=True, width_ratios=[2, 1])[0] if with_errors else [figure.subplots()]
     y = np.arange(len(shown))
     part = f", the {len(shown)} worst of {len(table):,} classes" if len(table) > len(shown) else ""
     mean_x = shown["mean_x"].to_numpy(np.float64)
@@ -247,10 +254,10 @@ def _draw_per_class(table: pd.DataFrame, _pictures: Pictures) -> Figure:
     axes[0].set_xlabel("mean X-perplexity")
     axes[0].set_yticks(y, [safe_text(name) for name in shown["class_name"]])
     axes[0].invert_yaxis()
-    if with_planted:
-        planted = shown["planted_share"].to_numpy(np.float64)
-        counts = shown["n_planted"].to_numpy(np.float64)
-        _bars(axes[1], y, planted, VERMILION, [f"{100 * s:.1f} % ({int(n):,})" for s, n in zip(planted, counts, strict=True)], hatch="////")
+    if with_errors:
+        shares = shown["known_error_share"].to_numpy(np.float64)
+        counts = shown["n_known_errors"].to_numpy(np.float64)
+        _bars(axes[1], y, shares, VERMILION, [f"{100 * s:.1f} % ({int(n):,})" for s, n in zip(shares, counts, strict=True)], hatch="////")
         axes[1].set_title("Known label errors")
         axes[1].set_xlabel("share of the class's examples (number)")
         percent_axis(axes[1], x=True)
@@ -281,9 +288,10 @@ def _draw_arm_accuracy(table: pd.DataFrame, _pictures: Pictures) -> Figure:
     means = table[table["seed"].isna()].reset_index(drop=True)
     names = [str(name) for name in means["arm"]]
     bases = [name for name, delta in zip(names, means["delta"], strict=True) if not np.isfinite(delta)]
-    figure = new_figure(10, 1.5 + 0.42 * len(means))
+    figure = new_figure(10, 1.7 + 0.46 * len(means), pad=0.08)
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=[1.15, 1])
     y_of = {name: y for y, name in enumerate(names)}
+    one_seed = bool((means["n_seeds"] == 1).all())
     labels = []
     for ax, value, low, high in ((left, "value", "low", "high"), (right, "delta", "delta_low", "delta_high")):
         for y, (_, arm) in enumerate(means.iterrows()):
@@ -311,19 +319,18 @@ def _draw_arm_accuracy(table: pd.DataFrame, _pictures: Pictures) -> Figure:
     for y, name in enumerate(names):
         kind = arm_kind(means["note"].iloc[y])
         seeds = int(means["n_seeds"].iloc[y])
-        labels.append(
-            safe_text(name, 34)
-            + (f" ({kind})" if kind and kind not in name.lower() else "")
-            + (", 1 seed: no interval" if seeds == 1 else "")
-        )
+        label = safe_text(name, 60) + (f" ({kind})" if kind and kind not in name.lower() else "")
+        alone = ", 1 seed: no interval" if seeds == 1 and not one_seed else ""
+        labels.append(textwrap.fill(label + alone, 26))
     left.set_yticks(range(len(names)), labels)
     left.set_ylim(len(names) - 0.35, -0.6)
     right.axvline(0, color=BLACK, linewidth=1.2, zorder=1)
     on = safe_text(means["on"].iloc[0]) if len(means) else ""
     metric = safe_text(means["metric"].iloc[0]) if len(means) else ""
-    left.set_title("Accuracy, mean over seeds with 95 % interval")
+    left.set_title("Accuracy, 1 seed: no interval" if one_seed else "Accuracy, mean over seeds\nwith 95 % interval")
     left.set_xlabel(f"{metric} on {on}, %")
-    right.set_title(f"Paired difference to {safe_text(bases[0]) if len(bases) == 1 else 'the first arm of its group'}")
+    to = safe_text(bases[0], 34) if len(bases) == 1 else "the first arm of its group"
+    right.set_title(textwrap.fill(f"Paired difference to {to}", 34))
     right.set_xlabel("percentage points, same seed with same seed")
     return figure
 
@@ -354,7 +361,10 @@ def _draw_convergence(table: pd.DataFrame, _pictures: Pictures) -> Figure:
                     ax.plot([reached[0]], [first], marker=marker, markersize=11, markerfacecolor="none", markeredgecolor=colour)
             ax.plot(n, mean, color=colour, marker=marker, markersize=5, linestyle=line, linewidth=1.8, label=told)
         _sizes_axis(ax, rows["n"].to_numpy(np.float64))
-        ax.set_ylim(top=1.01)
+        # Neither quantity goes beyond 1; the last marker is drawn whole.
+        low = ax.get_ylim()[0]
+        ax.set_ylim(low, 1 + 0.02 * (1 - low))
+        ax.yaxis.set_major_locator(FixedLocator([tick for tick in MaxNLocator(6).tick_values(low, 1) if low <= tick <= 1]))
         ax.grid(axis="y")
         ax.legend(loc="lower right")
     axes[0].axhline(ENOUGH, color=GREY, linewidth=1, linestyle=(0, (1, 2)))
@@ -473,27 +483,28 @@ FIGURES: Registry[FigureEntry] = Registry(
         "xc_plane": FigureEntry(
             _draw_xc_plane,
             "The X-C plane",
-            "How many examples have which X and C; circles: known label errors. A to D: of each quarter the example "
+            "How many examples have which X and C{known}. A to D: of each quarter the example "
             "nearest to the corner, its label \u2192 its top confusion. {provenance}.",
             "Density map of X-perplexity against C-perplexity with an example picture for each of its four corners.",
             COLUMNS["xc_plane"],
+            known="; circles: known label errors",
         ),
         "contact_sheet": FigureEntry(
             _draw_contact_sheet,
             "Suspects",
             "The most suspicious labels, worst first: label \u2192 suggested. X is over the classifiers that rank the example, "
-            "the held-out ones where there are some. Thick frame: known label error; dashed: label right; thin: the truth is not known. "
-            "{provenance}.",
+            "the held-out ones where there are some.{known} {provenance}.",
             "Grid of pictures of the most suspicious examples, each with its label, the class suggested instead, X and C.",
             COLUMNS["contact_sheet"],
+            known=" Thick frame: known label error; dashed: label right; thin: the truth is not known.",
         ),
         "per_class": FigureEntry(
             _draw_per_class,
             "Classes",
-            "Mean X of the examples that carry each label, worst first; beside it, where the truth is known, the label errors. "
-            "{provenance}.",
-            "Bars of the mean X-perplexity per class and of the share of known label errors per class.",
+            "Mean X of the examples that carry each label, worst first{known}. {provenance}.",
+            "Bars of the mean X-perplexity per class, and of the share of known label errors where there are any.",
             COLUMNS["per_class"],
+            known="; beside it the known label errors",
         ),
         "arm_accuracy": FigureEntry(
             _draw_arm_accuracy,

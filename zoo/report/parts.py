@@ -47,7 +47,7 @@ class ReportData:
     Args:
         title: heading of the page.
         experiment: name of the experiment.
-        scale: name of its scale; anything but ``paper`` is marked as not the paper's.
+        scale: name of its scale.
         provenance: goes into every caption.
         scores: split -> scores table (E rows; columns of the ``scores`` table).
         population: one row per classifier: classifier_id, training_id, arch, fraction, replica, seed, epoch, train_acc1, test_acc1,
@@ -63,7 +63,8 @@ class ReportData:
             note stand under their claim, and mean, sd and n in the CSV alone.
         findings_note: why an experiment that judges claims has neither verdicts nor charts yet.
         charts: figures of the experiment's own, in the order to be shown; their names differ, and are none of the page's own files.
-        pictures: where pictures come from; None where there are none (imported predictions).
+        pictures: where pictures come from; None where there are none (imported predictions, data that are gone).
+        no_pictures: why none are shown where none are.
         timings: stage -> seconds, in the order of the stages.
         next_command: what to run next.
         rerun: the commands that made it, in order; () = ``zoo run`` of the experiment's name.
@@ -87,6 +88,7 @@ class ReportData:
     charts: Sequence[Chart] = ()
     findings_note: str = ""
     pictures: PictureSource | None = None
+    no_pictures: str = "those of the data set cannot be read"
     timings: Mapping[str, float] = field(default_factory=dict)
     next_command: str = ""
     rerun: Sequence[str] = ()
@@ -95,10 +97,10 @@ class ReportData:
 
     @property
     def main_split(self) -> str | None:
-        """The split whose labels are examined: one with planted errors first, else ``train``, else the first that has examples."""
+        """The split whose labels are examined: one with known label errors first, else ``train``, else the first that has examples."""
         filled = [split for split, table in self.scores.items() if len(table)]
-        with_planted = [split for split in filled if (wrong := suspects.planted_errors(self.scores[split])) is not None and wrong.any()]
-        return next(iter(with_planted or [split for split in filled if split == "train"] or filled), None)
+        with_errors = [split for split in filled if suspects.planted_errors(self.scores[split]) is not None]
+        return next(iter(with_errors or [split for split in filled if split == "train"] or filled), None)
 
 
 # ---------------------------------------------------------------------------------------------------------------- parts of a page
@@ -106,7 +108,7 @@ class ReportData:
 
 @dataclass(frozen=True)
 class Cell:
-    """One table cell. ``mark``: a style class of the template ("good", "bad", "open", "untested", "planted", "role") or ""."""
+    """One table cell. ``mark``: a style class of the template ("good", "bad", "open", "untested", "wrong", "role") or ""."""
 
     text: str
     mark: str = ""

@@ -68,8 +68,8 @@ def _points(difference: Any) -> str:
     return "\u2013" if pd.isna(difference) else f"{100 * difference:+.2f}".replace("-", "\u2212")
 
 
-def _planted(value: Any) -> Cell:
-    return Cell("not known") if pd.isna(value) else Cell("known error", "planted") if value else Cell("label right")
+def _truth(wrong: Any) -> Cell:
+    return Cell("not known") if pd.isna(wrong) else Cell("known error", "wrong") if wrong else Cell("label right")
 
 
 def _count(number: int, noun: str) -> str:
@@ -90,7 +90,7 @@ def _pictures_of(data: ReportData, split: str, example_ids: Sequence[int]) -> Pi
     try:
         images = data.pictures(split, unique)  # [n, H, W, K]
     except (ZooError, OSError):
-        # The numbers of a report do not depend on pictures, and its frames say that they are missing.
+        # The numbers of a report do not depend on pictures, and the suspects say that they are missing.
         return {}
     return dict(zip(unique.tolist(), images, strict=True))
 
@@ -104,11 +104,13 @@ def _summary(data: ReportData, _desk: Desk) -> Sequence[Part] | Absent:
     sentences, tiles = [], []
     if len(population) or data.scores:
         archs = int(population["arch"].nunique()) if len(population) else 0
-        made = f"{_count(len(population), 'classifier')} from {_count(trainings, 'training')} of {_count(archs, 'architecture')}"
+        made = _count(len(population), "classifier")
+        if trainings or not len(population):
+            made += f" from {_count(trainings, 'training')} of {_count(archs, 'architecture')}"
         seen = " and ".join(f"{len(table):,} {name}" for name, table in data.scores.items())
         answered = f"answered for {seen} examples of" if data.scores else "on"
         sentences.append(f"{made} {answered} {data.provenance.dataset} with {_count(len(data.class_names), 'class')}.")
-        tiles += [(f"{len(population):,}", "classifiers (N)"), (f"{trainings:,}", "trainings")]
+        tiles += [(f"{len(population):,}", "classifiers (N)"), *([(f"{trainings:,}", "trainings")] if trainings else [])]
     else:
         sentences.append(f"Data set {data.provenance.dataset} with {_count(len(data.class_names), 'class')}.")
     if len(population) and population["test_acc1"].notna().any():
@@ -119,11 +121,11 @@ def _summary(data: ReportData, _desk: Desk) -> Sequence[Part] | Absent:
             tiles.append((_number(table["x_perplexity"].mean(), 3), f"mean X, {name}"))
             tiles.append((_number(table["c_perplexity"].mean(), 2), f"mean C, {name}"))
     if split is not None:
-        planted = suspects.planted_errors(data.scores[split])
-        if planted is None or not planted.any():
+        wrong = suspects.planted_errors(data.scores[split])
+        if wrong is None:
             sentences.append("No label of these examples is known to be wrong, so detection cannot be measured.")
         else:
-            tiles.append((f"{int(planted.sum()):,}", f"known label errors, {split} ({_percent(planted.mean())})"))
+            tiles.append((f"{int(wrong.sum()):,}", f"known label errors, {split} ({_percent(wrong.mean())})"))
     if data.detection is not None and (data.detection["average_precision"].notna() & (data.detection["n_errors"] > 0)).any():
         best = tidy.tabulate_detection(data.detection).iloc[0]
         tiles.append((_number(best["average_precision"], 3), f"average precision of {best['score']}, the best at finding them"))
@@ -165,10 +167,10 @@ def _suspects(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
     table = tidy.tabulate_contact_sheet(data.scores[split], data.class_names, MAX_SUSPECTS)
     if table.empty:
         return Absent(f"Every classifier gives every example of {split} its label: there is no suspect.")
-    known = table["planted"].notna()
+    known = table["known_error"].notna() if "known_error" in table else pd.Series(False, index=table.index)
     told = f"The {len(table)} most suspicious examples of {split} follow."
     if known.any():
-        told += f" Of the {int(known.sum())} shown, {int(table.loc[known, 'planted'].astype(bool).sum())} are known label errors."
+        told += f" Of the {int(known.sum())} shown, {int(table.loc[known, 'known_error'].astype(bool).sum())} are known label errors."
     if apart := suspects.ranked_apart(data.scores[split]):
         told += f" {apart}"
     pictures = _pictures_of(data, split, table["example_id"].tolist())
@@ -182,7 +184,7 @@ def _suspects(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
             Cell(_rankers(row["n"], row["heldout"])),
             Cell(_number(row["c"], 2)),
             Cell(_number(row["label_quality"], 4)),
-            *([_planted(row["planted"])] if known.any() else []),
+            *([_truth(row["known_error"])] if known.any() else []),
         )
         for _, row in table.iterrows()
     )
@@ -198,6 +200,9 @@ def _suspects(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
         *(["known truth"] if known.any() else []),
     )
     columns = tuple(Column(head, head in ("rank", "X", "C", "label quality")) for head in heads)
+    if not pictures:
+        told += f" No picture is shown: {data.no_pictures}."
+        return [TextPart(told), TablePart("The suspects.", columns, rows, desk.table("contact_sheet", table))]
     sheet = desk.figure("contact_sheet", table, _examples_of(data, split), pictures=pictures)
     return [
         TextPart(told),
@@ -219,6 +224,7 @@ def _per_class(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
     table = tidy.tabulate_per_class(data.scores[split], data.class_names)
     drawn = desk.figure("per_class", table, _examples_of(data, split))
     shown = table.head(MAX_CLASSES)
+    known = "n_known_errors" in table
     rows = tuple(
         (
             Cell(str(row["class_name"])),
@@ -226,11 +232,11 @@ def _per_class(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
             Cell(_number(row["mean_x"], 3)),
             Cell(_number(row["mean_c"], 2)),
             Cell(f"{row['confused_with']} ({int(row['confused_n']):,})" if row["confused_with"] else "\u2013"),
-            Cell("\u2013" if pd.isna(row["n_planted"]) else f"{int(row['n_planted']):,} ({_percent(row['planted_share'])})"),
+            *([Cell(f"{int(row['n_known_errors']):,} ({_percent(row['known_error_share'])})")] if known else []),
         )
         for _, row in shown.iterrows()
     )
-    heads = ("class", "examples", "mean X", "mean C", "most often voted instead (examples)", "known errors")
+    heads = ("class", "examples", "mean X", "mean C", "most often voted instead (examples)", *(["known errors"] if known else []))
     columns = tuple(Column(head, head in ("examples", "mean X", "mean C", "known errors")) for head in heads)
     told = (
         f"All {len(table)} classes" if len(table) == len(shown) else f"The {len(shown)} worst of {len(table):,} classes; all are in the CSV"
@@ -263,7 +269,8 @@ def _arms(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
             (
                 Cell(str(row["arm"])),
                 Cell(kind or ("baseline" if is_baseline else ""), "role" if kind or is_baseline else ""),
-                Cell(f"{row['on']}{metric_of[str(row['metric'])]}"),
+                # Rules are one long word, which could not be wrapped.
+                Cell(f"{str(row['on']).replace(',', ', ')}{metric_of[str(row['metric'])]}"),
                 Cell("\u2013" if is_baseline else _points(row["delta"])),
                 Cell("\u2013" if is_baseline else _range(row["delta_low"], row["delta_high"], signed=True)),
                 Cell(_number(100 * row["mean"], 2)),
@@ -389,7 +396,7 @@ VERDICT_MARKS = {
     "not applicable": ("\u2013", "untested"),
 }
 """Verdict -> (sign, style class), in the order of counting."""
-VERDICTS_SHOWN = ("claim", "statement", "published", "measured", "scale", "verdict")
+VERDICTS_SHOWN = ("claim", "verdict", "published", "measured", "statement", "scale")
 VERDICT_NOTES = ("rule", "note")
 
 
@@ -429,7 +436,7 @@ def _verdicts(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
     if "verdict" in names:
         counts = ", ".join(f"{verdict} {n:,}" for verdict, n in _verdict_counts(verdicts).items())
         counted = f" {_count(len(verdicts), 'claim')}: {counts}."
-    scale = "" if data.provenance.is_paper_scale else f" Measured at scale {data.scale}, which is not the paper's."
+    scale = f" Measured at scale {data.scale}, which is not the paper's." if data.provenance.is_reduced else ""
     given = " Intervals are over seeds: every verdict is conditional on this test set and on the images that the study starts from."
     told = f"Published claims and what was measured here.{counted}{scale}{given if whole else ''}"
     return [TablePart(told, columns, tuple(rows), desk.table("verdicts", verdicts), notes=notes)]

@@ -13,6 +13,7 @@ from zoo.scores.suspects import planted_errors, suspects
 
 __all__ = [
     "COLUMNS",
+    "KNOWN",
     "baselines",
     "tabulate_arm_accuracy",
     "tabulate_contact_sheet",
@@ -27,19 +28,22 @@ __all__ = [
 
 COLUMNS = {
     "perplexity_histograms": ("split", "measure", "bin", "low", "high", "n", "share", "density"),
-    "xc_plane": ("kind", "corner", "example_id", "label_name", "top_name", "planted", "x", "c", "x_low", "x_high", "c_low", "c_high", "n"),
-    "contact_sheet": ("rank", "example_id", "key", "label_name", "top_name", "x", "n", "heldout", "c", "label_quality", "planted"),
-    "per_class": ("rank", "class", "class_name", "n", "mean_x", "mean_c", "confused_with", "confused_n", "n_planted", "planted_share"),
+    "xc_plane": ("kind", "corner", "example_id", "label_name", "top_name", "x", "c", "x_low", "x_high", "c_low", "c_high", "n"),
+    "contact_sheet": ("rank", "example_id", "key", "label_name", "top_name", "x", "n", "heldout", "c", "label_quality"),
+    "per_class": ("rank", "class", "class_name", "n", "mean_x", "mean_c", "confused_with", "confused_n"),
     "arm_accuracy": ("arm", "note", "on", "metric", "seed", "n_seeds", "value", "low", "high", "delta", "delta_low", "delta_high"),
     "convergence": ("measure", "n", "mean", "low", "high"),
     "population": ("arch", "fraction", "epoch", "n", "train_acc1", "test_acc1", "test_acc5", "test_low", "test_high"),
     "detection": ("score", "auroc", "average_precision", "precision_at_n", "recall_at_n", "n_errors", "chance"),
 }
-"""figure -> the columns of its table; ``tabulate_NAME`` gives exactly these."""
+"""figure -> the columns of its table; ``tabulate_NAME`` gives exactly these, and those of ``KNOWN`` where there is something to say in them."""
+
+KNOWN = {"xc_plane": ("known_error",), "contact_sheet": ("known_error",), "per_class": ("n_known_errors", "known_error_share")}
+"""figure -> the columns that its table has as well where some label is known to be wrong."""
 
 N_BINS = 10  # the paper's Fig. 1 has ten equal bins
 MAX_DENSITY_BINS = 48
-MAX_PLANTED_POINTS = 1000  # more circles than this hide the density they lie on
+MAX_ERROR_POINTS = 1000  # more circles than this hide the density they lie on
 
 
 def tabulate_perplexity_histograms(scores: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -83,14 +87,14 @@ CORNERS: Mapping[str, tuple[float, float]] = {"mislabelled-looking": (1, 0), "ha
 
 
 def tabulate_xc_plane(scores: pd.DataFrame, class_names: Sequence[str]) -> pd.DataFrame:
-    """Density of examples over X and C, the planted errors as points, and of each quarter the example nearest to its corner.
+    """Density of examples over X and C, the known label errors as points, and of each quarter the example nearest to its corner.
 
     Bins of X hold whole levels of the N + 1 that X can take, so that no bin is fuller only because two levels fall into it.
 
     Returns:
-        Rows of three kinds (column ``kind``): ``density`` (x_low, x_high, c_low, c_high, n), ``planted`` (example_id, x, c, names) and
-        ``corner`` (the same with ``corner``). At most 1000 planted rows, evenly thinned; their ``n`` is the number they
-        stand for.
+        Rows of three kinds (column ``kind``): ``density`` (x_low, x_high, c_low, c_high, n), ``known_error`` (example_id, x, c, names)
+        and ``corner`` (the same with ``corner``). At most 1000 rows of known errors, evenly thinned; their ``n`` is the number they
+        stand for. Column ``known_error`` (null where the truth is not known) only where some label is known to be wrong.
     """
     columns = COLUMNS["xc_plane"]
     known = np.isfinite(scores["x_perplexity"].to_numpy(np.float64)) & np.isfinite(scores["c_perplexity"].to_numpy(np.float64))
@@ -118,18 +122,19 @@ def tabulate_xc_plane(scores: pd.DataFrame, class_names: Sequence[str]) -> pd.Da
         }
     )
     parts = [density]
-    planted = planted_errors(scores)
-    if planted is not None and planted.any():
-        rows = np.flatnonzero(planted)
-        shown = rows[:: -(-len(rows) // MAX_PLANTED_POINTS)]
-        parts.append(_named_points(scores, shown, class_names, planted).assign(kind="planted", n=len(rows)))
+    wrong = planted_errors(scores)
+    if wrong is not None:
+        columns = (*columns, *KNOWN["xc_plane"])
+        rows = np.flatnonzero(wrong)
+        shown = rows[:: -(-len(rows) // MAX_ERROR_POINTS)]
+        parts.append(_named_points(scores, shown, class_names, wrong).assign(kind="known_error", n=len(rows)))
     log_c = np.log(c) / np.log(max(c_edges[-1], 2.0))  # below two classes nothing is ambiguous
     for corner, (at, log_at) in CORNERS.items():
         # Only of its own quarter: among few examples the nearest to "hard" may be an easy one.
         own = np.flatnonzero(((x >= 0.5) == bool(at)) & ((log_c >= 0.5) == bool(log_at)))
         if len(own):
             nearest = own[np.argmin((x[own] - at) ** 2 + (log_c[own] - log_at) ** 2)]
-            parts.append(_named_points(scores, np.array([nearest]), class_names, planted).assign(kind="corner", corner=corner, n=1))
+            parts.append(_named_points(scores, np.array([nearest]), class_names, wrong).assign(kind="corner", corner=corner, n=1))
     return _stack(parts, columns)
 
 
@@ -139,7 +144,7 @@ def tabulate_contact_sheet(scores: pd.DataFrame, class_names: Sequence[str], lim
     Returns:
         At most ``limit`` rows: rank (1..), example_id, key, label_name, top_name (the class suggested instead; empty if no other has a vote), x and
         n (X over the classifiers that ranked it, and how many), heldout (whether these are held out; null where that is not known), c,
-        label_quality, planted (null where the true label is unknown, or nothing is planted).
+        label_quality; where some label is known to be wrong, known_error (null where the truth is not known).
     """
     columns = COLUMNS["contact_sheet"]
     listed = suspects(scores, limit)
@@ -159,9 +164,10 @@ def tabulate_contact_sheet(scores: pd.DataFrame, class_names: Sequence[str], lim
             "heldout": listed["heldout"],
             "c": listed["c_perplexity"].to_numpy(np.float64),
             "label_quality": listed["label_quality"].to_numpy(np.float64),
-            "planted": listed["planted"] if "planted" in listed else pd.array([pd.NA] * len(listed), dtype="boolean"),
         }
     )
+    if "planted" in listed:
+        table, columns = table.assign(known_error=listed["planted"]), (*columns, *KNOWN["contact_sheet"])
     return _stack([table], columns)
 
 
@@ -170,23 +176,23 @@ def tabulate_per_class(scores: pd.DataFrame, class_names: Sequence[str]) -> pd.D
 
     Returns:
         One row per class that has examples: rank, class, class_name, n, mean_x, mean_c, confused_with (the other class most often voted for
-        an example of this label; empty if none), confused_n, n_planted and planted_share (null where no true label is known).
+        an example of this label; empty if none), confused_n; n_known_errors and known_error_share where some label is known to be wrong.
     """
     columns = COLUMNS["per_class"]
     if scores.empty:
         return _stack([], columns)
-    planted = planted_errors(scores)
+    wrong = planted_errors(scores)
     work = pd.DataFrame(
         {
             "class": scores["label"].to_numpy(np.int64),
             "x": scores["x_perplexity"].to_numpy(np.float64),
             "c": scores["c_perplexity"].to_numpy(np.float64),
             "top": scores["top_confusion"].to_numpy(np.float64),
-            "planted": np.nan if planted is None else planted.astype(np.float64),
+            "wrong": np.zeros(len(scores)) if wrong is None else wrong.astype(np.float64),
         }
     )
     grouped = work.groupby("class", sort=True)
-    table = grouped.agg(n=("x", "size"), mean_x=("x", "mean"), mean_c=("c", "mean"), n_planted=("planted", "sum")).reset_index()
+    table = grouped.agg(n=("x", "size"), mean_x=("x", "mean"), mean_c=("c", "mean"), n_known_errors=("wrong", "sum")).reset_index()
     others = work[np.isfinite(work["top"]) & (work["top"] != work["class"])]
     votes = others.groupby(["class", "top"]).size().reset_index(name="confused_n")
     votes = votes.sort_values(["class", "confused_n", "top"], ascending=[True, False, True]).drop_duplicates("class")
@@ -198,10 +204,10 @@ def tabulate_per_class(scores: pd.DataFrame, class_names: Sequence[str]) -> pd.D
         class_name=names,
         confused_with=[name if shown else "" for name, shown in zip(other, has_other, strict=True)],
         confused_n=table["confused_n"].fillna(0).astype(np.int64),
-        planted_share=table["n_planted"] / table["n"],
+        known_error_share=table["n_known_errors"] / table["n"],
     )
-    if planted is None:
-        table = table.assign(n_planted=np.nan, planted_share=np.nan)
+    if wrong is not None:
+        columns = (*columns, *KNOWN["per_class"])
     table = table.sort_values(["mean_x", "class"], ascending=[False, True], ignore_index=True)
     return _stack([table.assign(rank=np.arange(1, len(table) + 1))], columns)
 
@@ -312,7 +318,7 @@ def tabulate_population(population: pd.DataFrame) -> pd.DataFrame:
 
 
 def tabulate_detection(detection: pd.DataFrame, n_examples: int | None = None) -> pd.DataFrame:
-    """How well each score finds the planted errors, best average precision first.
+    """How well each score finds the known errors, best average precision first.
 
     Args:
         n_examples: examples that were ranked; gives ``chance`` = n_errors / n_examples, the precision of a random order.
@@ -341,26 +347,25 @@ def _plain_strings(series: pd.Series[Any]) -> list[str]:
 
 
 def _named_points(
-    scores: pd.DataFrame, rows: NDArray[np.int64], class_names: Sequence[str], planted: NDArray[np.bool_] | None
+    scores: pd.DataFrame, rows: NDArray[np.int64], class_names: Sequence[str], wrong: NDArray[np.bool_] | None
 ) -> pd.DataFrame:
-    """The examples at positions ``rows`` as tidy rows: example_id, label_name, top_name, x, c, planted."""
+    """The examples at positions ``rows`` as tidy rows: example_id, label_name, top_name, x, c, and known_error unless ``wrong`` is None."""
     some = scores.iloc[rows]
-    if planted is None:
-        known = pd.array([pd.NA] * len(rows), dtype="boolean")
-    else:
-        truth = pd.to_numeric(some["label_true"]).to_numpy(dtype=np.float64, na_value=np.nan)
-        known = pd.array(planted[rows], dtype="boolean")
-        known[~np.isfinite(truth)] = pd.NA
-    return pd.DataFrame(
+    points = pd.DataFrame(
         {
             "example_id": some["example_id"].to_numpy(np.int64),
             "label_name": _names(class_names, some["label"].to_numpy(np.int64)),
             "top_name": _names(class_names, some["top_confusion"].to_numpy(np.int64)),
             "x": some["x_perplexity"].to_numpy(np.float64),
             "c": some["c_perplexity"].to_numpy(np.float64),
-            "planted": known,
         }
     )
+    if wrong is None:
+        return points
+    truth = pd.to_numeric(some["label_true"]).to_numpy(dtype=np.float64, na_value=np.nan)
+    known: Any = pd.array(wrong[rows].tolist(), dtype="boolean")
+    known[~np.isfinite(truth)] = pd.NA
+    return points.assign(known_error=known)
 
 
 def _stack(parts: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:

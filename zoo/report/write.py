@@ -63,8 +63,9 @@ def write_report(
     for split in dataset.splits:
         with contextlib.suppress(NotFoundError):  # not scored yet: its sections say so
             scores[split] = read_scores(workspace, dataset.fingerprint, split)[0]
-    seeds = sorted({int(seed) for seed in frame["seed"]})
+    seeds = sorted({int(seed) for seed in frame.loc[frame["training_id"].notna(), "seed"]})
     findings = concluded.findings
+    judges = findings is not None or bool(concluded.note) or "verdicts" in experiment.sections
     provenance = Provenance(
         experiment=experiment.name,
         scale=experiment.scale,
@@ -74,6 +75,7 @@ def write_report(
         seeds=tuple(seeds),
         version=version("classifier-zoo"),
         commit=_checkout(),
+        reproduces=judges,
     )
     if measured is None:
         measured = NOT_MEASURED
@@ -96,7 +98,8 @@ def write_report(
         verdicts=None if findings is None else findings.verdicts,
         charts=() if findings is None else findings.charts,
         findings_note=concluded.note,
-        pictures=None if dataset.form == "imported" else partial(thumbnails_of, dataset),
+        pictures=None if dataset.form in _WITHOUT_PICTURES else partial(thumbnails_of, dataset),
+        no_pictures=_WITHOUT_PICTURES.get(dataset.form, ReportData.no_pictures).format(dataset.uri),
         next_command=experiment.next_command,
         rerun=commands_of(workspace) if not experiment.sweeps else (run_command(experiment.source or experiment.name, experiment.scale),),
         rerun_note=_rerun_note(experiment, mine),
@@ -117,6 +120,9 @@ def write_report(
     return page
 
 
+_WITHOUT_PICTURES: Final = {"imported": "predictions were imported without them", "gone": "the data are not at {} any more"}
+"""Form of a data set -> why a page has none of its pictures."""
+
 _DRAWN: Final = "results/page.json"
 """What the page that is there was drawn from, and its figures' files."""
 
@@ -134,6 +140,7 @@ def _digest(experiment: Experiment, dataset: Dataset, data: ReportData, tables: 
         tuple(data.rerun),
         data.detection_notes,
         data.findings_note,
+        data.no_pictures,
     )
     found = hashlib.sha256(repr(said).encode())
     charts = [(repr({**vars(chart), "table": None}), csv_text(chart.table)) for chart in data.charts]

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from zoo.data import Dataset, Split, UnreadableImage, open_dataset
 from zoo.errors import DataError, UnknownNameError, UsageError
+from zoo.progress import announce
 from zoo.registry import distinct
 from zoo.store.commits import Commit
 from zoo.store.schema import SCHEMA
@@ -33,6 +34,7 @@ __all__ = [
     "examples_of",
     "examples_table",
     "int_column",
+    "shown_of",
     "split_table",
     "titles",
 ]
@@ -133,6 +135,33 @@ def _opened_again(workspace: Workspace, record: Commit) -> Dataset:
     return dataset
 
 
+def shown_of(workspace: Workspace, name: str | None = None) -> Dataset:
+    """``dataset_of`` for a page about results: where it cannot be opened any more, what is on record of it, without pictures, of form ``gone``.
+
+    Raises:
+        UsageError, UnknownNameError, DataError: as ``dataset_of``, but for data that are gone.
+    """
+    try:
+        return dataset_of(workspace, name, imported=True)
+    except (UnknownNameError, DataError):
+        meant = list((workspace.commits.all("dataset") if name is None else _meant(workspace, name)).values())
+        if len(meant) != 1 or _opens(str(meant[0].facts["uri"])):  # it is there, and not what it was
+            raise
+    gone = _without_pictures(workspace, meant[0], "gone")
+    announce(
+        gone.uri, [f"warning: {gone.name}: {gone.uri} cannot be opened, so what is shown of it is what was recorded, without pictures"]
+    )
+    return gone
+
+
+def _opens(uri: str) -> bool:
+    try:
+        open_dataset(uri)
+    except (UnknownNameError, DataError):
+        return False
+    return True
+
+
 def changed_since(workspace: Workspace, dataset: Dataset) -> str:
     """A sentence about data that have changed since they were recorded here; empty if they have not, or are new."""
     if workspace.commits.get("dataset", dataset.fingerprint) is not None:
@@ -172,8 +201,8 @@ def int_column(table: pa.Table, name: str) -> NDArray[np.int64]:
     return values
 
 
-def _without_pictures(workspace: Workspace, record: Commit) -> Dataset:
-    """An imported data set as what ``open_dataset`` gives, but without pictures."""
+def _without_pictures(workspace: Workspace, record: Commit, form: str = "imported") -> Dataset:
+    """An imported data set, or one that is gone, as what ``open_dataset`` gives, but without pictures."""
     splits = {}
     for split in record.facts["splits"]:
         table = split_table(workspace, record, split)
@@ -181,14 +210,14 @@ def _without_pictures(workspace: Workspace, record: Commit) -> Dataset:
         known = truth if (truth >= 0).all() else None
         splits[split] = Split(split, int_column(table, "label"), known, table.column("key").to_pylist(), _NoPictures())
     names = tuple(map(str, record.facts["class_names"]))
-    return Dataset(str(record.facts["uri"]), str(record.facts["name"]), names, splits, 1, None, record.key, form="imported")
+    return Dataset(str(record.facts["uri"]), str(record.facts["name"]), names, splits, 1, None, record.key, form=form)
 
 
 class _NoPictures:
-    """The image source of imported predictions."""
+    """The image source of imported predictions, and of a data set that is gone."""
 
     def encoded(self, example_ids: NDArray[np.int64]) -> list[bytes]:
-        raise UnreadableImage("imported without pictures")
+        raise UnreadableImage("there are no pictures")
 
     def content_digest(self) -> bytes:
         return b""
