@@ -119,7 +119,7 @@ def check_retrained(workspace: Workspace, group: ArmGroup, trainings: Retraining
     finals = _finals(workspace, [job for arm in arms for job in trainings[arm.name]])
     there = {(arm.name, job.arch) for arm in arms for job in trainings[arm.name] if job.id in finals}
     jobs = [job for arm in arms for job in trainings[arm.name]]
-    archs = [arch for arch in dict.fromkeys(job.arch for job in jobs) if any((arm.name, arch) not in there for arm in arms)]
+    archs = [arch for arch in sweep.archs if any((arm.name, arch) not in there for arm in arms)]
     lacking = [arm.name for arm in arms if any((arm.name, arch) not in there for arch in archs)]
     if lacking and (by_each or any(name not in {arm for arm, _ in there} for name in lacking)):
         asked = f"--arch {','.join(archs)} --recipe {recipe_text(sweep.recipe)} --seeds {_numbers(sweep.seeds)}"
