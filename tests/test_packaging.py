@@ -48,7 +48,7 @@ def test_the_wheel_carries_what_the_program_reads(wheel: Path) -> None:
     experiments = {f"zoo/experiments/{path.name}" for path in (ROOT / "experiments").glob("*.py")}
     assert "zoo/experiments/demo.py" in experiments
     data = {f"zoo/data/embedded/fashion-mini/{name}" for name in ("train.parquet", "test.parquet", "LICENSE")}
-    assert names >= experiments | data | {"zoo/templates/report.html", "zoo/py.typed"}
+    assert names >= experiments | data | {"zoo/report/templates/report.html", "zoo/py.typed"}
     assert any(re.fullmatch(r"classifier_zoo-[^/]+\.dist-info/licenses/LICENSE", name) for name in names)
 
 
