@@ -1,16 +1,22 @@
-"""Study 1 on MNIST: how dataset equilibrium, size, label quality and contamination of the training set decide a LeNet-5's test accuracy.
+"""Study 1 on MNIST: how dataset equilibrium, size, label quality and contamination of the training
+set decide a LeNet-5's test accuracy.
 
-Source: He, Yu, Wang, Li, Chen, "From Data Quality to Model Quality: an Exploratory Study on Deep Learning", figures 1, 4, 6, 7, 10 and its
-claims about MNIST. The paper gives neither optimiser nor seeds nor contrast factors; what stands here for them is in ``docs/studies``.
+Source: He, Yu, Wang, Li, Chen, "From Data Quality to Model Quality: an Exploratory Study on Deep
+    Learning", figures 1, 4, 6, 7, 10 and its
+claims about MNIST. The paper gives neither optimiser nor seeds nor contrast factors; what stands
+here for them is in ``docs/studies``.
 
-Scales: ``laptop`` trains on 10,000 of the 60,000 images, three seeds. ``paper`` trains on all of them, until the training accuracy is
-99.9 % or the epochs are used up. ``smoke`` runs a few points of every question on the embedded Fashion-MNIST in a minute; its numbers mean
-nothing.
+Scales: ``laptop`` trains on 10,000 of the 60,000 images, three seeds. ``paper`` trains on all of
+    them, until the training accuracy is
+99.9 % or the epochs are used up. ``smoke`` runs a few points of every question on the embedded
+Fashion-MNIST in a minute; its numbers mean nothing.
 
-Expected (forecast before the first run, nothing is tuned to it): deleting a class costs its share of the test set and hardly more; half of the
-images cost less than a point; memorised wrong labels bring the accuracy to about 90 % at 20 %, and never to chance at 15 %; a clipped contrast
-costs a few points, 67 % needs bytes that wrap around. Cost: ``laptop`` under an hour on two cores, ``smoke`` half a minute; for ``paper`` ask
-``zoo plan``. Command: ``zoo run data_quality_mnist --scale laptop``.
+Expected (forecast before the first run, nothing is tuned to it): deleting a class costs its share
+of the test set and hardly more; half of the images cost less than a point; memorised wrong labels
+bring the accuracy to about 90 % at 20 %, and never to chance at 15 %; a clipped contrast costs a
+few points, 67 % needs bytes that wrap around. Cost: ``laptop`` under an hour on two cores,
+``smoke`` half a minute; for ``paper`` ask ``zoo plan``. Command: ``zoo run data_quality_mnist
+    --scale laptop``.
 """
 
 from __future__ import annotations
@@ -62,10 +68,19 @@ INFINITE = float("inf")
 IMAGES = {"smoke": 600, "laptop": 10_000, "paper": None}
 SEEDS = {"smoke": (0, 1), "laptop": (0, 1, 2), "paper": (0, 1, 2)}
 
-# Version 1, whose stop rule reads the running accuracy: the loop that made the results in docs/studies. LeNet-5 has no drop-out.
+# Version 1, whose stop rule reads the running accuracy: the loop that made the results in
+# docs/studies. LeNet-5 has no drop-out.
 RECIPE = {
-    "smoke": RECIPES["onecycle"].replace(epochs=4, lr=4e-3, batch_size=64, stop_train_acc=0.999, version=1),
-    "laptop": RECIPES["onecycle"].replace(epochs=24, lr=4e-3, batch_size=128, stop_train_acc=0.999, version=1),
+    "smoke": (
+        RECIPES["onecycle"].replace(
+            epochs=4, lr=4e-3, batch_size=64, stop_train_acc=0.999, version=1
+        )
+    ),
+    "laptop": (
+        RECIPES["onecycle"].replace(
+            epochs=24, lr=4e-3, batch_size=128, stop_train_acc=0.999, version=1
+        )
+    ),
     "paper": RECIPES["adam"].replace(epochs=100, stop_train_acc=0.999, version=1),
 }
 
@@ -86,26 +101,60 @@ def points(scale: str, seed: int) -> list[Point]:
     return [
         Point("baseline", 0.0, start),
         *(Point("delete_class", c, (*start, op("delete_class", label=c))) for c in classes),
-        *(Point("delete", p / 100, (*start, op("delete_fraction", fraction=p / 100, replica=seed))) for p in percents),
-        # The other reading of "10 % to 100 %": keep p %. The points shared with "delete" are the same trainings.
         *(
-            Point("keep", p / 100, (*start, op("delete_fraction", fraction=(100 - p) / 100, replica=seed)) if p < 100 else start)
+            Point(
+                "delete", p / 100, (*start, op("delete_fraction", fraction=p / 100, replica=seed))
+            )
+            for p in percents
+        ),
+        # The other reading of "10 % to 100 %": keep p %. The points shared with "delete" are the
+        # same trainings.
+        *(
+            Point(
+                "keep",
+                p / 100,
+                (
+                    (*start, op("delete_fraction", fraction=(100 - p) / 100, replica=seed))
+                    if p < 100
+                    else start
+                ),
+            )
             for p in kept
         ),
-        *(Point("noise_to_0", p / 100, (*start, op("label_noise", fraction=p / 100, to=0, seed=seed))) for p in percents),
-        *(Point("noise_random", p / 100, (*start, op("label_noise", fraction=p / 100, seed=seed))) for p in percents),
-        *(Point("contrast", k, (*start, op("contrast", factor=k))) for k in ((0.5, 2.0) if smoke else CONTRASTS)),
+        *(
+            Point(
+                "noise_to_0",
+                p / 100,
+                (*start, op("label_noise", fraction=p / 100, to=0, seed=seed)),
+            )
+            for p in percents
+        ),
+        *(
+            Point("noise_random", p / 100, (*start, op("label_noise", fraction=p / 100, seed=seed)))
+            for p in percents
+        ),
+        *(
+            Point("contrast", k, (*start, op("contrast", factor=k)))
+            for k in ((0.5, 2.0) if smoke else CONTRASTS)
+        ),
         Point("contrast", INFINITE, (*start, op("contrast", factor="inf"))),
-        *(Point("contrast_wrap", k, (*start, op("contrast", factor=k, overflow="wrap"))) for k in ((2.0,) if smoke else WRAPPED)),
+        *(
+            Point("contrast_wrap", k, (*start, op("contrast", factor=k, overflow="wrap")))
+            for k in ((2.0,) if smoke else WRAPPED)
+        ),
     ]
 
 
 def experiment(scale: str) -> Experiment:
-    """Trains every point with every seed and asks every classifier for its answers on the clean test set."""
+    """Trains every point with every seed and asks every classifier for its answers on the clean
+    test set."""
     every = 1 if scale == "paper" else 4
     return Experiment(
         name="data_quality_mnist",
-        title=f"From data quality to model quality: {'Fashion-MNIST in place of MNIST' if scale == 'smoke' else 'MNIST'}",
+        title=(
+            "From data quality to model quality:"
+            f" {'Fashion-MNIST in place of MNIST' if scale == 'smoke' else 'MNIST'}"
+        ),
         scale=scale,
         dataset="fashion-mini" if scale == "smoke" else DATASET,
         sweeps=sweeps_of(
@@ -118,23 +167,32 @@ def experiment(scale: str) -> Experiment:
         fill_splits=("test",),
         keep_logits="none",
         sections=("summary", "verdicts", "charts", "rerun"),
-        next_command='zoo query "select treatment, seed, epochs, stop_reason, label_change_rate from trainings order by treatment"',
+        next_command=(
+            'zoo query "select treatment, seed, epochs, stop_reason, label_change_rate from'
+            ' trainings order by treatment"'
+        ),
     )
 
 
-# ---------------------------------------------------------------- claims, with the rules that decide them
+# ---------------------------------------------------------- claims, with the rules that decide them
 
 
 def _deleted(outcomes: Outcomes) -> Finding:
     classes = outcomes.settings("delete_class")
     drops = {int(c): outcomes.drop("delete_class", c, arch=ARCH) for c in classes}
-    beyond = np.mean([beyond_ceiling(outcomes, "delete_class", c, arch=ARCH) for c in drops], axis=0)
+    beyond = np.mean(
+        [beyond_ceiling(outcomes, "delete_class", c, arch=ARCH) for c in drops], axis=0
+    )
     least = min(drops.values(), key=lambda drop: float(drop.mean()))
     note = (
-        f"Class with the smallest drop: {points_text(least)}. No network can avoid losing the deleted class's own share; "
-        f"beyond that share the mean drop is {points_text(beyond)}."
+        f"Class with the smallest drop: {points_text(least)}. No network can avoid losing the"
+        f" deleted class's own share; beyond that share the mean drop is {points_text(beyond)}."
     )
-    return Finding(all_of([above(drop, 0.05) for drop in drops.values()]), np.mean(list(drops.values()), axis=0), note=note)
+    return Finding(
+        all_of([above(drop, 0.05) for drop in drops.values()]),
+        np.mean(list(drops.values()), axis=0),
+        note=note,
+    )
 
 
 def _size(outcomes: Outcomes) -> Finding:
@@ -185,21 +243,40 @@ def _labels_harm_most(outcomes: Outcomes) -> Finding:
         others = {name: harm for name, harm in harms.items() if "labels" not in name}
         parts += [above(noise - harm, 0.0) for harm in others.values()]
         notes.append(", ".join(f"{name} {points_text(harm)}" for name, harm in harms.items()))
-    return Finding(all_of(parts), _harms(outcomes, 20)["20 % random wrong labels"], note="Drops: " + "; ".join(notes) + ".")
+    return Finding(
+        all_of(parts),
+        _harms(outcomes, 20)["20 % random wrong labels"],
+        note="Drops: " + "; ".join(notes) + ".",
+    )
 
 
-def _contrast(aspect: str, *, weaker: bool, low: float, high: float) -> Callable[[Outcomes], Finding]:
-    """Holds if at some factor of that direction the drop lies between low and high; fails if at all of them it lies outside."""
+def _contrast(
+    aspect: str, *, weaker: bool, low: float, high: float
+) -> Callable[[Outcomes], Finding]:
+    """Holds if at some factor of that direction the drop lies between low and high; fails if at all
+    of them it lies outside."""
 
     def measure(outcomes: Outcomes) -> Finding:
         factors = [k for k in outcomes.settings(aspect) if (k < 1) == weaker]
         drops = {k: outcomes.drop(aspect, k, arch=ARCH) for k in factors}
-        note = "Drop by factor: " + ", ".join(f"k = {k:g}: {points_text(drop)}" for k, drop in drops.items()) + "."
+        note = (
+            "Drop by factor: "
+            + ", ".join(f"k = {k:g}: {points_text(drop)}" for k, drop in drops.items())
+            + "."
+        )
         if not weaker:
             under = [k for k in factors if float(outcomes.acc(aspect, k, arch=ARCH).mean()) <= 0.67]
-            note += f" 67 % is reached from k = {min(under):g} on." if under else " 67 % is reached at no k of the grid."
+            note += (
+                f" 67 % is reached from k = {min(under):g} on."
+                if under
+                else " 67 % is reached at no k of the grid."
+            )
         strongest = min(factors) if weaker else max(factors)
-        return Finding(any_of([between(drop, low, high) for drop in drops.values()]), drops[strongest], note=note)
+        return Finding(
+            any_of([between(drop, low, high) for drop in drops.values()]),
+            drops[strongest],
+            note=note,
+        )
 
     return measure
 
@@ -207,9 +284,15 @@ def _contrast(aspect: str, *, weaker: bool, low: float, high: float) -> Callable
 def _stronger_is_worse(outcomes: Outcomes) -> Finding:
     factors = [k for k in outcomes.settings("contrast") if np.isfinite(k)]
     weaker, stronger = (
-        np.mean([outcomes.drop("contrast", k, arch=ARCH) for k in factors if (k < 1) == side], axis=0) for side in (True, False)
+        np.mean(
+            [outcomes.drop("contrast", k, arch=ARCH) for k in factors if (k < 1) == side], axis=0
+        )
+        for side in (True, False)
     )
-    note = f"Mean drop of the weaker contrasts {points_text(weaker)}, of the stronger ones {points_text(stronger)} (clipped)."
+    note = (
+        f"Mean drop of the weaker contrasts {points_text(weaker)}, of the stronger ones"
+        f" {points_text(stronger)} (clipped)."
+    )
     return Finding(above(stronger - weaker, 0.0), stronger - weaker, note=note)
 
 
@@ -218,7 +301,8 @@ CLAIMS = (
         "S1.1",
         "Deleting one class lowers the test accuracy by at least 5 points, whichever class it is",
         '"decreases significantly"',
-        "Drop against the baseline of the same seed above 5 points for every class. Measured: mean over the classes.",
+        "Drop against the baseline of the same seed above 5 points for every class. Measured: mean"
+        " over the classes.",
         _deleted,
     ),
     class_matters(ARCH),
@@ -226,15 +310,17 @@ CLAIMS = (
         "S1.6",
         "Half of the training set costs at most 1 point, nine tenths at most 3",
         '"not significantly influence"',
-        "Drop at 50 % deleted under 1 point and at 90 % deleted under 3 points. Measured: the drop at 90 %.",
+        "Drop at 50 % deleted under 1 point and at 90 % deleted under 3 points. Measured: the drop"
+        " at 90 %.",
         _size,
     ),
     Claim(
         "S1.8 random",
         "With random wrong labels the accuracy decreases to about 90 %",
         "about 90 %",
-        "From 98 to about 90 %: drop at 20 % wrong labels, the end of the fine grid, between 3 and 13 points. Judged where these trainings "
-        "memorised the wrong labels (reached the stop rule).",
+        "From 98 to about 90 %: drop at 20 % wrong labels, the end of the fine grid, between 3 and"
+        " 13 points. Judged where these trainings memorised the wrong labels (reached the stop"
+        " rule).",
         _noise_ends_at_90("noise_random"),
     ),
     Claim(
@@ -248,8 +334,9 @@ CLAIMS = (
         "S1.9 random",
         "At 15 % random wrong labels the accuracy is that of guessing",
         "10 % at 15 %",
-        "From 98 % to guessing: drop at 15 % wrong labels above 83 points. Judged where these trainings memorised the wrong labels (reached the "
-        "stop rule). The paper contradicts itself here (S1.8): both are judged.",
+        "From 98 % to guessing: drop at 15 % wrong labels above 83 points. Judged where these"
+        " trainings memorised the wrong labels (reached the stop rule). The paper contradicts"
+        " itself here (S1.8): both are judged.",
         _noise_is_chance_at_15("noise_random"),
     ),
     Claim(
@@ -263,36 +350,41 @@ CLAIMS = (
         "S1.11",
         "Wrong labels harm more than any other damage to as many examples",
         '"Label errors are the most harmful"',
-        "At 10 % and at 20 % of the examples affected: the drop by random wrong labels exceeds that by random deletion and (10 %) that by "
-        "deleting one class (mean over the classes). Judged where the wrong labels were memorised. Measured: drop at 20 % wrong labels.",
+        "At 10 % and at 20 % of the examples affected: the drop by random wrong labels exceeds that"
+        " by random deletion and (10 %) that by deleting one class (mean over the classes). Judged"
+        " where the wrong labels were memorised. Measured: drop at 20 % wrong labels.",
         _labels_harm_most,
     ),
     Claim(
         "S1.12 weaker",
         "A weaker contrast costs about 3 points",
         "98 % to 95 %",
-        "At some factor of the grid under 1 the drop lies between 1.5 and 6 points. Measured: the drop at the smallest factor.",
+        "At some factor of the grid under 1 the drop lies between 1.5 and 6 points. Measured: the"
+        " drop at the smallest factor.",
         _contrast("contrast", weaker=True, low=0.015, high=0.06),
     ),
     Claim(
         "S1.12 stronger",
         "A stronger contrast costs about 31 points",
         "98 % to 67 %",
-        "At some clipped factor of the grid over 1 (or infinite) the drop lies between 20 and 45 points. Measured: the drop at the largest factor.",
+        "At some clipped factor of the grid over 1 (or infinite) the drop lies between 20 and 45"
+        " points. Measured: the drop at the largest factor.",
         _contrast("contrast", weaker=False, low=0.2, high=0.45),
     ),
     Claim(
         "S1.12 wrapped",
         "A stronger contrast whose bytes wrap around costs about 31 points",
         "98 % to 67 %",
-        "As S1.12 stronger, for values taken modulo 256 instead of clipped: what an unchecked computation on bytes would have done.",
+        "As S1.12 stronger, for values taken modulo 256 instead of clipped: what an unchecked"
+        " computation on bytes would have done.",
         _contrast("contrast_wrap", weaker=False, low=0.2, high=0.45),
     ),
     Claim(
         "S1.12 order",
         "A stronger contrast harms more than a weaker one",
         "-31 against -3 points",
-        "Mean drop over the stronger (clipped, finite) factors minus mean drop over the weaker ones, above 0.",
+        "Mean drop over the stronger (clipped, finite) factors minus mean drop over the weaker"
+        " ones, above 0.",
         _stronger_is_worse,
     ),
 )
@@ -302,10 +394,14 @@ CLAIMS = (
 
 
 def _two_ranges(outcomes: Outcomes, aspects: dict[str, str]) -> list[Row]:
-    """Accuracy against per cent in the paper's two ranges, 0 to 100 in steps of 10 and 1 to 20 in steps of 1."""
+    """Accuracy against per cent in the paper's two ranges, 0 to 100 in steps of 10 and 1 to 20 in
+    steps of 1."""
     return [
         row
-        for panel, inside in (("0 to 100 %", lambda x: x % 10 == 0), ("0 to 20 %", lambda x: x <= 20))
+        for panel, inside in (
+            ("0 to 100 %", lambda x: x % 10 == 0),
+            ("0 to 20 %", lambda x: x <= 20),
+        )
         for aspect, series in aspects.items()
         for row in accuracy_line(
             outcomes,
@@ -338,17 +434,41 @@ def charts(outcomes: Outcomes) -> tuple[Chart, ...]:
         first += [
             value("", "all classes", c, outcomes.acc("delete_class", c, arch=ARCH), x_text=name(c)),
             value("", "the other classes", c, rest, x_text=name(c)),
-            value("", "ceiling: all but the deleted class", c, [1 - outcomes.class_shares[c]], x_text=name(c), reference=True),
+            value(
+                "",
+                "ceiling: all but the deleted class",
+                c,
+                [1 - outcomes.class_shares[c]],
+                x_text=name(c),
+                reference=True,
+            ),
         ]
-        beyond.append(value("", "drop beyond the ceiling", c, beyond_ceiling(outcomes, "delete_class", c, arch=ARCH), x_text=name(c)))
+        beyond.append(
+            value(
+                "",
+                "drop beyond the ceiling",
+                c,
+                beyond_ceiling(outcomes, "delete_class", c, arch=ARCH),
+                x_text=name(c),
+            )
+        )
     factors = [value("", "clipped", 1.0, outcomes.acc("baseline", arch=ARCH), x_text="1")]
     for aspect, series in (("contrast", "clipped"), ("contrast_wrap", "wrapped around")):
         factors += accuracy_line(outcomes, aspect, arch=ARCH, series=series)
     # Infinity has no place on an axis of numbers: the axis is even and shows the factors as text.
     top = 2 * max(row["x"] for row in factors if np.isfinite(row["x"]))
-    contrast = sorted(({**row, "x": row["x"] if np.isfinite(row["x"]) else top} for row in factors), key=lambda row: float(row["x"]))
+    contrast = sorted(
+        ({**row, "x": row["x"] if np.isfinite(row["x"]) else top} for row in factors),
+        key=lambda row: float(row["x"]),
+    )
     harms = [
-        value(f"{percent} % of the examples affected", "drop", position, harm, x_text=kind.replace(f"{percent} % ", ""))
+        value(
+            f"{percent} % of the examples affected",
+            "drop",
+            position,
+            harm,
+            x_text=kind.replace(f"{percent} % ", ""),
+        )
         for percent in (10, 20)
         for position, (kind, harm) in enumerate(_harms(outcomes, percent).items())
     ]
@@ -363,7 +483,8 @@ def charts(outcomes: Outcomes) -> tuple[Chart, ...]:
             lines(first),
             "class deleted",
             "test accuracy",
-            "Accuracy on the whole test set, and on the classes that were not deleted. Bars: mean and sd over seeds.",
+            "Accuracy on the whole test set, and on the classes that were not deleted. Bars: mean"
+            " and sd over seeds.",
         ),
         Chart(
             "beyond-ceiling",
@@ -372,8 +493,9 @@ def charts(outcomes: Outcomes) -> tuple[Chart, ...]:
             lines(beyond),
             "class deleted",
             "drop beyond the ceiling",
-            "Drop against the baseline of the same seed minus the deleted class's share of the test set, which no network could keep. "
-            "Under 0: the other classes gain, or the class was never recognised in whole. Not in the paper.",
+            "Drop against the baseline of the same seed minus the deleted class's share of the test"
+            " set, which no network could keep. Under 0: the other classes gain, or the class was"
+            " never recognised in whole. Not in the paper.",
         ),
         Chart(
             "figure-04",
@@ -382,7 +504,8 @@ def charts(outcomes: Outcomes) -> tuple[Chart, ...]:
             lines(_two_ranges(outcomes, {"delete": "deleted", "keep": "kept"})),
             deleted,
             "test accuracy",
-            "Both readings of the paper's percentages: that share deleted (its text), that share kept. No example left counts as chance.",
+            "Both readings of the paper's percentages: that share deleted (its text), that share"
+            " kept. No example left counts as chance.",
         ),
         Chart(
             "size-power-law",
@@ -391,7 +514,8 @@ def charts(outcomes: Outcomes) -> tuple[Chart, ...]:
             lines(size_rows),
             "training examples",
             "test error",
-            f"Power law fitted by least squares in log-log (R\u00b2 = {law.r2:.3f}). Not in the paper.",
+            f"Power law fitted by least squares in log-log (R\u00b2 = {law.r2:.3f}). Not in the"
+            " paper.",
             x_scale="log",
             y_scale="log",
         ),
@@ -406,8 +530,19 @@ def charts(outcomes: Outcomes) -> tuple[Chart, ...]:
                 caption,
             )
             for number, aspect, caption in (
-                (6, "noise_to_0", "Labels set to 0, zeros included: the true error rate is smaller by their share."),
-                (7, "noise_random", "Each changed label is a wrong one, uniformly among the others."),
+                (
+                    6,
+                    "noise_to_0",
+                    (
+                        "Labels set to 0, zeros included: the true error rate is smaller by their"
+                        " share."
+                    ),
+                ),
+                (
+                    7,
+                    "noise_random",
+                    "Each changed label is a wrong one, uniformly among the others.",
+                ),
             )
         ),
         Chart(
@@ -417,12 +552,18 @@ def charts(outcomes: Outcomes) -> tuple[Chart, ...]:
             lines(
                 [
                     *contrast,
-                    *reference_line("", "baseline", [row["x"] for row in contrast], float(outcomes.acc("baseline", arch=ARCH).mean())),
+                    *reference_line(
+                        "",
+                        "baseline",
+                        [row["x"] for row in contrast],
+                        float(outcomes.acc("baseline", arch=ARCH).mean()),
+                    ),
                 ]
             ),
             "contrast factor k",
             "test accuracy",
-            "x' = m + k (x - m), m the image's mean; inf is the threshold at m. Clipped to 0..255, or wrapped around modulo 256.",
+            "x' = m + k (x - m), m the image's mean; inf is the threshold at m. Clipped to 0..255,"
+            " or wrapped around modulo 256.",
             x_scale="even",
         ),
         Chart(
@@ -432,6 +573,7 @@ def charts(outcomes: Outcomes) -> tuple[Chart, ...]:
             lines(harms),
             "damage",
             "drop of test accuracy",
-            "Drop against the baseline of the same seed. Not in the paper, which compares damages of unequal extent.",
+            "Drop against the baseline of the same seed. Not in the paper, which compares damages"
+            " of unequal extent.",
         ),
     )

@@ -1,6 +1,8 @@
-"""Runs ``zoo`` as a user does, in this process or in one of its own, on pictures that train in a second.
+"""Runs ``zoo`` as a user does, in this process or in one of its own, on pictures that train in a
+second.
 
-What a test needs to disturb a run is here too: wait for a fact, list a process's descendants, see whether committed files were touched.
+What a test needs to disturb a run is here too: wait for a fact, list a process's descendants, see
+whether committed files were touched.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ from zoo.cli import main
 ZOO = Path(sys.executable).with_name("zoo")
 CLASSES = ("north-west", "north-east", "south-west", "south-east")
 HANGS = 500.0
-"""Seconds after which a wait is given up, so that its test can say what did not come. No speed is meant: on any machine it comes much sooner."""
+"""Seconds after which a wait is given up, so that its test can say what did not come. No speed is
+meant: on any machine it comes much sooner."""
 IMMUTABLE = ("checkpoints", "trainings", "answers", "selections", "datasets", "commits")
 
 
@@ -46,10 +49,15 @@ class Result:
 
 
 def zoo(*arguments: object) -> Result:
-    """Run a command in this process, with everything but the entry point's descriptors and signals."""
+    """Run a command in this process, with everything but the entry point's descriptors and
+    signals."""
     out, err = io.StringIO(), io.StringIO()
     texts = [str(argument) for argument in arguments]
-    with mock.patch.object(sys, "argv", ["zoo", *texts]), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    with (
+        mock.patch.object(sys, "argv", ["zoo", *texts]),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
         code = main._run()
     return Result(code, out.getvalue(), err.getvalue())
 
@@ -66,13 +74,18 @@ def done(*arguments: object) -> str:
 
 def environment() -> dict[str, str]:
     """The environment of a user without a terminal and without settings of ours."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ZOO_", "RAY_", "TUNE_", "FORCE_COLOR"))}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("ZOO_", "RAY_", "TUNE_", "FORCE_COLOR"))
+    }
     return kept | {"OMP_NUM_THREADS": "1"}
 
 
 @dataclass
 class Running:
-    """A command in a session of its own, its output in files. Use as a context manager: nothing of it survives the block."""
+    """A command in a session of its own, its output in files. Use as a context manager: nothing of
+    it survives the block."""
 
     process: subprocess.Popen[bytes]
     stdout: Path
@@ -88,16 +101,25 @@ class Running:
         return self.stderr.read_text()
 
     def family(self) -> dict[int, str]:
-        """Living descendants (pid -> command line), those that lost their parent meanwhile included."""
+        """Living descendants (pid -> command line), those that lost their parent meanwhile
+        included."""
         self.seen |= {pid: born(pid) for pid in descendants(self.process.pid)}
-        return {pid: command_line(pid) for pid, birth in self.seen.items() if birth and born(pid) == birth}
+        return {
+            pid: command_line(pid)
+            for pid, birth in self.seen.items()
+            if birth and born(pid) == birth
+        }
 
     def wait_for(self, fact: Callable[[], bool], what: str, seconds: float = HANGS) -> None:
         """Poll until a fact holds while the command runs."""
         deadline = time.monotonic() + seconds
         while not fact():
-            assert self.process.poll() is None, f"ended with {self.process.returncode} before {what}: {self.out}{self.err}"
-            assert time.monotonic() < deadline, f"no {what} after {seconds:g} s: {self.out}{self.err}"
+            assert self.process.poll() is None, (
+                f"ended with {self.process.returncode} before {what}: {self.out}{self.err}"
+            )
+            assert time.monotonic() < deadline, (
+                f"no {what} after {seconds:g} s: {self.out}{self.err}"
+            )
             time.sleep(0.002)
 
     def send(self, number: int) -> None:
@@ -106,16 +128,26 @@ class Running:
         os.killpg(self.process.pid, number)
 
     def finish(self, seconds: float = HANGS, *, but: tuple[str, ...] = ()) -> Result:
-        """Wait for the end of the command and of everything it started, ``but`` for processes whose command line begins so."""
+        """Wait for the end of the command and of everything it started, ``but`` for processes whose
+        command line begins so."""
         code = self.process.wait(seconds)
-        gone_by(lambda: {pid: line for pid, line in self.family().items() if not (but and line.startswith(but))}, HANGS)
+        gone_by(
+            lambda: {
+                pid: line
+                for pid, line in self.family().items()
+                if not (but and line.startswith(but))
+            },
+            HANGS,
+        )
         return Result(code, self.out, self.err)
 
     def __enter__(self) -> Running:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for pid in [*self.family(), self.process.pid] if self.process.poll() is None else self.family():
+        for pid in (
+            [*self.family(), self.process.pid] if self.process.poll() is None else self.family()
+        ):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self.process.wait(30)
@@ -148,7 +180,8 @@ def start(folder: Path, *arguments: object, env: dict[str, str] | None = None) -
 
 
 def _interruptible() -> None:
-    """Let the command hear SIGINT even where the tests themselves run in a shell's background, which ignores it."""
+    """Let the command hear SIGINT even where the tests themselves run in a shell's background,
+    which ignores it."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
@@ -169,14 +202,21 @@ def _stat(pid: int) -> list[str]:
 
 
 def born(pid: int) -> str:
-    """Start time of a living process in clock ticks, so that a reused pid is not taken for it; empty if it is gone or a zombie."""
+    """Start time of a living process in clock ticks, so that a reused pid is not taken for it;
+    empty if it is gone or a zombie."""
     fields = _stat(pid)
     return fields[19] if fields and fields[0] != "Z" else ""
 
 
 def command_line(pid: int) -> str:
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+        return (
+            Path(f"/proc/{pid}/cmdline")
+            .read_bytes()
+            .replace(b"\0", b" ")
+            .decode(errors="replace")
+            .strip()
+        )
     except OSError:
         return ""
 
@@ -209,9 +249,13 @@ def parts(workspace: Path) -> int:
 
 
 def files(workspace: Path) -> dict[str, tuple[str, int]]:
-    """Every immutable file of a workspace: path -> (sha256, inode): a file that is written again, whatever with, is another one."""
+    """Every immutable file of a workspace: path -> (sha256, inode): a file that is written again,
+    whatever with, is another one."""
     return {
-        str(path.relative_to(workspace)): (hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_ino)
+        str(path.relative_to(workspace)): (
+            hashlib.sha256(path.read_bytes()).hexdigest(),
+            path.stat().st_ino,
+        )
         for folder in IMMUTABLE
         for path in sorted((workspace / folder).rglob("*"))
         if path.is_file() and not path.name.startswith(".tmp-")
@@ -225,10 +269,20 @@ def untouched(before: dict[str, tuple[str, int]], workspace: Path) -> bool:
 
 
 def content(workspace: Path) -> dict[str, str]:
-    """What a workspace amounts to, without dates and process names: derived tables and stored files by sha256."""
-    kept = {path: digest for path, (digest, _) in files(workspace).items() if not path.startswith("commits")}
-    tables = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted((workspace / "results").glob("*.csv"))}
-    commits = {f"{path.parent.name}/{path.name}": "" for path in (workspace / "commits").rglob("*.json")}
+    """What a workspace amounts to, without dates and process names: derived tables and stored files
+    by sha256."""
+    kept = {
+        path: digest
+        for path, (digest, _) in files(workspace).items()
+        if not path.startswith("commits")
+    }
+    tables = {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted((workspace / "results").glob("*.csv"))
+    }
+    commits = {
+        f"{path.parent.name}/{path.name}": "" for path in (workspace / "commits").rglob("*.json")
+    }
     return kept | tables | commits
 
 
@@ -246,8 +300,17 @@ def png(pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> bytes:
     return buffer.getvalue()
 
 
-def corners(folder: Path, train: int = 240, test: int = 80, *, wrong: int = 8, broken: int | None = None, label: int | None = None) -> Path:
-    """A Parquet data set of four classes: a bright corner in noise, 12 x 12 grey. The first ``wrong`` training labels are one too high.
+def corners(
+    folder: Path,
+    train: int = 240,
+    test: int = 80,
+    *,
+    wrong: int = 8,
+    broken: int | None = None,
+    label: int | None = None,
+) -> Path:
+    """A Parquet data set of four classes: a bright corner in noise, 12 x 12 grey. The first
+    ``wrong`` training labels are one too high.
 
     Args:
         broken: index of a training picture whose bytes are no image.
@@ -255,7 +318,10 @@ def corners(folder: Path, train: int = 240, test: int = 80, *, wrong: int = 8, b
     """
     folder.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(0)
-    features = {"image": {"_type": "Image"}, "label": {"names": list(CLASSES), "_type": "ClassLabel"}}
+    features = {
+        "image": {"_type": "Image"},
+        "label": {"names": list(CLASSES), "_type": "ClassLabel"},
+    }
     for split, count in (("train", train), ("test", test)):
         truth = np.arange(count) % len(CLASSES)
         pixels = random.integers(0, 120, (count, 12, 12)).astype(np.uint8)
@@ -270,9 +336,17 @@ def corners(folder: Path, train: int = 240, test: int = 80, *, wrong: int = 8, b
                 images[broken] = b"no picture"
             if label is not None:
                 given[-1] = label
-        table = pa.table({"image": [{"bytes": data, "path": None} for data in images], "label": given, "label_true": truth})
+        table = pa.table(
+            {
+                "image": [{"bytes": data, "path": None} for data in images],
+                "label": given,
+                "label_true": truth,
+            }
+        )
         metadata = {"huggingface": json.dumps({"info": {"features": features}})}
-        pq.write_table(table.replace_schema_metadata(metadata), folder / f"{split}-00000-of-00001.parquet")
+        pq.write_table(
+            table.replace_schema_metadata(metadata), folder / f"{split}-00000-of-00001.parquet"
+        )
     return folder
 
 
@@ -310,11 +384,12 @@ def experiment(scale):
             ),
         ),
     )
-'''
+'''  # noqa: E501
 
 
 def tiny_experiment(folder: Path) -> Path:
-    """An experiment file, and its data beside it: 4,200 training pictures are three shards, 80 test pictures one, for each input size."""
+    """An experiment file, and its data beside it: 4,200 training pictures are three shards, 80 test
+    pictures one, for each input size."""
     data = corners(folder / "corners", train=4200, wrong=100)
     path = folder / "tiny.py"
     path.write_text(_EXPERIMENT.replace("DATA", repr(str(data))))

@@ -1,4 +1,5 @@
-"""Shared by all tests: hypothesis without a deadline (the machine may be busy), one thread per process."""
+"""Shared by all tests: hypothesis without a deadline (the machine may be busy), one thread per
+process."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ settings.load_profile("zoo")
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
-    """One tiny workspace, trained and filled once; see ``factories.trained_workspace``. Tests read it and never write to it."""
+    """One tiny workspace, trained and filled once; see ``factories.trained_workspace``. Tests read
+    it and never write to it."""
     from factories import trained_workspace
 
     return trained_workspace(tmp_path_factory.mktemp("trained"))

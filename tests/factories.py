@@ -1,6 +1,8 @@
-"""Makers of tiny data sets and workspaces. Everything lies under the folder given; nothing needs the network or Ray.
+"""Makers of tiny data sets and workspaces. Everything lies under the folder given; nothing needs
+the network or Ray.
 
-The tiny data set: pictures of noise with one bright block whose place is the class, so that a network learns it in an epoch or two.
+The tiny data set: pictures of noise with one bright block whose place is the class, so that a
+    network learns it in an epoch or two.
 Shape letters: E examples, M classes, S side in pixels.
 """
 
@@ -52,8 +54,11 @@ def cycle(examples: int, classes: int = CLASSES) -> list[int]:
     return [i % classes for i in range(examples)]
 
 
-def block_pictures(labels: Sequence[int], *, side: int = SIDE, channels: int = 1, seed: int = 0) -> NDArray[np.uint8]:
-    """uint8 [E, S, S, K]: noise of 0..79 with a block of 200..255 in the column band of the class."""
+def block_pictures(
+    labels: Sequence[int], *, side: int = SIDE, channels: int = 1, seed: int = 0
+) -> NDArray[np.uint8]:
+    """uint8 [E, S, S, K]: noise of 0..79 with a block of 200..255 in the column band of the
+    class."""
     rng = np.random.default_rng(seed)
     images = rng.integers(0, 80, (len(labels), side, side, channels), dtype=np.uint8)
     width = side // 3
@@ -81,12 +86,24 @@ def write_split(
     labels_true: Sequence[int] | None = None,
     pictures_of: Sequence[int] | None = None,
 ) -> Path:
-    """One split in the Hugging Face layout. ``pictures_of``: classes that the pictures show, where they differ from the labels."""
+    """One split in the Hugging Face layout. ``pictures_of``: classes that the pictures show, where
+    they differ from the labels."""
     images = block_pictures(pictures_of or labels, side=side, channels=channels, seed=seed)
-    encoded = [b"this is no picture" if i in unreadable else _png(picture) for i, picture in enumerate(images)]
+    encoded = [
+        b"this is no picture" if i in unreadable else _png(picture)
+        for i, picture in enumerate(images)
+    ]
     paths = [f"{path.stem}/{i:03d}.png" for i in range(len(labels))]
-    columns = {"image": pa.StructArray.from_arrays([pa.array(encoded, pa.binary()), pa.array(paths)], names=["bytes", "path"])}
-    table = pa.table(columns | {"label": list(labels)} | ({} if labels_true is None else {"label_true": list(labels_true)}))
+    columns = {
+        "image": pa.StructArray.from_arrays(
+            [pa.array(encoded, pa.binary()), pa.array(paths)], names=["bytes", "path"]
+        )
+    }
+    table = pa.table(
+        columns
+        | {"label": list(labels)}
+        | ({} if labels_true is None else {"label_true": list(labels_true)})
+    )
     feature = {"names": [f"class {c}" for c in range(classes)], "_type": "ClassLabel"}
     about = {"info": {"features": {"image": {"_type": "Image"}, "label": feature}}}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -107,7 +124,8 @@ def dataset_folder(
     train_true: Sequence[int] | None = None,
     seed: int = 0,
 ) -> Path:
-    """A folder with ``train.parquet`` and ``test.parquet``; default: 60 and 30 pictures of 3 classes, 12 x 12 grey, all readable."""
+    """A folder with ``train.parquet`` and ``test.parquet``; default: 60 and 30 pictures of 3
+    classes, 12 x 12 grey, all readable."""
     train, test = train or cycle(TRAIN, classes), test or cycle(TEST, classes)
     about = {"classes": classes, "side": side, "channels": channels}
     write_split(
@@ -133,16 +151,22 @@ def workspace(folder: Path) -> Workspace:
     return Workspace.open(folder / "zoo", create=True)
 
 
-def manifest(example_ids: Sequence[int], labels: ArrayLike, copies: ArrayLike = 1, weights: ArrayLike = 1) -> Manifest:
+def manifest(
+    example_ids: Sequence[int], labels: ArrayLike, copies: ArrayLike = 1, weights: ArrayLike = 1
+) -> Manifest:
     """A manifest of these examples; a number stands for all of them."""
     ids = np.array(example_ids, dtype=np.int64)
     columns = ((labels, np.int64), (copies, np.int64), (weights, np.float32))
-    return Manifest(ids, *(np.broadcast_to(column, len(ids)).astype(kind) for column, kind in columns))
+    return Manifest(
+        ids, *(np.broadcast_to(column, len(ids)).astype(kind) for column, kind in columns)
+    )
 
 
 def training(dataset: Dataset, arch: str = "softmax", **changes: object) -> Training:
     """A training of two short epochs: fields of ``Recipe`` and ``Training`` by keyword."""
-    recipe = {"lr": 0.01, "batch_size": 16, "epochs": 2} | {k: v for k, v in changes.items() if k in Recipe.model_fields}
+    recipe = {"lr": 0.01, "batch_size": 16, "epochs": 2} | {
+        k: v for k, v in changes.items() if k in Recipe.model_fields
+    }
     rest = {k: v for k, v in changes.items() if k not in Recipe.model_fields}
     return Training(arch=arch, dataset=dataset.ref, recipe=Recipe(**recipe), **rest)  # type: ignore[arg-type]
 
@@ -162,7 +186,8 @@ class Tiny:
 
 
 def trained_workspace(folder: Path) -> Tiny:
-    """Two architectures x (two halves, whole set), two snapshots each: 12 classifiers with answers and logits on both splits.
+    """Two architectures x (two halves, whole set), two snapshots each: 12 classifiers with answers
+    and logits on both splits.
 
     60 + 30 pictures, of them 2 + 1 unreadable; 6 training labels are wrong and known to be.
     """
@@ -172,11 +197,21 @@ def trained_workspace(folder: Path) -> Tiny:
 
     truth = cycle(TRAIN)
     given = [(label + 1) % CLASSES if i % 10 == 5 else label for i, label in enumerate(truth)]
-    dataset = tiny_dataset(folder, train=given, train_true=truth, unreadable_train=UNREADABLE_TRAIN, unreadable_test=UNREADABLE_TEST)
+    dataset = tiny_dataset(
+        folder,
+        train=given,
+        train_true=truth,
+        unreadable_train=UNREADABLE_TRAIN,
+        unreadable_test=UNREADABLE_TEST,
+    )
     space = workspace(folder)
     sweep = Sweep(
         archs=("softmax", "nin_mini"),
-        treatments=((op("subsample", fraction=0.5, replica=1),), (op("subsample", fraction=0.5, replica=2),), ()),
+        treatments=(
+            (op("subsample", fraction=0.5, replica=1),),
+            (op("subsample", fraction=0.5, replica=2),),
+            (),
+        ),
         recipe=Recipe(lr=0.01, batch_size=16, epochs=3),
         snapshots=(1, 3),
     )
@@ -184,5 +219,7 @@ def trained_workspace(folder: Path) -> Tiny:
     trainings = sweep.expand(dataset.ref)
     runner = LocalRunner("cpu")
     pipeline.train(space, dataset, "tiny", "population", trainings, lambda: runner, QUIET)
-    pipeline.fill(space, dataset, ledger.population(space), ("train", "test"), "all", lambda: runner, QUIET)
+    pipeline.fill(
+        space, dataset, ledger.population(space), ("train", "test"), "all", lambda: runner, QUIET
+    )
     return Tiny(space.root, dataset, trainings)

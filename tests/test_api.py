@@ -39,7 +39,9 @@ def test_a_place_without_a_workspace_is_not_found(tmp_path: Path) -> None:
 def test_scores_are_those_of_the_store(study: zoo.Zoo, trained: Tiny) -> None:
     """A row per example; the whole population by default, a part of it by condition."""
     frame = study.scores("train")
-    expected = from_store.score(trained.workspace, population.choose_population(trained.workspace), "train").to_pandas()
+    expected = from_store.score(
+        trained.workspace, population.choose_population(trained.workspace), "train"
+    ).to_pandas()
     pd.testing.assert_frame_equal(frame, expected)
     assert set(study.scores("train", where="arch = 'softmax'")["n"]) == {0, 6}
     assert len(study.scores("test")) == 30
@@ -57,10 +59,14 @@ def test_logits_are_mapped_and_lead_to_the_same_scores(study: zoo.Zoo, trained: 
     """float16 [E, M] without a copy; ``zoo.perplexity`` on them gives the X of the store."""
     names = study.classifiers()["classifier_id"].tolist()
     kept = [study.logits(name, "train") for name in names]
-    assert {(values.dtype.name, values.shape, values.flags.owndata) for values in kept} == {("float16", (TRAIN, 3), False)}
+    assert {(values.dtype.name, values.shape, values.flags.owndata) for values in kept} == {
+        ("float16", (TRAIN, 3), False)
+    }
     readable = np.setdiff1d(np.arange(TRAIN), UNREADABLE_TRAIN)
     labels = trained.dataset.splits["train"].labels[readable]
-    x = zoo.perplexity(np.stack([v[readable].astype(np.float32) for v in kept]), labels)["x_perplexity"]
+    x = zoo.perplexity(np.stack([v[readable].astype(np.float32) for v in kept]), labels)[
+        "x_perplexity"
+    ]
     np.testing.assert_array_equal(x, study.scores("train")["x_perplexity"].to_numpy()[readable])
 
 
@@ -75,14 +81,17 @@ def test_reading_changes_nothing(study: zoo.Zoo, trained: Tiny) -> None:
     study.scores("train")
     study.query("select * from answers")
     study.logits(next(iter(ledger.population(trained.workspace))), "test")
-    assert {path: path.stat().st_mtime_ns for path in trained.root.rglob("*") if path.is_file()} == before
+    assert {
+        path: path.stat().st_mtime_ns for path in trained.root.rglob("*") if path.is_file()
+    } == before
 
 
 # ---------------------------------------------------------------- the public face
 
 
 def test_the_exported_names_are_these() -> None:
-    """A change here is a change for everybody's scripts and belongs into the CHANGELOG. Each resolves, and has a docstring."""
+    """A change here is a change for everybody's scripts and belongs into the CHANGELOG. Each
+    resolves, and has a docstring."""
     assert zoo.__all__ == ["Zoo", "ZooError", "open", "perplexity", "plan", "run", "studies"]
     assert all(getattr(zoo, name).__doc__ for name in zoo.__all__)
     with pytest.raises(AttributeError, match="no attribute 'Study'"):
@@ -94,11 +103,22 @@ MAKE = "compare export fill import_ relabel report retrain score select train we
 
 
 def test_the_methods_are_these_and_each_command_is_one() -> None:
-    """What reads and what makes; a command that works on a workspace's content is a method, and each says what it gives back."""
+    """What reads and what makes; a command that works on a workspace's content is a method, and
+    each says what it gives back."""
     methods = {name for name in vars(zoo.Zoo) if not name.startswith("_")}
     assert methods == set(READ.split()) | set(MAKE.split())
     assert all(getattr(zoo.Zoo, name).__doc__ for name in methods)
-    about_the_store = {"snapshot", "gc", "fsck", "status", "schema", "data", "demo", "models", "help"}
+    about_the_store = {
+        "snapshot",
+        "gc",
+        "fsck",
+        "status",
+        "schema",
+        "data",
+        "demo",
+        "models",
+        "help",
+    }
     commands = {name.replace("import", "import_") for name in command_tree().commands}
     assert commands - about_the_store - {"run", "plan"} <= methods
 
@@ -106,7 +126,8 @@ def test_the_methods_are_these_and_each_command_is_one() -> None:
 def test_importing_zoo_is_light() -> None:
     """No name of the public face is loaded before it is used."""
     code = (
-        "import sys, zoo; print(sorted(m for m in sys.modules if m.split('.')[0] in ('torch', 'ray', 'pandas', 'matplotlib', 'pydantic')))"
+        "import sys, zoo; print(sorted(m for m in sys.modules if m.split('.')[0] in ('torch',"
+        " 'ray', 'pandas', 'matplotlib', 'pydantic')))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
@@ -124,19 +145,26 @@ def by_hand(tmp_path_factory: pytest.TempPathFactory) -> zoo.Zoo:
     here.select("cleaned", "worst:share=0.1")
     here.relabel("relabelled", "x>0.9 and c<4")
     here.weigh("weighted", "x")
-    here.retrain(["baseline", "cleaned"], "mlp", recipe="adam:epochs=1", seeds=(0, 1), runner="local")
+    here.retrain(
+        ["baseline", "cleaned"], "mlp", recipe="adam:epochs=1", seeds=(0, 1), runner="local"
+    )
     return here
 
 
 def test_a_study_can_be_made_by_methods(by_hand: zoo.Zoo) -> None:
-    """Two trainings, scores of every example, three selections, a comparison of two arms, a page."""
+    """Two trainings, scores of every example, three selections, a comparison of two arms, a
+    page."""
     assert by_hand.trainings()["status"].tolist() == ["done"] * 6
     assert len(by_hand.scores("train")) == 240
     suspects = by_hand.suspects(5)
     assert len(suspects) == 5
-    assert set(suspects["example_id"]) <= set(by_hand.examples().query("split == 'train'")["example_id"])
+    assert set(suspects["example_id"]) <= set(
+        by_hand.examples().query("split == 'train'")["example_id"]
+    )
     assert len(by_hand.selection("cleaned")) == 216
-    found = by_hand.compare(["baseline", "cleaned"], "mlp", recipe="adam:epochs=1", seeds=(0, 1), runner="local")
+    found = by_hand.compare(
+        ["baseline", "cleaned"], "mlp", recipe="adam:epochs=1", seeds=(0, 1), runner="local"
+    )
     assert found.comparisons["arm"].unique().tolist() == ["baseline", "cleaned"]
     assert by_hand.report().read_text().startswith("<!DOCTYPE html>")
     assert "6 trainings" in repr(by_hand)
@@ -145,9 +173,13 @@ def test_a_study_can_be_made_by_methods(by_hand: zoo.Zoo) -> None:
 
 
 def test_a_command_line_is_a_shell_around_it(by_hand: zoo.Zoo) -> None:
-    """The same words do the same: the command finds everything done and writes the same table and page."""
+    """The same words do the same: the command finds everything done and writes the same table and
+    page."""
     space = Path(by_hand.workspace.location)
-    before = {path: path.read_bytes() for path in [*(space / "results").glob("*.csv"), space / "report.html"]}
+    before = {
+        path: path.read_bytes()
+        for path in [*(space / "results").glob("*.csv"), space / "report.html"]
+    }
     assert before
     done("score", "-w", space)
     done("report", "-w", space)
@@ -170,5 +202,7 @@ def test_an_experiment_is_planned_by_a_call(tmp_path: Path) -> None:
     """``zoo.plan`` says what ``zoo plan`` says, and makes nothing."""
     cost = zoo.plan("demo", "smoke", workspace=tmp_path / "none")
     said = json.loads(done("plan", "demo", "--scale", "smoke", "--json", "-w", tmp_path / "none"))
-    assert {name: value for name, value in cost.as_json().items() if name in said} == {name: said[name] for name in cost.as_json()}
+    assert {name: value for name, value in cost.as_json().items() if name in said} == {
+        name: said[name] for name in cost.as_json()
+    }
     assert not (tmp_path / "none").exists()

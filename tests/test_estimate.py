@@ -1,4 +1,5 @@
-"""What a plan costs: image passes, seconds, dollars and bytes, worked by hand from the table's constants."""
+"""What a plan costs: image passes, seconds, dollars and bytes, worked by hand from the table's
+constants."""
 
 from __future__ import annotations
 
@@ -11,7 +12,15 @@ import zoo.estimate
 from zoo import models
 from zoo.data import Dataset
 from zoo.errors import UnknownNameError, UsageError
-from zoo.estimate import ACCELERATORS, Accelerator, Estimate, assumed_dataset, estimate, training_images, training_seconds
+from zoo.estimate import (
+    ACCELERATORS,
+    Accelerator,
+    Estimate,
+    assumed_dataset,
+    estimate,
+    training_images,
+    training_seconds,
+)
 from zoo.machine import own_cpus
 from zoo.spec import Sweep, Training
 from zoo.trainsets.treatments import op, parse
@@ -26,10 +35,19 @@ def planned() -> Dataset:
 
 
 def test_image_passes(planned: Dataset) -> None:
-    """Epochs x rows; a quarter of the rows for a quarter; steps x batch where the steps are fixed."""
+    """Epochs x rows; a quarter of the rows for a quarter; steps x batch where the steps are
+    fixed."""
     assert training_images(training(planned, epochs=3), planned) == 3000
-    assert training_images(training(planned, epochs=3, treatment=(op("subsample", fraction=0.25),)), planned) == 750
-    assert training_images(training(planned, epochs=3, steps_per_epoch=5, batch_size=16), planned) == 240
+    assert (
+        training_images(
+            training(planned, epochs=3, treatment=(op("subsample", fraction=0.25),)), planned
+        )
+        == 750
+    )
+    assert (
+        training_images(training(planned, epochs=3, steps_per_epoch=5, batch_size=16), planned)
+        == 240
+    )
 
 
 @pytest.mark.parametrize(
@@ -51,21 +69,36 @@ def test_image_passes_are_those_of_the_rows_left(planned: Dataset, text: str, ro
 
 
 def test_seconds_of_a_training(planned: Dataset) -> None:
-    """Images x (fixed cost + 3 x multiply-adds / rate): ResNet-20 at 32 pixels has 40.55 million."""
+    """Images x (fixed cost + 3 x multiply-adds / rate): ResNet-20 at 32 pixels has 40.55
+    million."""
     job = training(planned, "resnet20", epochs=2)
-    assert training_seconds(job, planned, DEVICE) == pytest.approx(2000 * (1e-3 + 3 * 0.04055 / 2.0))
+    assert training_seconds(job, planned, DEVICE) == pytest.approx(
+        2000 * (1e-3 + 3 * 0.04055 / 2.0)
+    )
 
 
 def test_a_plan_by_hand(planned: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two trainings of ResNet-20, two snapshots each, filled on both splits, on two devices at 3 dollars an hour."""
+    """Two trainings of ResNet-20, two snapshots each, filled on both splits, on two devices at 3
+    dollars an hour."""
     monkeypatch.setitem(ACCELERATORS, "test", DEVICE)
     jobs = [training(planned, "resnet20", epochs=2, seed=seed, snapshots=(1, 2)) for seed in (0, 1)]
-    found = estimate(None, planned, jobs, ("train", "test"), accelerator="test", devices=2, price=3.0)
-    assert (found.trainings, found.trainings_done, found.classifiers, found.classifiers_done) == (2, 0, 4, 0)
+    found = estimate(
+        None, planned, jobs, ("train", "test"), accelerator="test", devices=2, price=3.0
+    )
+    assert (found.trainings, found.trainings_done, found.classifiers, found.classifiers_done) == (
+        2,
+        0,
+        4,
+        0,
+    )
     assert (found.images, found.answers) == (4000, 4 * 1200)
     train, forward = 4000 * (1e-3 + 3 * 0.04055 / 2), 4800 * (1e-3 + 0.04055 / 2)
     # A session's start, two stages, and a fixed cost for each of two trainings on two devices.
-    start = zoo.estimate._START_SECONDS + 2 * zoo.estimate._STAGE_SECONDS + zoo.estimate._TRAINING_SECONDS
+    start = (
+        zoo.estimate._START_SECONDS
+        + 2 * zoo.estimate._STAGE_SECONDS
+        + zoo.estimate._TRAINING_SECONDS
+    )
     assert found.seconds == pytest.approx((train + forward) * 1.3 / 2 + start)
     assert found.dollars == pytest.approx(found.seconds * 2 / 3600 * 3.0)
     assert found.checkpoint_bytes == 4 * 4 * models.model("resnet20").parameters
@@ -76,9 +109,12 @@ def test_a_plan_by_hand(planned: Dataset, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_more_devices_take_less_time(planned: Dataset) -> None:
-    """Four do in a quarter of the time what one does, but for the start, which all of them wait for."""
+    """Four do in a quarter of the time what one does, but for the start, which all of them wait
+    for."""
     jobs = [training(planned, "resnet20", epochs=2000)]
-    one, four = (estimate(None, planned, jobs, accelerator="a100", devices=n, price=2.0) for n in (1, 4))
+    one, four = (
+        estimate(None, planned, jobs, accelerator="a100", devices=n, price=2.0) for n in (1, 4)
+    )
     start = zoo.estimate._START_SECONDS + zoo.estimate._STAGE_SECONDS
     assert one.seconds - start == pytest.approx(4 * (four.seconds - start))
     assert four.dollars == pytest.approx(four.seconds * 4 / 3600 * 2.0)
@@ -90,7 +126,9 @@ def test_retrainings_cost_image_passes_but_no_answers(planned: Dataset) -> None:
     """Arms are counted in full: what they train on is not known before the scores are."""
     jobs = [training(planned)]
     plain = estimate(None, planned, jobs, ("train",))
-    with_arms = estimate(None, planned, jobs, ("train",), retrainings=[training(planned, seed=s) for s in (1, 2)])
+    with_arms = estimate(
+        None, planned, jobs, ("train",), retrainings=[training(planned, seed=s) for s in (1, 2)]
+    )
     assert with_arms.retrainings == 2
     assert with_arms.images == 3 * plain.images
     assert with_arms.trainings == plain.trainings
@@ -98,21 +136,43 @@ def test_retrainings_cost_image_passes_but_no_answers(planned: Dataset) -> None:
 
 
 def test_what_is_done_is_not_trained_again(trained: Tiny) -> None:
-    """All six done: no image passes. One seed more: those of one more. One snapshot more: its training is missing again."""
+    """All six done: no image passes. One seed more: those of one more. One snapshot more: its
+    training is missing again."""
     space, dataset, jobs = trained.workspace, trained.dataset, list(trained.trainings)
     done = estimate(space, dataset, jobs, ("train", "test"))
-    assert (done.trainings, done.trainings_done, done.classifiers, done.classifiers_done, done.images) == (6, 6, 12, 12, 0)
+    assert (
+        done.trainings,
+        done.trainings_done,
+        done.classifiers,
+        done.classifiers_done,
+        done.images,
+    ) == (6, 6, 12, 12, 0)
     more = estimate(space, dataset, [*jobs, jobs[0].replace(seed=1)], ())
-    assert (more.trainings_done, more.classifiers, more.classifiers_done, more.images) == (6, 14, 12, training_images(jobs[0], dataset))
+    assert (more.trainings_done, more.classifiers, more.classifiers_done, more.images) == (
+        6,
+        14,
+        12,
+        training_images(jobs[0], dataset),
+    )
     snapshot = estimate(space, dataset, [jobs[0].replace(snapshots=(1, 2, 3)), *jobs[1:]], ())
     assert (snapshot.trainings_done, snapshot.classifiers, snapshot.classifiers_done) == (5, 13, 12)
 
 
 def test_a_plan_for_people(planned: Dataset) -> None:
-    """Title, counts with commas, time, price and disk; it says that it is an estimate, and what its constants rest on."""
-    text = estimate(None, planned, [training(planned)], ("test",), accelerator="a100", price=1.8).text("mine", "pictures")
+    """Title, counts with commas, time, price and disk; it says that it is an estimate, and what its
+    constants rest on."""
+    text = estimate(
+        None, planned, [training(planned)], ("test",), accelerator="a100", price=1.8
+    ).text("mine", "pictures")
     assert text.splitlines()[0] == "mine on pictures (an estimate)"
-    for part in ("1 planned, 0 done, 1 missing", "2,000 in training, 200 in the fill", "1 x a100", "RTX 3090", "about $", "checkpoints"):
+    for part in (
+        "1 planned, 0 done, 1 missing",
+        "2,000 in training, 200 in the fill",
+        "1 x a100",
+        "RTX 3090",
+        "about $",
+        "checkpoints",
+    ):
         assert part in text
     assert "--gpu-price" in estimate(None, planned, [training(planned)]).text("mine", "pictures")
 
@@ -133,14 +193,23 @@ def test_an_unknown_accelerator_is_named(planned: Dataset) -> None:
         estimate(None, planned, [], accelerator="a10")
 
 
-@pytest.mark.parametrize("text", ["", "1,2,3", "1,2,3,4,5", "a,b,c,d", "1000,200,0,32", "1000,-2,10,32", "1e3,200,10,32"])
+@pytest.mark.parametrize(
+    "text", ["", "1,2,3", "1,2,3,4,5", "a,b,c,d", "1000,200,0,32", "1000,-2,10,32", "1e3,200,10,32"]
+)
 def test_an_assumed_data_set_is_four_whole_numbers(text: str) -> None:
-    with pytest.raises(UsageError, match=r"allowed are four whole numbers TRAIN,TEST,CLASSES,SIZE, such as 1281167,50000,1000,400\.$"):
+    with pytest.raises(
+        UsageError,
+        match=(
+            r"allowed are four whole numbers TRAIN,TEST,CLASSES,SIZE, such as"
+            r" 1281167,50000,1000,400\.$"
+        ),
+    ):
         assumed_dataset(text)
 
 
 def test_imagenet_can_be_planned_without_being_there() -> None:
-    """1.28 million pictures, 1,000 classes, the ten architectures of study 2: numbers in the right order of magnitude."""
+    """1.28 million pictures, 1,000 classes, the ten architectures of study 2: numbers in the right
+    order of magnitude."""
     dataset = assumed_dataset("1281167,50000,1000,224")
     sweep = Sweep(archs=("resnet50", "vgg16"), recipe=training(dataset, epochs=90).recipe)
     jobs: tuple[Training, ...] = sweep.expand(dataset.ref)
@@ -152,28 +221,43 @@ def test_imagenet_can_be_planned_without_being_there() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arch", "size", "rate"), [("efficientnet_b0", 224, 1752), ("vgg16", 224, 546), ("resnet50", 224, 1218), ("inception_v3", 299, 782)]
+    ("arch", "size", "rate"),
+    [
+        ("efficientnet_b0", 224, 1752),
+        ("vgg16", 224, 546),
+        ("resnet50", 224, 1218),
+        ("inception_v3", 299, 782),
+    ],
 )
 def test_large_networks_train_as_fast_as_was_published(arch: str, size: int, rate: float) -> None:
-    """Images a second in timm's table for an RTX 3090; an A100 is 2.13 times as fast. At another size by its area."""
+    """Images a second in timm's table for an RTX 3090; an A100 is 2.13 times as fast. At another
+    size by its area."""
     dataset = assumed_dataset(f"1000,100,1000,{size}")
     job = training(dataset, arch, epochs=1, input_size=size)
     assert 1000 / training_seconds(job, dataset, ACCELERATORS["rtx3090"]) == pytest.approx(rate)
     assert 1000 / training_seconds(job, dataset, ACCELERATORS["a100"]) == pytest.approx(2.13 * rate)
     double = training(dataset, arch, epochs=1, input_size=2 * size)
-    assert 1000 / training_seconds(double, dataset, ACCELERATORS["rtx3090"]) == pytest.approx(rate / 4)
+    assert 1000 / training_seconds(double, dataset, ACCELERATORS["rtx3090"]) == pytest.approx(
+        rate / 4
+    )
 
 
 def test_answers_of_large_networks_cost_a_forward_pass_as_published(planned: Dataset) -> None:
-    """One epoch of training on 1,000 pictures at 1,218 a second, 200 answers at 3,676 a second: ResNet-50 on an RTX 3090."""
+    """One epoch of training on 1,000 pictures at 1,218 a second, 200 answers at 3,676 a second:
+    ResNet-50 on an RTX 3090."""
     job = training(planned, "resnet50", epochs=1, input_size=224)
     found = estimate(None, planned, [job], ("test",), accelerator="rtx3090", devices=1)
-    fixed = zoo.estimate._START_SECONDS + 2 * zoo.estimate._STAGE_SECONDS + zoo.estimate._TRAINING_SECONDS
+    fixed = (
+        zoo.estimate._START_SECONDS
+        + 2 * zoo.estimate._STAGE_SECONDS
+        + zoo.estimate._TRAINING_SECONDS
+    )
     assert found.seconds - fixed == pytest.approx((1000 / 1218 + 200 / 3676) * 1.3)
 
 
 def test_where_all_is_done_there_is_nothing_to_plan_for(trained: Tiny) -> None:
-    """Trainings, answers and retrainings of a finished workspace: no time, no passes, and the plan says so."""
+    """Trainings, answers and retrainings of a finished workspace: no time, no passes, and the plan
+    says so."""
     space, dataset, jobs = trained.workspace, trained.dataset, list(trained.trainings)
     found = estimate(space, dataset, jobs, ("train", "test"), retrainings=jobs, price=1.0)
     assert (found.images, found.answers, found.seconds, found.dollars) == (0, 0, 0, 0)
@@ -183,18 +267,27 @@ def test_where_all_is_done_there_is_nothing_to_plan_for(trained: Tiny) -> None:
     assert "nothing is left to do" in text
     # Twin: an arm on a selection that is not made yet is work, whatever else is done.
     more = estimate(space, dataset, jobs, ("train", "test"), retrainings=jobs, to_come=[jobs[0]])
-    assert (more.retrainings, more.retrainings_done, more.images) == (7, 6, training_images(jobs[0], dataset))
+    assert (more.retrainings, more.retrainings_done, more.images) == (
+        7,
+        6,
+        training_images(jobs[0], dataset),
+    )
     assert more.seconds > zoo.estimate._START_SECONDS
 
 
 def test_a_plan_knows_which_arms_are_retrained(trained: Tiny, tmp_path: Path) -> None:
-    """Baseline alone has a manifest to train on; the arm whose selection is not there counts in full, as on the whole set."""
+    """Baseline alone has a manifest to train on; the arm whose selection is not there counts in
+    full, as on the whole set."""
     from zoo.recipes import RECIPES
     from zoo.spec import Arm, ArmGroup
     from zoo.studies.arms import retrainings_to_plan
 
     arms = (Arm(name="baseline", selection=None), Arm(name="cleaned", selection="cleaned"))
-    group = ArmGroup(name="g", arms=arms, retraining=Sweep(archs=("softmax",), recipe=RECIPES["adam"], seeds=(0, 1)))
+    group = ArmGroup(
+        name="g",
+        arms=arms,
+        retraining=Sweep(archs=("softmax",), recipe=RECIPES["adam"], seeds=(0, 1)),
+    )
     for space in (trained.workspace, None):
         known, to_come = retrainings_to_plan(space, group, trained.dataset)
         assert [job.seed for job in known] == [0, 1]

@@ -1,6 +1,8 @@
-"""Real processes, really killed: whatever happens, the same command finishes, finished work is untouched, results are the undisturbed ones.
+"""Real processes, really killed: whatever happens, the same command finishes, finished work is
+untouched, results are the undisturbed ones.
 
-Here with the local runner, whose process is quick to start; ``tests/cluster`` does the same to Ray's processes.
+Here with the local runner, whose process is quick to start; ``tests/cluster`` does the same to
+Ray's processes.
 """
 
 from __future__ import annotations
@@ -54,8 +56,11 @@ def command(experiment: Path, space: Path) -> tuple[object, ...]:
     return ("run", experiment, "--until", "compare", "-w", space, *LOCAL)
 
 
-def disturb(folder: Path, experiment: Path, number: int, ready: Callable[[Path, Running], bool], what: str) -> tuple[int, str]:
-    """Start the run, signal it when a fact holds; exit code and stderr. What an earlier run had finished must be unchanged afterwards."""
+def disturb(
+    folder: Path, experiment: Path, number: int, ready: Callable[[Path, Running], bool], what: str
+) -> tuple[int, str]:
+    """Start the run, signal it when a fact holds; exit code and stderr. What an earlier run had
+    finished must be unchanged afterwards."""
     space = folder / "space"
     before = files(space)
     with start(folder, *command(experiment, space)) as running:
@@ -79,7 +84,8 @@ def retraining(count: int) -> Callable[[Path, Running], bool]:
 
 
 def finish(folder: Path, experiment: Path, calm: Path) -> None:
-    """The same command ends well; nothing done before is touched; results, checkpoints and answers are the undisturbed run's."""
+    """The same command ends well; nothing done before is touched; results, checkpoints and answers
+    are the undisturbed run's."""
     space = folder / "space"
     before = files(space)
     result = run_command(folder, *command(experiment, space))
@@ -89,14 +95,16 @@ def finish(folder: Path, experiment: Path, calm: Path) -> None:
 
 
 def test_the_undisturbed_run_is_what_these_tests_count_on(calm: Path) -> None:
-    """Six trainings, four retrainings, twelve classifiers and the four retrained, three shards and one of two sizes, one unit of two arms."""
+    """Six trainings, four retrainings, twelve classifiers and the four retrained, three shards and
+    one of two sizes, one unit of two arms."""
     assert finished(calm, "training") == TRAININGS + RETRAININGS
     assert finished(calm, "checkpoint") == CHECKPOINTS + RETRAININGS
     assert parts(calm) == PARTS + 1
 
 
 def test_the_comparison_of_workspaces_can_fail(calm: Path, tmp_path: Path) -> None:
-    """A copy is equal; one byte more in a table, one file less, or a file written again, is seen."""
+    """A copy is equal; one byte more in a table, one file less, or a file written again, is
+    seen."""
     copy = tmp_path / "copy"
     shutil.copytree(calm, copy)
     assert content(copy) == content(calm)
@@ -118,29 +126,44 @@ def test_the_comparison_of_workspaces_can_fail(calm: Path, tmp_path: Path) -> No
 def test_killed_twice_while_training(experiment: Path, calm: Path, tmp_path: Path) -> None:
     """kill -9 at two random checkpoints; the third run does the rest."""
     for count in sorted(random.Random(1).sample(range(1, CHECKPOINTS), 2)):
-        code, _ = disturb(tmp_path, experiment, signal.SIGKILL, training(count), f"checkpoint {count}")
+        code, _ = disturb(
+            tmp_path, experiment, signal.SIGKILL, training(count), f"checkpoint {count}"
+        )
         assert code == -signal.SIGKILL
         assert finished(tmp_path / "space", "answers") == 0
     finish(tmp_path, experiment, calm)
 
 
 def test_killed_twice_while_filling(experiment: Path, calm: Path, tmp_path: Path) -> None:
-    """kill -9 when two random parts are there: what is committed is whole, the rest is invisible, finished parts are kept."""
+    """kill -9 when two random parts are there: what is committed is whole, the rest is invisible,
+    finished parts are kept."""
     for count in sorted(random.Random(2).sample(range(1, PARTS - 2), 2)):
         code, _ = disturb(tmp_path, experiment, signal.SIGKILL, filling(count), f"part {count}")
         assert code == -signal.SIGKILL
         assert finished(tmp_path / "space", "scores") == 0
         assert not (tmp_path / "space" / "results").exists()
-        named = [json.loads(path.read_text()) for path in (tmp_path / "space" / "commits" / "answers").glob("[!.]*.json")]
-        assert all((tmp_path / "space" / ref["path"]).stat().st_size == ref["bytes"] for commit in named for ref in commit["files"])
+        named = [
+            json.loads(path.read_text())
+            for path in (tmp_path / "space" / "commits" / "answers").glob("[!.]*.json")
+        ]
+        assert all(
+            (tmp_path / "space" / ref["path"]).stat().st_size == ref["bytes"]
+            for commit in named
+            for ref in commit["files"]
+        )
         assert len(named) < 4
     finish(tmp_path, experiment, calm)
 
 
 def test_interrupted_at_every_stage(experiment: Path, calm: Path, tmp_path: Path) -> None:
-    """Ctrl-C while training, filling and retraining: exit 130, the command to go on with, nothing half-written; then the rest is done."""
+    """Ctrl-C while training, filling and retraining: exit 130, the command to go on with, nothing
+    half-written; then the rest is done."""
     space = tmp_path / "space"
-    for ready, what in ((training(2), "training"), (filling(2), "filling"), (retraining(1), "retraining")):
+    for ready, what in (
+        (training(2), "training"),
+        (filling(2), "filling"),
+        (retraining(1), "retraining"),
+    ):
         code, said = disturb(tmp_path, experiment, signal.SIGINT, ready, what)
         assert code == 130, said
         assert "interrupted. Nothing committed is lost; go on with the same command:\n" in said
@@ -151,7 +174,8 @@ def test_interrupted_at_every_stage(experiment: Path, calm: Path, tmp_path: Path
 
 
 def test_terminated(experiment: Path, calm: Path, tmp_path: Path) -> None:
-    """SIGTERM, as a batch system sends it: exit 143, said in a sentence, nothing half-written; the same command goes on."""
+    """SIGTERM, as a batch system sends it: exit 143, said in a sentence, nothing half-written; the
+    same command goes on."""
     code, said = disturb(tmp_path, experiment, signal.SIGTERM, training(3), "training")
     assert code == 143, said
     assert said.endswith("terminated. Nothing committed is lost; the same command goes on.\n")
@@ -160,9 +184,13 @@ def test_terminated(experiment: Path, calm: Path, tmp_path: Path) -> None:
 
 
 def test_two_commands_at_once_do_no_harm(experiment: Path, calm: Path, tmp_path: Path) -> None:
-    """The same command twice at the same time on a workspace that neither finds there: both end well, results as of one."""
+    """The same command twice at the same time on a workspace that neither finds there: both end
+    well, results as of one."""
     space = tmp_path / "space"
-    with start(tmp_path, *command(experiment, space)) as first, start(tmp_path, *command(experiment, space)) as second:
+    with (
+        start(tmp_path, *command(experiment, space)) as first,
+        start(tmp_path, *command(experiment, space)) as second,
+    ):
         results = [first.finish(), second.finish()]
     assert [result.code for result in results] == [0, 0], results
     assert content(space) == content(calm)
@@ -176,15 +204,23 @@ def small_disk(tmp_path: Path, calm: Path) -> Iterator[Path]:
     room = sum(path.stat().st_size for path in calm.rglob("*") if path.is_file()) // 2
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={room}", "tmpfs", disk], capture_output=True, text=True, check=False)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={room}", "tmpfs", disk],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if mounted.returncode:
         pytest.skip(f"cannot mount a small disk here: {mounted.stderr.strip()}")
     yield disk
     subprocess.run(["umount", disk], check=True)
 
 
-def test_a_full_disk_is_said_and_survived(experiment: Path, calm: Path, small_disk: Path, tmp_path: Path) -> None:
-    """No space left: an error that names the free space, what is committed is whole; with more room the same command does the rest."""
+def test_a_full_disk_is_said_and_survived(
+    experiment: Path, calm: Path, small_disk: Path, tmp_path: Path
+) -> None:
+    """No space left: an error that names the free space, what is committed is whole; with more room
+    the same command does the rest."""
     space = small_disk / "space"
     result = run_command(tmp_path, *command(experiment, space))
     assert result.code == 1, result
@@ -206,15 +242,16 @@ def test_a_full_disk_is_said_and_survived(experiment: Path, calm: Path, small_di
 
 
 def test_one_broken_training_among_others_is_named(tmp_path: Path) -> None:
-    """A learning rate of 1e30 diverges at once: exit 3 with its architecture and step; the other training is done."""
+    """A learning rate of 1e30 diverges at once: exit 3 with its architecture and step; the other
+    training is done."""
     data, space = corners(tmp_path / "corners"), tmp_path / "space"
     path = tmp_path / "broken.py"
     path.write_text(
-        "from zoo.recipes import RECIPES\nfrom zoo.spec import Experiment, Sweep\nSCALES = ('tiny',)\n\n\n"
-        "def experiment(scale):\n"
-        "    recipe = RECIPES['sgd'].replace(epochs=2)\n"
-        "    sweep = Sweep(archs=('mlp', 'lenet5'), recipe=recipe.replace(lr=0.01), recipes={'lenet5': recipe.replace(lr=1e30)})\n"
-        f"    return Experiment(name='broken', title='Broken', scale=scale, dataset={str(data)!r}, sweeps=(sweep,))\n"
+        "from zoo.recipes import RECIPES\nfrom zoo.spec import Experiment, Sweep\nSCALES ="
+        " ('tiny',)\n\n\ndef experiment(scale):\n    recipe = RECIPES['sgd'].replace(epochs=2)\n  "
+        "  sweep = Sweep(archs=('mlp', 'lenet5'), recipe=recipe.replace(lr=0.01),"
+        " recipes={'lenet5': recipe.replace(lr=1e30)})\n    return Experiment(name='broken',"
+        f" title='Broken', scale=scale, dataset={str(data)!r}, sweeps=(sweep,))\n"
     )
     result = run_command(tmp_path, "run", path, "--until", "train", "-w", space, *LOCAL)
     assert result.code == 3, result

@@ -12,16 +12,20 @@ from scipy.stats import chisquare, kstest
 
 from zoo import keyed
 
-settings.register_profile("shared-machine", deadline=None)  # time limits fail on a busy machine, not on a wrong result
+# time limits fail on a busy machine, not on a wrong result
+settings.register_profile("shared-machine", deadline=None)
 settings.load_profile("shared-machine")
 
-IDS = st.lists(st.integers(0, 2**40), unique=True, max_size=50).map(lambda ids: np.array(ids, dtype=np.int64))
+IDS = st.lists(st.integers(0, 2**40), unique=True, max_size=50).map(
+    lambda ids: np.array(ids, dtype=np.int64)
+)
 KEYS = st.text(max_size=20)
 MASK = 2**64 - 1
 
 
 def splitmix64(x: int) -> int:
-    """The finaliser of Steele, Lea, Flood 2014 in plain integers, written independently of the module."""
+    """The finaliser of Steele, Lea, Flood 2014 in plain integers, written independently of the
+    module."""
     x = (x + 0x9E3779B97F4A7C15) & MASK
     x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & MASK
     x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & MASK
@@ -42,15 +46,22 @@ def test_uniform_is_the_documented_hash(key: str, example_ids: np.ndarray, draws
     """Recomputed with Python integers and hashlib: nothing depends on numpy, machine or order."""
     seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "little")
     expected = [
-        [(splitmix64((splitmix64(int(i) ^ seed) + d * 0x9E3779B97F4A7C15) & MASK) >> 11) / 2**53 for d in range(draws)] for i in example_ids
+        [
+            (splitmix64((splitmix64(int(i) ^ seed) + d * 0x9E3779B97F4A7C15) & MASK) >> 11) / 2**53
+            for d in range(draws)
+        ]
+        for i in example_ids
     ]
     assert keyed.key_seed(key) == seed
     assert keyed.uniform(key, example_ids, draws).tolist() == expected
 
 
 @given(key=KEYS, example_ids=IDS, seed=st.integers(0, 99))
-def test_a_draw_does_not_depend_on_its_neighbours(key: str, example_ids: np.ndarray, seed: int) -> None:
-    """Permuting or cutting the examples permutes or cuts the draws; more draws per example leave the first ones."""
+def test_a_draw_does_not_depend_on_its_neighbours(
+    key: str, example_ids: np.ndarray, seed: int
+) -> None:
+    """Permuting or cutting the examples permutes or cuts the draws; more draws per example leave
+    the first ones."""
     order = np.random.default_rng(seed).permutation(len(example_ids))
     draws = keyed.uniform(key, example_ids, 3)
     assert np.array_equal(keyed.uniform(key, example_ids[order], 3), draws[order])
@@ -65,7 +76,11 @@ def test_draws_are_uniform_and_independent() -> None:
     other = keyed.uniform("tesu", ids)[:, 0]
     assert kstest(draws[:, 0], "uniform").pvalue > 1e-3
     assert kstest(draws[:, 1], "uniform").pvalue > 1e-3
-    for left, right in [(draws[:, 0], draws[:, 1]), (draws[:-1, 0], draws[1:, 0]), (draws[:, 0], other)]:
+    for left, right in [
+        (draws[:, 0], draws[:, 1]),
+        (draws[:-1, 0], draws[1:, 0]),
+        (draws[:, 0], other),
+    ]:
         assert abs(np.corrcoef(left, right)[0, 1]) < 5 / np.sqrt(len(left))
 
 
@@ -82,21 +97,29 @@ def test_integers_are_even() -> None:
 
 
 @given(key=KEYS, example_ids=IDS, data=st.data())
-def test_choose_takes_the_exact_count_whatever_the_order(key: str, example_ids: np.ndarray, data: st.DataObject) -> None:
-    """``count`` different positions, sorted; the same examples after a permutation; a smaller choice lies within a larger."""
+def test_choose_takes_the_exact_count_whatever_the_order(
+    key: str, example_ids: np.ndarray, data: st.DataObject
+) -> None:
+    """``count`` different positions, sorted; the same examples after a permutation; a smaller
+    choice lies within a larger."""
     count = data.draw(st.integers(0, len(example_ids)))
     chosen = keyed.choose(key, example_ids, count)
     assert chosen.tolist() == sorted(set(chosen.tolist()))
     assert len(chosen) == count
     order = np.random.default_rng(count).permutation(len(example_ids))
-    assert set(example_ids[order][keyed.choose(key, example_ids[order], count)]) == set(example_ids[chosen])
+    assert set(example_ids[order][keyed.choose(key, example_ids[order], count)]) == set(
+        example_ids[chosen]
+    )
     smaller = data.draw(st.integers(0, count))
     assert set(keyed.choose(key, example_ids, smaller)) <= set(chosen)
 
 
 @given(key=KEYS, example_ids=IDS, data=st.data())
-def test_choose_takes_the_smallest_draws(key: str, example_ids: np.ndarray, data: st.DataObject) -> None:
-    """Chosen examples have smaller draws than the others: the rule that subsets made elsewhere must follow."""
+def test_choose_takes_the_smallest_draws(
+    key: str, example_ids: np.ndarray, data: st.DataObject
+) -> None:
+    """Chosen examples have smaller draws than the others: the rule that subsets made elsewhere must
+    follow."""
     chosen = keyed.choose(key, example_ids, data.draw(st.integers(0, len(example_ids))))
     draws = keyed.uniform(key, example_ids)[:, 0]
     assert max(draws[chosen], default=0.0) <= min(np.delete(draws, chosen), default=1.0)

@@ -1,4 +1,5 @@
-"""The list of planted faults fits the code, and the program that tries them tells a test that notices from one that does not."""
+"""The list of planted faults fits the code, and the program that tries them tells a test that
+notices from one that does not."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ MUTANTS = read_list()
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: f"{mutant.file}: {mutant.why}")
 def test_every_planted_fault_still_fits(mutant: Mutant) -> None:
-    """Its text stands exactly once in its file, the change is one line and leaves Python, and its tests are there."""
+    """Its text stands exactly once in its file, the change is one line and leaves Python, and its
+    tests are there."""
     changed = mutant.applied_to((ROOT / mutant.file).read_text(encoding="utf-8"))
     ast.parse(changed)
     assert "\n" not in mutant.old + mutant.new
@@ -37,16 +39,23 @@ def test_a_text_that_is_not_there_once_is_refused() -> None:
     mutant = Mutant("a.py", "x", "y", ("t",), "why")
     assert mutant.applied_to("a x b") == "a y b"
     for text, times in (("a b", 0), ("x x", 2)):
-        with pytest.raises(ValueError, match=rf"a\.py: 'x' stands there {times} times.*mutants\.toml"):
+        with pytest.raises(
+            ValueError, match=rf"a\.py: 'x' stands there {times} times.*mutants\.toml"
+        ):
             mutant.applied_to(text)
 
 
 def test_a_fault_is_killed_survives_or_was_not_tried(tmp_path: Path) -> None:
-    """One test looks at a sum, one looks away, one does not exist: killed, survived, broken; the file is sound again afterwards."""
+    """One test looks at a sum, one looks away, one does not exist: killed, survived, broken; the
+    file is sound again afterwards."""
     sound = "def add(a, b):\n    return a + b\n"
     (tmp_path / "sums.py").write_text(sound)
-    (tmp_path / "test_looks.py").write_text("from sums import add\n\n\ndef test_sum():\n    assert add(2, 3) == 5\n")
-    (tmp_path / "test_away.py").write_text("from sums import add\n\n\ndef test_sum():\n    add(2, 3)\n")
+    (tmp_path / "test_looks.py").write_text(
+        "from sums import add\n\n\ndef test_sum():\n    assert add(2, 3) == 5\n"
+    )
+    (tmp_path / "test_away.py").write_text(
+        "from sums import add\n\n\ndef test_sum():\n    add(2, 3)\n"
+    )
     tries = {"test_looks.py": "killed", "test_away.py": "survived", "test_none.py": "broken"}
     told: list[Fate] = []
     mutants = [Mutant("sums.py", "a + b", "a - b", (test,), "differences") for test in tries]

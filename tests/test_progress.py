@@ -1,4 +1,5 @@
-"""The one progress display: lines where there is no terminal, a bar with the time left on one, nothing where none is wanted."""
+"""The one progress display: lines where there is no terminal, a bar with the time left on one,
+nothing where none is wanted."""
 
 from __future__ import annotations
 
@@ -34,7 +35,16 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0, "0s"), (0.4, "0s"), (59.4, "59s"), (59.6, "1m00s"), (75, "1m15s"), (3599, "59m59s"), (3600, "1h00m"), (5430, "1h30m")],
+    [
+        (0, "0s"),
+        (0.4, "0s"),
+        (59.4, "59s"),
+        (59.6, "1m00s"),
+        (75, "1m15s"),
+        (3599, "59m59s"),
+        (3600, "1h00m"),
+        (5430, "1h30m"),
+    ],
 )
 def test_durations_read_as_people_say_them(seconds: float, text: str) -> None:
     """Seconds below a minute, minutes and seconds below an hour, then hours and minutes."""
@@ -42,7 +52,8 @@ def test_durations_read_as_people_say_them(seconds: float, text: str) -> None:
 
 
 def test_plain_lines_name_stage_share_time_left_and_note(clock: Clock) -> None:
-    """Without a terminal: a line at the start, one at most every 15 s, one at the end, no escape codes."""
+    """Without a terminal: a line at the start, one at most every 15 s, one at the end, no escape
+    codes."""
     stream = io.StringIO()
     shown = Progress(stream)
     with shown.stage("training", 100) as bar:
@@ -63,7 +74,8 @@ def test_plain_lines_name_stage_share_time_left_and_note(clock: Clock) -> None:
 
 
 def test_slow_workers_at_the_start_do_not_spoil_the_time_left(clock: Clock) -> None:
-    """60 s until the first unit, then one a second: of 99 units, 9 seconds after the first, 89 s are left and not eleven minutes."""
+    """60 s until the first unit, then one a second: of 99 units, 9 seconds after the first, 89 s
+    are left and not eleven minutes."""
     with Progress(io.StringIO()).stage("fill", 99) as bar:
         assert bar.remaining is None
         clock.now += 60
@@ -112,7 +124,8 @@ def test_a_stage_that_fails_leaves_no_closing_line() -> None:
 
 
 def on_terminal(show: bool, clock: Clock) -> str:
-    """What a terminal receives from one stage that is half done for a moment: 3 of 10 units, then 2 more in 10 s."""
+    """What a terminal receives from one stage that is half done for a moment: 3 of 10 units, then 2
+    more in 10 s."""
     primary, secondary = pty.openpty()
     received: list[bytes] = []
 
@@ -142,20 +155,28 @@ def on_terminal(show: bool, clock: Clock) -> str:
     return b"".join(received).decode()
 
 
-def test_a_terminal_gets_a_bar_with_the_time_left(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
-    """On a terminal: first what is waited for, with no share and no time left; then stage, share, time left and note; one line stays."""
+def test_a_terminal_gets_a_bar_with_the_time_left(
+    monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    """On a terminal: first what is waited for, with no share and no time left; then stage, share,
+    time left and note; one line stays."""
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "120")
     text = on_terminal(show=True, clock=clock)
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
-    waiting, working = (next(line for line in re.split(r"[\r\n]+", plain) if what in line) for what in ("waiting for", "1 of 2"))
+    waiting, working = (
+        next(line for line in re.split(r"[\r\n]+", plain) if what in line)
+        for what in ("waiting for", "1 of 2")
+    )
     assert "%" not in waiting
     assert "left" not in waiting
     # 2 units in 10 s, 5 are left: 25 s.
     assert re.search(r"^training .* 50% .* 25s left +1 of 2 trainings begun", working)
-    assert text.count("\x1b[?25l") == text.count("\x1b[?25h") == 1  # the cursor is hidden and shown again
+    # the cursor is hidden and shown again
+    assert text.count("\x1b[?25l") == text.count("\x1b[?25h") == 1
     assert "\x1b[2K" in text  # the bar's line is erased ...
-    assert plain.splitlines()[-1] == "training: 1 of 2 trainings begun, 10s"  # ... and this is all that stands
+    # ... and this is all that stands
+    assert plain.splitlines()[-1] == "training: 1 of 2 trainings begun, 10s"
 
 
 def test_a_quiet_terminal_gets_nothing(clock: Clock) -> None:
@@ -164,7 +185,8 @@ def test_a_quiet_terminal_gets_nothing(clock: Clock) -> None:
 
 
 def test_a_stage_of_unknown_length_claims_no_share_and_no_time_left(clock: Clock) -> None:
-    """Starting something: how far it is nobody knows, and so no line says it, however long it takes."""
+    """Starting something: how far it is nobody knows, and so no line says it, however long it
+    takes."""
     stream = io.StringIO()
     shown = Progress(stream)
     with shown.stage("starting Ray", None) as bar:
@@ -172,9 +194,16 @@ def test_a_stage_of_unknown_length_claims_no_share_and_no_time_left(clock: Clock
         bar.note("70 s so far")
         bar.advance(1)
         assert bar.remaining is None
-    assert stream.getvalue().splitlines() == ["starting Ray ...", "starting Ray: 70 s so far", "starting Ray: 70 s so far, 20s"]
+    assert stream.getvalue().splitlines() == [
+        "starting Ray ...",
+        "starting Ray: 70 s so far",
+        "starting Ray: 70 s so far, 20s",
+    ]
 
 
-@pytest.mark.parametrize(("count", "text"), [(0, "0 trainings"), (1, "1 training"), (2, "2 trainings"), (2000, "2,000 trainings")])
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0 trainings"), (1, "1 training"), (2, "2 trainings"), (2000, "2,000 trainings")],
+)
 def test_one_is_not_a_plural(count: int, text: str) -> None:
     assert counted(count, "training") == text

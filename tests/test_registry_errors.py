@@ -20,11 +20,16 @@ EXIT_CODES = {
     "NotFoundError": 4,
     "Interrupted": 130,
 }
-"""As the command line documents them: 0 done, 1 failed, 2 wrong usage, 3 some trainings failed, 4 nothing found, 130 interrupted."""
+"""As the command line documents them: 0 done, 1 failed, 2 wrong usage, 3 some trainings failed, 4
+nothing found, 130 interrupted."""
 
 
 def error_classes() -> dict[str, type[ZooError]]:
-    return {name: thing for name, thing in vars(errors).items() if inspect.isclass(thing) and issubclass(thing, ZooError)}
+    return {
+        name: thing
+        for name, thing in vars(errors).items()
+        if inspect.isclass(thing) and issubclass(thing, ZooError)
+    }
 
 
 def test_every_error_has_its_exit_code() -> None:
@@ -34,19 +39,28 @@ def test_every_error_has_its_exit_code() -> None:
 def test_every_error_is_public_and_drawn_in_the_tree() -> None:
     assert set(errors.__all__) == set(error_classes())
     for name, code in EXIT_CODES.items():
-        drawn = next(line for line in (errors.__doc__ or "").splitlines() if f" {name} " in f" {line.lstrip('│├└─ ')} ")
+        drawn = next(
+            line
+            for line in (errors.__doc__ or "").splitlines()
+            if f" {name} " in f" {line.lstrip('│├└─ ')} "
+        )
         assert f"exit {code} " in drawn, drawn
 
 
 def test_an_unknown_name_lists_the_near_ones_then_all() -> None:
     error = UnknownNameError("model", "lenet", ["vgg16", "lenet5"], "See zoo models.")
-    assert str(error) == "unknown model 'lenet'. Did you mean 'lenet5'? Known: lenet5, vgg16. See zoo models."
+    assert (
+        str(error)
+        == "unknown model 'lenet'. Did you mean 'lenet5'? Known: lenet5, vgg16. See zoo models."
+    )
     assert isinstance(error, UsageError)
     assert (error.kind, error.name, error.known) == ("model", "lenet", ["lenet5", "vgg16"])
 
 
 def test_an_unknown_name_near_nothing() -> None:
-    assert str(UnknownNameError("model", "zzz", ["lenet5"])) == "unknown model 'zzz'. Known: lenet5."
+    assert (
+        str(UnknownNameError("model", "zzz", ["lenet5"])) == "unknown model 'zzz'. Known: lenet5."
+    )
     assert str(UnknownNameError("model", "zzz", [])) == "unknown model 'zzz'. Known: none."
 
 
@@ -65,7 +79,9 @@ def test_a_table_is_a_mapping_in_the_order_of_registration() -> None:
 
 def test_looking_up_an_unknown_name_is_a_usage_error() -> None:
     table: Registry[int] = Registry("number", {"one": 1})
-    with pytest.raises(UnknownNameError, match=r"^unknown number 'on'\. Did you mean 'one'\? Known: one\.$"):
+    with pytest.raises(
+        UnknownNameError, match=r"^unknown number 'on'\. Did you mean 'one'\? Known: one\.$"
+    ):
         table["on"]
 
 

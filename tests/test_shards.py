@@ -1,7 +1,9 @@
-"""Whatever is read, computed or compared shard by shard is what one shard gives, byte for byte: fill, membership, scores, held-out masks, arms.
+"""Whatever is read, computed or compared shard by shard is what one shard gives, byte for byte:
+fill, membership, scores, held-out masks, arms.
 
-The tiny data set has 60 + 30 examples and fits one shard everywhere else, so an offset that is forgotten would not be seen. Here the same
-classifiers answer in shards of 16 (16, 16, 16, 12) and in one.
+The tiny data set has 60 + 30 examples and fits one shard everywhere else, so an offset that is
+forgotten would not be seen. Here the same classifiers answer in shards of 16 (16, 16, 16, 12) and
+in one.
 """
 
 from __future__ import annotations
@@ -30,13 +32,16 @@ SHARD = 16
 GROUP = ArmGroup(
     name="tiny",
     arms=(Arm(name="one", selection="baseline"), Arm(name="two", selection="baseline")),
-    retraining=Sweep(archs=("softmax",), recipe=Recipe(lr=0.01, batch_size=16, epochs=2), seeds=(0, 1)),
+    retraining=Sweep(
+        archs=("softmax",), recipe=Recipe(lr=0.01, batch_size=16, epochs=2), seeds=(0, 1)
+    ),
 )
 
 
 @pytest.fixture(scope="module")
 def filled(trained: Tiny, tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, Workspace]:
-    """The trained workspace and two retrainings, filled anew: in one shard a split, and in shards of 16."""
+    """The trained workspace and two retrainings, filled anew: in one shard a split, and in shards
+    of 16."""
     folder = tmp_path_factory.mktemp("shards")
     whole = Workspace.open(shutil.copytree(trained.root, folder / "whole"))
     runner = LocalRunner("cpu")
@@ -49,12 +54,24 @@ def filled(trained: Tiny, tmp_path_factory: pytest.TempPathFactory) -> tuple[Wor
     for name, size in (("whole", 2048), ("cut", SHARD)):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(answers, "SMALL_SHARD", size)
-            patch.setattr(predict, "EVALUATION_BATCH", 4)  # the same batches in both: a matrix product rounds by its shape
+            # the same batches in both: a matrix product rounds by its shape
+            patch.setattr(predict, "EVALUATION_BATCH", 4)
             space = Workspace.open(folder / name)
             members = ledger.population(space)
-            for part in (dict([*members.items()][1::2]), members):  # in two fills, so that answers do not lie in the population's order
-                pipeline.fill(space, trained.dataset, part, ("train", "test"), "all", lambda: runner, QUIET)
-            pipeline.fill(space, trained.dataset, ledger.classifiers_of(space, jobs), ("test",), "all", lambda: runner, QUIET)
+            # in two fills, so that answers do not lie in the population's order
+            for part in (dict([*members.items()][1::2]), members):
+                pipeline.fill(
+                    space, trained.dataset, part, ("train", "test"), "all", lambda: runner, QUIET
+                )
+            pipeline.fill(
+                space,
+                trained.dataset,
+                ledger.classifiers_of(space, jobs),
+                ("test",),
+                "all",
+                lambda: runner,
+                QUIET,
+            )
         spaces.append(Workspace.open(folder / name))
     return spaces[0], spaces[1]
 
@@ -74,8 +91,12 @@ def whole_answers(space: Workspace, split: str) -> dict[str, pa.Table]:
 
 
 def test_the_second_store_is_in_four_shards(filled: tuple[Workspace, Workspace]) -> None:
-    """The twin of the tests below: they compare one part with four (and two), and both stores are sound."""
-    counts = [sorted({int(c.facts["shards"]) for c in space.commits.all("answers").values()}) for space in filled]
+    """The twin of the tests below: they compare one part with four (and two), and both stores are
+    sound."""
+    counts = [
+        sorted({int(c.facts["shards"]) for c in space.commits.all("answers").values()})
+        for space in filled
+    ]
     assert counts == [[1], [2, 4]]
     assert [fsck.check(space, "semantic") for space in filled] == [[], []]
 
@@ -98,7 +119,9 @@ def test_answers_logits_and_membership_are_those_of_one_shard(
         assert not np.array_equal(seen[:, :SHARD], seen[:, SHARD : 2 * SHARD])
 
 
-def test_membership_is_what_the_trainings_saw(filled: tuple[Workspace, Workspace], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_membership_is_what_the_trainings_saw(
+    filled: tuple[Workspace, Workspace], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """in_train of every shard against the record of each training."""
     monkeypatch.setattr(answers, "SMALL_SHARD", SHARD)
     for name, table in whole_answers(filled[1], "train").items():
@@ -123,8 +146,11 @@ def test_scores_are_those_of_one_shard(
         assert not np.array_equal(truth[:SHARD], truth[SHARD : 2 * SHARD])
 
 
-def test_held_out_masks_and_samples_are_those_of_one_shard(filled: tuple[Workspace, Workspace], monkeypatch: pytest.MonkeyPatch) -> None:
-    """What cleanlab and the convergence are given: probabilities, masks, and sampled answers in one order."""
+def test_held_out_masks_and_samples_are_those_of_one_shard(
+    filled: tuple[Workspace, Workspace], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What cleanlab and the convergence are given: probabilities, masks, and sampled answers in one
+    order."""
     wholes = Probabilities(filled[0], population(filled[0]), "train")
     mask, p = wholes.held_out(), list(wholes)
     sample = sample_answers(filled[0], population(filled[0]), "train", 40)
@@ -139,22 +165,37 @@ def test_held_out_masks_and_samples_are_those_of_one_shard(filled: tuple[Workspa
         np.testing.assert_array_equal(getattr(again, name), values, err_msg=name)
 
 
-def test_a_sample_is_these_examples_answers(filled: tuple[Workspace, Workspace], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Predictions and entropies of a sample are those that a query gives for the same ids, in the population's and the sample's order."""
+def test_a_sample_is_these_examples_answers(
+    filled: tuple[Workspace, Workspace], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Predictions and entropies of a sample are those that a query gives for the same ids, in the
+    population's and the sample's order."""
     monkeypatch.setattr(answers, "SMALL_SHARD", SHARD)
     members = population(filled[1])
     sample = sample_answers(filled[1], members, "train", 25)
     ids = sample.example_ids
     assert sample.in_train is not None
-    frame = library.open(filled[1].root).query("select * from answers where split = 'train'").set_index(["classifier_id", "example_id"])
+    frame = (
+        library.open(filled[1].root)
+        .query("select * from answers where split = 'train'")
+        .set_index(["classifier_id", "example_id"])
+    )
     assert len(set(ids.tolist())) == 25
     for row, name in enumerate(members.classifiers):
         for column, example in enumerate(ids.tolist()):
             told = frame.loc[(name, example)]
-            assert sample.predictions[row, column] == (-1 if pd.isna(told["prediction"]) else told["prediction"])
+            assert sample.predictions[row, column] == (
+                -1 if pd.isna(told["prediction"]) else told["prediction"]
+            )
             assert sample.in_train[row, column] == told["in_train"]
-            assert sample.entropies[row, column] == (0.0 if pd.isna(told["entropy"]) else np.float32(told["entropy"]))
-    examples = library.open(filled[1].root).query("select * from examples where split = 'train'").set_index("example_id")
+            assert sample.entropies[row, column] == (
+                0.0 if pd.isna(told["entropy"]) else np.float32(told["entropy"])
+            )
+    examples = (
+        library.open(filled[1].root)
+        .query("select * from examples where split = 'train'")
+        .set_index("example_id")
+    )
     assert sample.labels.tolist() == examples.loc[ids, "label"].tolist()
 
 
@@ -169,7 +210,8 @@ CLEANED = Op(name="below", params={"x": 0.2})
 def test_arms_are_compared_as_in_one_shard_and_on_the_examples_of_the_rule(
     filled: tuple[Workspace, Workspace], trained: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All tables are equal; the accuracy on the cleaned test set is that of a query over just the examples that the rule keeps."""
+    """All tables are equal; the accuracy on the cleaned test set is that of a query over just the
+    examples that the rule keeps."""
     scores = score(filled[0], population(filled[0]), "test").to_pandas()
     expected = compared(filled[0], trained, scores)
     monkeypatch.setattr(answers, "SMALL_SHARD", SHARD)
@@ -179,11 +221,18 @@ def test_arms_are_compared_as_in_one_shard_and_on_the_examples_of_the_rule(
     kept = scores.loc[scores["x_perplexity"] < 0.2, "example_id"].tolist()
     assert 0 < len(kept) < scores["x_perplexity"].notna().sum()
     assert kept != list(range(len(kept)))  # the twin: they are not the first so many
-    (job,) = [job for job in arm_trainings(filled[1], GROUP, trained.dataset)["one"] if job.seed == 0]
+    (job,) = [
+        job for job in arm_trainings(filled[1], GROUP, trained.dataset)["one"] if job.seed == 0
+    ]
     frame = library.open(filled[1].root).query(
-        f"select avg((prediction = label)::int) as a from answers join examples using (split, example_id) "
-        f"where split = 'test' and classifier_id like '{job.id}-%' and example_id in ({', '.join(map(str, kept))})"
+        "select avg((prediction = label)::int) as a from answers join examples using (split,"
+        f" example_id) where split = 'test' and classifier_id like '{job.id}-%' and example_id in"
+        f" ({', '.join(map(str, kept))})"
     )
-    row = found.arms[(found.arms["arm"] == "one") & (found.arms["seed"] == 0) & (found.arms["on"] == CLEANED.text)].iloc[0]
+    row = found.arms[
+        (found.arms["arm"] == "one")
+        & (found.arms["seed"] == 0)
+        & (found.arms["on"] == CLEANED.text)
+    ].iloc[0]
     assert row["acc1"] == frame["a"][0]
     assert row["n"] == len(kept)

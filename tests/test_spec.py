@@ -26,7 +26,8 @@ from zoo.spec import (
     parse_scalar,
 )
 
-settings.register_profile("shared-machine", deadline=None)  # time limits fail on a busy machine, not on a wrong result
+# time limits fail on a busy machine, not on a wrong result
+settings.register_profile("shared-machine", deadline=None)
 settings.load_profile("shared-machine")
 
 DATASET = DatasetRef(uri="digits", fingerprint="0123456789abcdef")
@@ -60,18 +61,25 @@ OTHER_RECIPE_VALUES: dict[str, Any] = {
 }
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     max_leaves=10,
 )
 
 
-# ------------------------------------------------------------------------------------------------------- canonical JSON
+# ----------------------------------------------------------------------------------- canonical JSON
 
 
 def test_canonical_json_by_hand() -> None:
     """Sorted keys, no spaces, text as it is."""
-    assert canonical_json({"b": [1, 0.5, None], "a": {"ü": True, "A": "x"}}) == '{"a":{"A":"x","ü":true},"b":[1,0.5,null]}'
+    assert (
+        canonical_json({"b": [1, 0.5, None], "a": {"ü": True, "A": "x"}})
+        == '{"a":{"A":"x","ü":true},"b":[1,0.5,null]}'
+    )
 
 
 @given(value=JSON)
@@ -92,15 +100,17 @@ def test_canonical_json_has_no_nan(value: float) -> None:
 
 
 def test_whole_and_broken_numbers_differ() -> None:
-    """1 and 1.0 are different texts: this is why steps are made canonical by ``zoo.trainsets.treatments.op``."""
+    """1 and 1.0 are different texts: this is why steps are made canonical by
+    ``zoo.trainsets.treatments.op``."""
     assert canonical_json(1) != canonical_json(1.0)
 
 
-# ----------------------------------------------------------------------------------------------------------------- ids
+# ---------------------------------------------------------------------------------------------- ids
 
 
 def test_id_of_a_training_from_its_text() -> None:
-    """The id is the sha256 of this very text, written out by hand: changing it orphans every stored training."""
+    """The id is the sha256 of this very text, written out by hand: changing it orphans every stored
+    training."""
     text = (
         '{"arch":"lenet5","dataset":"0123456789abcdef","format":1,"input_size":null,'
         '"recipe":{"augment":"none","batch_size":128,"channels_last":false,"epochs":4,"gamma":0.1,"label_smoothing":0.0,"lr":0.001,'
@@ -166,7 +176,10 @@ def test_every_field_of_the_recipe_is_identity(field: str) -> None:
 def test_order_of_steps_is_identity() -> None:
     """Relabel then delete is not delete then relabel."""
     first, second = NOISE, Op(name="delete_class", params={"label": 1})
-    assert TRAINING.replace(treatment=(first, second)).id != TRAINING.replace(treatment=(second, first)).id
+    assert (
+        TRAINING.replace(treatment=(first, second)).id
+        != TRAINING.replace(treatment=(second, first)).id
+    )
 
 
 def test_json_and_back_is_the_same_training() -> None:
@@ -175,7 +188,7 @@ def test_json_and_back_is_the_same_training() -> None:
     assert copy.id == TRAINING.id
 
 
-# -------------------------------------------------------------------------------------------------------------- refusal
+# ------------------------------------------------------------------------------------------ refusal
 
 
 def test_specs_cannot_be_changed() -> None:
@@ -190,7 +203,15 @@ def test_unknown_fields_are_refused() -> None:
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("lr", 0), ("lr", float("inf")), ("momentum", 1), ("epochs", 0), ("batch_size", 0), ("optimizer", "sdg"), ("stop_train_acc", 1.5)],
+    [
+        ("lr", 0),
+        ("lr", float("inf")),
+        ("momentum", 1),
+        ("epochs", 0),
+        ("batch_size", 0),
+        ("optimizer", "sdg"),
+        ("stop_train_acc", 1.5),
+    ],
 )
 def test_values_out_of_range_are_refused_by_field_and_value(field: str, value: Any) -> None:
     with pytest.raises(UsageError, match=rf"^Recipe: {field} = {value!r}: "):
@@ -204,7 +225,11 @@ def test_changes_are_checked_again() -> None:
 
 def test_a_snapshot_after_the_end_is_refused() -> None:
     with pytest.raises(
-        UsageError, match=r"^snapshot at epoch 5: the recipe has epochs 1 to 4\. Choose snapshots within it or raise epochs\.$"
+        UsageError,
+        match=(
+            r"^snapshot at epoch 5: the recipe has epochs 1 to 4\. Choose snapshots within it or"
+            r" raise epochs\.$"
+        ),
     ):
         TRAINING.replace(snapshots=(4, 5))
 
@@ -220,7 +245,7 @@ def test_preprocessing_has_one_or_three_channels() -> None:
         Preprocessing(size=28, channels=2, fit="pad", mean=(0.0, 0.0), std=(1.0, 1.0))  # type: ignore[arg-type]
 
 
-# ---------------------------------------------------------------------------------------------------- sweeps and texts
+# --------------------------------------------------------------------------------- sweeps and texts
 
 
 def test_snapshots_are_sorted_and_once() -> None:
@@ -228,7 +253,8 @@ def test_snapshots_are_sorted_and_once() -> None:
 
 
 def test_a_sweep_is_the_product_in_order() -> None:
-    """Architectures, then treatments, then seeds; a recipe of its own where one is given; by default the last epoch is kept."""
+    """Architectures, then treatments, then seeds; a recipe of its own where one is given; by
+    default the last epoch is kept."""
     sweep = Sweep(
         archs=("lenet5", "nin"),
         treatments=((), (NOISE,)),
@@ -253,7 +279,16 @@ def test_treatment_in_words() -> None:
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("true", True), ("False", False), ("3", 3), ("-3", -3), ("0.5", 0.5), ("1e-3", 0.001), ("random", "random"), (" a ", "a")],
+    [
+        ("true", True),
+        ("False", False),
+        ("3", 3),
+        ("-3", -3),
+        ("0.5", 0.5),
+        ("1e-3", 0.001),
+        ("random", "random"),
+        (" a ", "a"),
+    ],
 )
 def test_parse_scalar(text: str, value: bool | int | float | str) -> None:
     parsed = parse_scalar(text)
@@ -262,11 +297,20 @@ def test_parse_scalar(text: str, value: bool | int | float | str) -> None:
 
 
 def test_parse_call_by_hand() -> None:
-    assert parse_call("label_noise:fraction=0.2,to=random") == ("label_noise", {"fraction": 0.2, "to": "random"})
+    assert parse_call("label_noise:fraction=0.2,to=random") == (
+        "label_noise",
+        {"fraction": 0.2, "to": "random"},
+    )
     assert parse_call(" gamma : gamma = 2 ") == ("gamma", {"gamma": 2})
     assert parse_call("none") == ("none", {})
 
 
 def test_parse_call_refuses_a_parameter_without_value() -> None:
-    with pytest.raises(UsageError, match=r"^'subsample:half': parameter 'half' has no value\. Write it as NAME:key=value,key=value\.$"):
+    with pytest.raises(
+        UsageError,
+        match=(
+            r"^'subsample:half': parameter 'half' has no value\. Write it as"
+            r" NAME:key=value,key=value\.$"
+        ),
+    ):
         parse_call("subsample:half")

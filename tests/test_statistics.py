@@ -1,4 +1,5 @@
-"""Tests and intervals against answers worked by hand, against scipy, and against the laws that make them fit for claims."""
+"""Tests and intervals against answers worked by hand, against scipy, and against the laws that make
+them fit for claims."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ GROUPS = [[1.0, 2.0, 4.0], [3.0, 5.0, 5.0], [2.0, 2.0, 6.0]]
 
 
 def test_p_above_is_that_of_student_s_t() -> None:
-    # Mean 2, sd 1, n 3: t = 2 * sqrt(3) = 3.4641; two degrees of freedom: p = 1 - t / sqrt(2 + t^2) = 1 - 3.4641 / sqrt(14).
+    # Mean 2, sd 1, n 3: t = 2 * sqrt(3) = 3.4641; two degrees of freedom: p = 1 - t / sqrt(2 + t^2)
+    #     = 1 - 3.4641 / sqrt(14).
     assert p_above([1.0, 2.0, 3.0], 0.0) == pytest.approx(1 - 12**0.5 / 14**0.5)
     assert p_above([1.0, 2.0, 3.0], 4.0) == 1.0
     assert p_above([-1.0, -2.0, -3.0], 0.0) == 1.0
@@ -24,8 +26,10 @@ def test_one_value_decides_nothing_equal_values_do_and_a_tie_does_not() -> None:
 
 
 def test_blocks_by_hand() -> None:
-    # Row means 2 and 4, column means 1, 3, 5: residuals of [[1, 2, 3], [1, 4, 7]] are [[1, 0, -1], [-1, 0, 1]], sum of squares 4, df 2.
-    # Between the means: variance 2, times n = 3, over 4 / 2 = 2: F = 3 on 1 and 2 degrees of freedom, p = 1 - sqrt(F / (F + 2)).
+    # Row means 2 and 4, column means 1, 3, 5: residuals of [[1, 2, 3], [1, 4, 7]] are [[1, 0, -1],
+    #     [-1, 0, 1]], sum of squares 4, df 2.
+    # Between the means: variance 2, times n = 3, over 4 / 2 = 2: F = 3 on 1 and 2 degrees of
+    #     freedom, p = 1 - sqrt(F / (F + 2)).
     found = blocks([[1.0, 2.0, 3.0], [1.0, 4.0, 7.0]])
     assert found.noise == pytest.approx(2**0.5)
     assert found.size == pytest.approx((2 - 2 / 3) ** 0.5)
@@ -33,7 +37,8 @@ def test_blocks_by_hand() -> None:
 
 
 def test_what_a_block_adds_to_all_groups_changes_nothing() -> None:
-    """The twin shows that the check can fail: a one-way analysis of variance turns from a clear difference to none."""
+    """The twin shows that the check can fail: a one-way analysis of variance turns from a clear
+    difference to none."""
     stats = pytest.importorskip("scipy.stats")
     clear = np.array([[1.0, 1.1, 0.9], [2.1, 2.0, 1.9], [3.0, 2.9, 3.1]])
     shifted = clear + np.array([0.0, 50.0, -50.0])
@@ -43,7 +48,9 @@ def test_what_a_block_adds_to_all_groups_changes_nothing() -> None:
     assert stats.f_oneway(*shifted).pvalue > 0.9
 
 
-def test_blocks_see_a_difference_that_adds_up_within_every_block_and_order_does_not_matter() -> None:
+def test_blocks_see_a_difference_that_adds_up_within_every_block_and_order_does_not_matter() -> (
+    None
+):
     found = blocks(GROUPS)
     assert blocks(GROUPS[::-1]).p == pytest.approx(found.p)
     assert blocks([[row[1], row[2], row[0]] for row in GROUPS]).p == pytest.approx(found.p)
@@ -63,11 +70,13 @@ def test_the_interval_of_a_spread_lies_around_it_and_ends_where_it_should() -> N
     assert sharp.p_over(0.9) < 0.05 < sharp.p_under(0.9)
     assert min(blocks(GROUPS).p_under(1.5), blocks(GROUPS).p_over(0.5)) > 0.05
     assert blocks(GROUPS).p_over(0.0) == pytest.approx(2 * blocks(GROUPS).p, rel=0.01)
-    assert blocks([[1.0, 1.0], [1.0, 1.0]]).p_under(0.1) == pytest.approx(0.0)  # equal to the last digit
+    # equal to the last digit
+    assert blocks([[1.0, 1.0], [1.0, 1.0]]).p_under(0.1) == pytest.approx(0.0)
 
 
 def test_two_groups_of_the_same_mean_differ_in_one_of_twenty() -> None:
-    """The size of the test, from 2,000 draws of a fixed generator: 5 % within three standard errors, whatever the seeds add."""
+    """The size of the test, from 2,000 draws of a fixed generator: 5 % within three standard
+    errors, whatever the seeds add."""
     draw = np.random.default_rng(0)
     noise = draw.normal(0, 1, (2000, 4, 3)) + draw.normal(0, 10, (2000, 1, 3))
     share = np.mean([blocks(list(x)).p < 0.05 for x in noise])
@@ -83,6 +92,7 @@ def test_a_spread_at_the_margin_is_called_larger_or_smaller_in_one_of_twenty_at_
 
 
 def test_values_too_noisy_to_tell_never_come_out_as_equal() -> None:
-    """Means that by luck are all 0 under a noise ten times the margin; the twin: with a noise far under the margin they do."""
+    """Means that by luck are all 0 under a noise ten times the margin; the twin: with a noise far
+    under the margin they do."""
     assert mean_square([[-10.0, 10.0], [10.0, -10.0]]).p_under(1.0) > 0.05
     assert mean_square([[-0.01, 0.01], [0.01, -0.01]]).p_under(1.0) < 0.05

@@ -1,5 +1,6 @@
-"""Write docs/commands.md from the command line itself, so that the reference cannot say anything else than ``--help``, and the second half
-of docs/treatments.md and of docs/rules.md from the tables of treatments and of selection rules.
+"""Write docs/commands.md from the command line itself, so that the reference cannot say anything
+else than ``--help``, and the second half of docs/treatments.md and of docs/rules.md from the tables
+of treatments and of selection rules.
 
 python -m tools.make_reference           write the files
 python -m tools.make_reference --check   exit 1 if a file is not what would be written
@@ -60,7 +61,7 @@ tracebacks, `zoo --version` the version.
 | 3 | finished, but some trainings have no result |
 | 4 | nothing there to work on |
 | 130 | interrupted (143: terminated); nothing committed is lost, the same command goes on |
-"""
+"""  # noqa: E501
 
 
 def command_tree() -> Any:
@@ -69,7 +70,8 @@ def command_tree() -> Any:
 
 
 def commands() -> Iterator[tuple[str, Any]]:
-    """(full name, click command) of every command a user can type, in the order of ``zoo --help``; groups are walked, not listed."""
+    """(full name, click command) of every command a user can type, in the order of ``zoo --help``;
+    groups are walked, not listed."""
     yield from _walk("zoo", command_tree())
 
 
@@ -88,8 +90,13 @@ def reference() -> str:
     tree = command_tree()
     for name, command in commands():
         outermost = tree.commands[name.split()[1]]
-        panels.setdefault(str(getattr(outermost, "rich_help_panel", None) or "Other"), []).append((name, command))
-    index = [f"- {panel}: " + ", ".join(f"[{name}](#{name.replace(' ', '-')})" for name, _ in entries) for panel, entries in panels.items()]
+        panels.setdefault(str(getattr(outermost, "rich_help_panel", None) or "Other"), []).append(
+            (name, command)
+        )
+    index = [
+        f"- {panel}: " + ", ".join(f"[{name}](#{name.replace(' ', '-')})" for name, _ in entries)
+        for panel, entries in panels.items()
+    ]
     blocks = [_HEAD, "\n".join(index) + "\n"]
     for panel, entries in panels.items():
         blocks.append(f"## {panel}\n")
@@ -98,19 +105,32 @@ def reference() -> str:
 
 
 def _section(name: str, command: Any) -> str:
-    arguments = [parameter for parameter in command.params if parameter.param_type_name == "argument"]
+    arguments = [
+        parameter for parameter in command.params if parameter.param_type_name == "argument"
+    ]
     options = [
         parameter
         for parameter in command.params
-        if parameter.param_type_name == "option" and not parameter.hidden and "--help" not in parameter.opts
+        if parameter.param_type_name == "option"
+        and not parameter.hidden
+        and "--help" not in parameter.opts
     ]
-    usage = " ".join([name, *(_argument_text(argument) for argument in arguments), *(["[OPTIONS]"] if options else [])])
+    usage = " ".join(
+        [
+            name,
+            *(_argument_text(argument) for argument in arguments),
+            *(["[OPTIONS]"] if options else []),
+        ]
+    )
     example = str(command.epilog or "").removeprefix("Example: ")
     lines = [f"### {name}\n", f"{' '.join(str(command.help).split())}\n", f"    {usage}\n"]
     if example:
         lines.append(f"Example:\n\n```console\n$ {example}\n```\n")
     if rows := [_row(parameter) for parameter in (*arguments, *options)]:
-        lines.append("\n".join(["| argument or option | what it is | default |", "|---|---|---|", *rows]) + "\n")
+        lines.append(
+            "\n".join(["| argument or option | what it is | default |", "|---|---|---|", *rows])
+            + "\n"
+        )
     return "\n".join(lines)
 
 
@@ -121,7 +141,11 @@ def _argument_text(argument: Any) -> str:
 
 def _row(parameter: Any) -> str:
     is_argument = parameter.param_type_name == "argument"
-    words = _argument_text(parameter) if is_argument else ", ".join((*parameter.opts, *parameter.secondary_opts))
+    words = (
+        _argument_text(parameter)
+        if is_argument
+        else ", ".join((*parameter.opts, *parameter.secondary_opts))
+    )
     kind = "" if is_argument or getattr(parameter, "is_flag", False) else f" {_kind(parameter)}"
     about = " ".join(str(parameter.help or "").split())
     if parameter.envvar:
@@ -144,14 +168,23 @@ def _kind(parameter: Any) -> str:
 
 def _default(parameter: Any) -> str:
     value = parameter.default
-    if value is None or value == "" or value is False or (isinstance(value, (list, tuple)) and not value):
+    if (
+        value is None
+        or value == ""
+        or value is False
+        or (isinstance(value, (list, tuple)) and not value)
+    ):
         return ""
     return f"`{value}`"
 
 
 def treatments_page(page: str) -> str:
-    """The page on treatments with its list of them anew; what stands above that is written by hand and stays."""
-    groups = {"Of rows": [t for t in TREATMENTS.values() if t.on_rows], "Of images": [t for t in TREATMENTS.values() if t.on_images]}
+    """The page on treatments with its list of them anew; what stands above that is written by hand
+    and stays."""
+    groups = {
+        "Of rows": [t for t in TREATMENTS.values() if t.on_rows],
+        "Of images": [t for t in TREATMENTS.values() if t.on_images],
+    }
     return _steps_page(page, _ALL_TREATMENTS, "zoo/trainsets/treatments.py", groups)
 
 
@@ -164,21 +197,32 @@ def _steps_page(page: str, title: str, table: str, groups: Mapping[str, Sequence
     above, heading, _ = page.partition(f"{title}\n")
     if not heading:
         raise ValueError(f"the page has no heading {title!r}; the list goes below it")
-    index = [f"- {group}: " + ", ".join(f"[{step.name}](#{step.name})" for step in steps) for group, steps in groups.items()]
+    index = [
+        f"- {group}: " + ", ".join(f"[{step.name}](#{step.name})" for step in steps)
+        for group, steps in groups.items()
+    ]
     note = f"Written by `make docs` from the table in `{table}`; do not edit below this line."
     sections = [_step_section(step) for steps in groups.values() for step in steps]
     return above + "\n".join([heading, f"{note}\n", "\n".join(index) + "\n", *sections])
 
 
 def _step_section(step: Step) -> str:
-    rows = [f"| `{p.name}` | {p.allowed} | {p.default_text if p.required else f'`{p.default_text}`'} |" for p in step.parameters.values()]
+    rows = [
+        f"| `{p.name}` | {p.allowed} | {p.default_text if p.required else f'`{p.default_text}`'} |"
+        for p in step.parameters.values()
+    ]
     about = "\n\n".join(step.about.replace("``", "`").splitlines())
-    table = ["\n".join(["| parameter | allowed | default |", "|---|---|---|", *rows]) + "\n"] if rows else []
+    table = (
+        ["\n".join(["| parameter | allowed | default |", "|---|---|---|", *rows]) + "\n"]
+        if rows
+        else []
+    )
     return "\n".join([f"### {step.name}\n", f"    {step.usage}\n", f"{about}\n", *table])
 
 
 def scale_table(readme: str) -> str:
-    """The page with the numbers of the table anew. Row i is the i-th command below the table; its first cell, the words, stays."""
+    """The page with the numbers of the table anew. Row i is the i-th command below the table; its
+    first cell, the words, stays."""
     before, heading, rest = readme.partition(_SCALE)
     part, following, after = rest.partition("\n## ")
     lines = part.splitlines()
@@ -190,11 +234,23 @@ def scale_table(readme: str) -> str:
 
 
 def _planned(command: str) -> list[str]:
-    """Cells of a row: trainings, classifiers, training passes, answers, time, cost, checkpoints, answers and logits."""
-    program = [sys.executable, "-c", "from zoo.cli.main import main; main()", *shlex.split(command)[1:]]
+    """Cells of a row: trainings, classifiers, training passes, answers, time, cost, checkpoints,
+    answers and logits."""
+    program = [
+        sys.executable,
+        "-c",
+        "from zoo.cli.main import main; main()",
+        *shlex.split(command)[1:],
+    ]
     with tempfile.TemporaryDirectory() as away:
-        environment = {**os.environ, "ZOO_WORKSPACE": str(Path(away) / "none"), "PYTHONPATH": str(README.parent)}
-        printed = subprocess.run(program, cwd=away, env=environment, capture_output=True, text=True, check=True).stdout
+        environment = {
+            **os.environ,
+            "ZOO_WORKSPACE": str(Path(away) / "none"),
+            "PYTHONPATH": str(README.parent),
+        }
+        printed = subprocess.run(
+            program, cwd=away, env=environment, capture_output=True, text=True, check=True
+        ).stdout
     facts = {line[2:15].strip(): line[16:] for line in printed.splitlines()[1:]}
     passes, _, answers = facts["image passes"].partition(" in training, ")
     checkpoints, _, store = facts["disk"].partition(" checkpoints, ")
@@ -209,11 +265,22 @@ def _planned(command: str) -> list[str]:
 def main(arguments: list[str]) -> int:
     treatments = TREATMENTS_PAGE.read_text(encoding="utf-8")
     rules = RULES_PAGE.read_text(encoding="utf-8")
-    pages = {COMMANDS_PAGE: reference(), TREATMENTS_PAGE: treatments_page(treatments), RULES_PAGE: rules_page(rules)}
+    pages = {
+        COMMANDS_PAGE: reference(),
+        TREATMENTS_PAGE: treatments_page(treatments),
+        RULES_PAGE: rules_page(rules),
+    }
     if "--check" in arguments:
-        old = [page for page, text in pages.items() if not page.exists() or page.read_text(encoding="utf-8") != text]
+        old = [
+            page
+            for page, text in pages.items()
+            if not page.exists() or page.read_text(encoding="utf-8") != text
+        ]
         for page in old:
-            print(f"{page} is not what the program says. Write it again with: make docs", file=sys.stderr)
+            print(
+                f"{page} is not what the program says. Write it again with: make docs",
+                file=sys.stderr,
+            )
         return 1 if old else 0
     for page, text in pages.items():
         page.write_text(text, encoding="utf-8")

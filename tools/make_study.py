@@ -1,15 +1,21 @@
-"""Put the results of studies into a page of docs/studies: verdicts, facts of the run, figures with their CSV.
+"""Put the results of studies into a page of docs/studies: verdicts, facts of the run, figures with
+their CSV.
 
-python -m tools.make_study docs/studies/data-quality.md                                 judge again what is stored beside the page
-python -m tools.make_study docs/studies/data-quality.md mnist=WORKSPACE cifar10=WORKSPACE     from finished workspaces
+python -m tools.make_study docs/studies/data-quality.md                                 judge again
+what is stored beside the page python -m tools.make_study docs/studies/data-quality.md
+mnist=WORKSPACE cifar10=WORKSPACE     from finished workspaces
 
-The page is written by hand; what stands between ``<!-- made: NAME THING -->`` and ``<!-- end -->`` is written here, where THING is ``run`` (what
-was run; the commit from a file ``COMMIT`` in the workspace, if one was put there), ``verdicts``, or the name of a figure. NAME is a folder beside the
-page, in a folder of the page's name. It holds ``study.json`` (what was run), ``outcomes.csv``, ``by_class.csv`` and ``curves.csv`` (see
-``zoo.studies.outcomes``: all that the rules need, so that anyone can judge again; a claim whose table is missing is not tested), ``verdicts.csv`` and
+The page is written by hand; what stands between ``<!-- made: NAME THING -->`` and ``<!-- end -->``
+is written here, where THING is ``run`` (what was run; the commit from a file ``COMMIT`` in the
+workspace, if one was put there), ``verdicts``, or the name of a figure. NAME is a folder beside the
+page, in a folder of the page's name. It holds ``study.json`` (what was run), ``outcomes.csv``,
+``by_class.csv`` and ``curves.csv`` (see
+``zoo.studies.outcomes``: all that the rules need, so that anyone can judge again; a claim whose
+    table is missing is not tested), ``verdicts.csv`` and
 the figures.
-From a workspace all of it is written; without one, ``verdicts.csv`` and the blocks ``run`` and ``verdicts``.
-A figure that the page does not show is an error: nothing is left out by forgetting it.
+From a workspace all of it is written; without one, ``verdicts.csv`` and the blocks ``run`` and
+``verdicts``. A figure that the page does not show is an error: nothing is left out by forgetting
+it.
 """
 
 from __future__ import annotations
@@ -52,7 +58,8 @@ class Study:
     """What a study found, and what was run.
 
     Args:
-        facts: experiment, scale, dataset, train_size, classes (name -> test examples), commit, train_seconds, machine, versions.
+        facts: experiment, scale, dataset, train_size, classes (name -> test examples), commit,
+            train_seconds, machine, versions.
         figures: folder of the figures; None where nothing is to be drawn again.
     """
 
@@ -87,7 +94,9 @@ def open_study(path: str) -> Study:
         "machine": f"{os.cpu_count()} cores ({processor()})",
         "versions": sorted(set(trainings["versions"].dropna())),
     }
-    return Study(facts, outcomes, judge.verdicts(outcomes), judge.charts(outcomes), workspace.figures)
+    return Study(
+        facts, outcomes, judge.verdicts(outcomes), judge.charts(outcomes), workspace.figures
+    )
 
 
 def stored_study(folder: Path) -> Study:
@@ -97,10 +106,17 @@ def stored_study(folder: Path) -> Study:
         UsageError: if the folder holds none.
     """
     if not (folder / "study.json").is_file():
-        raise UsageError(f"{folder} holds no study.json. Give the study's workspace: {folder.name}=WORKSPACE.")
+        raise UsageError(
+            f"{folder} holds no study.json. Give the study's workspace: {folder.name}=WORKSPACE."
+        )
     facts = json.loads((folder / "study.json").read_text())
-    whole = {name: pd.read_csv(folder / f"{name}.csv") if (folder / f"{name}.csv").is_file() else None for name in _TABLES}
-    table = pd.read_csv(folder / "outcomes.csv", dtype={"reached": "boolean", "epochs": "Int64", "n_train": "Int64"})
+    whole = {
+        name: pd.read_csv(folder / f"{name}.csv") if (folder / f"{name}.csv").is_file() else None
+        for name in _TABLES
+    }
+    table = pd.read_csv(
+        folder / "outcomes.csv", dtype={"reached": "boolean", "epochs": "Int64", "n_train": "Int64"}
+    )
     outcomes = Outcomes(
         table=table,
         class_names=tuple(facts["classes"]),
@@ -114,7 +130,11 @@ def stored_study(folder: Path) -> Study:
 def store_tables(study: Study, folder: Path) -> None:
     """Write what ``stored_study`` reads."""
     (folder / "study.json").write_text(json.dumps(study.facts, indent=1, ensure_ascii=False) + "\n")
-    for name, table in {"outcomes": study.outcomes.table, "by_class": study.outcomes.by_class, "curves": study.outcomes.curves}.items():
+    for name, table in {
+        "outcomes": study.outcomes.table,
+        "by_class": study.outcomes.by_class,
+        "curves": study.outcomes.curves,
+    }.items():
         if table is not None:
             (folder / f"{name}.csv").write_text(csv_text(table))
 
@@ -133,7 +153,8 @@ def verdict_rows(verdicts: pd.DataFrame) -> list[str]:
     for row in rows:
         measured = "" if pd.isna(row["measured"]) else row["measured"]
         lines.append(
-            f"| {row['claim']} | {_cell(row['statement'])} | {_cell(row['published'])} | {_cell(measured)} | **{row['verdict']}** |"
+            f"| {row['claim']} | {_cell(row['statement'])} | {_cell(row['published'])} |"
+            f" {_cell(measured)} | **{row['verdict']}** |"
         )
     lines += ["", "<details><summary>The rules, and what decided each</summary>", ""]
     for row in rows:
@@ -161,14 +182,20 @@ def run_rows(study: Study) -> list[str]:
     lines = (
         f"Command: `zoo run {facts['experiment']} --scale {facts['scale']}`{at}{scale}.",
         (
-            f"Training sets start from {start} of {facts['train_size']:,} images; {sum(facts['classes'].values()):,} clean test images; "
-            f"seeds {seeds}; networks {archs}."
+            f"Training sets start from {start} of {facts['train_size']:,} images;"
+            f" {sum(facts['classes'].values()):,} clean test images; seeds {seeds}; networks"
+            f" {archs}."
         ),
         (
-            f"{len(once)} trainings ({counts}) for {len(table)} points x networks x seeds; {len(reached)} of {len(done)} reached the stop rule, "
-            f"the others the epoch cap; {images:,} image passes, {duration_text(facts['train_seconds'])} of training summed over processes."
+            f"{len(once)} trainings ({counts}) for {len(table)} points x networks x seeds;"
+            f" {len(reached)} of {len(done)} reached the stop rule, the others the epoch cap;"
+            f" {images:,} image passes, {duration_text(facts['train_seconds'])} of training summed"
+            " over processes."
         ),
-        f"Machine that wrote this page: {facts['machine']}. Versions: {', '.join(facts['versions'])}.",
+        (
+            f"Machine that wrote this page: {facts['machine']}. Versions:"
+            f" {', '.join(facts['versions'])}."
+        ),
     )
     return [f"- {line}" for line in lines]
 
@@ -184,7 +211,9 @@ def filled(page: str, studies: Mapping[str, Study], folder: str) -> str:
     def block(match: re.Match[str]) -> str:
         name, thing = match.groups()
         if name not in studies:
-            raise UsageError(f"block {name} {thing}: no study {name}. There are {', '.join(studies)}.")
+            raise UsageError(
+                f"block {name} {thing}: no study {name}. There are {', '.join(studies)}."
+            )
         study = studies[name]
         charts = {chart.name: chart for chart in study.charts}
         if thing in ("run", "verdicts"):
@@ -193,7 +222,9 @@ def filled(page: str, studies: Mapping[str, Study], folder: str) -> str:
             return match.group()
         elif thing in charts:
             shown[name].add(thing)
-            kind = "svg" if (study.figures / f"{thing}.svg").stat().st_size <= _IMAGE_LIMIT else "png"
+            kind = (
+                "svg" if (study.figures / f"{thing}.svg").stat().st_size <= _IMAGE_LIMIT else "png"
+            )
             at = f"{folder}/{name}/{thing}"
             lines = [
                 f"**{charts[thing].title}**",
@@ -203,13 +234,17 @@ def filled(page: str, studies: Mapping[str, Study], folder: str) -> str:
                 f"{charts[thing].caption} [CSV]({at}.csv)",
             ]
         else:
-            raise UsageError(f"block {name} {thing}: the study has run, verdicts and {', '.join(charts)}.")
+            raise UsageError(
+                f"block {name} {thing}: the study has run, verdicts and {', '.join(charts)}."
+            )
         return "\n".join([f"<!-- made: {name} {thing} -->", *lines, "<!-- end -->"])
 
     text = _BLOCK.sub(block, page)
     for name, study in studies.items():
         if forgotten := [chart.name for chart in study.charts if chart.name not in shown[name]]:
-            raise UsageError(f"the page shows no {', '.join(forgotten)} of {name}. Add a block for each.")
+            raise UsageError(
+                f"the page shows no {', '.join(forgotten)} of {name}. Add a block for each."
+            )
     return text
 
 
@@ -218,7 +253,10 @@ def main(arguments: Sequence[str]) -> int:
     folder = page.with_suffix("")
     workspaces = dict(argument.split("=", 1) for argument in arguments[1:])
     names = sorted({name for name, _ in _BLOCK.findall(page.read_text())} | set(workspaces))
-    studies = {name: open_study(workspaces[name]) if name in workspaces else stored_study(folder / name) for name in names}
+    studies = {
+        name: open_study(workspaces[name]) if name in workspaces else stored_study(folder / name)
+        for name in names
+    }
     text = filled(page.read_text(), studies, page.stem)
     for name, study in studies.items():
         target = folder / name

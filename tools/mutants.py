@@ -1,8 +1,11 @@
-"""Can the tests fail? Small faults planted one at a time in a copy of the tree, each run against the few tests that should notice.
+"""Can the tests fail? Small faults planted one at a time in a copy of the tree, each run against
+the few tests that should notice.
 
-Command: ``make mutants``, or ``python -m tools.mutants arms`` for those whose file or tests contain a word. The list is ``mutants.toml``:
-a file, a text that stands in it exactly once, what replaces it, and the tests. A mutant that survives is a fault that could be made
-tomorrow without anybody knowing. ``tests/test_mutants.py`` sees to it that the list still fits the code.
+Command: ``make mutants``, or ``python -m tools.mutants arms`` for those whose file or tests contain
+    a word. The list is ``mutants.toml``:
+a file, a text that stands in it exactly once, what replaces it, and the tests. A mutant that
+survives is a fault that could be made tomorrow without anybody knowing. ``tests/test_mutants.py``
+sees to it that the list still fits the code.
 """
 
 from __future__ import annotations
@@ -23,7 +26,16 @@ from typing import Literal
 ROOT = Path(__file__).resolve().parent.parent
 LIST = Path(__file__).with_suffix(".toml")
 
-_COPIED = ("Makefile", "README.md", "docs", "experiments", "pyproject.toml", "tests", "tools", "zoo")
+_COPIED = (
+    "Makefile",
+    "README.md",
+    "docs",
+    "experiments",
+    "pyproject.toml",
+    "tests",
+    "tools",
+    "zoo",
+)
 _SECONDS = 600
 """After that a test is taken to hang."""
 
@@ -32,7 +44,8 @@ Fate = Literal["killed", "survived", "broken"]
 
 @dataclass(frozen=True)
 class Mutant:
-    """One planted fault: ``old`` in ``file`` becomes ``new``; ``tests``: what pytest is told to run; ``why``: what goes wrong."""
+    """One planted fault: ``old`` in ``file`` becomes ``new``; ``tests``: what pytest is told to
+    run; ``why``: what goes wrong."""
 
     file: str
     old: str
@@ -47,18 +60,27 @@ class Mutant:
             ValueError: if ``old`` does not stand there exactly once.
         """
         if (found := text.count(self.old)) != 1:
-            raise ValueError(f"{self.file}: {self.old!r} stands there {found} times, not once. Mend tools/mutants.toml.")
+            raise ValueError(
+                f"{self.file}: {self.old!r} stands there {found} times, not once. Mend"
+                " tools/mutants.toml."
+            )
         return text.replace(self.old, self.new)
 
 
 def read_list(path: Path = LIST) -> list[Mutant]:
     """The mutants in the order of the list."""
     entries = tomllib.loads(path.read_text(encoding="utf-8"))["mutant"]
-    return [Mutant(entry["file"], entry["old"], entry["new"], tuple(entry["tests"]), entry["why"]) for entry in entries]
+    return [
+        Mutant(entry["file"], entry["old"], entry["new"], tuple(entry["tests"]), entry["why"])
+        for entry in entries
+    ]
 
 
-def try_mutants(root: Path, mutants: Iterable[Mutant], report: Callable[[Mutant, Fate, float, str], None]) -> dict[Mutant, Fate]:
-    """Plant each fault in the tree at ``root`` (a copy: it is written to), run its tests, and take it out again."""
+def try_mutants(
+    root: Path, mutants: Iterable[Mutant], report: Callable[[Mutant, Fate, float, str], None]
+) -> dict[Mutant, Fate]:
+    """Plant each fault in the tree at ``root`` (a copy: it is written to), run its tests, and take
+    it out again."""
     fates: dict[Mutant, Fate] = {}
     for mutant in mutants:
         path, began = root / mutant.file, time.monotonic()
@@ -75,16 +97,43 @@ def try_mutants(root: Path, mutants: Iterable[Mutant], report: Callable[[Mutant,
 
 
 def _fate(root: Path, tests: Sequence[str]) -> tuple[Fate, str]:
-    """What became of a fault, and the last lines of pytest. Only a failed test kills: an error before any test ran says nothing about them."""
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "--no-header", "-p", "no:cacheprovider", *tests]
-    # The copy, not the installed package; no compiled files of the same second and size as the sound ones.
-    surroundings = {**os.environ, "PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
+    """What became of a fault, and the last lines of pytest. Only a failed test kills: an error
+    before any test ran says nothing about them."""
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-x",
+        "--no-header",
+        "-p",
+        "no:cacheprovider",
+        *tests,
+    ]
+    # The copy, not the installed package; no compiled files of the same second and size as the
+    # sound ones.
+    surroundings = {
+        **os.environ,
+        "PYTHONPATH": str(root),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "OMP_NUM_THREADS": "1",
+    }
     try:
-        done = subprocess.run(command, cwd=root, env=surroundings, capture_output=True, text=True, timeout=_SECONDS, check=False)
+        done = subprocess.run(
+            command,
+            cwd=root,
+            env=surroundings,
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS,
+            check=False,
+        )
     except subprocess.TimeoutExpired:
         return "broken", f"no end after {_SECONDS} s"
     fates: dict[int, Fate] = {0: "survived", 1: "killed"}
-    return fates.get(done.returncode, "broken"), "\n".join((done.stdout + done.stderr).strip().splitlines()[-8:])
+    return fates.get(done.returncode, "broken"), "\n".join(
+        (done.stdout + done.stderr).strip().splitlines()[-8:]
+    )
 
 
 def copy_tree(root: Path, target: Path) -> None:
@@ -105,15 +154,31 @@ def _report(mutant: Mutant, fate: Fate, seconds: float, told: str) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Try the mutants; exit code 1 if one survives or its tests did not run."""
-    parser = argparse.ArgumentParser(prog="python -m tools.mutants", description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("words", nargs="*", help="only mutants whose file, tests or reason contain one of these words")
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.mutants", description=__doc__.splitlines()[0] if __doc__ else None
+    )
+    parser.add_argument(
+        "words",
+        nargs="*",
+        help="only mutants whose file, tests or reason contain one of these words",
+    )
     words = parser.parse_args(arguments).words
-    chosen = [m for m in read_list() if not words or any(word in " ".join((m.file, m.why, *m.tests)) for word in words)]
+    chosen = [
+        m
+        for m in read_list()
+        if not words or any(word in " ".join((m.file, m.why, *m.tests)) for word in words)
+    ]
     with tempfile.TemporaryDirectory(prefix="zoo-mutants-") as folder:
         copy_tree(ROOT, Path(folder))
         fates = try_mutants(Path(folder), chosen, _report)
-    count = {fate: sum(found == fate for found in fates.values()) for fate in ("killed", "survived", "broken")}
-    print(f"{len(fates)} mutants: {count['killed']} killed, {count['survived']} survived, {count['broken']} whose tests did not run")
+    count = {
+        fate: sum(found == fate for found in fates.values())
+        for fate in ("killed", "survived", "broken")
+    }
+    print(
+        f"{len(fates)} mutants: {count['killed']} killed, {count['survived']} survived,"
+        f" {count['broken']} whose tests did not run"
+    )
     return int(count["killed"] < len(fates))
 
 

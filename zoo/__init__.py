@@ -1,4 +1,5 @@
-"""zoo: train a zoo of image classifiers, run a data set through all of them, and read off which examples are hard, ambiguous or mislabelled.
+"""zoo: train a zoo of image classifiers, run a data set through all of them, and read off which
+examples are hard, ambiguous or mislabelled.
 
 >>> import zoo                                             # doctest: +SKIP
 >>> zoo.open("./zoo-workspace").scores("train")            # doctest: +SKIP

@@ -1,7 +1,8 @@
-"""The public face: ``zoo.open(place)`` is a workspace with methods, ``zoo.run`` a whole experiment. The command line is a shell around them.
+"""The public face: ``zoo.open(place)`` is a workspace with methods, ``zoo.run`` a whole experiment.
+The command line is a shell around them.
 
-Nothing here prints. ``runner`` is where trainings and fills run: ``"ray"``, ``"local"`` (this process), or a ``zoo.pipeline.Runner`` of one's own,
-which is not closed.
+Nothing here prints. ``runner`` is where trainings and fills run: ``"ray"``, ``"local"`` (this
+process), or a ``zoo.pipeline.Runner`` of one's own, which is not closed.
 """
 
 from __future__ import annotations
@@ -26,7 +27,13 @@ from zoo.spec import Arm, ArmGroup, Experiment, Op, SelectionRule
 from zoo.store import datasets, ledger, selections
 from zoo.store.answers import logits_of
 from zoo.store.query import query
-from zoo.store.results import read_scores, read_table, recorded_experiment, recorded_run, write_scores
+from zoo.store.results import (
+    read_scores,
+    read_table,
+    recorded_experiment,
+    recorded_run,
+    write_scores,
+)
 from zoo.store.workspace import Workspace
 from zoo.trainsets import rules as selection_rules
 from zoo.trainsets.sweeps import sweep_of
@@ -47,7 +54,8 @@ QUIET = Progress(quiet=True)
 
 @contextlib.contextmanager
 def _running(runner: RunsOn) -> Iterator[Any]:
-    """A function that starts the runner when it is first needed; what was started here is closed at the end."""
+    """A function that starts the runner when it is first needed; what was started here is closed at
+    the end."""
     made: list[Runner] = []
 
     def make() -> Runner:
@@ -72,50 +80,75 @@ def _running(runner: RunsOn) -> Iterator[Any]:
 
 
 class Zoo:
-    """A workspace: what was trained, answered, scored and concluded in one place, and the ways to get there.
+    """A workspace: what was trained, answered, scored and concluded in one place, and the ways to
+    get there.
 
     >>> zoo = open("./zoo-workspace")                                              # doctest: +SKIP
     >>> zoo.train("fashion-mini", ["lenet5", "mlp"], fractions="0.5x3,1")          # doctest: +SKIP
     >>> zoo.fill(); zoo.score("train"); zoo.suspects(20)                           # doctest: +SKIP
 
-    Every method that makes something does only what is missing, and may be stopped and called again.
+    Every method that makes something does only what is missing, and may be stopped and called
+    again.
     """
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
 
     def __repr__(self) -> str:
-        counts = {kind: len(self.workspace.commits.keys(kind)) for kind in ("training", "checkpoint", "member", "selection")}
-        held = ", ".join(f"{count:,} {kind}{'' if count == 1 else 's'}" for kind, count in counts.items() if count)
+        counts = {
+            kind: len(self.workspace.commits.keys(kind))
+            for kind in ("training", "checkpoint", "member", "selection")
+        }
+        held = ", ".join(
+            f"{count:,} {kind}{'' if count == 1 else 's'}"
+            for kind, count in counts.items()
+            if count
+        )
         return f"<Zoo {self.workspace.location}: {held or 'empty'}>"
 
     # ------------------------------------------------------------ read
 
     def scores(
-        self, split: str = "train", where: str | None = None, *, label_column: str = "label", data: str | None = None
+        self,
+        split: str = "train",
+        where: str | None = None,
+        *,
+        label_column: str = "label",
+        data: str | None = None,
     ) -> pd.DataFrame:
-        """The ``scores`` table of the population on a split, computed from the store: a row per example.
+        """The ``scores`` table of the population on a split, computed from the store: a row per
+        example.
 
         >>> scores = zoo.open("zoo-workspace").scores("train", where="fraction <= 0.5")                # doctest: +SKIP
 
         Args:
-            where: SQL condition over the ``classifiers`` table: a sub-population. Without one: all that were trained on the data as given, or
-                on random parts of it.
+            where: SQL condition over the ``classifiers`` table: a sub-population. Without one: all
+                that were trained on the data as given, or on random parts of it.
             label_column: ``label``, ``label_true`` or the name of a selection.
             data: name or fingerprint of the data set, where the workspace holds several.
 
         Raises:
             NotFoundError: if no classifier is left.
             StoreError: if some have no answers on the split.
-        """
-        table: pd.DataFrame = from_store.score(self.workspace, self._population(where, data), split, label_column).to_pandas()
+        """  # noqa: E501
+        table: pd.DataFrame = from_store.score(
+            self.workspace, self._population(where, data), split, label_column
+        ).to_pandas()
         return table
 
-    def suspects(self, n: int = 10, split: str = "train", where: str | None = None, *, data: str | None = None) -> pd.DataFrame:
-        """The ``n`` examples whose labels are most likely wrong, most suspicious first: rows of ``scores``, and what ranked them.
+    def suspects(
+        self,
+        n: int = 10,
+        split: str = "train",
+        where: str | None = None,
+        *,
+        data: str | None = None,
+    ) -> pd.DataFrame:
+        """The ``n`` examples whose labels are most likely wrong, most suspicious first: rows of
+        ``scores``, and what ranked them.
 
         >>> zoo.open("zoo-workspace").suspects(20)[["key", "label", "suggested"]]                      # doctest: +SKIP
-        """
+        """  # noqa: E501
         return ranking.suspects(self.scores(split, where, data=data), n)
 
     def examples(self) -> pd.DataFrame:
@@ -150,12 +183,13 @@ class Zoo:
         """One SELECT over the tables of ``zoo schema``.
 
         >>> zoo.open("zoo-workspace").query("select arch, avg(test_acc1) a from classifiers group by arch")   # doctest: +SKIP
-        """
+        """  # noqa: E501
         table: pd.DataFrame = query(self.workspace, sql).to_pandas()
         return table
 
     def logits(self, classifier_id: str, split: str) -> NDArray[np.float16]:
-        """Centred logits (minus their maximum) of one classifier, float16 [E, M]; memory-mapped where the split is one shard.
+        """Centred logits (minus their maximum) of one classifier, float16 [E, M]; memory-mapped
+        where the split is one shard.
 
         Raises:
             StoreError: if none were kept.
@@ -192,14 +226,27 @@ class Zoo:
 
         Raises:
             FailedTrainingsError: if some have no result; the others are done and committed.
-        """
-        sweep = sweep_of(_texts(archs), _texts(fractions), epochs, _texts(snapshots) or None, recipe, treatment, _texts(seeds), input_size)
+        """  # noqa: E501
+        sweep = sweep_of(
+            _texts(archs),
+            _texts(fractions),
+            epochs,
+            _texts(snapshots) or None,
+            recipe,
+            treatment,
+            _texts(seeds),
+            input_size,
+        )
         dataset, trainings, _ = pipeline.planned(data, sweep, self.workspace.location, QUIET)
         with _running(runner) as make:
-            diverged = pipeline.train(self.workspace, dataset, AD_HOC, "population", trainings, make, QUIET)
+            diverged = pipeline.train(
+                self.workspace, dataset, AD_HOC, "population", trainings, make, QUIET
+            )
         pipeline.refuse_diverged(diverged)
         table = self.trainings()
-        return table[table["training_id"].isin([training.id for training in trainings])].reset_index(drop=True)
+        return table[
+            table["training_id"].isin([training.id for training in trainings])
+        ].reset_index(drop=True)
 
     def fill(
         self,
@@ -212,12 +259,21 @@ class Zoo:
         """Stream splits through every classifier that has no answers on them yet.
 
         >>> zoo.open("zoo-workspace").fill(runner="local")                                             # doctest: +SKIP
-        """
+        """  # noqa: E501
         with _running(runner) as make:
-            pipeline.fill(self.workspace, datasets.dataset_of(self.workspace, data), None, _texts(splits), keep_logits, make, QUIET)
+            pipeline.fill(
+                self.workspace,
+                datasets.dataset_of(self.workspace, data),
+                None,
+                _texts(splits),
+                keep_logits,
+                make,
+                QUIET,
+            )
 
     def score(self, split: str = "train", *, data: str | None = None) -> pd.DataFrame:
-        """``scores`` of the whole population, kept in ``results/`` for selections, queries and the report."""
+        """``scores`` of the whole population, kept in ``results/`` for selections, queries and the
+        report."""
         people = self._population(None, data)
         table = from_store.score(self.workspace, people, split)
         write_scores(self.workspace, table, people.origin(split), len(people.classifiers))
@@ -225,32 +281,64 @@ class Zoo:
         return frame
 
     def select(
-        self, name: str, rules: str, *, split: str = "train", data: str | None = None, draws: int = 10, replace: bool = False
+        self,
+        name: str,
+        rules: str,
+        *,
+        split: str = "train",
+        data: str | None = None,
+        draws: int = 10,
+        replace: bool = False,
     ) -> dict[str, Any]:
-        """Make a manifest of examples to train on by a chain of rules over the kept scores; what it holds.
+        """Make a manifest of examples to train on by a chain of rules over the kept scores; what it
+        holds.
 
         >>> zoo.open("zoo-workspace").select("cleaned", "worst:share=0.05")                            # doctest: +SKIP
 
         Args:
-            name: what the selection is called; one that exists and holds other examples is refused without ``replace``.
-            rules: such as ``below:c=10,x=0.7+per_class:count=500``; ``docs/selections.md`` has them all.
-            draws: of the random choices, one for each retraining seed 0, 1, ...; 1 = one for all seeds.
-        """
+            name: what the selection is called; one that exists and holds other examples is refused
+                without ``replace``.
+            rules: such as ``below:c=10,x=0.7+per_class:count=500``; ``docs/selections.md`` has them
+                all.
+            draws: of the random choices, one for each retraining seed 0, 1, ...; 1 = one for all
+                seeds.
+        """  # noqa: E501
         people = self._population(None, data)
         scores, origin = read_scores(self.workspace, people.origin(split).dataset, split)
         chain = tuple(Op(name=rule, params=params) for rule, params in selection_rules.parse(rules))
         rule = SelectionRule(name=name, rules=chain, split=split)
         seeds = range(draws) if draws > 1 else ()
-        return pipeline.select(self.workspace, rule, scores, origin, len(people.class_names), seeds=seeds, replace=replace)
+        return pipeline.select(
+            self.workspace,
+            rule,
+            scores,
+            origin,
+            len(people.class_names),
+            seeds=seeds,
+            replace=replace,
+        )
 
-    def relabel(self, name: str, condition: str, *, to: str = "top_confusion", replace: bool = False, **options: Any) -> dict[str, Any]:
-        """``select`` by the rule ``relabel``: the examples that meet a condition get another label, all others stay as they are.
+    def relabel(
+        self,
+        name: str,
+        condition: str,
+        *,
+        to: str = "top_confusion",
+        replace: bool = False,
+        **options: Any,
+    ) -> dict[str, Any]:
+        """``select`` by the rule ``relabel``: the examples that meet a condition get another label,
+        all others stay as they are.
 
         >>> zoo.open("zoo-workspace").relabel("relabelled", "x>0.95 and c<2")                          # doctest: +SKIP
-        """
-        return self.select(name, f"relabel:set={condition},to={to.replace('-', '_')}", replace=replace, **options)
+        """  # noqa: E501
+        return self.select(
+            name, f"relabel:set={condition},to={to.replace('-', '_')}", replace=replace, **options
+        )
 
-    def weigh(self, name: str, by: Literal["x", "c"], *, replace: bool = False, **options: Any) -> dict[str, Any]:
+    def weigh(
+        self, name: str, by: Literal["x", "c"], *, replace: bool = False, **options: Any
+    ) -> dict[str, Any]:
         """``select`` by the rule ``weigh``: a weight per example, mean 1."""
         return self.select(name, f"weigh:by={by}", replace=replace, **options)
 
@@ -264,17 +352,34 @@ class Zoo:
         data: str | None = None,
         runner: RunsOn = "ray",
     ) -> None:
-        """Train the same network, or each of several, on selections (``baseline`` = the training set as it is), equal steps, equal seeds.
+        """Train the same network, or each of several, on selections (``baseline`` = the training
+        set as it is), equal steps, equal seeds.
 
         >>> zoo.open("zoo-workspace").retrain(["baseline", "cleaned"], "lenet5", recipe="onecycle")    # doctest: +SKIP
-        """
+        """  # noqa: E501
         from zoo.studies.arms import arm_trainings
 
-        dataset, group = datasets.dataset_of(self.workspace, data), _group(names, arch, recipe, seeds)
-        trainings = [training for mine in arm_trainings(self.workspace, group, dataset).values() for training in mine]
+        dataset, group = (
+            datasets.dataset_of(self.workspace, data),
+            _group(names, arch, recipe, seeds),
+        )
+        trainings = [
+            training
+            for mine in arm_trainings(self.workspace, group, dataset).values()
+            for training in mine
+        ]
         pipeline.prepare_dataset(self.workspace, dataset.uri, group.retraining.inputs, QUIET)
         with _running(runner) as make:
-            diverged = pipeline.train(self.workspace, dataset, "retrain", "retraining", trainings, make, QUIET, stage="retraining")
+            diverged = pipeline.train(
+                self.workspace,
+                dataset,
+                "retrain",
+                "retraining",
+                trainings,
+                make,
+                QUIET,
+                stage="retraining",
+            )
         pipeline.refuse_diverged(diverged)
 
     def compare(
@@ -288,33 +393,49 @@ class Zoo:
         data: str | None = None,
         runner: RunsOn = "ray",
     ) -> Comparison:
-        """Accuracy of retrained arms with intervals, and their differences to the first, paired by seed, each network by itself; kept in
-        ``results/``.
+        """Accuracy of retrained arms with intervals, and their differences to the first, paired by
+        seed, each network by itself; kept in ``results/``.
 
         >>> zoo.open("zoo-workspace").compare(["baseline", "cleaned"], "lenet5").comparisons           # doctest: +SKIP
 
         Args:
             on: selection rules that make cleaned test sets beside the full one.
-        """
+        """  # noqa: E501
         from zoo.studies.arms import arm_trainings, check_retrained, compare_trainings
 
-        dataset, group = datasets.dataset_of(self.workspace, data), _group(names, arch, recipe, seeds)
+        dataset, group = (
+            datasets.dataset_of(self.workspace, data),
+            _group(names, arch, recipe, seeds),
+        )
         by_arm = arm_trainings(self.workspace, group, dataset)
         check_retrained(self.workspace, group, by_arm, group.arms)
         with _running(runner) as make:
-            finals = ledger.classifiers_of(self.workspace, [training for mine in by_arm.values() for training in mine])
-            pipeline.fill(self.workspace, dataset, finals, ("test",), "none", make, QUIET, stage="evaluation")
-        cleaned = [Op(name=name, params=params) for text in on for name, params in selection_rules.parse(text)]
+            finals = ledger.classifiers_of(
+                self.workspace, [training for mine in by_arm.values() for training in mine]
+            )
+            pipeline.fill(
+                self.workspace, dataset, finals, ("test",), "none", make, QUIET, stage="evaluation"
+            )
+        cleaned = [
+            Op(name=name, params=params)
+            for text in on
+            for name, params in selection_rules.parse(text)
+        ]
         scores = read_scores(self.workspace, dataset.fingerprint, "test")[0] if cleaned else None
-        found = compare_trainings(self.workspace, [(group, by_arm)], cleaned, scores, len(dataset.class_names))
+        found = compare_trainings(
+            self.workspace, [(group, by_arm)], cleaned, scores, len(dataset.class_names)
+        )
         found.write(self.workspace)
         return found
 
-    def report(self, experiment: str | None = None, scale: str | None = None, *, data: str | None = None) -> Path:
+    def report(
+        self, experiment: str | None = None, scale: str | None = None, *, data: str | None = None
+    ) -> Path:
         """Tables and figures of the workspace in one self-contained page; its path.
 
         Args:
-            experiment: judged by again, from its file; None = what is recorded, whatever has become of its file.
+            experiment: judged by again, from its file; None = what is recorded, whatever has become
+                of its file.
         """
         from zoo.report.write import write_report
         from zoo.studies import load as experiments
@@ -328,16 +449,28 @@ class Zoo:
             if experiment is None and not len(ledger.population(space)):
                 raise
             name, recorded_scale = AD_HOC, None
-        stored = recorded_experiment(space) if experiment is None and scale in (None, recorded_scale) else None
+        stored = (
+            recorded_experiment(space)
+            if experiment is None and scale in (None, recorded_scale)
+            else None
+        )
         if experiment is None and name == AD_HOC:
             dataset = datasets.shown_of(space, data)
             title = f"Classifiers of {dataset.name}"
-            spec, concluded = Experiment(name=AD_HOC, title=title, scale="ad-hoc", dataset=dataset.uri, sweeps=()), NOTHING_CONCLUDED
+            spec, concluded = (
+                Experiment(
+                    name=AD_HOC, title=title, scale="ad-hoc", dataset=dataset.uri, sweeps=()
+                ),
+                NOTHING_CONCLUDED,
+            )
         elif stored is not None:
             spec, dataset = stored, datasets.shown_of(space, data or stored.dataset)
             concluded = kept(space, spec, dataset)
         else:
-            spec = experiments.load(experiment or name, scale or (recorded_scale if experiment in (None, name) else None))
+            spec = experiments.load(
+                experiment or name,
+                scale or (recorded_scale if experiment in (None, name) else None),
+            )
             dataset = datasets.shown_of(space, data or spec.dataset)
             concluded = conclude(space, spec, dataset)
         return write_report(space, spec, dataset, timings, concluded)
@@ -349,25 +482,37 @@ class Zoo:
 
         Args:
             files: ``.npy`` or ``.parquet`` of logits or probabilities [E, M] or [N, E, M].
-            options: the further fields of ``zoo.exchange.importing.Request``, as ``zoo import`` has them.
-        """
+            options: the further fields of ``zoo.exchange.importing.Request``, as ``zoo import`` has
+                them.
+        """  # noqa: E501
         from zoo.exchange.importing import Request, import_predictions
 
         paths = tuple(Path(file) for file in files)
         return import_predictions(self.workspace.location, Request(files=paths, **options), QUIET)
 
-    def export(self, what: str, to: str, output: str | Path | None = None, **options: Any) -> Path | str:
-        """Write scores, predictions, logits or a selection for other programs; the path, or the text where there is no ``output``.
+    def export(
+        self, what: str, to: str, output: str | Path | None = None, **options: Any
+    ) -> Path | str:
+        """Write scores, predictions, logits or a selection for other programs; the path, or the
+        text where there is no ``output``.
 
         >>> zoo.open("zoo-workspace").export("selection", "keep-list", "keep.txt", selection="cleaned")   # doctest: +SKIP
 
         Args:
-            options: the further fields of ``zoo.exchange.places.Request``, as ``zoo export`` has them.
-        """
+            options: the further fields of ``zoo.exchange.places.Request``, as ``zoo export`` has
+                them.
+        """  # noqa: E501
         from zoo.exchange import exporting, places
 
         place = None if output is None else Path(output)
-        asked = {"split": None, "where": None, "selection": None, "data": None, "probabilities": False, "force": False} | options
+        asked = {
+            "split": None,
+            "where": None,
+            "selection": None,
+            "data": None,
+            "probabilities": False,
+            "force": False,
+        } | options
         return exporting.export(self.workspace, places.Request(what, to, place, **asked))
 
     def _population(self, where: str | None, data: str | None) -> population.Population:
@@ -405,7 +550,7 @@ def run(
 
     Raises:
         FailedTrainingsError: if some trainings broke off or diverged; everything else is done.
-    """
+    """  # noqa: E501
     from zoo.studies import load as experiments
 
     spec = experiments.load(experiment, scale)
@@ -421,14 +566,20 @@ def run(
     return here
 
 
-def plan(experiment: str, scale: str | None = None, *, workspace: str | Path = "./zoo-workspace", **hardware: Any) -> Estimate:
+def plan(
+    experiment: str,
+    scale: str | None = None,
+    *,
+    workspace: str | Path = "./zoo-workspace",
+    **hardware: Any,
+) -> Estimate:
     """What an experiment would cost before anything runs, as ``zoo plan`` says it.
 
     >>> zoo.plan("demo").as_json()                                                                     # doctest: +SKIP
 
     Args:
         hardware: ``accelerator``, ``devices``, ``price`` of ``zoo.estimate.estimate``.
-    """
+    """  # noqa: E501
     from zoo.studies import load as experiments
 
     space: Workspace | None
@@ -439,14 +590,26 @@ def plan(experiment: str, scale: str | None = None, *, workspace: str | Path = "
     spec = experiments.load(experiment, scale)
     dataset, _ = open_or_published(spec.dataset)
     keep = spec.keep_logits
-    return pipeline.cost_of(space, dataset, spec.sweeps, spec.fill_splits, spec.arm_groups, keep_logits=keep, **hardware)
+    return pipeline.cost_of(
+        space, dataset, spec.sweeps, spec.fill_splits, spec.arm_groups, keep_logits=keep, **hardware
+    )
 
 
-def _group(names: Sequence[str], arch: Sequence[str] | str, recipe: str, seeds: Sequence[int]) -> ArmGroup:
+def _group(
+    names: Sequence[str], arch: Sequence[str] | str, recipe: str, seeds: Sequence[int]
+) -> ArmGroup:
     sweep = sweep_of(_texts(arch), None, None, None, recipe, None, _texts(seeds), None)
-    return ArmGroup(name="arms", arms=tuple(Arm(name=n, selection=None if n == "baseline" else n) for n in names), retraining=sweep)
+    return ArmGroup(
+        name="arms",
+        arms=tuple(Arm(name=n, selection=None if n == "baseline" else n) for n in names),
+        retraining=sweep,
+    )
 
 
 def _texts(values: Sequence[Any] | str) -> list[str]:
     """A list, or a text with commas, as the words of a command."""
-    return [part.strip() for part in values.split(",")] if isinstance(values, str) else [f"{value}" for value in values]
+    return (
+        [part.strip() for part in values.split(",")]
+        if isinstance(values, str)
+        else [f"{value}" for value in values]
+    )

@@ -1,7 +1,10 @@
-"""Random numbers keyed by (key, example_id): the same on any worker, in any order, for any block size.
+"""Random numbers keyed by (key, example_id): the same on any worker, in any order, for any block
+size.
 
-A draw is a hash, not a state: splitmix64 of the example id, the draw number and the sha256 of a readable key.
-So a subset, a planted label error or a pixel's noise can be recomputed anywhere from its name alone.
+A draw is a hash, not a state: splitmix64 of the example id, the draw number and the sha256 of a
+    readable key.
+So a subset, a planted label error or a pixel's noise can be recomputed anywhere from its name
+alone.
 """
 
 from __future__ import annotations
@@ -43,15 +46,19 @@ def uniform(key: str, example_ids: NDArray[np.int64], draws: int = 1) -> NDArray
     return (_bits(key, example_ids, draws) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
-def integers(key: str, example_ids: NDArray[np.int64], high: int, draws: int = 1) -> NDArray[np.int64]:
+def integers(
+    key: str, example_ids: NDArray[np.int64], high: int, draws: int = 1
+) -> NDArray[np.int64]:
     """Uniform integers in [0, high), int64 [n, draws]."""
     return np.minimum((uniform(key, example_ids, draws) * high).astype(np.int64), high - 1)
 
 
 def choose(key: str, example_ids: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """Positions (sorted, int64 [count]) of ``count`` of the given examples, uniformly, without replacement.
+    """Positions (sorted, int64 [count]) of ``count`` of the given examples, uniformly, without
+    replacement.
 
-    The same examples are chosen whatever their order: those with the smallest keyed draw, ties by example id.
+    The same examples are chosen whatever their order: those with the smallest keyed draw, ties by
+    example id.
     Nested in ``count``: the choice of 10 is contained in the choice of 20 under the same key.
 
     Raises:

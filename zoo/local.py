@@ -1,4 +1,5 @@
-"""Run everything in this process, one after the other: for tests, debugging, and machines where Ray cannot start."""
+"""Run everything in this process, one after the other: for tests, debugging, and machines where Ray
+cannot start."""
 
 from __future__ import annotations
 
@@ -30,7 +31,11 @@ class LocalRunner:
         """Nothing to start."""
 
     def train(
-        self, workspace: Workspace, trainings: Sequence[Training], costs: Mapping[str, float], on_epoch: Callable[[str, int], None]
+        self,
+        workspace: Workspace,
+        trainings: Sequence[Training],
+        costs: Mapping[str, float],
+        on_epoch: Callable[[str, int], None],
     ) -> None:
         with _one_thread():
             for batch in alike(trainings):
@@ -48,7 +53,8 @@ class LocalRunner:
 
 
 class _one_thread:  # noqa: N801 - used as a context manager, like the functions of contextlib
-    """Results are equal only for equal thread counts, so every runner uses one thread per training."""
+    """Results are equal only for equal thread counts, so every runner uses one thread per
+    training."""
 
     def __enter__(self) -> None:
         self._before = torch.get_num_threads()

@@ -22,7 +22,8 @@ _MAX_COPIES: Final = np.iinfo(np.int16).max  # what a file holds
 
 @dataclass(frozen=True, eq=False)
 class Manifest:
-    """The outcome of a selection: which examples to train on, under which label, how often, with what weight.
+    """The outcome of a selection: which examples to train on, under which label, how often, with
+    what weight.
 
     Args:
         example_ids: int64 [n], unique.
@@ -43,40 +44,53 @@ class Manifest:
         lengths = {len(self.example_ids), len(self.labels), len(self.copies), len(self.weights)}
         if len(lengths) != 1:
             raise UsageError(
-                f"manifest: its columns have {sorted(lengths)} rows. All four columns need one entry per example. Make the selection again."
+                f"manifest: its columns have {sorted(lengths)} rows. All four columns need one"
+                " entry per example. Make the selection again."
             )
         repeated = len(self.example_ids) - len(np.unique(self.example_ids))
         if repeated:
             raise UsageError(
                 f"manifest: {repeated} of {len(self.example_ids)} rows repeat an example id. "
-                f"Each example may stand there once. Give repetitions in the column copies."
+                "Each example may stand there once. Give repetitions in the column copies."
             )
         if len(self.copies) and self.copies.min() < 0:
-            raise UsageError(f"manifest: copies has {self.copies.min()}. Allowed are 0, 1, 2, .... Use 0 to leave an example out.")
+            raise UsageError(
+                f"manifest: copies has {self.copies.min()}. Allowed are 0, 1, 2, .... Use 0 to"
+                " leave an example out."
+            )
         if len(self.copies) and self.copies.max() > _MAX_COPIES:
             raise UsageError(
-                f"manifest: an example would be used {self.copies.max()} times. Allowed: up to {_MAX_COPIES} copies. "
-                f"Ask for fewer per class, or drop the classes that are nearly empty."
+                f"manifest: an example would be used {self.copies.max()} times. Allowed: up to"
+                f" {_MAX_COPIES} copies. Ask for fewer per class, or drop the classes that are"
+                " nearly empty."
             )
         if not (np.isfinite(self.weights).all() and (self.weights >= 0).all()):
             wrong = self.weights[~(np.isfinite(self.weights) & (self.weights >= 0))][0]
-            raise UsageError(f"manifest: weights has {wrong}. Allowed are finite numbers from 0. Use 1 for an ordinary example.")
+            raise UsageError(
+                f"manifest: weights has {wrong}. Allowed are finite numbers from 0. Use 1 for an"
+                " ordinary example."
+            )
 
     def __len__(self) -> int:
         return len(self.example_ids)
 
     def take(self, rows: NDArray[Any]) -> Manifest:
         """These rows alone, by position or by mask."""
-        return Manifest(self.example_ids[rows], self.labels[rows], self.copies[rows], self.weights[rows])
+        return Manifest(
+            self.example_ids[rows], self.labels[rows], self.copies[rows], self.weights[rows]
+        )
 
     @cached_property
     def digest(self) -> str:
-        """16 hex digits of the sha256 of the content, whatever the order of rows or the width of the integer types."""
+        """16 hex digits of the sha256 of the content, whatever the order of rows or the width of
+        the integer types."""
         columns = list(self._columns().values())
         order = np.lexsort(columns[::-1])
         digest = hashlib.sha256(b"zoo manifest 1\n")
         for column in columns:
-            digest.update(np.ascontiguousarray(column[order].astype(column.dtype.newbyteorder("<"))).tobytes())
+            digest.update(
+                np.ascontiguousarray(column[order].astype(column.dtype.newbyteorder("<"))).tobytes()
+            )
         return digest.hexdigest()[:16]
 
     def frame(self) -> pd.DataFrame:

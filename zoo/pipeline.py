@@ -1,7 +1,9 @@
-"""The straight line of a study: train -> fill -> score -> select -> retrain -> compare -> conclude -> report. Knows no torch and no ray.
+"""The straight line of a study: train -> fill -> score -> select -> retrain -> compare -> conclude
+-> report. Knows no torch and no ray.
 
-Every stage asks the store what is missing and does only that, so a stage, and the whole, can be run any number of times. Where trainings
-and fills run is behind ``Runner``; ``zoo.local`` and ``zoo.cluster`` each have one, and both run the same bodies.
+Every stage asks the store what is missing and does only that, so a stage, and the whole, can be run
+any number of times. Where trainings and fills run is behind ``Runner``; ``zoo.local`` and
+``zoo.cluster`` each have one, and both run the same bodies.
 """
 
 from __future__ import annotations
@@ -59,7 +61,8 @@ __all__ = [
 
 
 class Runner(Protocol):
-    """Where the work runs. The bodies are ``zoo.training.run.run_training`` and ``zoo.fill.predict.ShardWorker`` everywhere."""
+    """Where the work runs. The bodies are ``zoo.training.run.run_training`` and
+    ``zoo.fill.predict.ShardWorker`` everywhere."""
 
     @property
     def starting(self) -> str | None:
@@ -71,9 +74,14 @@ class Runner(Protocol):
         ...
 
     def train(
-        self, workspace: Workspace, trainings: Sequence[Training], costs: Mapping[str, float], on_epoch: Callable[[str, int], None]
+        self,
+        workspace: Workspace,
+        trainings: Sequence[Training],
+        costs: Mapping[str, float],
+        on_epoch: Callable[[str, int], None],
     ) -> None:
-        """Run trainings; call ``on_epoch(training_id, epochs finished)`` as they go. Returns when each is committed or has failed."""
+        """Run trainings; call ``on_epoch(training_id, epochs finished)`` as they go. Returns when
+        each is committed or has failed."""
         ...
 
     def fill(self, workspace: Workspace, plan: FillPlan, on_task: Callable[[int], None]) -> None:
@@ -86,13 +94,18 @@ class Runner(Protocol):
 
 
 def prepare_dataset(
-    workspace: Workspace, uri: str, inputs: Iterable[tuple[str, int | None] | tuple[str, int | None, str]], progress: Progress
+    workspace: Workspace,
+    uri: str,
+    inputs: Iterable[tuple[str, int | None] | tuple[str, int | None, str]],
+    progress: Progress,
 ) -> Dataset:
-    """Open a data set, check it against the models, decode what is held in memory, record its examples.
+    """Open a data set, check it against the models, decode what is held in memory, record its
+    examples.
 
     Args:
         uri: a name, path or recorded fingerprint.
-        inputs: architectures with the input size asked for (None = by the rule of ``zoo.trainsets.inputs``) and the recipe's augmentation.
+        inputs: architectures with the input size asked for (None = by the rule of
+            ``zoo.trainsets.inputs``) and the recipe's augmentation.
 
     Unreadable pictures are counted and named here, before anything is trained on the rest.
     """
@@ -112,7 +125,8 @@ def prepare_dataset(
         if reasons:
             first, total = min(reasons), len(dataset.splits[split])
             progress.say(
-                f"{dataset.name} {split}: {len(reasons)} of {total} pictures cannot be read and are left out; "
+                f"{dataset.name} {split}: {len(reasons)} of {total} pictures cannot be read and are"
+                " left out; "
                 f"first {dataset.splits[split].keys[first]}: {reasons[first]}. "
                 f'All of them: zoo query "select * from examples where error is not null"'
             )
@@ -154,13 +168,20 @@ def train(
         images = sum(training_images(t, dataset) for t in todo)
         # A failure of an earlier run is history once the training is tried again.
         ledger.forget_failures(workspace, todo)
-        with heartbeat(workspace, costs), _started(runner, progress) as work, progress.stage(stage, sum(costs.values())) as bar:
+        with (
+            heartbeat(workspace, costs),
+            _started(runner, progress) as work,
+            progress.stage(stage, sum(costs.values())) as bar,
+        ):
             bar.note("waiting for the first worker")
 
             def on_epoch(training_id: str, epoch: int) -> None:
                 gained = epoch - epochs.get(training_id, 0)
                 epochs[training_id] = epoch
-                bar.advance(per_epoch[training_id] * max(0, gained), f"{len(epochs)} of {len(todo)} trainings begun")
+                bar.advance(
+                    per_epoch[training_id] * max(0, gained),
+                    f"{len(epochs)} of {len(todo)} trainings begun",
+                )
 
             work.train(workspace, todo, costs, on_epoch)
             bar.text = f"{counted(len(todo), 'training')}, {images:,} image passes"
@@ -178,27 +199,45 @@ def _started(runner: Callable[[], Runner], progress: Progress) -> Iterator[Runne
     yield work
 
 
-def _check_treatments(workspace: Workspace, dataset: Dataset, trainings: Sequence[Training], progress: Progress) -> None:
-    """Apply every treatment's row part once, before anything is trained: a class that does not exist, or a selection of other data, is found now."""
+def _check_treatments(
+    workspace: Workspace, dataset: Dataset, trainings: Sequence[Training], progress: Progress
+) -> None:
+    """Apply every treatment's row part once, before anything is trained: a class that does not
+    exist, or a selection of other data, is found now."""
     rows = usable_rows(dataset, {})
-    for treatment in {training.treatment_text: training.treatment for training in trainings}.values():
-        apply_rows(treatment, rows, manifests=partial(selections.manifest_of, workspace, dataset=dataset.fingerprint))
+    for treatment in {
+        training.treatment_text: training.treatment for training in trainings
+    }.values():
+        apply_rows(
+            treatment,
+            rows,
+            manifests=partial(selections.manifest_of, workspace, dataset=dataset.fingerprint),
+        )
         for step in treatment:
             if step.name == "manifest":
-                unknown = selections.check_manifest(workspace, str(step.params["id"]), dataset.fingerprint, "train")
+                unknown = selections.check_manifest(
+                    workspace, str(step.params["id"]), dataset.fingerprint, "train"
+                )
                 if unknown:
                     progress.say(unknown)
 
 
-def _say_empty(workspace: Workspace, dataset: Dataset, trainings: Sequence[Training], progress: Progress) -> None:
+def _say_empty(
+    workspace: Workspace, dataset: Dataset, trainings: Sequence[Training], progress: Progress
+) -> None:
     """A line about the trainings whose treatment leaves no example: an outcome, no failure."""
     commits = [(training, workspace.commits.get("training", training.id)) for training in trainings]
-    empty = [training for training, commit in commits if commit is not None and commit.facts["status"] == "empty"]
+    empty = [
+        training
+        for training, commit in commits
+        if commit is not None and commit.facts["status"] == "empty"
+    ]
     if empty:
         progress.say(
-            f"{len(empty)} of {len(trainings)} trainings are empty: their treatment ({empty[0].treatment_text}"
-            f"{', ...' if len(empty) > 1 else ''}) leaves no example. They have no classifier to fill or score; "
-            f"their accuracy counts as chance, 1 in {len(dataset.class_names)}."
+            f"{len(empty)} of {len(trainings)} trainings are empty: their treatment"
+            f" ({empty[0].treatment_text}{', ...' if len(empty) > 1 else ''}) leaves no example."
+            " They have no classifier to fill or score; their accuracy counts as chance, 1 in"
+            f" {len(dataset.class_names)}."
         )
 
 
@@ -209,13 +248,16 @@ def _diverged(workspace: Workspace, trainings: Sequence[Training]) -> list[str]:
         commit = workspace.commits.get("training", training.id)
         name = f"{training.id} ({training.arch}, {training.treatment_text}, seed {training.seed})"
         if commit is None:
-            broken.append(f"{name}: {failed.get(training.id, 'broke off without a word; its worker may have been killed')}")
+            broken.append(
+                f"{name}:"
+                f" {failed.get(training.id, 'broke off without a word; its worker may have been killed')}"  # noqa: E501
+            )
         elif commit.facts["status"] == "diverged":
             diverged.append(f"{name}: {commit.facts['stop_reason']}")
     if broken:
         raise FailedTrainingsError(
             f"{len(broken)} of {len(trainings)} trainings have no result:\n  {_listed(broken)}\n"
-            f"The others are done. Run the same command to try these again."
+            "The others are done. Run the same command to try these again."
         )
     return diverged
 
@@ -228,13 +270,16 @@ def refuse_diverged(diverged: Sequence[str]) -> None:
     """
     if diverged:
         raise FailedTrainingsError(
-            f"{len(diverged)} trainings diverged and are left out:\n  {_listed(diverged)}\n"
-            f"Everything else is done. A diverged training stays diverged: change its recipe, such as a lower lr."
+            f"{len(diverged)} trainings diverged and are left out:\n "
+            f" {_listed(diverged)}\nEverything else is done. A diverged training stays diverged:"
+            " change its recipe, such as a lower lr."
         )
 
 
 def _listed(lines: Sequence[str]) -> str:
-    return "\n  ".join(lines[:10]) + (f"\n  and {len(lines) - 10} more: zoo status" if len(lines) > 10 else "")
+    return "\n  ".join(lines[:10]) + (
+        f"\n  and {len(lines) - 10} more: zoo status" if len(lines) > 10 else ""
+    )
 
 
 def fill(
@@ -248,12 +293,14 @@ def fill(
     *,
     stage: str = "fill",
 ) -> None:
-    """Stream splits through those of some committed classifiers (None = all) that have no answers on them yet; see ``zoo.fill.plan.plan_fill``.
+    """Stream splits through those of some committed classifiers (None = all) that have no answers
+    on them yet; see ``zoo.fill.plan.plan_fill``.
 
     Raises:
         NotFoundError: if there is no classifier at all.
     """
-    # Alive before the plan is made: it finds parts of an earlier try, and from then on they are needed.
+    # Alive before the plan is made: it finds parts of an earlier try, and from then on they are
+    #     needed.
     with heartbeat(workspace):
         while True:
             plan = plan_fill(workspace, dataset, classifiers, splits, keep_logits)
@@ -263,30 +310,48 @@ def fill(
                 with _started(runner, progress) as work, progress.stage(stage, cells) as bar:
                     bar.note("waiting for the first worker")
                     work.fill(workspace, plan, bar.advance)
-                    count = len({c for u in plan.units for c in u.classifiers} - plan.refused.keys())
-                    bar.text = f"{cells:,} answers of {counted(count, 'classifier')} on {' and '.join(splits)}"
+                    count = len(
+                        {c for u in plan.units for c in u.classifiers} - plan.refused.keys()
+                    )
+                    bar.text = (
+                        f"{cells:,} answers of {counted(count, 'classifier')} on"
+                        f" {' and '.join(splits)}"
+                    )
             if not plan.refused:
                 return
-            # One that cannot answer holds up nobody: it is written down, and the rest of its unit is planned without it.
+            # One that cannot answer holds up nobody: it is written down, and the rest of its unit
+            #     is planned without it.
             for name, reason in plan.refused.items():
                 ledger.leave_out(workspace, name, reason)
-                progress.say(f"classifier {name} is left out for good: {reason}. It is named by 'zoo status'.")
+                progress.say(
+                    f"classifier {name} is left out for good: {reason}. It is named by 'zoo"
+                    " status'."
+                )
             if classifiers is not None:
-                classifiers = {name: commit for name, commit in classifiers.items() if name not in plan.refused}
+                classifiers = {
+                    name: commit for name, commit in classifiers.items() if name not in plan.refused
+                }
 
 
 # ---------------------------------------------------------------- scores and selections
 
 
-def score_splits(workspace: Workspace, population: Population, splits: Sequence[str], progress: Progress) -> dict[str, pd.DataFrame]:
-    """Score a population on splits and write them to ``results/`` (``zoo.store.results.write_scores``)."""
+def score_splits(
+    workspace: Workspace, population: Population, splits: Sequence[str], progress: Progress
+) -> dict[str, pd.DataFrame]:
+    """Score a population on splits and write them to ``results/``
+    (``zoo.store.results.write_scores``)."""
     tables = {}
     with progress.stage("scoring", len(splits)) as bar:
         for split in splits:
             table = score(workspace, population, split)
             write_scores(workspace, table, population.origin(split), len(population.classifiers))
             tables[split] = table.to_pandas()
-            bar.advance(1, f"{split}: {table.num_rows:,} examples by {len(population.classifiers)} classifiers")
+            bar.advance(
+                1,
+                f"{split}: {table.num_rows:,} examples by {len(population.classifiers)}"
+                " classifiers",
+            )
     return tables
 
 
@@ -304,21 +369,37 @@ def select(
 
     Args:
         origin: what the scores were made from.
-        seeds: of the retrainings that will use it. Where the chain has a random part, each gets a draw of its own; a rule that refers to
-            another selection takes that one's draw of the same seed.
+        seeds: of the retrainings that will use it. Where the chain has a random part, each gets a
+            draw of its own; a rule that refers to another selection takes that one's draw of the
+            same seed.
     """
     chain = [(step.name, step.params) for step in rule.rules]
 
     def drawn(seed: int | None) -> Manifest:
-        resolve = partial(selections.selection_of, workspace, seed=seed, dataset=origin.dataset, split=origin.split)
-        return rules.build(rules.redrawn(chain, seed or 0), scores, num_classes=num_classes, resolve=resolve)
+        resolve = partial(
+            selections.selection_of,
+            workspace,
+            seed=seed,
+            dataset=origin.dataset,
+            split=origin.split,
+        )
+        return rules.build(
+            rules.redrawn(chain, seed or 0), scores, num_classes=num_classes, resolve=resolve
+        )
 
     manifest = drawn(None)
-    draws = {seed: drawn(seed) for seed in (seeds if rules.is_random(name for name, _ in chain) else ())}
+    draws = {
+        seed: drawn(seed) for seed in (seeds if rules.is_random(name for name, _ in chain) else ())
+    }
     made_by = [step.text for step in rule.rules]
     with heartbeat(workspace):
-        selections.commit_selection(workspace, rule.name, manifest, origin, made_by, draws=draws, replace=replace)
-    return {**rules.manifest_summary(manifest, num_classes=num_classes, scores=scores), "draws": len(draws) or 1}
+        selections.commit_selection(
+            workspace, rule.name, manifest, origin, made_by, draws=draws, replace=replace
+        )
+    return {
+        **rules.manifest_summary(manifest, num_classes=num_classes, scores=scores),
+        "draws": len(draws) or 1,
+    }
 
 
 # ---------------------------------------------------------------- a whole experiment
@@ -329,8 +410,8 @@ STAGES = ("train", "fill", "score", "select", "retrain", "compare", "conclude", 
 
 @dataclass
 class Run:
-    """What an experiment has produced so far; ``measured``: what its scores are worth; ``concluded``: see ``zoo.studies.findings``; ``report``:
-    the page's path once it is written."""
+    """What an experiment has produced so far; ``measured``: what its scores are worth;
+    ``concluded``: see ``zoo.studies.findings``; ``report``: the page's path once it is written."""
 
     experiment: Experiment
     dataset: Dataset
@@ -342,7 +423,14 @@ class Run:
     report: Path | None = None
 
 
-def run(workspace: Workspace, experiment: Experiment, runner: Callable[[], Runner], progress: Progress, *, until: str = STAGES[-1]) -> Run:
+def run(
+    workspace: Workspace,
+    experiment: Experiment,
+    runner: Callable[[], Runner],
+    progress: Progress,
+    *,
+    until: str = STAGES[-1],
+) -> Run:
     """Every stage of an experiment that is not done yet, up to and including ``until``.
 
     Raises:
@@ -351,15 +439,31 @@ def run(workspace: Workspace, experiment: Experiment, runner: Callable[[], Runne
     if until not in STAGES:
         raise UnknownNameError("stage", until, STAGES)
     wanted = STAGES[: STAGES.index(until) + 1]
-    inputs = {asked for sweep in (*experiment.sweeps, *experiment.retrained) for asked in sweep.inputs}
+    inputs = {
+        asked for sweep in (*experiment.sweeps, *experiment.retrained) for asked in sweep.inputs
+    }
     dataset = prepare_dataset(workspace, experiment.dataset, inputs, progress)
     done = Run(experiment, dataset)
-    trainings = [training for sweep in experiment.sweeps for training in resolved(sweep, dataset).expand(dataset.ref)]
-    done.diverged += train(workspace, dataset, experiment.name, "population", trainings, runner, progress)
+    trainings = [
+        training
+        for sweep in experiment.sweeps
+        for training in resolved(sweep, dataset).expand(dataset.ref)
+    ]
+    done.diverged += train(
+        workspace, dataset, experiment.name, "population", trainings, runner, progress
+    )
     # An experiment's scores come from its own classifiers, whatever else the workspace holds.
     members = ledger.classifiers_of(workspace, trainings)
     if "fill" in wanted and experiment.fill_splits:
-        fill(workspace, dataset, members, experiment.fill_splits, experiment.keep_logits, runner, progress)
+        fill(
+            workspace,
+            dataset,
+            members,
+            experiment.fill_splits,
+            experiment.keep_logits,
+            runner,
+            progress,
+        )
     if "score" in wanted and experiment.fill_splits:
         population = population_of(workspace, dataset.fingerprint, members)
         done.scores = score_splits(workspace, population, experiment.fill_splits, progress)
@@ -368,15 +472,38 @@ def run(workspace: Workspace, experiment: Experiment, runner: Callable[[], Runne
         seeds = sorted({seed for sweep in experiment.retrained for seed in sweep.seeds})
         for rule in experiment.selections:
             origin = population.origin(rule.split)
-            select(workspace, rule, done.scores[rule.split], origin, len(dataset.class_names), seeds=seeds, replace=True)
+            select(
+                workspace,
+                rule,
+                done.scores[rule.split],
+                origin,
+                len(dataset.class_names),
+                seeds=seeds,
+                replace=True,
+            )
     if "retrain" in wanted and experiment.arm_groups:
-        groups = [(group, arm_trainings(workspace, group, dataset)) for group in experiment.arm_groups]
+        groups = [
+            (group, arm_trainings(workspace, group, dataset)) for group in experiment.arm_groups
+        ]
         everything = [training for _, arms in groups for mine in arms.values() for training in mine]
-        done.diverged += train(workspace, dataset, experiment.name, "retraining", everything, runner, progress, stage="retraining")
+        done.diverged += train(
+            workspace,
+            dataset,
+            experiment.name,
+            "retraining",
+            everything,
+            runner,
+            progress,
+            stage="retraining",
+        )
         if "compare" in wanted:
             finals = ledger.classifiers_of(workspace, everything)
-            fill(workspace, dataset, finals, ("test",), "none", runner, progress, stage="evaluation")
-            done.comparison = compare_trainings(workspace, groups, experiment.on, done.scores.get("test"), len(dataset.class_names))
+            fill(
+                workspace, dataset, finals, ("test",), "none", runner, progress, stage="evaluation"
+            )
+            done.comparison = compare_trainings(
+                workspace, groups, experiment.on, done.scores.get("test"), len(dataset.class_names)
+            )
             done.comparison.write(workspace)
     if "conclude" in wanted:
         done.concluded = conclude(workspace, experiment, dataset)
@@ -384,7 +511,8 @@ def run(workspace: Workspace, experiment: Experiment, runner: Callable[[], Runne
 
 
 def check_experiment(spec: Experiment) -> None:
-    """Find a missing data set, an unknown architecture or too small an input before a workspace is made."""
+    """Find a missing data set, an unknown architecture or too small an input before a workspace is
+    made."""
     from zoo.trainsets.prepare import check_sweep
 
     dataset = open_dataset(spec.dataset)
@@ -393,8 +521,11 @@ def check_experiment(spec: Experiment) -> None:
         check_sweep(dataset, sweep)
 
 
-def planned(data: str, sweep: Sweep, workspace: str, progress: Progress) -> tuple[Dataset, list[Training], Workspace]:
-    """Everything that can be wrong is found here: names, sizes, data; only then a workspace is made."""
+def planned(
+    data: str, sweep: Sweep, workspace: str, progress: Progress
+) -> tuple[Dataset, list[Training], Workspace]:
+    """Everything that can be wrong is found here: names, sizes, data; only then a workspace is
+    made."""
     from zoo import pipeline
     from zoo.errors import NotFoundError
     from zoo.store.workspace import Workspace
@@ -423,8 +554,20 @@ def cost_of(
     keep_logits: KeepLogits | None = None,
     **hardware: Any,
 ) -> Estimate:
-    """What is missing of sweeps, their fill and the retrainings of arms would cost; ``hardware``: as ``zoo.estimate.estimate`` takes it."""
-    trainings = [training for sweep in sweeps for training in resolved(sweep, dataset).expand(dataset.ref)]
+    """What is missing of sweeps, their fill and the retrainings of arms would cost; ``hardware``:
+    as ``zoo.estimate.estimate`` takes it."""
+    trainings = [
+        training for sweep in sweeps for training in resolved(sweep, dataset).expand(dataset.ref)
+    ]
     arms = [retrainings_to_plan(workspace, group, dataset) for group in groups]
     again, to_come = ([job for pair in arms for job in pair[side]] for side in (0, 1))
-    return estimate(workspace, dataset, trainings, splits, retrainings=again, to_come=to_come, keep_logits=keep_logits, **hardware)
+    return estimate(
+        workspace,
+        dataset,
+        trainings,
+        splits,
+        retrainings=again,
+        to_come=to_come,
+        keep_logits=keep_logits,
+        **hardware,
+    )

@@ -1,6 +1,8 @@
-"""One live display of what is going on: a bar with time left per stage on a terminal, plain lines elsewhere. Always on stderr.
+"""One live display of what is going on: a bar with time left per stage on a terminal, plain lines
+elsewhere. Always on stderr.
 
-And ``announce``: how a library that prints nothing tells what a user must know, once, whichever command comes upon it.
+And ``announce``: how a library that prints nothing tells what a user must know, once, whichever
+    command comes upon it.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ _listeners: list[tuple[Callable[[str], None], set[str]]] = []
 
 
 def announce(subject: str, lines: Sequence[str]) -> None:
-    """Hand lines to whoever listens, once per subject. Where nobody does (Python, a worker) nothing happens."""
+    """Hand lines to whoever listens, once per subject. Where nobody does (Python, a worker) nothing
+    happens."""
     for tell, told in _listeners:
         if subject not in told:
             told.add(subject)
@@ -55,7 +58,8 @@ def counted(count: int, noun: str) -> str:
 
 
 class Stage:
-    """One stage in progress: ``advance`` by units of work, ``note`` says what is being done. ``total`` None: nobody knows how much there is."""
+    """One stage in progress: ``advance`` by units of work, ``note`` says what is being done.
+    ``total`` None: nobody knows how much there is."""
 
     def __init__(self, progress: Progress, name: str, total: float | None) -> None:
         self._progress, self.name, self.total = progress, name, total
@@ -63,8 +67,11 @@ class Stage:
         self._first: tuple[float, float] | None = None
 
     def advance(self, amount: float, note: str | None = None) -> None:
-        self.done = self.done + amount if self.total is None else min(self.total, self.done + amount)
-        # The rate counts from the first progress: workers take seconds to start, and those say nothing about the rest.
+        self.done = (
+            self.done + amount if self.total is None else min(self.total, self.done + amount)
+        )
+        # The rate counts from the first progress: workers take seconds to start, and those say
+        #     nothing about the rest.
         self._first = self._first or (time.monotonic(), self.done)
         if note is not None:
             self.text = note
@@ -96,7 +103,8 @@ class Progress:
 
     @contextlib.contextmanager
     def stage(self, name: str, total: float | None = 1.0) -> Iterator[Stage]:
-        """A stage of ``total`` units of work (None: not known). Its wall time is kept in ``timings``."""
+        """A stage of ``total`` units of work (None: not known). Its wall time is kept in
+        ``timings``."""
         stage = Stage(self, name, total)
         with self._bar(stage) if self._live else contextlib.nullcontext():
             if not self._live:
@@ -130,14 +138,24 @@ class Progress:
             TextColumn("{task.fields[note]}"),
         )
         with Bars(*columns, console=Console(file=self._stream), transient=True) as self._bars:
-            self._task = self._bars.add_task(stage.name, total=stage.total, share="", left="", note="")
+            self._task = self._bars.add_task(
+                stage.name, total=stage.total, share="", left="", note=""
+            )
             yield
 
     def _update(self, stage: Stage) -> None:
         left = "" if stage.remaining is None else f"{duration(stage.remaining)} left"
-        share = "" if stage.total is None or not stage.done else f"{stage.done / stage.total:4.0%}" if stage.total else "done"
+        share = (
+            ""
+            if stage.total is None or not stage.done
+            else f"{stage.done / stage.total:4.0%}"
+            if stage.total
+            else "done"
+        )
         if self._live:
-            self._bars.update(self._task, completed=stage.done, share=share, left=left, note=stage.text)
+            self._bars.update(
+                self._task, completed=stage.done, share=share, left=left, note=stage.text
+            )
         elif not self._quiet and time.monotonic() - self._last > _PLAIN_EVERY:
             self._last = time.monotonic()
             self._line(f"{stage.name}: {', '.join(filter(None, (share, left, stage.text)))}")

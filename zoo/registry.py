@@ -1,7 +1,8 @@
 """One kind of table for everything that has a name: data sets, models, treatments, rules, figures.
 
-A table lives in the module whose things it names, is filled when that module is imported, and is therefore
-the same in every process. (An entry added by an experiment file would be unknown in a worker.)
+A table lives in the module whose things it names, is filled when that module is imported, and is
+therefore the same in every process. (An entry added by an experiment file would be unknown in a
+worker.)
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ class Registry(Mapping[str, T], Generic[T]):
 
 
 def distinct(names: Sequence[str]) -> tuple[str, ...]:
-    """Names to show, no two equal: one borne by several classes gets its number behind it, ``crane (134)``; the others stay as they are."""
+    """Names to show, no two equal: one borne by several classes gets its number behind it, ``crane
+    (134)``; the others stay as they are."""
     counts, taken = Counter(names), set(names)
     shown = []
     for number, name in enumerate(names):
@@ -80,8 +82,9 @@ def position(names: Sequence[str], name: str, kind: str) -> int:
     shown = distinct(names)
     if len(places) > 1:
         raise UsageError(
-            f"{kind} {name!r}: {len(places)} classes bear this name, numbers {', '.join(map(str, places))}. "
-            f"Give the number, or the name as it is shown: {' or '.join(repr(shown[number]) for number in places)}."
+            f"{kind} {name!r}: {len(places)} classes bear this name, numbers"
+            f" {', '.join(map(str, places))}. Give the number, or the name as it is shown:"
+            f" {' or '.join(repr(shown[number]) for number in places)}."
         )
     if not places and name in shown:
         places = [shown.index(name)]

@@ -1,7 +1,9 @@
 """Frozen specs: what a run is, apart from where and on what hardware it runs.
 
-``Op`` (one treatment step) -> ``Recipe`` -> ``Training`` -> ``Sweep`` -> ``Experiment``. Each is immutable, refuses
-unknown fields, and has a canonical JSON form. A training's id is the hash of the part of its spec that decides its result.
+``Op`` (one treatment step) -> ``Recipe`` -> ``Training`` -> ``Sweep`` -> ``Experiment``. Each is
+    immutable, refuses
+unknown fields, and has a canonical JSON form. A training's id is the hash of the part of its spec
+that decides its result.
 """
 
 from __future__ import annotations
@@ -39,8 +41,11 @@ Scalar = bool | int | float | str
 
 
 def canonical_json(value: Any) -> str:
-    """The one JSON text of a value: sorted keys, no spaces, no NaN. Equal values give equal text on every machine."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+    """The one JSON text of a value: sorted keys, no spaces, no NaN. Equal values give equal text on
+    every machine."""
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False
+    )
 
 
 def content_id(value: Any) -> str:
@@ -60,12 +65,16 @@ def plain_name(name: str) -> str:
         UsageError: for anything but 1 to 64 letters, digits, dots, dashes and underscores.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
-        raise UsageError(f"name {name!r}: use 1 to 64 letters, digits, dots, dashes or underscores, starting with a letter or digit.")
+        raise UsageError(
+            f"name {name!r}: use 1 to 64 letters, digits, dots, dashes or underscores, starting"
+            " with a letter or digit."
+        )
     return name
 
 
 class Spec(BaseModel):
-    """Base of all specs: frozen, unknown fields are errors, wrong values raise ``UsageError`` naming the field."""
+    """Base of all specs: frozen, unknown fields are errors, wrong values raise ``UsageError``
+    naming the field."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -83,7 +92,9 @@ class Spec(BaseModel):
 
     def replace(self, **changes: Any) -> Self:
         """A copy with some fields changed, validated again."""
-        return type(self)(**{**{name: getattr(self, name) for name in type(self).model_fields}, **changes})
+        return type(self)(
+            **{**{name: getattr(self, name) for name in type(self).model_fields}, **changes}
+        )
 
     def as_json(self) -> dict[str, Any]:
         dumped: dict[str, Any] = self.model_dump(mode="json")
@@ -91,10 +102,12 @@ class Spec(BaseModel):
 
 
 class Op(Spec):
-    """One treatment step: a name of ``zoo.trainsets.treatments.TREATMENTS`` and its parameters, defaults filled in.
+    """One treatment step: a name of ``zoo.trainsets.treatments.TREATMENTS`` and its parameters,
+    defaults filled in.
 
-    Build it with ``zoo.trainsets.treatments.op`` or ``zoo.trainsets.treatments.parse``, which check names, types and ranges; that makes
-    ``fraction=1`` and ``fraction=1.0`` the same op, and with it the same training.
+    Build it with ``zoo.trainsets.treatments.op`` or ``zoo.trainsets.treatments.parse``, which check
+    names, types and ranges; that makes ``fraction=1`` and ``fraction=1.0`` the same op, and with it
+    the same training.
     """
 
     name: str
@@ -102,13 +115,15 @@ class Op(Spec):
 
     @property
     def text(self) -> str:
-        """Readable form, also the form the command line takes: ``subsample:fraction=0.25,replica=1``."""
+        """Readable form, also the form the command line takes:
+        ``subsample:fraction=0.25,replica=1``."""
         settings = ",".join(f"{k}={_scalar_text(v)}" for k, v in sorted(self.params.items()))
         return f"{self.name}:{settings}" if settings else self.name
 
 
 SAMPLING = frozenset({"delete_fraction", "subsample", "take"})
-"""Treatments that only choose which examples are trained on, at random; all others change what is learned (labels, pictures, classes, weights)."""
+"""Treatments that only choose which examples are trained on, at random; all others change what is
+learned (labels, pictures, classes, weights)."""
 
 
 def is_sample(ops: Iterable[Op]) -> bool:
@@ -117,7 +132,8 @@ def is_sample(ops: Iterable[Op]) -> bool:
 
 
 def treatment_text(ops: Sequence[Op]) -> str:
-    """The steps as users read them: ``subsample:fraction=0.25,replica=1 + label_noise:fraction=0.2``; ``none`` without a step."""
+    """The steps as users read them: ``subsample:fraction=0.25,replica=1 +
+    label_noise:fraction=0.2``; ``none`` without a step."""
     return " + ".join(op.text for op in ops) or "none"
 
 
@@ -137,8 +153,10 @@ class DatasetRef(Spec):
 class Preprocessing(Spec):
     """What turns a decoded picture into a network's input; part of every checkpoint.
 
-    ``size``: side of the square input in pixels. ``channels``: 1 grey, 3 RGB. ``fit``: ``pad`` centres a smaller picture on black,
-    ``resize`` scales the whole picture to the square (bilinear, antialiased), ``crop`` the centred square of 7/8 of its shorter side.
+    ``size``: side of the square input in pixels. ``channels``: 1 grey, 3 RGB. ``fit``: ``pad``
+        centres a smaller picture on black,
+    ``resize`` scales the whole picture to the square (bilinear, antialiased), ``crop`` the centred
+        square of 7/8 of its shorter side.
     ``mean``, ``std``: per channel, in units of 0..1.
     """
 
@@ -152,15 +170,22 @@ class Preprocessing(Spec):
 class Recipe(Spec):
     """How a network is trained. Every field is identity.
 
-    ``epochs``: passes (or, with ``steps_per_epoch``, stretches of that many optimiser steps over a stream of reshuffled passes).
-    ``schedule``: constant; cosine to 0; step = times ``gamma`` at each of ``milestones`` (fractions of the epochs); onecycle =
-    linear up over the first 15 % of the steps, then linear down to 0. ``stop_train_acc``: end when the accuracy on the training set
-    reaches it after an epoch. ``augment``: none, flip, crop_flip (pad 4, random crop, flip), resized_crop_flip (the standard
+    ``epochs``: passes (or, with ``steps_per_epoch``, stretches of that many optimiser steps over a
+        stream of reshuffled passes).
+    ``schedule``: constant; cosine to 0; step = times ``gamma`` at each of ``milestones`` (fractions
+        of the epochs); onecycle =
+    linear up over the first 15 % of the steps, then linear down to 0. ``stop_train_acc``: end when
+    the accuracy on the training set
+    reaches it after an epoch. ``augment``: none, flip, crop_flip (pad 4, random crop, flip),
+        resized_crop_flip (the standard
     random resized crop of 8 to 100 % of the area, flip).
 
-    ``version``: which loop; raised where the loop changes a recipe's results, so that the ids of other recipes stay. Left out, it is
-    today's: 2 with ``stop_train_acc`` (which version 1 compared with the running accuracy of the epoch, drop-out on) or
-    ``resized_crop_flip`` (which in version 1 was not the standard one, and cannot be run any more), else 1.
+    ``version``: which loop; raised where the loop changes a recipe's results, so that the ids of
+        other recipes stay. Left out, it is
+    today's: 2 with ``stop_train_acc`` (which version 1 compared with the running accuracy of the
+    epoch, drop-out on) or
+    ``resized_crop_flip`` (which in version 1 was not the standard one, and cannot be run any more),
+        else 1.
     """
 
     optimizer: Literal["sgd", "adam", "adamw"] = "adam"
@@ -186,7 +211,8 @@ class Recipe(Spec):
         return fields if "version" in fields else {**fields, "version": _loop_version(fields)}
 
     def replace(self, **changes: Any) -> Self:
-        """A copy with some fields changed, validated again; of today's version, unless this one or the change names an older one."""
+        """A copy with some fields changed, validated again; of today's version, unless this one or
+        the change names an older one."""
         fields = {name: getattr(self, name) for name in type(self).model_fields}
         if self.version == _loop_version(fields):
             del fields["version"]
@@ -195,14 +221,20 @@ class Recipe(Spec):
 
 def _loop_version(recipe: Mapping[str, Any]) -> int:
     """The version that today's loop gives a recipe with these fields."""
-    return 2 if recipe.get("stop_train_acc") is not None or recipe.get("augment") == "resized_crop_flip" else 1
+    return (
+        2
+        if recipe.get("stop_train_acc") is not None or recipe.get("augment") == "resized_crop_flip"
+        else 1
+    )
 
 
 class Training(Spec):
     """One run of one recipe on one treated training set.
 
-    ``snapshots`` (epochs that become classifiers) and ``eval_every`` (epochs between test evaluations; 0 = at snapshots only) are not
-    identity: asking for another snapshot of a known training repeats the same computation and commits what is missing.
+    ``snapshots`` (epochs that become classifiers) and ``eval_every`` (epochs between test
+        evaluations; 0 = at snapshots only) are not
+    identity: asking for another snapshot of a known training repeats the same computation and
+        commits what is missing.
     """
 
     arch: str
@@ -225,7 +257,7 @@ class Training(Spec):
             if not 1 <= epoch <= self.recipe.epochs:
                 raise UsageError(
                     f"snapshot at epoch {epoch}: the recipe has epochs 1 to {self.recipe.epochs}. "
-                    f"Choose snapshots within it or raise epochs."
+                    "Choose snapshots within it or raise epochs."
                 )
         return self
 
@@ -259,7 +291,8 @@ class Training(Spec):
 
 
 class Sweep(Spec):
-    """A grid of trainings: architectures x treatments x seeds, one recipe. ``recipes`` overrides it per architecture."""
+    """A grid of trainings: architectures x treatments x seeds, one recipe. ``recipes`` overrides it
+    per architecture."""
 
     archs: tuple[str, ...] = Field(min_length=1)
     treatments: tuple[tuple[Op, ...], ...] = ((),)
@@ -272,11 +305,16 @@ class Sweep(Spec):
 
     @property
     def inputs(self) -> tuple[tuple[str, int | None, str], ...]:
-        """What decides how pictures reach each architecture: (architecture, input size, augmentation)."""
-        return tuple((arch, self.input_size, self.recipes.get(arch, self.recipe).augment) for arch in self.archs)
+        """What decides how pictures reach each architecture: (architecture, input size,
+        augmentation)."""
+        return tuple(
+            (arch, self.input_size, self.recipes.get(arch, self.recipe).augment)
+            for arch in self.archs
+        )
 
     def expand(self, dataset: DatasetRef) -> tuple[Training, ...]:
-        """All trainings, in the order archs, treatments, seeds. Default snapshot: the last epoch."""
+        """All trainings, in the order archs, treatments, seeds. Default snapshot: the last
+        epoch."""
         trainings = []
         for arch in self.archs:
             recipe = self.recipes.get(arch, self.recipe)
@@ -298,7 +336,8 @@ class Sweep(Spec):
 
 
 class SelectionRule(Spec):
-    """A named manifest and the chain of rules of ``zoo.trainsets.rules.RULES`` that makes it from the scores of a split."""
+    """A named manifest and the chain of rules of ``zoo.trainsets.rules.RULES`` that makes it from
+    the scores of a split."""
 
     name: str
     rules: tuple[Op, ...] = Field(min_length=1)
@@ -311,7 +350,8 @@ class SelectionRule(Spec):
 
 
 class Arm(Spec):
-    """One retraining arm of a comparison: a selection's name (``baseline`` = the training set as given)."""
+    """One retraining arm of a comparison: a selection's name (``baseline`` = the training set as
+    given)."""
 
     name: str
     selection: str | None
@@ -319,11 +359,12 @@ class Arm(Spec):
 
 
 class ArmGroup(Spec):
-    """Arms that are compared with each other: the same networks, recipes, optimiser steps and seeds. The first is what the others are
-    measured against.
+    """Arms that are compared with each other: the same networks, recipes, optimiser steps and
+    seeds. The first is what the others are measured against.
 
-    Each seed of ``retraining`` redraws the random part of every arm's selection, the initial weights and the order of the examples; within a
-    seed all arms share their random ranks. How many steps an arm takes must not depend on what it is trained on: see
+    Each seed of ``retraining`` redraws the random part of every arm's selection, the initial
+    weights and the order of the examples; within a seed all arms share their random ranks. How many
+    steps an arm takes must not depend on what it is trained on: see
     ``zoo.studies.arms.equal_steps``.
     """
 
@@ -341,26 +382,35 @@ class ArmGroup(Spec):
         ):
             twice = [value for number, value in enumerate(values) if value in values[:number]]
             if twice:
-                raise UsageError(f"arms {self.name!r}: {what} {twice[0]!r} is there twice. Allowed: each once. Leave one out or rename it.")
+                raise UsageError(
+                    f"arms {self.name!r}: {what} {twice[0]!r} is there twice. Allowed: each once."
+                    " Leave one out or rename it."
+                )
         if sweep.treatments != ((),):
             raise UsageError(
-                f"arms {self.name!r}: their sweep has the treatment {treatment_text(sweep.treatments[0])!r}. Allowed: none, what an arm is "
-                f"trained on is its selection. Make a selection of it, or leave treatments out."
+                f"arms {self.name!r}: their sweep has the treatment"
+                f" {treatment_text(sweep.treatments[0])!r}. Allowed: none, what an arm is trained"
+                " on is its selection. Make a selection of it, or leave treatments out."
             )
         for recipe in (sweep.recipe, *sweep.recipes.values()):
             if recipe.stop_train_acc is not None:
                 raise UsageError(
-                    f"arms {self.name!r}: their recipe stops at training accuracy {recipe.stop_train_acc}, so an arm that is easier to learn "
-                    f"would take fewer optimiser steps. Allowed: recipes without stop_train_acc. Choose another recipe, or replace it by None."
+                    f"arms {self.name!r}: their recipe stops at training accuracy"
+                    f" {recipe.stop_train_acc}, so an arm that is easier to learn would take fewer"
+                    " optimiser steps. Allowed: recipes without stop_train_acc. Choose another"
+                    " recipe, or replace it by None."
                 )
         return self
 
 
 class Experiment(Spec):
-    """A study: what to train, fill, score, select, retrain and report. Made by ``experiment()`` of a file in experiments/.
+    """A study: what to train, fill, score, select, retrain and report. Made by ``experiment()`` of
+    a file in experiments/.
 
-    Stages run in this order and each may be empty: train ``sweeps`` -> fill ``fill_splits`` -> score -> ``selections`` -> retrain
-    ``arm_groups`` -> compare each ``on`` cleaned test sets -> report ``sections``. ``source``: what loads it again, a name or a file's
+    Stages run in this order and each may be empty: train ``sweeps`` -> fill ``fill_splits`` ->
+    score -> ``selections`` -> retrain
+    ``arm_groups`` -> compare each ``on`` cleaned test sets -> report ``sections``. ``source``: what
+        loads it again, a name or a file's
     path; filled in by ``zoo.studies.load.load``.
     """
 
@@ -382,7 +432,10 @@ class Experiment(Spec):
     def _groups_by_name(self) -> Self:
         names = [group.name for group in self.arm_groups]
         if len(set(names)) < len(names):
-            raise UsageError(f"experiment {self.name!r}: two groups of arms have one name among {', '.join(names)}. Give each its own.")
+            raise UsageError(
+                f"experiment {self.name!r}: two groups of arms have one name among"
+                f" {', '.join(names)}. Give each its own."
+            )
         return self
 
     @property
@@ -405,7 +458,8 @@ def parse_scalar(text: str) -> Scalar:
 
 
 def parse_call(text: str) -> tuple[str, Mapping[str, Scalar]]:
-    """``"label_noise:fraction=0.2,to=random"`` -> ("label_noise", {"fraction": 0.2, "to": "random"}).
+    """``"label_noise:fraction=0.2,to=random"`` -> ("label_noise", {"fraction": 0.2, "to":
+    "random"}).
 
     Raises:
         UsageError: if a parameter has no ``=``.
@@ -415,6 +469,9 @@ def parse_call(text: str) -> tuple[str, Mapping[str, Scalar]]:
     for setting in filter(None, settings.split(",")):
         key, equals, value = setting.partition("=")
         if not equals:
-            raise UsageError(f"{text!r}: parameter {setting!r} has no value. Write it as NAME:key=value,key=value.")
+            raise UsageError(
+                f"{text!r}: parameter {setting!r} has no value. Write it as"
+                " NAME:key=value,key=value."
+            )
         params[key.strip()] = parse_scalar(value)
     return name.strip(), params

@@ -1,6 +1,8 @@
-"""Statistics: intervals over seeds, tests, ranks and rank correlation, measures of detection, power laws.
+"""Statistics: intervals over seeds, tests, ranks and rank correlation, measures of detection, power
+laws.
 
-All p are two-sided: an inequality whose p is under .05 is one whose 95 % interval lies on one side of the threshold.
+All p are two-sided: an inequality whose p is under .05 is one whose 95 % interval lies on one side
+of the threshold.
 Shape letters of the tests: k groups (classes), n blocks (seeds).
 """
 
@@ -42,13 +44,13 @@ def same_length(*arrays: NDArray[Any]) -> tuple[NDArray[Any], ...]:
     arrays = tuple(np.asarray(a) for a in arrays)
     if any(a.ndim != 1 or a.shape != arrays[0].shape for a in arrays):
         raise UsageError(
-            f"arrays have shapes {', '.join(str(a.shape) for a in arrays)}. Allowed: all [E], the same examples in the same order. "
-            f"Join them by example_id first."
+            f"arrays have shapes {', '.join(str(a.shape) for a in arrays)}. Allowed: all [E], the"
+            " same examples in the same order. Join them by example_id first."
         )
     return arrays
 
 
-# -------------------------------------------------------------------------------------------------------------- intervals
+# ---------------------------------------------------------------------------------------- intervals
 
 
 def mean_interval(values: Sequence[float] | NDArray[Any]) -> tuple[float, float, float]:
@@ -71,7 +73,9 @@ def mean_interval(values: Sequence[float] | NDArray[Any]) -> tuple[float, float,
     return mean, mean - half, mean + half
 
 
-def paired_interval(a: Sequence[float] | NDArray[Any], b: Sequence[float] | NDArray[Any]) -> tuple[float, float, float]:
+def paired_interval(
+    a: Sequence[float] | NDArray[Any], b: Sequence[float] | NDArray[Any]
+) -> tuple[float, float, float]:
     """``mean_interval`` of a - b, pair by pair (same seed); pairs with a NaN are left out.
 
     Raises:
@@ -82,7 +86,8 @@ def paired_interval(a: Sequence[float] | NDArray[Any], b: Sequence[float] | NDAr
 
 
 def welch_interval(a: Floats, b: Floats) -> tuple[float, float, float]:
-    """Difference of two independent means with its 95 % interval (Welch 1947); bounds NaN where a side has one value."""
+    """Difference of two independent means with its 95 % interval (Welch 1947); bounds NaN where a
+    side has one value."""
     delta = float(a.mean() - b.mean())
     if min(len(a), len(b)) < 2:
         return delta, float("nan"), float("nan")
@@ -102,14 +107,16 @@ def _t_quantile(degrees: float) -> float:
 
 
 def correlation(a: Floats, b: Floats) -> float:
-    """Pearson correlation of two rank vectors, hence Spearman's of the values; NaN if one is constant."""
+    """Pearson correlation of two rank vectors, hence Spearman's of the values; NaN if one is
+    constant."""
     a, b = a - a.mean(), b - b.mean()
     scale = float(np.sqrt((a @ a) * (b @ b)))
     return float(np.clip((a @ b) / scale, -1.0, 1.0)) if scale else float("nan")
 
 
 def midranks(values: NDArray[Any]) -> Floats:
-    """Ranks 1..E of float [E] in ascending order; equal values share the mean of their ranks. float64 [E], multiples of 1/2."""
+    """Ranks 1..E of float [E] in ascending order; equal values share the mean of their ranks.
+    float64 [E], multiples of 1/2."""
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
     middle: Floats = (last - (counts - 1) / 2.0)[inverse]
@@ -117,7 +124,8 @@ def midranks(values: NDArray[Any]) -> Floats:
 
 
 def auroc(suspicion: NDArray[Any], is_error: NDArray[np.bool_]) -> float:
-    """Probability that a random error is more suspicious than a random correct example, ties counting a half.
+    """Probability that a random error is more suspicious than a random correct example, ties
+    counting a half.
 
     Args:
         suspicion: float [E], high = suspicious, no NaN.
@@ -136,7 +144,8 @@ def auroc(suspicion: NDArray[Any], is_error: NDArray[np.bool_]) -> float:
 
 
 def average_precision(suspicion: NDArray[Any], is_error: NDArray[np.bool_]) -> float:
-    """Sum over distinct scores, from the most suspicious down, of (step in recall) * precision there; no interpolation.
+    """Sum over distinct scores, from the most suspicious down, of (step in recall) * precision
+    there; no interpolation.
 
     Args and NaN as ``auroc``.
     """
@@ -146,13 +155,14 @@ def average_precision(suspicion: NDArray[Any], is_error: NDArray[np.bool_]) -> f
         return float("nan")
     order = np.argsort(suspicion, kind="stable")[::-1]
     ordered = np.asarray(suspicion)[order]
-    ends = np.append(np.flatnonzero(np.diff(ordered)), len(ordered) - 1)  # last place of each distinct score: ties form one threshold
+    # last place of each distinct score: ties form one threshold
+    ends = np.append(np.flatnonzero(np.diff(ordered)), len(ordered) - 1)
     found = np.cumsum(is_error[order])[ends]
     steps = np.diff(found, prepend=0)
     return float(np.sum(steps * (found / (ends + 1))) / errors)
 
 
-# ------------------------------------------------------------------------------------------------------------------ tests
+# -------------------------------------------------------------------------------------------- tests
 
 _STEPS = 1000
 """Quantiles of the noise that a p is averaged over."""
@@ -161,14 +171,16 @@ _LARGE = 5000.0
 """Noncentrality beyond which the root of a chi-square counts as normal: then to four digits."""
 
 _DIGITS = 12
-"""Differences of accuracies are compared after rounding to this many decimals: 0.8 - 0.75 is not above 0.05."""
+"""Differences of accuracies are compared after rounding to this many decimals: 0.8 - 0.75 is not
+above 0.05."""
 
 
 def p_above(values: ArrayLike, threshold: float) -> float:
-    """How far chance alone explains that the mean of n values lies above a threshold: p of Student's t, 1 where it does not.
+    """How far chance alone explains that the mean of n values lies above a threshold: p of
+    Student's t, 1 where it does not.
 
-    Under .05 exactly where the whole 95 % interval of the mean lies above the threshold. One value decides nothing (1); n equal values
-    decide at once (0).
+    Under .05 exactly where the whole 95 % interval of the mean lies above the threshold. One value
+    decides nothing (1); n equal values decide at once (0).
     """
     from scipy.special import stdtr  # scipy.stats would take a second to import
 
@@ -184,7 +196,8 @@ class Spread:
     """How far the means of k groups lie apart (or from 0), against the noise of their values.
 
     Args:
-        size: estimate of the true spread, noise taken off (0 where the noise explains all of it), in the unit of the values.
+        size: estimate of the true spread, noise taken off (0 where the noise explains all of it),
+            in the unit of the values.
         noise: sd of a single value.
         p: p that there is no spread at all (analysis of variance).
     """
@@ -192,26 +205,35 @@ class Spread:
     size: float
     noise: float
     p: float
-    _squares: float  # of the groups' means, times n; noise**2 * chi-square with _df[0] degrees of freedom and noncentrality
+    # of the groups' means, times n; noise**2 * chi-square with _df[0] degrees of freedom and
+    # noncentrality
+    _squares: float
     _weight: int  # noncentrality = _weight * true spread**2 / noise**2
     _df: tuple[int, int]
 
     def p_under(self, margin: float) -> float:
-        """p of a true spread as large as the margin: under .05 where the 95 % interval of the spread ends under it.
+        """p of a true spread as large as the margin: under .05 where the 95 % interval of the
+        spread ends under it.
 
-        Means that by luck lie closer together than their own noise puts them count as lying as far apart as it does on average: values too
-        noisy to tell a spread of the margin from none never come out as equal.
+        Means that by luck lie closer together than their own noise puts them count as lying as far
+        apart as it does on average: values too noisy to tell a spread of the margin from none never
+            come out as equal.
         """
-        return min(1.0, 2 * self._share_below(margin, max(self._squares, self._df[0] * self.noise**2)))
+        return min(
+            1.0, 2 * self._share_below(margin, max(self._squares, self._df[0] * self.noise**2))
+        )
 
     def p_over(self, margin: float) -> float:
-        """p of a true spread no larger than the margin: under .05 where the 95 % interval of the spread begins over it."""
+        """p of a true spread no larger than the margin: under .05 where the 95 % interval of the
+        spread begins over it."""
         return min(1.0, 2 * (1 - self._share_below(margin, self._squares)))
 
     def _share_below(self, margin: float, squares: float) -> float:
-        """P(squares as small as these are found, were the true spread the margin), averaged over what the true noise may be.
+        """P(squares as small as these are found, were the true spread the margin), averaged over
+        what the true noise may be.
 
-        Source: generalised p: Weerahandi, Exact Statistical Methods for Data Analysis (1995), chapter 5. At margin 0 it is the F test.
+        Source: generalised p: Weerahandi, Exact Statistical Methods for Data Analysis (1995),
+            chapter 5. At margin 0 it is the F test.
         """
         from scipy.special import chndtr, gammaincinv, ndtr
 
@@ -221,15 +243,17 @@ class Spread:
         large = shift > _LARGE
         small = chndtr(found[~large], self._df[0], shift[~large])
         root = np.sqrt(shift[large])
-        normal = ndtr(np.sqrt(found[large]) - root - (self._df[0] - 1) / (2 * root))  # chndtr gives NaN there
+        # chndtr gives NaN there
+        normal = ndtr(np.sqrt(found[large]) - root - (self._df[0] - 1) / (2 * root))
         return float(np.concatenate([small, normal]).mean())
 
 
 def blocks(groups: Sequence[ArrayLike]) -> Spread:
-    """Randomised blocks: do k groups, measured once in each of n blocks, differ? The spread is the sd (k - 1) of the groups' means.
+    """Randomised blocks: do k groups, measured once in each of n blocks, differ? The spread is the
+    sd (k - 1) of the groups' means.
 
-    A constant added to all values of a block changes nothing: a baseline that all classes of a seed share cancels, as it does not in a
-    one-way analysis of variance.
+    A constant added to all values of a block changes nothing: a baseline that all classes of a seed
+    share cancels, as it does not in a one-way analysis of variance.
 
     Args:
         groups: k arrays of n values, in the same order of blocks; k, n >= 2.
@@ -239,7 +263,13 @@ def blocks(groups: Sequence[ArrayLike]) -> Spread:
     x = np.stack([np.asarray(group, dtype=np.float64) for group in groups])
     k, n = x.shape
     residual = x - x.mean(axis=1, keepdims=True) - x.mean(axis=0, keepdims=True) + x.mean()
-    return _spread(float(x.mean(axis=1).var(ddof=1)), float((residual**2).sum()), (k - 1, (k - 1) * (n - 1)), n, k - 1)
+    return _spread(
+        float(x.mean(axis=1).var(ddof=1)),
+        float((residual**2).sum()),
+        (k - 1, (k - 1) * (n - 1)),
+        n,
+        k - 1,
+    )
 
 
 def mean_square(groups: Sequence[ArrayLike]) -> Spread:
@@ -251,14 +281,18 @@ def mean_square(groups: Sequence[ArrayLike]) -> Spread:
     x = np.stack([np.asarray(group, dtype=np.float64) for group in groups])
     k, n = x.shape
     residual = x - x.mean(axis=1, keepdims=True)
-    return _spread(float((x.mean(axis=1) ** 2).mean()), float((residual**2).sum()), (k, k * (n - 1)), n, k)
+    return _spread(
+        float((x.mean(axis=1) ** 2).mean()), float((residual**2).sum()), (k, k * (n - 1)), n, k
+    )
 
 
 def _spread(between: float, residual: float, df: tuple[int, int], n: int, count: int) -> Spread:
-    """``between``: mean square of the groups' means over ``count``; ``residual``: sum of squares."""
+    """``between``: mean square of the groups' means over ``count``; ``residual``: sum of
+    squares."""
     from scipy.special import fdtrc
 
-    variance = max(residual / df[1], 10.0 ** (-2 * _DIGITS))  # values equal to the last digit leave a noise of rounding, not of 0
+    # values equal to the last digit leave a noise of rounding, not of 0
+    variance = max(residual / df[1], 10.0 ** (-2 * _DIGITS))
     return Spread(
         size=max(0.0, between - variance / n) ** 0.5,
         noise=variance**0.5,
@@ -277,7 +311,8 @@ def rank_correlation(a: ArrayLike, b: ArrayLike) -> float:
 
 @dataclass(frozen=True)
 class PowerLaw:
-    """error = scale * n ** -exponent, fitted by least squares in log-log; ``r2`` of that fit; ``n`` and ``error``: what was fitted."""
+    """error = scale * n ** -exponent, fitted by least squares in log-log; ``r2`` of that fit; ``n``
+    and ``error``: what was fitted."""
 
     scale: float
     exponent: float
@@ -286,7 +321,9 @@ class PowerLaw:
     error: NDArray[np.float64]
 
     def at(self, n: ArrayLike) -> NDArray[np.float64]:
-        return np.asarray(self.scale * np.asarray(n, dtype=np.float64) ** -self.exponent, dtype=np.float64)
+        return np.asarray(
+            self.scale * np.asarray(n, dtype=np.float64) ** -self.exponent, dtype=np.float64
+        )
 
 
 def power_law(n: ArrayLike, error: ArrayLike) -> PowerLaw:
@@ -294,7 +331,8 @@ def power_law(n: ArrayLike, error: ArrayLike) -> PowerLaw:
 
     Args:
         n: training-set sizes, positive.
-        error: test errors, fractions; zeros and NaN are left out. At least two different n must be left.
+        error: test errors, fractions; zeros and NaN are left out. At least two different n must be
+            left.
 
     Raises:
         ValueError: if they are not.
@@ -303,7 +341,9 @@ def power_law(n: ArrayLike, error: ArrayLike) -> PowerLaw:
     usable = (x > 0) & (y > 0)
     x, y = x[usable], y[usable]
     if len(np.unique(x)) < 2:
-        raise ValueError(f"a power law needs two sizes with an error over 0; {len(np.unique(x))} given")
+        raise ValueError(
+            f"a power law needs two sizes with an error over 0; {len(np.unique(x))} given"
+        )
     slope, offset = np.polyfit(np.log(x), np.log(y), 1)
     residual = np.log(y) - (offset + slope * np.log(x))
     spread = float(((np.log(y) - np.log(y).mean()) ** 2).sum())

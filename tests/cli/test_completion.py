@@ -1,4 +1,5 @@
-"""Values that a shell completes: the names of what is there, nothing where something is wrong, nothing heavy loaded for it."""
+"""Values that a shell completes: the names of what is there, nothing where something is wrong,
+nothing heavy loaded for it."""
 
 from __future__ import annotations
 
@@ -23,9 +24,20 @@ from zoo.trainsets.rules import RULES
 
 
 def offered(*words: str, **variables: str) -> list[str]:
-    """What the shell is given for the last word of a line, by the program in a process of its own."""
-    line = {"COMP_WORDS": "\n".join(["zoo", *words]), "COMP_CWORD": str(len(words)), "_ZOO_COMPLETE": "complete_bash"}
-    shell = subprocess.run([str(ZOO)], capture_output=True, text=True, env={**environment(), **line, **variables}, check=False)
+    """What the shell is given for the last word of a line, by the program in a process of its
+    own."""
+    line = {
+        "COMP_WORDS": "\n".join(["zoo", *words]),
+        "COMP_CWORD": str(len(words)),
+        "_ZOO_COMPLETE": "complete_bash",
+    }
+    shell = subprocess.run(
+        [str(ZOO)],
+        capture_output=True,
+        text=True,
+        env={**environment(), **line, **variables},
+        check=False,
+    )
     assert (shell.returncode, shell.stderr) == (0, ""), shell
     return shell.stdout.split()
 
@@ -44,8 +56,12 @@ def place(tmp_path: Path) -> str:
 
     space = new_workspace(tmp_path)
     for name in ("cleaned", "right"):
-        table = pd.DataFrame({"example_id": [0, 1], "label": [0, 0], "copies": [1, 1], "weight": [1.0, 1.0]})
-        commit_selection(space, name, table, f"{name:0<16}", Origin("f" * 16, "train", ""), ["worst:share=0.1"])
+        table = pd.DataFrame(
+            {"example_id": [0, 1], "label": [0, 0], "copies": [1, 1], "weight": [1.0, 1.0]}
+        )
+        commit_selection(
+            space, name, table, f"{name:0<16}", Origin("f" * 16, "train", ""), ["worst:share=0.1"]
+        )
     return str(tmp_path / "zoo")
 
 
@@ -57,7 +73,12 @@ def test_the_shell_is_given_the_selections_of_the_workspace_on_the_line(place: s
     assert offered("retrain", "-w", place, "") == ["baseline", "cleaned", "right"]
     assert offered("compare", "-w", place, "cleaned", "") == ["baseline", "right"]
     assert offered("select", "--random-like", "c", ZOO_WORKSPACE=place) == ["cleaned"]
-    assert offered("score", "-w", place, "--label-column", "") == ["label", "label_true", "cleaned", "right"]
+    assert offered("score", "-w", place, "--label-column", "") == [
+        "label",
+        "label_true",
+        "cleaned",
+        "right",
+    ]
 
 
 def test_the_shell_is_given_scales_of_the_experiment_on_the_line() -> None:
@@ -107,14 +128,24 @@ def test_scales_are_read_from_a_file_that_is_not_run(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", complete.__all__)
 def test_a_completer_swallows_every_error(name: str) -> None:
-    """Nothing of a line is known: no command, no parameters. What needs none of it still offers its names."""
+    """Nothing of a line is known: no command, no parameters. What needs none of it still offers its
+    names."""
     found = getattr(complete, name)(cast("typer.Context", None), "zzz")
     assert found == []
 
 
 def test_every_option_and_argument_of_these_names_has_values() -> None:
     """Of all commands; twin: one without a completer is found."""
-    wanted = {"archs", "recipe", "scale", "experiment", "random_like", "label_column", "selection", "treatment"}
+    wanted = {
+        "archs",
+        "recipe",
+        "scale",
+        "experiment",
+        "random_like",
+        "label_column",
+        "selection",
+        "treatment",
+    }
     # --data that is a path, or free text of another meaning, has none.
     lacking = [
         f"{name} {parameter.name}"
@@ -123,16 +154,30 @@ def test_every_option_and_argument_of_these_names_has_values() -> None:
         if parameter.name in wanted | {"data"} and parameter._custom_shell_complete is None
     ]
     assert lacking == []
-    assert [p.name for p in dict(commands())["zoo train"].params if p._custom_shell_complete is None and p.name == "epochs"] == ["epochs"]
+    assert [
+        p.name
+        for p in dict(commands())["zoo train"].params
+        if p._custom_shell_complete is None and p.name == "epochs"
+    ] == ["epochs"]
 
 
 def test_completing_networks_loads_nothing_heavy() -> None:
     """Neither torch nor ray nor pandas."""
     code = (
-        "import sys\nfrom zoo.cli.main import app\nimport atexit\n"
-        "atexit.register(lambda: print(sorted({'torch', 'ray', 'pandas', 'matplotlib', 'timm'} & set(sys.modules)), file=sys.stderr))\n"
-        "app(prog_name='zoo')"
+        "import sys\nfrom zoo.cli.main import app\nimport atexit\natexit.register(lambda:"
+        " print(sorted({'torch', 'ray', 'pandas', 'matplotlib', 'timm'} & set(sys.modules)),"
+        " file=sys.stderr))\napp(prog_name='zoo')"
     )
-    words = {"COMP_WORDS": "zoo\ntrain\n--archs\nsoftm", "COMP_CWORD": "3", "_ZOO_COMPLETE": "complete_bash"}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, **words}, check=False)
+    words = {
+        "COMP_WORDS": "zoo\ntrain\n--archs\nsoftm",
+        "COMP_CWORD": "3",
+        "_ZOO_COMPLETE": "complete_bash",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **words},
+        check=False,
+    )
     assert (done.stdout, done.stderr) == ("softmax\n", "[]\n")

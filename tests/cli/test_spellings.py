@@ -1,5 +1,5 @@
-"""One thing, two spellings: ``--json`` and ``--format json``, ``--archs`` and ``--arch``, ``zoo help X`` and ``zoo X --help``. And files that
-a user named are not written over."""
+"""One thing, two spellings: ``--json`` and ``--format json``, ``--archs`` and ``--arch``, ``zoo
+help X`` and ``zoo X --help``. And files that a user named are not written over."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from tests.commands import corners, done, finished, zoo
 from tools.make_reference import commands
 
 LOCAL = ("--runner", "local")
-OPTIONS = {name: {option for parameter in command.params for option in parameter.opts} for name, command in commands()}
+OPTIONS = {
+    name: {option for parameter in command.params for option in parameter.opts}
+    for name, command in commands()
+}
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +42,20 @@ def test_every_command_takes_both_or_neither() -> None:
     """--json and --format; at least the reading ones take them."""
     either = {name for name, options in OPTIONS.items() if options & {"--json", "--format"}}
     assert {name for name in either if not {"--json", "--format"} <= OPTIONS[name]} == set()
-    assert {f"zoo {name}" for name in ("query", "status", "schema", "score", "select", "compare", "plan", "models", "data ls")} <= either
+    assert {
+        f"zoo {name}"
+        for name in (
+            "query",
+            "status",
+            "schema",
+            "score",
+            "select",
+            "compare",
+            "plan",
+            "models",
+            "data ls",
+        )
+    } <= either
     assert "zoo train" not in either
 
 
@@ -59,18 +75,28 @@ def test_every_command_takes_both_or_neither() -> None:
     ],
     ids=lambda value: value[0],
 )
-def test_both_spellings_print_the_same_json(space: Path, arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_spellings_print_the_same_json(
+    space: Path, arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """And ``--format table`` what is printed without either."""
     monkeypatch.setenv("ZOO_WORKSPACE", str(space))
     first = done(*arguments, "--json")
     assert (
-        json.loads(first) == json.loads(done(*arguments, "--format", "json")) == json.loads(done(*arguments, "--json", "--format", "json"))
+        json.loads(first)
+        == json.loads(done(*arguments, "--format", "json"))
+        == json.loads(done(*arguments, "--json", "--format", "json"))
     )
     assert done(*arguments, "--format", "table") == done(*arguments) != first
 
 
-@pytest.mark.parametrize("arguments", [("models", "table"), ("query", "select 1", "csv"), ("status", "table")], ids=lambda value: value[0])
-def test_two_forms_at_once_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    "arguments",
+    [("models", "table"), ("query", "select 1", "csv"), ("status", "table")],
+    ids=lambda value: value[0],
+)
+def test_two_forms_at_once_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
     """Before anything is opened, naming both."""
     monkeypatch.setenv("ZOO_WORKSPACE", str(tmp_path / "none"))
     refused = zoo(*arguments[:-1], "--json", "--format", arguments[-1])
@@ -86,26 +112,55 @@ def test_every_command_that_takes_networks_takes_both_names() -> None:
     assert {name for name, options in OPTIONS.items() if {"--arch", "--archs"} & options} == {
         name for name, options in OPTIONS.items() if {"--arch", "--archs"} <= options
     }
-    assert {"zoo train", "zoo plan", "zoo retrain", "zoo compare"} <= {name for name, options in OPTIONS.items() if "--archs" in options}
+    assert {"zoo train", "zoo plan", "zoo retrain", "zoo compare"} <= {
+        name for name, options in OPTIONS.items() if "--archs" in options
+    }
 
 
 def test_arms_are_retrained_and_compared_by_several_networks(space: Path) -> None:
-    """2 arms x 2 networks x 2 seeds = 8 trainings; each network's difference is to its own baseline. One that has none is refused."""
+    """2 arms x 2 networks x 2 seeds = 8 trainings; each network's difference is to its own
+    baseline. One that has none is refused."""
     before = finished(space, "training")
     recipe = ("--recipe", "adam:epochs=2", "--seeds", "0,1", "-w", space, *LOCAL)
     said = done("retrain", "baseline", "cleaned", "--archs", "softmax,mlp", *recipe)
-    assert said.startswith("8 trainings of 2 arms done. Next: zoo compare baseline cleaned --arch softmax,mlp --recipe adam:epochs=2")
+    assert said.startswith(
+        "8 trainings of 2 arms done. Next: zoo compare baseline cleaned --arch softmax,mlp --recipe"
+        " adam:epochs=2"
+    )
     assert finished(space, "training") == before + 8
-    both = json.loads(done("compare", "baseline", "cleaned", "--arch", "softmax", "--arch", "mlp", "--json", *recipe))["comparisons"]
-    rows = {(row["arch"], row["arm"]): row for row in both if row["on"] == "full" and row["metric"] == "acc1"}
-    assert set(rows) == {(arch, arm) for arch in ("softmax", "mlp") for arm in ("baseline", "cleaned")}
+    both = json.loads(
+        done(
+            "compare",
+            "baseline",
+            "cleaned",
+            "--arch",
+            "softmax",
+            "--arch",
+            "mlp",
+            "--json",
+            *recipe,
+        )
+    )["comparisons"]
+    rows = {
+        (row["arch"], row["arm"]): row
+        for row in both
+        if row["on"] == "full" and row["metric"] == "acc1"
+    }
+    assert set(rows) == {
+        (arch, arm) for arch in ("softmax", "mlp") for arm in ("baseline", "cleaned")
+    }
     for arch in ("softmax", "mlp"):
         assert rows[arch, "baseline"]["delta"] is None
-        assert rows[arch, "cleaned"]["delta"] == pytest.approx(rows[arch, "cleaned"]["mean"] - rows[arch, "baseline"]["mean"])
+        assert rows[arch, "cleaned"]["delta"] == pytest.approx(
+            rows[arch, "cleaned"]["mean"] - rows[arch, "baseline"]["mean"]
+        )
         assert rows[arch, "cleaned"]["n_pairs"] == 2
     lacking = zoo("compare", "baseline", "cleaned", "--archs", "softmax,lenet5", *recipe)
     assert lacking.code == 4
-    assert "no finished retraining of baseline, cleaned by --arch lenet5 --recipe adam:epochs=2" in lacking.err
+    assert (
+        "no finished retraining of baseline, cleaned by --arch lenet5 --recipe adam:epochs=2"
+        in lacking.err
+    )
 
 
 # ---------------------------------------------------------------- help
@@ -128,7 +183,8 @@ def test_help_of_what_is_no_command_names_the_near_one() -> None:
 
 @pytest.mark.parametrize("form", ["table", "csv", "json", "parquet"])
 def test_a_query_replaces_a_file_only_when_told(tmp_path: Path, form: str) -> None:
-    """It is refused before the query runs, and stays as it is; with --replace it holds the result."""
+    """It is refused before the query runs, and stays as it is; with --replace it holds the
+    result."""
     new_workspace(tmp_path)
     target = tmp_path / "mine"
     target.write_text("my notes")
@@ -140,7 +196,11 @@ def test_a_query_replaces_a_file_only_when_told(tmp_path: Path, form: str) -> No
     assert target.read_text() == "my notes"
     assert done(*ask, target, "--replace") == done(*ask, tmp_path / "fresh") == ""
     assert target.read_bytes() == (tmp_path / "fresh").read_bytes()
-    read = {"csv": pd.read_csv, "json": pd.read_json, "parquet": lambda path: pq.read_table(path).to_pandas()}
+    read = {
+        "csv": pd.read_csv,
+        "json": pd.read_json,
+        "parquet": lambda path: pq.read_table(path).to_pandas(),
+    }
     assert (read[form](target)["n"].tolist() if form in read else target.read_text().split()) == (
         [42] if form in read else ["n", "--", "42"]
     )
@@ -153,7 +213,9 @@ def test_a_query_into_a_folder_or_a_link_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("kept")
     (tmp_path / "link").symlink_to(tmp_path / "file")
     for name, said in (("zoo", "is a folder"), ("link", "is a link")):
-        refused = zoo("query", "select 1 as n", "-w", tmp_path / "zoo", "--replace", "-o", tmp_path / name)
+        refused = zoo(
+            "query", "select 1 as n", "-w", tmp_path / "zoo", "--replace", "-o", tmp_path / name
+        )
         assert refused.code == 2
         assert said in refused.err
     assert (tmp_path / "file").read_text() == "kept"

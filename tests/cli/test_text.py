@@ -12,16 +12,23 @@ from zoo.cli.text import text_table
 
 def last_row(*cells: object) -> str:
     """The row of a table of one row."""
-    frame = pd.DataFrame({f"c{at}": pd.Series([cell], dtype="object") for at, cell in enumerate(cells)})
+    frame = pd.DataFrame(
+        {f"c{at}": pd.Series([cell], dtype="object") for at, cell in enumerate(cells)}
+    )
     return text_table(frame).splitlines()[-1]
 
 
 def test_a_list_is_printed_as_json() -> None:
-    """Arrays, nested lists and structs of a query parse as JSON; what is no number is null; nothing is cut out of the middle."""
+    """Arrays, nested lists and structs of a query parse as JSON; what is no number is null; nothing
+    is cut out of the middle."""
     votes = np.arange(2000)
     assert json.loads(last_row(votes)) == list(range(2000))
     assert json.loads(last_row([np.array([1, 2], dtype=np.int32), None])) == [[1, 2], None]
-    assert json.loads(last_row({"name": "é", "share": np.float32(0.5), "gone": float("nan")})) == {"name": "é", "share": 0.5, "gone": None}
+    assert json.loads(last_row({"name": "é", "share": np.float32(0.5), "gone": float("nan")})) == {
+        "name": "é",
+        "share": 0.5,
+        "gone": None,
+    }
     assert last_row(np.array(["a", "b"], dtype=object)) == '["a", "b"]'
 
 

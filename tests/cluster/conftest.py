@@ -18,6 +18,8 @@ def experiment(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def calm(experiment: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The workspace after training, fill and scores, made by one process without Ray."""
     folder = tmp_path_factory.mktemp("calm")
-    result = run(folder, "run", experiment, "--until", "score", "-w", folder / "space", "--runner", "local")
+    result = run(
+        folder, "run", experiment, "--until", "score", "-w", folder / "space", "--runner", "local"
+    )
     assert result.code == 0, result
     return folder / "space"

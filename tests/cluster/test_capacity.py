@@ -1,4 +1,5 @@
-"""What a worker asks for against what the nodes have: refused before anything is made, and naming what there is."""
+"""What a worker asks for against what the nodes have: refused before anything is made, and naming
+what there is."""
 
 from __future__ import annotations
 
@@ -26,7 +27,9 @@ HEAD = {"CPU": 0.0, "node:__internal_head__": 1.0}
         (worker_resources(1), [HEAD], None),  # an autoscaler that does not tell what it can start
     ],
 )
-def test_what_a_node_has_or_will_have_is_granted(asked: dict[str, float], there: list[dict[str, float]], possible: object) -> None:
+def test_what_a_node_has_or_will_have_is_granted(
+    asked: dict[str, float], there: list[dict[str, float]], possible: object
+) -> None:
     check(asked, there, possible, "here")  # type: ignore[arg-type]
 
 
@@ -37,19 +40,49 @@ def test_what_a_node_has_or_will_have_is_granted(asked: dict[str, float], there:
             worker_resources(1),
             [{"CPU": 2.0}],
             [],
-            "a worker asks for CPU 1, GPU 1 on one node, and here has CPU 2, GPU 0. Leave --gpus out",
+            (
+                "a worker asks for CPU 1, GPU 1 on one node, and here has CPU 2, GPU 0. Leave"
+                " --gpus out"
+            ),
         ),
-        (worker_resources(0.5), [{"CPU": 2.0, "GPU": 0.25}], [], "asks for CPU 1, GPU 0.5 on one node, and here has CPU 2, GPU 0.25."),
-        (worker_resources(0), [HEAD], [], "asks for CPU 1, GPU 0 on one node, and here has CPU 0, GPU 0, and nothing that starts more."),
+        (
+            worker_resources(0.5),
+            [{"CPU": 2.0, "GPU": 0.25}],
+            [],
+            "asks for CPU 1, GPU 0.5 on one node, and here has CPU 2, GPU 0.25.",
+        ),
+        (
+            worker_resources(0),
+            [HEAD],
+            [],
+            (
+                "asks for CPU 1, GPU 0 on one node, and here has CPU 0, GPU 0, and nothing that"
+                " starts more."
+            ),
+        ),
         (worker_resources(0), [], [], "here has no node"),
         # What one node lacks another does not make up for.
-        (worker_resources(1), [{"CPU": 8.0}, {"CPU": 0.0, "GPU": 4.0}], [], "here has CPU 8, GPU 0 / CPU 0, GPU 4"),
-        (worker_resources(1), [HEAD], [{"CPU": 2.0}], "CPU 0, GPU 0; its autoscaler can start nodes with CPU 2, GPU 0."),
-        (worker_resources(1), [{"CPU": 2.0}] * 3, [], "here has CPU 2, GPU 0, and nothing"),  # nodes alike are named once
+        (
+            worker_resources(1),
+            [{"CPU": 8.0}, {"CPU": 0.0, "GPU": 4.0}],
+            [],
+            "here has CPU 8, GPU 0 / CPU 0, GPU 4",
+        ),
+        (
+            worker_resources(1),
+            [HEAD],
+            [{"CPU": 2.0}],
+            "CPU 0, GPU 0; its autoscaler can start nodes with CPU 2, GPU 0.",
+        ),
+        # nodes alike are named once
+        (worker_resources(1), [{"CPU": 2.0}] * 3, [], "here has CPU 2, GPU 0, and nothing"),
     ],
 )
 def test_what_no_node_can_grant_is_refused(
-    asked: dict[str, float], there: list[dict[str, float]], possible: list[dict[str, float]], said: str
+    asked: dict[str, float],
+    there: list[dict[str, float]],
+    possible: list[dict[str, float]],
+    said: str,
 ) -> None:
     """Exit 2, and the message says what was asked, what there is, and what to do."""
     with pytest.raises(UsageError) as caught:
@@ -71,7 +104,8 @@ COMMANDS = (
 def test_a_gpu_that_is_not_there_is_refused_before_a_workspace_is_made(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: tuple[str, ...], where: str
 ) -> None:
-    """On both runners, from every command that would make a workspace: exit 2, what there is, nothing on disk, nothing computed on a CPU."""
+    """On both runners, from every command that would make a workspace: exit 2, what there is,
+    nothing on disk, nothing computed on a CPU."""
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     result = zoo(*command, "--gpus", "1", "--runner", where, "-w", tmp_path / "space")
@@ -83,7 +117,9 @@ def test_a_gpu_that_is_not_there_is_refused_before_a_workspace_is_made(
 
 @pytest.mark.parametrize("where", ["ray", "local"])
 @pytest.mark.parametrize("command", ["fill", "retrain"])
-def test_commands_on_a_workspace_refuse_it_too(monkeypatch: pytest.MonkeyPatch, trained: object, command: str, where: str) -> None:
+def test_commands_on_a_workspace_refuse_it_too(
+    monkeypatch: pytest.MonkeyPatch, trained: object, command: str, where: str
+) -> None:
     """Fill actors and retrainings ask for the same, and are refused alike."""
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
@@ -105,16 +141,32 @@ def test_a_gpu_that_is_there_is_not_refused(monkeypatch: pytest.MonkeyPatch) -> 
     assert device_for(0).type == "cpu"
 
 
-def test_a_cluster_is_asked_before_anything_is_made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """With --address the nodes say what there is: refused with exit 2 and no workspace; the session is closed again."""
+def test_a_cluster_is_asked_before_anything_is_made(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """With --address the nodes say what there is: refused with exit 2 and no workspace; the session
+    is closed again."""
     calls: list[str] = []
     monkeypatch.setattr(runner.RayRunner, "start", lambda self: calls.append("start"))
     monkeypatch.setattr(runner.RayRunner, "close", lambda self: calls.append("close"))
     monkeypatch.setattr(runner, "nodes", lambda: [{"CPU": 4.0}, {"CPU": 8.0}])
     monkeypatch.setattr(runner, "node_types", list)
-    result = zoo("train", "--archs", "mlp", "--gpus", "1", "--address", "10.0.0.1:6379", "-w", tmp_path / "space")
+    result = zoo(
+        "train",
+        "--archs",
+        "mlp",
+        "--gpus",
+        "1",
+        "--address",
+        "10.0.0.1:6379",
+        "-w",
+        tmp_path / "space",
+    )
     assert result.code == 2, result
-    assert "the cluster at '10.0.0.1:6379' has CPU 4, GPU 0 / CPU 8, GPU 0, and nothing that starts more" in result.err
+    assert (
+        "the cluster at '10.0.0.1:6379' has CPU 4, GPU 0 / CPU 8, GPU 0, and nothing that starts"
+        " more" in result.err
+    )
     assert not (tmp_path / "space").exists()
     assert calls == ["start", "close"]
 
@@ -122,13 +174,21 @@ def test_a_cluster_is_asked_before_anything_is_made(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--cpus", "2", "--address", "10.0.0.1:6379"), "--cpus 2 is for a session on this machine"),
-        (("--cpus", "2", "--runner", "local"), "--cpus 2: --runner local does everything in one process"),
+        (
+            ("--cpus", "2", "--address", "10.0.0.1:6379"),
+            "--cpus 2 is for a session on this machine",
+        ),
+        (
+            ("--cpus", "2", "--runner", "local"),
+            "--cpus 2: --runner local does everything in one process",
+        ),
         (("--gpus", "2"), "--gpus 2: a training runs on one GPU or a part of it"),
         (("--gpus", "nan", "--runner", "local"), "--gpus nan: a training runs on one GPU"),
     ],
 )
-def test_an_option_that_would_be_ignored_is_refused(tmp_path: Path, options: tuple[str, ...], said: str) -> None:
+def test_an_option_that_would_be_ignored_is_refused(
+    tmp_path: Path, options: tuple[str, ...], said: str
+) -> None:
     result = zoo("train", "--archs", "mlp", *options, "-w", tmp_path / "space")
     assert result.code == 2, result
     assert said in result.err
@@ -140,11 +200,19 @@ def test_an_option_that_would_be_ignored_is_refused(tmp_path: Path, options: tup
 def test_an_address_where_nothing_listens_is_named_as_it_was_given(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, address: str, *, variable: bool
 ) -> None:
-    """Found at once, not after Ray's minutes; the message says RAY_ADDRESS where the address came from there, else --address."""
+    """Found at once, not after Ray's minutes; the message says RAY_ADDRESS where the address came
+    from there, else --address."""
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     if variable:
         monkeypatch.setenv("RAY_ADDRESS", address)
-    result = zoo("train", "--archs", "mlp", *(() if variable else ("--address", address)), "-w", tmp_path / "space")
+    result = zoo(
+        "train",
+        "--archs",
+        "mlp",
+        *(() if variable else ("--address", address)),
+        "-w",
+        tmp_path / "space",
+    )
     assert result.code == 1, result
     assert f"cannot reach the Ray cluster at '{address}'" in result.err
     assert f"Check {'RAY_ADDRESS' if variable else '--address'}," in result.err
@@ -153,8 +221,11 @@ def test_an_address_where_nothing_listens_is_named_as_it_was_given(
     assert not (tmp_path / "space").exists()
 
 
-def test_an_autoscaler_s_node_types_are_read_from_what_ray_tells(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Configured types that may be started; none without an autoscaler, whose monitor calls each node a type; None where types are secret."""
+def test_an_autoscaler_s_node_types_are_read_from_what_ray_tells(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Configured types that may be started; none without an autoscaler, whose monitor calls each
+    node a type; None where types are secret."""
     import json
 
     import ray
@@ -176,14 +247,19 @@ def test_an_autoscaler_s_node_types_are_read_from_what_ray_tells(monkeypatch: py
     assert capacity.node_types() == [{"CPU": 4.0, "GPU": 1.0}, {"CPU": 8.0}]
     tell(None, None)
     assert capacity.node_types() == []
-    tell(None, {"active_nodes": {"node_" + "0a" * 28: 1}, "idle_nodes": None, "pending_launches": {}})
+    tell(
+        None, {"active_nodes": {"node_" + "0a" * 28: 1}, "idle_nodes": None, "pending_launches": {}}
+    )
     assert capacity.node_types() == []
     tell(None, {"active_nodes": {"ray.head.default": 1, "worker": 2}})
     assert capacity.node_types() is None
 
 
-def test_where_ray_has_moved_what_it_tells_nothing_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those functions are Ray's own: without them a request that may yet be granted is not refused."""
+def test_where_ray_has_moved_what_it_tells_nothing_is_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Those functions are Ray's own: without them a request that may yet be granted is not
+    refused."""
     import ray
 
     def gone() -> None:

@@ -1,4 +1,5 @@
-"""cluster.yaml passes Ray's own schema and our rules for what Ray does not check. Nothing is started and no network is used."""
+"""cluster.yaml passes Ray's own schema and our rules for what Ray does not check. Nothing is
+started and no network is used."""
 
 from __future__ import annotations
 
@@ -33,10 +34,18 @@ def problems(config: Config) -> list[str]:
     found = []
     types: dict[str, Config] = config["available_node_types"]
     head = types[config["head_node_type"]]
-    counts = {f"{name}.{field}": node.get(field, 0) for name, node in types.items() for field in ("min_workers", "max_workers")}
+    counts = {
+        f"{name}.{field}": node.get(field, 0)
+        for name, node in types.items()
+        for field in ("min_workers", "max_workers")
+    }
     counts["max_workers"] = config["max_workers"]
     found += [f"{name} is negative: {count}" for name, count in counts.items() if count < 0]
-    found += [f"{name}.min_workers is not 0" for name, node in types.items() if node.get("min_workers", 0) != 0]
+    found += [
+        f"{name}.min_workers is not 0"
+        for name, node in types.items()
+        if node.get("min_workers", 0) != 0
+    ]
     if head.get("resources") != {"CPU": 0}:
         found.append("the head takes trainings")
     for name, node in types.items():
@@ -44,7 +53,9 @@ def problems(config: Config) -> list[str]:
         if spot == (node is head):
             found.append(f"{name} is {'spot' if spot else 'on demand'}")
     for role in ("head", "worker"):
-        starts = [command for command in config[f"{role}_start_ray_commands"] if "ray start" in command]
+        starts = [
+            command for command in config[f"{role}_start_ray_commands"] if "ray start" in command
+        ]
         if len(starts) != 1 or "RAY_AUTH_MODE=token" not in starts[0]:
             found.append(f"the {role} starts without token mode")
     start = " ".join(config["head_start_ray_commands"])
@@ -56,9 +67,16 @@ def problems(config: Config) -> list[str]:
         found.append("the token does not reach the nodes")
     for rule in config["provider"]["security_group"]["IpPermissions"]:
         networks = [network["CidrIp"] for network in rule["IpRanges"]]
-        if (rule["FromPort"], rule["ToPort"]) != (22, 22) or any(not network.endswith("/32") for network in networks):
-            found.append(f"ports {rule['FromPort']} to {rule['ToPort']} are open to {', '.join(networks)}")
-    if not any("--constraint" in command and "classifier-zoo" in command for command in config["setup_commands"]):
+        if (rule["FromPort"], rule["ToPort"]) != (22, 22) or any(
+            not network.endswith("/32") for network in networks
+        ):
+            found.append(
+                f"ports {rule['FromPort']} to {rule['ToPort']} are open to {', '.join(networks)}"
+            )
+    if not any(
+        "--constraint" in command and "classifier-zoo" in command
+        for command in config["setup_commands"]
+    ):
         found.append("the nodes do not install the project with its constraints")
     if not 0 < config["idle_timeout_minutes"] <= 30:
         found.append("idle workers stay")
@@ -66,19 +84,25 @@ def problems(config: Config) -> list[str]:
 
 
 def test_ray_accepts_the_file(config: Config) -> None:
-    """Ray's schema and its own checks pass, without defaults that we did not mean (no docker, no worker kept alive)."""
+    """Ray's schema and its own checks pass, without defaults that we did not mean (no docker, no
+    worker kept alive)."""
     check_with_ray(config)
 
 
 def test_our_rules_hold(config: Config) -> None:
-    """No negative count, no public dashboard, token mode on both sides, trainings away from the head, spot workers only."""
+    """No negative count, no public dashboard, token mode on both sides, trainings away from the
+    head, spot workers only."""
     assert problems(config) == []
 
 
 def test_the_file_holds_no_secret() -> None:
-    """No key, no password, no token: 40 or more characters of a key's alphabet in one word stand nowhere in the file."""
+    """No key, no password, no token: 40 or more characters of a key's alphabet in one word stand
+    nowhere in the file."""
     text = (ROOT / "cluster.yaml").read_text(encoding="utf-8")
-    assert not re.search(r"AKIA[0-9A-Z]{16}|(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{40,}(?![A-Za-z0-9+/])|(?i:password|secret)", text)
+    assert not re.search(
+        r"AKIA[0-9A-Z]{16}|(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{40,}(?![A-Za-z0-9+/])|(?i:password|secret)",
+        text,
+    )
 
 
 def set_in(path: str, value: Any) -> Callable[[Config], None]:
@@ -104,18 +128,53 @@ def edit(path: str, old: str, new: str) -> Callable[[Config], None]:
 WORKER = "available_node_types/gpu-worker"
 SSH = {"FromPort": 22, "ToPort": 22, "IpProtocol": "TCP", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
 BREAKS = {
-    "a worker count below 0, which Ray lets pass": (set_in("max_workers", -1), "max_workers is negative: -1"),
-    "a worker that is always there": (set_in(f"{WORKER}/min_workers", 1), "gpu-worker.min_workers is not 0"),
-    "workers on demand": (set_in(f"{WORKER}/node_config/InstanceMarketOptions", {}), "gpu-worker is on demand"),
-    "a head on spot": (set_in("available_node_types/head/node_config/InstanceMarketOptions", {"MarketType": "spot"}), "head is spot"),
-    "a head that takes work": (set_in("available_node_types/head/resources", {}), "the head takes trainings"),
-    "a public dashboard": (edit("head_start_ray_commands", "127.0.0.1", "0.0.0.0"), "the dashboard is public"),
-    "a head without token mode": (edit("head_start_ray_commands", "RAY_AUTH_MODE=token", ""), "the head starts without token mode"),
-    "workers without token mode": (edit("worker_start_ray_commands", "RAY_AUTH_MODE=token", ""), "the worker starts without token mode"),
-    "no autoscaler": (edit("head_start_ray_commands", "--autoscaling-config", "--x"), "the head starts without the autoscaler"),
+    "a worker count below 0, which Ray lets pass": (
+        set_in("max_workers", -1),
+        "max_workers is negative: -1",
+    ),
+    "a worker that is always there": (
+        set_in(f"{WORKER}/min_workers", 1),
+        "gpu-worker.min_workers is not 0",
+    ),
+    "workers on demand": (
+        set_in(f"{WORKER}/node_config/InstanceMarketOptions", {}),
+        "gpu-worker is on demand",
+    ),
+    "a head on spot": (
+        set_in(
+            "available_node_types/head/node_config/InstanceMarketOptions", {"MarketType": "spot"}
+        ),
+        "head is spot",
+    ),
+    "a head that takes work": (
+        set_in("available_node_types/head/resources", {}),
+        "the head takes trainings",
+    ),
+    "a public dashboard": (
+        edit("head_start_ray_commands", "127.0.0.1", "0.0.0.0"),
+        "the dashboard is public",
+    ),
+    "a head without token mode": (
+        edit("head_start_ray_commands", "RAY_AUTH_MODE=token", ""),
+        "the head starts without token mode",
+    ),
+    "workers without token mode": (
+        edit("worker_start_ray_commands", "RAY_AUTH_MODE=token", ""),
+        "the worker starts without token mode",
+    ),
+    "no autoscaler": (
+        edit("head_start_ray_commands", "--autoscaling-config", "--x"),
+        "the head starts without the autoscaler",
+    ),
     "no token": (set_in("file_mounts", {}), "the token does not reach the nodes"),
-    "ssh from anywhere": (set_in("provider/security_group/IpPermissions", [SSH]), "ports 22 to 22 are open to 0.0.0.0/0"),
-    "no constraints": (edit("setup_commands", "--constraint", "-r"), "the nodes do not install the project with its constraints"),
+    "ssh from anywhere": (
+        set_in("provider/security_group/IpPermissions", [SSH]),
+        "ports 22 to 22 are open to 0.0.0.0/0",
+    ),
+    "no constraints": (
+        edit("setup_commands", "--constraint", "-r"),
+        "the nodes do not install the project with its constraints",
+    ),
     "no idle timeout": (set_in("idle_timeout_minutes", 100_000), "idle workers stay"),
 }
 
@@ -138,7 +197,8 @@ def test_each_rule_can_fail(config: Config, name: str) -> None:
     ],
 )
 def test_rays_check_can_fail(config: Config, path: str, value: Any, error: type[Exception]) -> None:
-    """Twin of the schema check: an unknown key, a wrong type and a head type that is not defined are refused."""
+    """Twin of the schema check: an unknown key, a wrong type and a head type that is not defined
+    are refused."""
     broken = copy.deepcopy(config)
     set_in(path, value)(broken)
     with pytest.raises(error):

@@ -1,4 +1,5 @@
-"""The fill on Ray Data: an actor that is killed is replaced, and nothing of it shows in the results."""
+"""The fill on Ray Data: an actor that is killed is replaced, and nothing of it shows in the
+results."""
 
 from __future__ import annotations
 
@@ -15,7 +16,11 @@ from tests.commands import Running, content, files, parts, start, untouched
 
 def actors(running: Running) -> list[int]:
     """Processes that hold classifiers."""
-    return sorted(pid for pid, line in running.family().items() if line.startswith("ray::") and "_Classify" in line)
+    return sorted(
+        pid
+        for pid, line in running.family().items()
+        if line.startswith("ray::") and "_Classify" in line
+    )
 
 
 @pytest.fixture
@@ -30,8 +35,11 @@ def trained(calm: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_a_killed_actor_is_replaced(experiment: Path, calm: Path, trained: Path, tmp_path: Path) -> None:
-    """kill -9 of an actor once it is there: the command itself ends well, trains nothing, and answers and scores are the same bytes."""
+def test_a_killed_actor_is_replaced(
+    experiment: Path, calm: Path, trained: Path, tmp_path: Path
+) -> None:
+    """kill -9 of an actor once it is there: the command itself ends well, trains nothing, and
+    answers and scores are the same bytes."""
     before = files(trained)
     assert parts(trained) == 0
     with start(tmp_path, "run", experiment, "--until", "score", "-w", trained) as running:

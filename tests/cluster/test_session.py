@@ -1,4 +1,5 @@
-"""Around Ray's start: places that are too long or missing, limits, files of the user's with the names of modules. Nothing ends without a word."""
+"""Around Ray's start: places that are too long or missing, limits, files of the user's with the
+names of modules. Nothing ends without a word."""
 
 from __future__ import annotations
 
@@ -42,7 +43,9 @@ def test_the_folder_for_ray_is_ours_and_gone_afterwards(places: None) -> None:
     assert not Path(folder).exists()
 
 
-def test_a_place_that_is_too_long_or_not_writable_is_passed_over(places: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_place_that_is_too_long_or_not_writable_is_passed_over(
+    places: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """TMPDIR of 130 characters, RAY_TMPDIR that does not exist: another place is taken."""
     long = tmp_path / LONG
     long.mkdir(parents=True)
@@ -52,7 +55,9 @@ def test_a_place_that_is_too_long_or_not_writable_is_passed_over(places: None, m
         assert not folder.startswith((str(long), "/nowhere"))
 
 
-def test_without_any_place_the_message_names_those_tried(places: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_any_place_the_message_names_those_tried(
+    places: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nothing can be written: each place with its reason, and what to do."""
 
     def refused(prefix: str, dir: Path) -> str:  # noqa: A002
@@ -61,12 +66,18 @@ def test_without_any_place_the_message_names_those_tried(places: None, monkeypat
     monkeypatch.setattr(sessions.tempfile, "gettempdir", lambda: f"/tmp/{LONG}")
     monkeypatch.setattr(sessions.tempfile, "mkdtemp", refused)
     with pytest.raises(
-        ZooError, match=r"Tried: /tmp/a-folder.* \(too long\), /tmp \(Permission denied\).*Name one with TMPDIR, or run without Ray"
+        ZooError,
+        match=(
+            r"Tried: /tmp/a-folder.* \(too long\), /tmp \(Permission denied\).*Name one with"
+            r" TMPDIR, or run without Ray"
+        ),
     ):
         sessions._short_folder().__enter__()
 
 
-def test_a_system_without_a_temporary_folder_is_no_error_by_itself(places: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_system_without_a_temporary_folder_is_no_error_by_itself(
+    places: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """``tempfile`` finds none: the places that are always looked at are."""
 
     def none() -> str:
@@ -77,7 +88,9 @@ def test_a_system_without_a_temporary_folder_is_no_error_by_itself(places: None,
         assert Path(folder).is_dir()
 
 
-def test_the_current_folder_is_left_and_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_current_folder_is_left_and_found_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Also where the old one was removed meanwhile, and where it had been removed before."""
     here = tmp_path / "here"
     here.mkdir()
@@ -96,17 +109,26 @@ def test_the_current_folder_is_left_and_found_again(tmp_path: Path, monkeypatch:
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (OSError("AF_UNIX path length cannot exceed 107 bytes: /x"), "cannot start Ray on this machine: OSError: AF_UNIX path length"),
+        (
+            OSError("AF_UNIX path length cannot exceed 107 bytes: /x"),
+            "cannot start Ray on this machine: OSError: AF_UNIX path length",
+        ),
         (MemoryError(), "cannot start Ray on this machine: MemoryError: no more memory."),
         (RuntimeError("can't start new thread"), "RuntimeError: can't start new thread."),
         (ImportError("libx.so: failed to map segment from shared object"), "failed to map segment"),
         (KeyError("getpwuid(): uid not found: 4242"), "uid not found"),
-        (RuntimeError("Could not determine home directory."), "Could not determine home directory."),
+        (
+            RuntimeError("Could not determine home directory."),
+            "Could not determine home directory.",
+        ),
         (AssertionError(), "AssertionError."),
     ],
 )
-def test_whatever_ray_s_start_raises_is_an_error_of_the_surroundings(monkeypatch: pytest.MonkeyPatch, error: Exception, said: str) -> None:
-    """Any kind, on this machine: one sentence with what it said, and the way without Ray; never "a bug in zoo"."""
+def test_whatever_ray_s_start_raises_is_an_error_of_the_surroundings(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
+    """Any kind, on this machine: one sentence with what it said, and the way without Ray; never "a
+    bug in zoo"."""
     import ray
 
     def broken(**settings: object) -> None:
@@ -122,13 +144,17 @@ def test_whatever_ray_s_start_raises_is_an_error_of_the_surroundings(monkeypatch
 
 def test_limits_are_named_where_they_are_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sessions, "limits", lambda: "3,000,000 kB of address space (ulimit -v)")
-    assert "This process is limited to 3,000,000 kB of address space (ulimit -v);" in sessions._cannot_start(None, MemoryError(), "")
+    assert (
+        "This process is limited to 3,000,000 kB of address space (ulimit -v);"
+        in sessions._cannot_start(None, MemoryError(), "")
+    )
     monkeypatch.setattr(sessions, "limits", lambda: "")
     assert "limited" not in sessions._cannot_start(None, MemoryError(), "")
 
 
 def test_an_error_in_words() -> None:
-    """The first line with its kind; ours as it is; the last line where a worker's traceback comes with it."""
+    """The first line with its kind; ours as it is; the last line where a worker's traceback comes
+    with it."""
     assert in_words(ValueError("one\ntwo")) == "ValueError: one"
     assert in_words(ZooError("a sentence.")) == "a sentence"
     assert (
@@ -149,11 +175,12 @@ def test_an_error_of_ours_is_found_inside_those_of_ray() -> None:
     assert known_cause(RuntimeError("x")) is None
 
 
-# ---------------------------------------------------------------- a process that ends without a word
+# --------------------------------------------------------------- a process that ends without a word
 
 
 def child(tmp_path: Path, body: str) -> subprocess.CompletedProcess[str]:
-    """A process whose descriptor 2 is diverted as in a session, and whose own words go elsewhere."""
+    """A process whose descriptor 2 is diverted as in a session, and whose own words go
+    elsewhere."""
     code = f"""
         import os, sys
         sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
@@ -161,14 +188,19 @@ def child(tmp_path: Path, body: str) -> subprocess.CompletedProcess[str]:
         with _Diverted({str(tmp_path / "scratch")!r}) as diverted:
             os.write(2, b"first line\\nray: mmap failed: out of memory\\n*** StackTrace Information ***\\nlib.so(+0x1) [0x7f]\\n")
             {body}
-    """
+    """  # noqa: E501
     (tmp_path / "scratch").mkdir()
-    return subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False
+    )
 
 
 @pytest.mark.parametrize("end", ["os._exit(1)", "os.abort()", "os.kill(os.getpid(), 9)"])
-def test_the_end_of_what_ray_wrote_is_shown_where_the_process_ends_without_a_word(tmp_path: Path, end: str) -> None:
-    """Its C++ side ends the process, or the system does: the last lines, without the stack trace, and what to do. Its scratch is removed."""
+def test_the_end_of_what_ray_wrote_is_shown_where_the_process_ends_without_a_word(
+    tmp_path: Path, end: str
+) -> None:
+    """Its C++ side ends the process, or the system does: the last lines, without the stack trace,
+    and what to do. Its scratch is removed."""
     result = child(tmp_path, end)
     assert result.returncode != 0
     lines = result.stderr.splitlines()
@@ -178,7 +210,15 @@ def test_the_end_of_what_ray_wrote_is_shown_where_the_process_ends_without_a_wor
     assert not (tmp_path / "scratch").exists()
 
 
-@pytest.mark.parametrize("end", ["pass", "raise SystemExit(3)", "raise KeyboardInterrupt", "diverted.ends_well(); os._exit(143)"])
+@pytest.mark.parametrize(
+    "end",
+    [
+        "pass",
+        "raise SystemExit(3)",
+        "raise KeyboardInterrupt",
+        "diverted.ends_well(); os._exit(143)",
+    ],
+)
 def test_nothing_is_shown_where_it_says_itself_how_it_ends(tmp_path: Path, end: str) -> None:
     """Twin: ends that have words of their own."""
     assert "without a word" not in child(tmp_path, end).stderr
@@ -197,14 +237,17 @@ def test_the_tail_of_a_long_output_is_its_last_lines(tmp_path: Path) -> None:
 @pytest.mark.ray
 @pytest.mark.slow
 def test_odd_surroundings_are_no_obstacle(tmp_path: Path) -> None:
-    """A TMPDIR of 130 characters, one CPU of the machine's, files called zoo.py, torch.py and ray.py in the current folder: trained and filled."""
+    """A TMPDIR of 130 characters, one CPU of the machine's, files called zoo.py, torch.py and
+    ray.py in the current folder: trained and filled."""
     long = tmp_path / LONG
     long.mkdir(parents=True)
     for name in ("zoo", "torch", "ray", "numpy"):
-        (tmp_path / f"{name}.py").write_text(f"raise RuntimeError('{name}.py of the current folder')\n")
+        (tmp_path / f"{name}.py").write_text(
+            f"raise RuntimeError('{name}.py of the current folder')\n"
+        )
     code = (
-        "import os, sys; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); os.chdir(sys.argv[1]); "
-        "os.execv(sys.argv[2], sys.argv[2:])"
+        "import os, sys; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))});"
+        " os.chdir(sys.argv[1]); os.execv(sys.argv[2], sys.argv[2:])"
     )
     space = tmp_path / "space"
     for arguments in (("train", "--archs", "softmax", "--epochs", "1"), ("fill",)):
@@ -223,9 +266,12 @@ def test_odd_surroundings_are_no_obstacle(tmp_path: Path) -> None:
 @pytest.mark.ray
 @pytest.mark.slow
 def test_a_driver_that_dies_in_ray_leaves_its_last_words(tmp_path: Path) -> None:
-    """Too little address space: Ray's C++ side ends the process, or Python has no more memory; either way the limit is named, and the reason."""
+    """Too little address space: Ray's C++ side ends the process, or Python has no more memory;
+    either way the limit is named, and the reason."""
     line = f"ulimit -v 3000000; exec {ZOO} train --archs softmax --epochs 1 -w {tmp_path / 'space'}"
-    result = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False, env=environment())
+    result = subprocess.run(
+        ["bash", "-c", line], capture_output=True, text=True, check=False, env=environment()
+    )
     assert result.returncode != 0
     assert "3,000,000 kB of address space (ulimit -v)" in result.stderr
     assert "--runner local" in result.stderr
@@ -235,14 +281,24 @@ def test_a_driver_that_dies_in_ray_leaves_its_last_words(tmp_path: Path) -> None
 @pytest.mark.ray
 @pytest.mark.slow
 def test_a_trial_that_fails_before_the_loop_says_why(tmp_path: Path) -> None:
-    """In the workers alone, torch cannot be imported: each training is named with that very error, exit 3, and status keeps it."""
+    """In the workers alone, torch cannot be imported: each training is named with that very error,
+    exit 3, and status keeps it."""
     (tmp_path / "broken" / "torch").mkdir(parents=True)
-    (tmp_path / "broken" / "torch" / "__init__.py").write_text("raise ImportError('this torch is broken')\n")
-    code = "import os, sys, torch; sys.argv[0] = 'zoo'; os.environ['PYTHONPATH'] = sys.argv.pop(1); from zoo.cli.main import main; main()"
+    (tmp_path / "broken" / "torch" / "__init__.py").write_text(
+        "raise ImportError('this torch is broken')\n"
+    )
+    code = (
+        "import os, sys, torch; sys.argv[0] = 'zoo'; os.environ['PYTHONPATH'] = sys.argv.pop(1);"
+        " from zoo.cli.main import main; main()"
+    )
     space = tmp_path / "space"
     arguments = ("train", "--archs", "softmax", "--epochs", "1", "-w", str(space))
     result = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "broken"), *arguments], capture_output=True, text=True, check=False, env=environment()
+        [sys.executable, "-c", code, str(tmp_path / "broken"), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment(),
     )
     assert result.returncode == 3, result
     assert "ImportError: this torch is broken" in result.stderr
@@ -286,8 +342,11 @@ def cluster(tmp_path: Path) -> Iterator[str]:
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_a_cluster_grants_what_it_has_and_refuses_what_it_never_will(cluster: str, tmp_path: Path) -> None:
-    """One node, one CPU: a GPU is refused with exit 2 and no workspace is made; the same command without it trains there."""
+def test_a_cluster_grants_what_it_has_and_refuses_what_it_never_will(
+    cluster: str, tmp_path: Path
+) -> None:
+    """One node, one CPU: a GPU is refused with exit 2 and no workspace is made; the same command
+    without it trains there."""
     space = tmp_path / "space"
     line = ("train", "--archs", "softmax", "--epochs", "1", "--address", cluster, "-w", space)
     refused = run(tmp_path, *line, "--gpus", "0.5")

@@ -30,8 +30,16 @@ def grey(value: int, height: int = 2, width: int = 2) -> bytes:
 
 def huggingface(names: Sequence[str] | None, label: str = "label") -> dict[str, str]:
     """Schema metadata as the datasets library writes them."""
-    feature: dict[str, Any] = {"_type": "Value", "dtype": "int64"} if names is None else {"names": list(names), "_type": "ClassLabel"}
-    return {"huggingface": json.dumps({"info": {"features": {"image": {"_type": "Image"}, label: feature}}})}
+    feature: dict[str, Any] = (
+        {"_type": "Value", "dtype": "int64"}
+        if names is None
+        else {"names": list(names), "_type": "ClassLabel"}
+    )
+    return {
+        "huggingface": json.dumps(
+            {"info": {"features": {"image": {"_type": "Image"}, label: feature}}}
+        )
+    }
 
 
 def write_parquet(
@@ -46,10 +54,16 @@ def write_parquet(
 ) -> Path:
     """A Parquet file in the Hugging Face layout; further columns by keyword."""
     paths = [f"{i}.png" for i in range(len(images))]
-    image = pa.StructArray.from_arrays([pa.array(images, pa.binary()), pa.array(paths)], names=["bytes", "path"])
+    image = pa.StructArray.from_arrays(
+        [pa.array(images, pa.binary()), pa.array(paths)], names=["bytes", "path"]
+    )
     table = pa.table({"image": image, "label": labels, **columns})
     path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(table.replace_schema_metadata(huggingface(names) if metadata else None), path, row_group_size=row_group_size)
+    pq.write_table(
+        table.replace_schema_metadata(huggingface(names) if metadata else None),
+        path,
+        row_group_size=row_group_size,
+    )
     return path
 
 
@@ -62,7 +76,9 @@ def write_files(root: Path, files: dict[str, bytes]) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _nothing_found_by_accident(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+def _nothing_found_by_accident(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     empty = tmp_path_factory.mktemp("empty")
     monkeypatch.chdir(empty)
     monkeypatch.delenv("ZOO_DATA", raising=False)

@@ -26,10 +26,14 @@ REPO = Path(__file__).resolve().parents[2]
 def dataset(tmp_path: Path) -> Dataset:
     """Six pictures, the third and the last unreadable."""
     images = [grey(1), grey(2), b"", grey(4), grey(5), b"<html>"]
-    return open_dataset(str(write_parquet(tmp_path / "set" / "train.parquet", images, [0] * 6, names=("a",))))
+    return open_dataset(
+        str(write_parquet(tmp_path / "set" / "train.parquet", images, [0] * 6, names=("a",)))
+    )
 
 
-def load(dataset: Dataset, cache: Path | None, size: int = 2) -> tuple[list[int], dict[int, str], np.ndarray]:
+def load(
+    dataset: Dataset, cache: Path | None, size: int = 2
+) -> tuple[list[int], dict[int, str], np.ndarray]:
     decoded = load_split(dataset, "train", size=size, channels=1, fit="resize", cache=cache)
     return decoded.images[:, 0, 0, 0].tolist(), decoded.errors, decoded.images
 
@@ -38,7 +42,9 @@ def names(cache: Path) -> list[str]:
     return sorted(path.name for path in cache.iterdir())
 
 
-def test_a_cached_split_equals_the_decoded_one_and_is_a_read_only_map(dataset: Dataset, tmp_path: Path) -> None:
+def test_a_cached_split_equals_the_decoded_one_and_is_a_read_only_map(
+    dataset: Dataset, tmp_path: Path
+) -> None:
     cache = tmp_path / "cache"
     plain, first, second = load(dataset, None), load(dataset, cache), load(dataset, cache)
     assert plain[0] == first[0] == second[0] == [1, 2, 0, 4, 5, 0]
@@ -52,7 +58,9 @@ def test_a_cached_split_equals_the_decoded_one_and_is_a_read_only_map(dataset: D
     assert names(cache) == [f"{stem}.json", f"{stem}.npy"]
 
 
-def test_a_cached_split_is_not_decoded_again(dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cached_split_is_not_decoded_again(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     load(dataset, tmp_path)
     monkeypatch.setattr(cache_module, "decode_examples", None)
     assert load(dataset, tmp_path)[0] == [1, 2, 0, 4, 5, 0]
@@ -60,16 +68,22 @@ def test_a_cached_split_is_not_decoded_again(dataset: Dataset, tmp_path: Path, m
         load(dataset, tmp_path, size=3)  # the twin: what is not there is decoded
 
 
-def test_blocks_smaller_than_the_split_give_the_same_file(dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_smaller_than_the_split_give_the_same_file(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole = load(dataset, tmp_path / "whole")
     monkeypatch.setattr(cache_module, "_BLOCK_BYTES", 8)
     assert load(dataset, tmp_path / "blocks")[:2] == whole[:2]
     stem = f"{dataset.fingerprint}-train-2x1-resize"
-    assert (tmp_path / "blocks" / f"{stem}.npy").read_bytes() == (tmp_path / "whole" / f"{stem}.npy").read_bytes()
+    assert (tmp_path / "blocks" / f"{stem}.npy").read_bytes() == (
+        tmp_path / "whole" / f"{stem}.npy"
+    ).read_bytes()
 
 
 @pytest.mark.parametrize("damage", ["cut", "no json", "other rules", "bad json"])
-def test_a_damaged_or_outdated_cache_file_is_made_again(dataset: Dataset, tmp_path: Path, damage: str) -> None:
+def test_a_damaged_or_outdated_cache_file_is_made_again(
+    dataset: Dataset, tmp_path: Path, damage: str
+) -> None:
     load(dataset, tmp_path)
     stem = tmp_path / f"{dataset.fingerprint}-train-2x1-resize"
     facts, pixels = stem.with_name(f"{stem.name}.json"), stem.with_name(f"{stem.name}.npy")
@@ -88,8 +102,12 @@ def test_a_damaged_or_outdated_cache_file_is_made_again(dataset: Dataset, tmp_pa
     assert sorted(json.loads(facts.read_text())["errors"]) == ["2", "5"]
 
 
-def test_a_picture_that_cannot_be_read_this_time_is_not_remembered_as_unreadable(tmp_path: Path) -> None:
-    opened = open_dataset(str(write_files(tmp_path / "set", {f"train/a/{i}.png": grey(i) for i in range(3)})))
+def test_a_picture_that_cannot_be_read_this_time_is_not_remembered_as_unreadable(
+    tmp_path: Path,
+) -> None:
+    opened = open_dataset(
+        str(write_files(tmp_path / "set", {f"train/a/{i}.png": grey(i) for i in range(3)}))
+    )
     (tmp_path / "set/train/a/1.png").rename(tmp_path / "away.png")
     values, errors, _ = load(opened, tmp_path / "cache")
     assert values == [0, 0, 2]
@@ -99,13 +117,19 @@ def test_a_picture_that_cannot_be_read_this_time_is_not_remembered_as_unreadable
     assert load(opened, tmp_path / "cache")[0] == [0, 1, 2]
 
 
-def test_a_cache_that_cannot_be_written_is_an_error_that_says_so(dataset: Dataset, tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written_is_an_error_that_says_so(
+    dataset: Dataset, tmp_path: Path
+) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(DataError, match=r"cannot write the decoded pictures of split 'train' .*they take 24 bytes"):
+    with pytest.raises(
+        DataError, match=r"cannot write the decoded pictures of split 'train' .*they take 24 bytes"
+    ):
         load(dataset, tmp_path / "file")
 
 
-def test_a_full_disk_leaves_nothing_behind(dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_nothing_behind(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
@@ -132,22 +156,28 @@ if slow:
     print("started", flush=True)
 decoded = load_split(open_dataset(sys.argv[1]), "train", size=2, channels=1, fit="resize", cache=Path(sys.argv[2]))
 print(decoded.images[:, 0, 0, 0].tolist(), sorted(decoded.errors))
-"""
+"""  # noqa: E501
 
 
 def start(dataset: Dataset, cache: Path, slow: float) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", SCRIPT, dataset.uri, str(cache), str(slow)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(REPO)})
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(REPO)}
+    )
 
 
-def test_processes_that_decode_at_the_same_time_all_get_the_split_and_leave_one_file(dataset: Dataset, tmp_path: Path) -> None:
+def test_processes_that_decode_at_the_same_time_all_get_the_split_and_leave_one_file(
+    dataset: Dataset, tmp_path: Path
+) -> None:
     running = [start(dataset, tmp_path / "cache", 0.05) for _ in range(3)]
     outputs = {process.communicate(timeout=500)[0] for process in running}
     assert outputs == {"started\n[1, 2, 0, 4, 5, 0] [2, 5]\n"}
     assert len(names(tmp_path / "cache")) == 2
 
 
-def test_a_killed_writer_publishes_nothing_and_its_rest_is_removed_later(dataset: Dataset, tmp_path: Path) -> None:
+def test_a_killed_writer_publishes_nothing_and_its_rest_is_removed_later(
+    dataset: Dataset, tmp_path: Path
+) -> None:
     cache = tmp_path / "cache"
     process = start(dataset, cache, 600)
     deadline = time.monotonic() + 500
@@ -168,12 +198,15 @@ def test_a_killed_writer_publishes_nothing_and_its_rest_is_removed_later(dataset
 
 
 def test_statistics_worked_by_hand() -> None:
-    # channel 0: 0, 255 -> mean 0.5, std 0.5; channel 1: constant 51 -> 0.2, 0; channel 2: 0, 0 -> 0, 0
+    # channel 0: 0, 255 -> mean 0.5, std 0.5; channel 1: constant 51 -> 0.2, 0; channel 2: 0, 0 ->
+    #     0, 0
     images = np.array([[[[0, 51, 0]]], [[[255, 51, 0]]]], dtype=np.uint8)
     assert channel_statistics(images) == ((0.5, 0.2, 0.0), (0.5, 0.0, 0.0))
 
 
-def test_statistics_equal_numpys_and_do_not_depend_on_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_statistics_equal_numpys_and_do_not_depend_on_the_block(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     images = np.random.default_rng(0).integers(0, 256, (50, 7, 5, 3), dtype=np.uint8)
     mean, std = channel_statistics(images)
     assert np.allclose(mean, (images / 255).mean(axis=(0, 1, 2)), atol=1e-6)
@@ -182,7 +215,14 @@ def test_statistics_equal_numpys_and_do_not_depend_on_the_block(monkeypatch: pyt
     assert channel_statistics(images) == (mean, std)
 
 
-@pytest.mark.parametrize("images", [np.zeros((0, 2, 2, 1), np.uint8), np.zeros((2, 2, 2), np.uint8), np.zeros((1, 2, 2, 1), np.float32)])
+@pytest.mark.parametrize(
+    "images",
+    [
+        np.zeros((0, 2, 2, 1), np.uint8),
+        np.zeros((2, 2, 2), np.uint8),
+        np.zeros((1, 2, 2, 1), np.float32),
+    ],
+)
 def test_statistics_of_nothing_or_of_another_type_are_refused(images: np.ndarray) -> None:
     with pytest.raises(UsageError, match="needed is uint8"):
         channel_statistics(images)
@@ -192,4 +232,6 @@ def test_an_empty_split_has_an_empty_picture_array(tmp_path: Path) -> None:
     write_parquet(tmp_path / "set/train.parquet", [png([[1]])], [0], names=("a",))
     write_parquet(tmp_path / "set/test.parquet", [], np.array([], dtype=np.int64), names=("a",))
     opened = open_dataset(str(tmp_path / "set"))
-    assert load_split(opened, "test", size=4, channels=1, fit="pad", cache=tmp_path / "cache").images.shape == (0, 4, 4, 1)
+    assert load_split(
+        opened, "test", size=4, channels=1, fit="pad", cache=tmp_path / "cache"
+    ).images.shape == (0, 4, 4, 1)

@@ -16,14 +16,31 @@ NAMES = ("ant", "bee", "cow")
 
 
 def test_everything_that_is_wrong_is_found(tmp_path: Path) -> None:
-    # train: 0 and 2 are the same picture with different labels, 3 and 5 with the same; 4 and 6 are unreadable; no cow
+    # train: 0 and 2 are the same picture with different labels, 3 and 5 with the same; 4 and 6 are
+    #     unreadable; no cow
     images = [grey(1), grey(2), grey(1), grey(3), b"", grey(3), b""]
-    write_parquet(tmp_path / "train.parquet", images, [0, 0, 1, 1, 0, 1, 1], names=NAMES, label_true=[0, 0, 0, 1, 0, 1, 1])
-    write_parquet(tmp_path / "test.parquet", [grey(2), grey(9, 3, 5), grey(1)], [0, 2, 0], names=NAMES)
+    write_parquet(
+        tmp_path / "train.parquet",
+        images,
+        [0, 0, 1, 1, 0, 1, 1],
+        names=NAMES,
+        label_true=[0, 0, 0, 1, 0, 1, 1],
+    )
+    write_parquet(
+        tmp_path / "test.parquet", [grey(2), grey(9, 3, 5), grey(1)], [0, 2, 0], names=NAMES
+    )
     check = check_dataset(open_dataset(str(tmp_path)))
     train, test = check.splits
-    assert (train.name, train.examples, train.counts, train.empty_classes) == ("train", 7, {"ant": 3, "bee": 4, "cow": 0}, ("cow",))
-    assert train.unreadable == (Unreadable(4, "4.png", "empty (0 bytes)"), Unreadable(6, "6.png", "empty (0 bytes)"))
+    assert (train.name, train.examples, train.counts, train.empty_classes) == (
+        "train",
+        7,
+        {"ant": 3, "bee": 4, "cow": 0},
+        ("cow",),
+    )
+    assert train.unreadable == (
+        Unreadable(4, "4.png", "empty (0 bytes)"),
+        Unreadable(6, "6.png", "empty (0 bytes)"),
+    )
     assert train.duplicates == (
         Duplicates((0, 2), ("0.png", "2.png"), (0, 1), conflicting=True),
         Duplicates((3, 5), ("3.png", "5.png"), (1, 1), conflicting=False),
@@ -32,7 +49,10 @@ def test_everything_that_is_wrong_is_found(tmp_path: Path) -> None:
     assert train.sizes == {"2 x 2": 5}
     assert (test.empty_classes, test.duplicates, test.known_label_errors) == (("bee",), (), None)
     assert test.sizes == {"2 x 2": 2, "3 x 5": 1}
-    assert check.overlap == (Overlap("test", (0, 2), (2,), conflicting=True), Overlap("test", (1,), (0,), conflicting=False))
+    assert check.overlap == (
+        Overlap("test", (0, 2), (2,), conflicting=True),
+        Overlap("test", (1,), (0,), conflicting=False),
+    )
     assert not check.ok
 
 

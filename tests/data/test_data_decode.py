@@ -31,7 +31,13 @@ class Listed:
 
 
 def split_of(images: list[bytes]) -> Split:
-    return Split("train", np.zeros(len(images), dtype=np.int64), None, [str(i) for i in range(len(images))], Listed(images))
+    return Split(
+        "train",
+        np.zeros(len(images), dtype=np.int64),
+        None,
+        [str(i) for i in range(len(images))],
+        Listed(images),
+    )
 
 
 def saved(image: Image.Image, kind: str, **options: Any) -> bytes:
@@ -44,10 +50,17 @@ def raw_png(width: int, height: int, depth: int, kind: int, rows: bytes) -> byte
     """A PNG from its header fields and filtered rows, for what Pillow cannot write."""
 
     def chunk(name: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        return (
+            struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        )
 
     header = struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
 
 
 def pixel(data: bytes, channels: int = 3) -> list[int]:
@@ -87,7 +100,10 @@ def test_palette_gives_its_colours_and_its_transparent_entry_gives_white() -> No
     image.putpalette([10, 20, 30, 40, 50, 60])
     image.putpixel((1, 0), 1)
     assert decode_image(saved(image, "PNG"), 3)[0].tolist() == [[10, 20, 30], [40, 50, 60]]
-    assert decode_image(saved(image, "PNG", transparency=1), 3)[0].tolist() == [[10, 20, 30], [255, 255, 255]]
+    assert decode_image(saved(image, "PNG", transparency=1), 3)[0].tolist() == [
+        [10, 20, 30],
+        [255, 255, 255],
+    ]
 
 
 def test_a_single_transparent_colour_gives_white() -> None:
@@ -114,7 +130,9 @@ def test_16_bit_colour_keeps_its_high_byte() -> None:
 
 
 @pytest.mark.parametrize(("ink", "expected"), [((0, 0, 0, 0), 255), ((0, 0, 0, 255), 0)])
-def test_cmyk_jpeg_without_ink_is_white_and_with_full_black_is_black(ink: tuple[int, ...], expected: int) -> None:
+def test_cmyk_jpeg_without_ink_is_white_and_with_full_black_is_black(
+    ink: tuple[int, ...], expected: int
+) -> None:
     data = saved(Image.new("CMYK", (8, 8), ink), "JPEG", quality=100)
     assert np.abs(np.array(pixel(data)) - expected).max() <= 2
 
@@ -154,14 +172,22 @@ def test_orientation_of_a_16_bit_picture_is_applied_too() -> None:
 
 
 def test_damaged_exif_does_not_spoil_the_picture() -> None:
-    data = saved(Image.new("L", (8, 8), 77), "JPEG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff", quality=100)
+    data = saved(
+        Image.new("L", (8, 8), 77), "JPEG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff", quality=100
+    )
     assert pixel(data, 1) == [77]
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP"])
 def test_of_an_animation_the_first_frame_counts(kind: str) -> None:
     frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
-    data = saved(frames[0], kind, save_all=True, append_images=frames[1:], **({"lossless": True} if kind == "WEBP" else {}))
+    data = saved(
+        frames[0],
+        kind,
+        save_all=True,
+        append_images=frames[1:],
+        **({"lossless": True} if kind == "WEBP" else {}),
+    )
     assert pixel(data) == [255, 0, 0]
 
 
@@ -171,15 +197,24 @@ BROKEN = {
     "html": (b"<!DOCTYPE html><html>not found</html>", "an HTML or XML text"),
     "text": (b"hello", "not an image (text)"),
     "bytes": (bytes(range(200, 256)), "unknown content"),
-    "icon format outside the list": (saved(Image.new("RGB", (16, 16)), "ICO"), "formats read: BMP, GIF, JPEG, PNG, PPM, TIFF, WEBP"),
+    "icon format outside the list": (
+        saved(Image.new("RGB", (16, 16)), "ICO"),
+        "formats read: BMP, GIF, JPEG, PNG, PPM, TIFF, WEBP",
+    ),
     "truncated jpeg": (JPEG[: len(JPEG) // 2], "damaged or truncated JPEG"),
     "truncated png": (grey(9, 64, 64)[:60], "damaged or truncated PNG"),
     "half a header": (grey(9)[:20], "damaged header"),
-    "60 megapixels": (raw_png(10_000, 6_000, 8, 0, b""), "10000 x 6000 pixels, more than 50,000,000"),
+    "60 megapixels": (
+        raw_png(10_000, 6_000, 8, 0, b""),
+        "10000 x 6000 pixels, more than 50,000,000",
+    ),
     "Pillow's warning zone": (raw_png(10_000, 10_000, 8, 0, b""), "more than 50,000,000 pixels"),
     "Pillow's error zone": (raw_png(60_000, 60_000, 8, 0, b""), "more than 50,000,000 pixels"),
     "float": (saved(Image.new("F", (2, 2), 0.5), "TIFF"), "float pixels"),
-    "32-bit": (saved(Image.new("I", (2, 2), 70_000), "TIFF"), "integer pixels from 70000 to 70000; allowed is 0 to 65535"),
+    "32-bit": (
+        saved(Image.new("I", (2, 2), 70_000), "TIFF"),
+        "integer pixels from 70000 to 70000; allowed is 0 to 65535",
+    ),
 }
 
 
@@ -200,16 +235,26 @@ def test_an_unreadable_image_is_zeros_and_an_error_and_shifts_nothing() -> None:
 
 
 def test_pad_centres_on_black_and_puts_the_odd_pixel_right_and_below() -> None:
-    decoded = decode_examples(split_of([grey(9, 1, 2)]), np.array([0]), size=4, channels=1, fit="pad")
-    assert decoded.images[0, :, :, 0].tolist() == [[0, 0, 0, 0], [0, 9, 9, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
+    decoded = decode_examples(
+        split_of([grey(9, 1, 2)]), np.array([0]), size=4, channels=1, fit="pad"
+    )
+    assert decoded.images[0, :, :, 0].tolist() == [
+        [0, 0, 0, 0],
+        [0, 9, 9, 0],
+        [0, 0, 0, 0],
+        [0, 0, 0, 0],
+    ]
 
 
 def test_pad_shrinks_a_larger_picture_whole_and_resize_takes_the_whole_picture_too() -> None:
-    # 4 x 2, left half 0, right half 200: shrunk to 2 x 2 both columns stay what they were, nothing is cropped.
+    # 4 x 2, left half 0, right half 200: shrunk to 2 x 2 both columns stay what they were, nothing
+    #     is cropped.
     wide = png(np.array([[0, 0, 200, 200]] * 2))
     fits: list[Literal["pad", "resize"]] = ["pad", "resize"]
     for fit in fits:
-        images = decode_examples(split_of([wide]), np.array([0]), size=2, channels=1, fit=fit).images
+        images = decode_examples(
+            split_of([wide]), np.array([0]), size=2, channels=1, fit=fit
+        ).images
         left, right = images[0, 0, :, 0].tolist()
         assert left < 50
         assert right > 150
@@ -218,13 +263,17 @@ def test_pad_shrinks_a_larger_picture_whole_and_resize_takes_the_whole_picture_t
 def test_resize_is_pillows_antialiased_bilinear() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8)
     expected = np.asarray(Image.fromarray(noise).resize((16, 16), Image.Resampling.BILINEAR))
-    decoded = decode_examples(split_of([png(noise)]), np.array([0]), size=16, channels=3, fit="resize")
+    decoded = decode_examples(
+        split_of([png(noise)]), np.array([0]), size=16, channels=3, fit="resize"
+    )
     assert np.array_equal(decoded.images[0], expected)
 
 
 @pytest.mark.parametrize("stored", [1, 3])
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize(("size", "fit"), [(8, "pad"), (8, "resize"), (5, "pad"), (13, "pad"), (13, "resize")])
+@pytest.mark.parametrize(
+    ("size", "fit"), [(8, "pad"), (8, "resize"), (5, "pad"), (13, "pad"), (13, "resize")]
+)
 def test_arrays_and_files_of_the_same_pixels_decode_to_the_same(
     stored: int, channels: int, size: int, fit: Literal["pad", "resize"]
 ) -> None:
@@ -232,7 +281,9 @@ def test_arrays_and_files_of_the_same_pixels_decode_to_the_same(
     arrays = Split("train", np.zeros(3, dtype=np.int64), None, ["a", "b", "c"], ArraySource(pixels))
     ids = np.array([2, 0, 0])
     from_arrays = decode_examples(arrays, ids, size=size, channels=channels, fit=fit)
-    from_files = decode_examples(split_of(encode_examples(arrays, np.arange(3))), ids, size=size, channels=channels, fit=fit)
+    from_files = decode_examples(
+        split_of(encode_examples(arrays, np.arange(3))), ids, size=size, channels=channels, fit=fit
+    )
     assert np.array_equal(from_arrays.images, from_files.images)
 
 

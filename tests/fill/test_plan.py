@@ -1,4 +1,5 @@
-"""What a fill has to do: groups, tasks, receipts; going on after a kill; the commit by the driver alone."""
+"""What a fill has to do: groups, tasks, receipts; going on after a kill; the commit by the driver
+alone."""
 
 from __future__ import annotations
 
@@ -17,7 +18,15 @@ from tests.commands import done
 from zoo import pipeline
 from zoo.data import Dataset
 from zoo.errors import NotFoundError, StoreError, UnknownNameError
-from zoo.fill.plan import FillPlan, FillTask, cells_of, membership, plan_fill, receipt_from_json, receipt_to_json
+from zoo.fill.plan import (
+    FillPlan,
+    FillTask,
+    cells_of,
+    membership,
+    plan_fill,
+    receipt_from_json,
+    receipt_to_json,
+)
 from zoo.local import LocalRunner
 from zoo.store import ledger
 from zoo.store.answers import AnswerUnit, answer_parts, logits_of
@@ -35,7 +44,9 @@ def unfilled(trained: Tiny, tmp_path: Path) -> Workspace:
     return Workspace.open(root)
 
 
-def plan(space: Workspace, dataset: Dataset, splits: tuple[str, ...] = ("train",), keep: str = "all") -> FillPlan:
+def plan(
+    space: Workspace, dataset: Dataset, splits: tuple[str, ...] = ("train",), keep: str = "all"
+) -> FillPlan:
     return plan_fill(space, dataset, ledger.population(space), splits, keep)  # type: ignore[arg-type]
 
 
@@ -45,20 +56,31 @@ def small_shards(monkeypatch: pytest.MonkeyPatch, size: int = 20) -> None:
 
 
 def files_of(space: Workspace, folder: str) -> dict[str, tuple[int, bytes]]:
-    """Every file: (inode, bytes). A file that is found again may be touched, which keeps it from gc; written again it is another inode."""
+    """Every file: (inode, bytes). A file that is found again may be touched, which keeps it from
+    gc; written again it is another inode."""
     root = space.root / folder
-    return {p.relative_to(root).as_posix(): (p.stat().st_ino, p.read_bytes()) for p in sorted(root.rglob("*")) if p.is_file()}
+    return {
+        p.relative_to(root).as_posix(): (p.stat().st_ino, p.read_bytes())
+        for p in sorted(root.rglob("*"))
+        if p.is_file()
+    }
 
 
 def same_bytes(one: Workspace, other: Workspace) -> bool:
     a, b = (files_of(space, "answers") for space in (one, other))
-    return {name: data for name, (_, data) in a.items()} == {name: data for name, (_, data) in b.items()}
+    return {name: data for name, (_, data) in a.items()} == {
+        name: data for name, (_, data) in b.items()
+    }
 
 
 def test_one_unit_per_split_and_input_geometry(unfilled: Workspace, trained: Tiny) -> None:
-    """12 classifiers of one geometry: one unit per split with all of them in sorted order, and 12 x 60 + 12 x 30 cells."""
+    """12 classifiers of one geometry: one unit per split with all of them in sorted order, and 12 x
+    60 + 12 x 30 cells."""
     found = plan(unfilled, trained.dataset, ("train", "test"))
-    assert [(unit.split, len(unit.classifiers)) for unit in found.units] == [("train", 12), ("test", 12)]
+    assert [(unit.split, len(unit.classifiers)) for unit in found.units] == [
+        ("train", 12),
+        ("test", 12),
+    ]
     assert list(found.units[0].classifiers) == sorted(ledger.population(unfilled))
     assert found.cells == 12 * (TRAIN + TEST)
     assert [cells_of(task) for task in found.tasks] == [12 * TRAIN, 12 * TEST]
@@ -67,10 +89,16 @@ def test_one_unit_per_split_and_input_geometry(unfilled: Workspace, trained: Tin
 def test_another_geometry_is_another_unit(tmp_path: Path) -> None:
     """Inputs of 12 and of 16 pixels: two units, two groups, both committed."""
     dataset, space = tiny_dataset(tmp_path), workspace(tmp_path)
-    jobs = [training(dataset, "lenet5", epochs=1, input_size=size, snapshots=(1,)) for size in (None, 16)]
+    jobs = [
+        training(dataset, "lenet5", epochs=1, input_size=size, snapshots=(1,))
+        for size in (None, 16)
+    ]
     pipeline.train(space, dataset, "x", "population", jobs, lambda: RUNNER, QUIET)
     found = plan(space, dataset)
-    assert [(task.geometry.size, len(task.unit.classifiers)) for task in sorted(found.tasks, key=lambda t: t.geometry.size)] == [
+    assert [
+        (task.geometry.size, len(task.unit.classifiers))
+        for task in sorted(found.tasks, key=lambda t: t.geometry.size)
+    ] == [
         (12, 1),
         (16, 1),
     ]
@@ -78,8 +106,12 @@ def test_another_geometry_is_another_unit(tmp_path: Path) -> None:
     assert len(answer_parts(space)) == 2
 
 
-@pytest.mark.parametrize(("keep", "expected"), [("all", (True, True)), ("val", (False, True)), ("none", (False, False))])
-def test_logits_are_kept_as_asked(unfilled: Workspace, trained: Tiny, keep: str, expected: tuple[bool, bool]) -> None:
+@pytest.mark.parametrize(
+    ("keep", "expected"), [("all", (True, True)), ("val", (False, True)), ("none", (False, False))]
+)
+def test_logits_are_kept_as_asked(
+    unfilled: Workspace, trained: Tiny, keep: str, expected: tuple[bool, bool]
+) -> None:
     """all: on both splits; val: on all but train; none: on none."""
     found = plan(unfilled, trained.dataset, ("train", "test"), keep)
     assert tuple(unit.logits for unit in found.units) == expected
@@ -93,15 +125,20 @@ def test_logits_are_kept_as_asked(unfilled: Workspace, trained: Tiny, keep: str,
                 logits_of(unfilled, name, split)
 
 
-def test_groups_are_bounded_by_count_and_by_weight(unfilled: Workspace, trained: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At most five to a group: 5 + 5 + 2; or as many as weigh no more than the limit, and one that alone exceeds it."""
+def test_groups_are_bounded_by_count_and_by_weight(
+    unfilled: Workspace, trained: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At most five to a group: 5 + 5 + 2; or as many as weigh no more than the limit, and one that
+    alone exceeds it."""
     monkeypatch.setattr(zoo.fill.plan, "_GROUP_CLASSIFIERS", 5)
     assert [len(unit.classifiers) for unit in plan(unfilled, trained.dataset).units] == [5, 5, 2]
     monkeypatch.setattr(zoo.fill.plan, "_GROUP_BYTES", 1)
     assert [len(unit.classifiers) for unit in plan(unfilled, trained.dataset).units] == [1] * 12
 
 
-def test_a_group_of_any_size_gives_the_same_answers(unfilled: Workspace, trained: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_group_of_any_size_gives_the_same_answers(
+    unfilled: Workspace, trained: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In groups of one, scores are those of the one group of twelve, bit for bit."""
     from zoo.scores.from_store import score
     from zoo.scores.population import choose_population
@@ -110,11 +147,16 @@ def test_a_group_of_any_size_gives_the_same_answers(unfilled: Workspace, trained
     RUNNER.fill(unfilled, plan(unfilled, trained.dataset), lambda cells: None)
     assert len(answer_parts(unfilled)) == 12
     whole = trained.workspace
-    assert score(unfilled, choose_population(unfilled), "train").equals(score(whole, choose_population(whole), "train"))
+    assert score(unfilled, choose_population(unfilled), "train").equals(
+        score(whole, choose_population(whole), "train")
+    )
 
 
-def test_a_killed_fill_leaves_nothing_visible_and_goes_on(unfilled: Workspace, trained: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stopped after two of three shards: no answers to see; the rerun does one task, keeps the two parts, and ends with the same bytes."""
+def test_a_killed_fill_leaves_nothing_visible_and_goes_on(
+    unfilled: Workspace, trained: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped after two of three shards: no answers to see; the rerun does one task, keeps the two
+    parts, and ends with the same bytes."""
     small_shards(monkeypatch)
     calm = Workspace.open(shutil.copytree(unfilled.root, unfilled.root.with_name("calm")))
     RUNNER.fill(calm, plan(calm, trained.dataset), lambda cells: None)
@@ -148,7 +190,8 @@ def test_a_killed_fill_leaves_nothing_visible_and_goes_on(unfilled: Workspace, t
 def test_a_fill_killed_just_before_its_commit_is_committed_by_the_plan(
     unfilled: Workspace, trained: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All parts there, no commit: planning again finds the receipts, commits, and leaves no task."""
+    """All parts there, no commit: planning again finds the receipts, commits, and leaves no
+    task."""
     monkeypatch.setattr(zoo.fill.plan, "commit_unit", lambda *_: None)
     RUNNER.fill(unfilled, plan(unfilled, trained.dataset), lambda cells: None)
     assert answer_parts(unfilled) == []
@@ -171,12 +214,17 @@ def test_a_new_classifier_makes_only_its_own_files(trained: Tiny, tmp_path: Path
     assert len(after) == len(before) + 2
 
 
-def test_a_fill_of_everything_plans_what_a_fill_of_everyone_named_plans(trained: Tiny, unfilled: Workspace, tmp_path: Path) -> None:
-    """Nothing filled, all filled, and two splits with a unit of one, one of them set aside: the same units, in the same order."""
+def test_a_fill_of_everything_plans_what_a_fill_of_everyone_named_plans(
+    trained: Tiny, unfilled: Workspace, tmp_path: Path
+) -> None:
+    """Nothing filled, all filled, and two splits with a unit of one, one of them set aside: the
+    same units, in the same order."""
     RUNNER.fill(unfilled, plan(unfilled, trained.dataset, ("test",)), lambda cells: None)
     name = sorted(ledger.population(unfilled))[3]
     alone = {name: ledger.population(unfilled)[name]}
-    RUNNER.fill(unfilled, plan_fill(unfilled, trained.dataset, alone, ("train",), "all"), lambda cells: None)
+    RUNNER.fill(
+        unfilled, plan_fill(unfilled, trained.dataset, alone, ("train",), "all"), lambda cells: None
+    )
 
     def planned(space: Workspace) -> list[AnswerUnit]:
         fresh = Workspace.open(space.root)
@@ -188,52 +236,85 @@ def test_a_fill_of_everything_plans_what_a_fill_of_everyone_named_plans(trained:
     assert (unit.split, len(unit.classifiers), name in unit.classifiers) == ("train", 11, False)
     assert planned(trained.workspace) == []
     # The record set aside and its part with it; else the part would be found, and committed anew.
-    (record,) = (c for c in unfilled.commits.all("answers").values() if c.identity["split"] == "train")
+    (record,) = (
+        c for c in unfilled.commits.all("answers").values() if c.identity["split"] == "train"
+    )
     unfilled.files.move(record.name, f"quarantine/{record.name}")
     shutil.rmtree(unfilled.root / "answers" / record.key)
     (unit,) = planned(unfilled)
     assert (unit.split, len(unit.classifiers)) == ("train", 12)
 
 
-def test_zoo_fill_reads_the_records_it_needs_and_no_others(trained: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A thirteenth classifier: of 13 checkpoints and 7 trainings one each; the two units of twelve, which no name tells; the new ones."""
+def test_zoo_fill_reads_the_records_it_needs_and_no_others(
+    trained: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thirteenth classifier: of 13 checkpoints and 7 trainings one each; the two units of twelve,
+    which no name tells; the new ones."""
     space = Workspace.open(shutil.copytree(trained.root, tmp_path / "zoo"))
     job = training(trained.dataset, "softmax", seed=99, epochs=1, snapshots=(1,))
     pipeline.train(space, trained.dataset, "more", "population", [job], lambda: RUNNER, QUIET)
     read: list[str] = []
     parse = Commits._parse
-    monkeypatch.setattr(Commits, "_parse", lambda self, name, data: (read.append(name), parse(self, name, data))[1])
+    monkeypatch.setattr(
+        Commits, "_parse", lambda self, name, data: (read.append(name), parse(self, name, data))[1]
+    )
     assert "has answers" in done("fill", "-w", space.root, "--runner", "local")
-    assert Counter(name.split("/")[1] for name in read) == {"dataset": 1, "checkpoint": 1, "training": 1, "plan": 2, "answers": 2 + 2}
-    assert {f"commits/checkpoint/{job.id}-e0001.g0001.json", f"commits/training/{job.id}.g0001.json"} < set(read)
+    assert Counter(name.split("/")[1] for name in read) == {
+        "dataset": 1,
+        "checkpoint": 1,
+        "training": 1,
+        "plan": 2,
+        "answers": 2 + 2,
+    }
+    assert {
+        f"commits/checkpoint/{job.id}-e0001.g0001.json",
+        f"commits/training/{job.id}.g0001.json",
+    } < set(read)
     read.clear()
     done("fill", "-w", space.root, "--runner", "local")
-    # All is filled: the units of one are known by name, and no checkpoint, training or plan is looked at.
+    # All is filled: the units of one are known by name, and no checkpoint, training or plan is
+    #     looked at.
     assert Counter(name.split("/")[1] for name in read) == {"dataset": 1, "answers": 2}
 
 
 def test_logits_of_large_populations_are_kept_on_the_test_split(
     unfilled: Workspace, trained: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing said: all logits of twelve where up to twelve are few, those of the test split where up to eleven are; a retraining does not count."""
+    """Nothing said: all logits of twelve where up to twelve are few, those of the test split where
+    up to eleven are; a retraining does not count."""
     job = training(trained.dataset, "softmax", seed=99, epochs=1, snapshots=(1,))
     pipeline.train(unfilled, trained.dataset, "arm", "retraining", [job], lambda: RUNNER, QUIET)
-    for limit, expected in ((12, {("train", True), ("test", True)}), (11, {("train", False), ("test", True)})):
+    for limit, expected in (
+        (12, {("train", True), ("test", True)}),
+        (11, {("train", False), ("test", True)}),
+    ):
         monkeypatch.setattr(zoo.fill.plan, "_KEEP_ALL_UP_TO", limit)
         found = plan_fill(unfilled, trained.dataset, None, ("train", "test"), None).units
         assert {(unit.split, unit.logits) for unit in found} == expected
         assert {len(unit.classifiers) for unit in found} == {13}
 
 
-def test_without_a_trained_classifier_there_is_nothing_to_fill(trained: Tiny, tmp_path: Path) -> None:
-    """An empty workspace, and one whose training has not ended; a store where all is filled has nothing to do, which is no error."""
+def test_without_a_trained_classifier_there_is_nothing_to_fill(
+    trained: Tiny, tmp_path: Path
+) -> None:
+    """An empty workspace, and one whose training has not ended; a store where all is filled has
+    nothing to do, which is no error."""
     space = workspace(tmp_path)
     for classifiers in (None, {}):
         with pytest.raises(
-            NotFoundError, match=r"^no trained classifier in .* for pictures \(\w+\)\. Train some first\. See zoo train --help$"
+            NotFoundError,
+            match=(
+                r"^no trained classifier in .* for pictures \(\w+\)\. Train some first\. See zoo"
+                r" train --help$"
+            ),
         ):
             plan_fill(space, trained.dataset, classifiers, ("train",), None)
-    space.commits.publish("checkpoint", "ab-e0001", identity={}, facts={"training_id": "ab", "dataset": trained.dataset.fingerprint})
+    space.commits.publish(
+        "checkpoint",
+        "ab-e0001",
+        identity={},
+        facts={"training_id": "ab", "dataset": trained.dataset.fingerprint},
+    )
     with pytest.raises(NotFoundError, match="no trained classifier"):
         plan_fill(space, trained.dataset, None, ("train",), None)
     assert plan_fill(trained.workspace, trained.dataset, None, ("train",), None).units == []
@@ -242,7 +323,8 @@ def test_without_a_trained_classifier_there_is_nothing_to_fill(trained: Tiny, tm
 
 
 def test_answers_record_how_the_pictures_were_given(trained: Tiny) -> None:
-    """Per classifier of the unit, equal to what its checkpoint records: 12 pixels, grey, padded, with statistics."""
+    """Per classifier of the unit, equal to what its checkpoint records: 12 pixels, grey, padded,
+    with statistics."""
     space = trained.workspace
     checkpoints = space.commits.all("checkpoint")
     for commit in space.commits.all("answers").values():
@@ -254,8 +336,11 @@ def test_answers_record_how_the_pictures_were_given(trained: Tiny) -> None:
             assert len(given["mean"]) == len(given["std"]) == 1
 
 
-def test_the_driver_commits_with_the_last_receipt(unfilled: Workspace, trained: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Receipts in any order; nothing is visible before the last, and one that comes twice is refused."""
+def test_the_driver_commits_with_the_last_receipt(
+    unfilled: Workspace, trained: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Receipts in any order; nothing is visible before the last, and one that comes twice is
+    refused."""
     small_shards(monkeypatch)
     from zoo.fill.plan import decode_task
     from zoo.fill.predict import ShardWorker
@@ -279,7 +364,9 @@ def test_receipts_and_tasks_travel_as_canonical_json(unfilled: Workspace, traine
         found = plan(unfilled, trained.dataset, keep=keep)
         (task,) = found.tasks
         assert FillTask.from_json(task.to_json()) == task
-        assert task.to_json() == json.dumps(json.loads(task.to_json()), sort_keys=True, separators=(",", ":"))
+        assert task.to_json() == json.dumps(
+            json.loads(task.to_json()), sort_keys=True, separators=(",", ":")
+        )
         RUNNER.fill(unfilled, found, lambda cells: None)
         receipt = found._receipts[task.unit.key][0]
         assert receipt_from_json(receipt_to_json(task.unit, receipt)) == (task.unit.key, receipt)
@@ -288,7 +375,12 @@ def test_receipts_and_tasks_travel_as_canonical_json(unfilled: Workspace, traine
 
 
 def test_a_split_that_does_not_exist_is_refused(unfilled: Workspace, trained: Tiny) -> None:
-    with pytest.raises(UnknownNameError, match=r"^unknown split of pictures 'tset'\. Did you mean 'test'\? .*Choose with --splits\.$"):
+    with pytest.raises(
+        UnknownNameError,
+        match=(
+            r"^unknown split of pictures 'tset'\. Did you mean 'test'\? .*Choose with --splits\.$"
+        ),
+    ):
         plan(unfilled, trained.dataset, ("tset",))
 
 
@@ -299,7 +391,8 @@ def test_classifiers_of_another_data_set_are_left_out(unfilled: Workspace, tmp_p
 
 
 def test_membership_is_what_the_trainings_saw(unfilled: Workspace, trained: Tiny) -> None:
-    """bool [N, n] of a shard: rows of the record of each classifier's training; nothing on the test split."""
+    """bool [N, n] of a shard: rows of the record of each classifier's training; nothing on the test
+    split."""
     train, test = plan(unfilled, trained.dataset, ("train", "test")).tasks
     masks = membership(unfilled, train)
     for row, name in zip(masks, train.unit.classifiers, strict=True):

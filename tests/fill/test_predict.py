@@ -1,4 +1,5 @@
-"""Answers from logits on the fast path equal the reference; a classifier's answers do not depend on its company."""
+"""Answers from logits on the fast path equal the reference; a classifier's answers do not depend on
+its company."""
 
 from __future__ import annotations
 
@@ -30,16 +31,26 @@ CPU = torch.device("cpu")
 
 
 def assert_same(found: Answers, reference: Answers) -> None:
-    """Classes exactly; numbers to float32 (of sums of up to 1,000 terms) or to one step of float16."""
+    """Classes exactly; numbers to float32 (of sums of up to 1,000 terms) or to one step of
+    float16."""
     for name in ("prediction", "top5", "finite"):
         np.testing.assert_array_equal(getattr(found, name), getattr(reference, name), err_msg=name)
-    for name, tolerance in (("p_label", 2e-6), ("entropy", 2e-5), ("margin", 4e-6), ("top5_p", 1e-3)):
+    for name, tolerance in (
+        ("p_label", 2e-6),
+        ("entropy", 2e-5),
+        ("margin", 4e-6),
+        ("top5_p", 1e-3),
+    ):
         a, b = getattr(found, name), getattr(reference, name)
         assert a.dtype == b.dtype, name
-        np.testing.assert_allclose(a.astype(np.float64), b.astype(np.float64), atol=tolerance, rtol=0, err_msg=name)
+        np.testing.assert_allclose(
+            a.astype(np.float64), b.astype(np.float64), atol=tolerance, rtol=0, err_msg=name
+        )
 
 
-def random_logits(seed: int, examples: int, classes: int, scale: float = 3.0) -> NDArray[np.float32]:
+def random_logits(
+    seed: int, examples: int, classes: int, scale: float = 3.0
+) -> NDArray[np.float32]:
     return (np.random.default_rng(seed).normal(size=(examples, classes)) * scale).astype(np.float32)
 
 
@@ -51,7 +62,8 @@ def labels_for(seed: int, examples: int, classes: int) -> NDArray[np.int64]:
 @pytest.mark.parametrize("classes", [1, 2, 3, 4, 5, 6, 10, 64, 65, 1000])
 @pytest.mark.parametrize("scale", [1e-3, 3.0, 1e4])
 def test_answers_equal_the_reference(classes: int, scale: float) -> None:
-    """For 1 to 1,000 classes and logits near 0, ordinary and +-10,000: the same answers as ``answers_from_logits``."""
+    """For 1 to 1,000 classes and logits near 0, ordinary and +-10,000: the same answers as
+    ``answers_from_logits``."""
     logits, labels = random_logits(classes, 200, classes, scale), labels_for(1, 200, classes)
     assert_same(answers_of(logits, labels), answers_from_logits(logits, labels))
 
@@ -59,7 +71,8 @@ def test_answers_equal_the_reference(classes: int, scale: float) -> None:
 @pytest.mark.parametrize("classes", [2, 3, 7, 64, 65, 300])
 @pytest.mark.parametrize("levels", [1, 2, 3])
 def test_ties_go_to_the_lowest_class(classes: int, levels: int) -> None:
-    """Logits of one, two or three values: prediction and top 5 follow the class index on either side of the switch at 64 classes."""
+    """Logits of one, two or three values: prediction and top 5 follow the class index on either
+    side of the switch at 64 classes."""
     logits = np.random.default_rng(classes).integers(0, levels, (300, classes)).astype(np.float32)
     labels = labels_for(2, 300, classes)
     found = answers_of(logits, labels)
@@ -71,10 +84,16 @@ def test_ties_go_to_the_lowest_class(classes: int, levels: int) -> None:
 
 
 def test_rows_that_are_not_finite_answer_nothing() -> None:
-    """NaN, +inf or -inf anywhere in a row: prediction -1, NaN numbers, an empty top 5; other rows are untouched."""
+    """NaN, +inf or -inf anywhere in a row: prediction -1, NaN numbers, an empty top 5; other rows
+    are untouched."""
     for classes in (3, 100):
         logits = random_logits(0, 6, classes)
-        logits[0, 1], logits[2, 0], logits[4, classes - 1], logits[5] = np.nan, np.inf, -np.inf, np.nan
+        logits[0, 1], logits[2, 0], logits[4, classes - 1], logits[5] = (
+            np.nan,
+            np.inf,
+            -np.inf,
+            np.nan,
+        )
         labels = np.zeros(6, dtype=np.int64)
         found = answers_of(logits, labels)
         assert found.prediction[[0, 2, 4, 5]].tolist() == [-1] * 4
@@ -97,7 +116,9 @@ def test_extreme_logits_are_certain() -> None:
     scale=st.sampled_from([0.0, 0.1, 5.0, 1e4]),
     grain=st.sampled_from([0.0, 0.5, 2.0]),
 )
-def test_any_logits_equal_the_reference(seed: int, examples: int, classes: int, scale: float, grain: float) -> None:
+def test_any_logits_equal_the_reference(
+    seed: int, examples: int, classes: int, scale: float, grain: float
+) -> None:
     """Whatever the shape, the scale, and how coarse (tied) the values are."""
     logits = random_logits(seed, examples, classes, scale)
     if grain:
@@ -115,16 +136,26 @@ def group_of(archs: list[str], side: int = 12) -> ClassifierGroup:
     for index, arch in enumerate(archs):
         torch.manual_seed(index)
         network = models.build(arch, num_classes=3, in_channels=1, size=side).eval()
-        members.append((network, Preprocessing(size=side, channels=1, fit="pad", mean=(0.1 * (index % 2),), std=(0.3,))))
+        members.append(
+            (
+                network,
+                Preprocessing(
+                    size=side, channels=1, fit="pad", mean=(0.1 * (index % 2),), std=(0.3,)
+                ),
+            )
+        )
     return ClassifierGroup(tuple(members), CPU)
 
 
 def test_logits_do_not_depend_on_the_rest_of_the_group() -> None:
-    """Each member alone, in the group, in the reverse group: the same bits, also where a group shares a normalised batch."""
+    """Each member alone, in the group, in the reverse group: the same bits, also where a group
+    shares a normalised batch."""
     torch.set_num_threads(1)
     archs = ["lenet5", "softmax", "nin_mini", "lenet5", "resnet8"]
     group = group_of(archs)
-    images = np.random.default_rng(0).integers(0, 256, (EVALUATION_BATCH + 10, 12, 12, 1), dtype=np.uint8)
+    images = np.random.default_rng(0).integers(
+        0, 256, (EVALUATION_BATCH + 10, 12, 12, 1), dtype=np.uint8
+    )
     together = group.logits(images)
     reverse = ClassifierGroup(group.members[::-1], CPU).logits(images)[::-1]
     for index, member in enumerate(group.members):
@@ -134,7 +165,8 @@ def test_logits_do_not_depend_on_the_rest_of_the_group() -> None:
 
 
 def test_a_group_normalises_for_each_member_as_in_training() -> None:
-    """Members with other statistics get other inputs: the logits are those of the network on its own normalised pictures."""
+    """Members with other statistics get other inputs: the logits are those of the network on its
+    own normalised pictures."""
     group = group_of(["softmax", "softmax"])
     images = np.random.default_rng(0).integers(0, 256, (5, 12, 12, 1), dtype=np.uint8)
     for (network, shape), found in zip(group.members, group.logits(images), strict=True):
@@ -148,12 +180,17 @@ def test_a_group_normalises_for_each_member_as_in_training() -> None:
 
 
 def task_of(tiny: Tiny, split: str, names: list[str]) -> FillTask:
-    """The whole split for these classifiers, as a fill would plan it in a workspace without any answers."""
+    """The whole split for these classifiers, as a fill would plan it in a workspace without any
+    answers."""
     space = tiny.workspace
-    classifiers = {name: commit for name, commit in ledger.population(space).items() if name in names}
+    classifiers = {
+        name: commit for name, commit in ledger.population(space).items() if name in names
+    }
     facts = next(iter(classifiers.values())).facts
     p = Preprocessing(**facts["preprocessing"])
-    unit = AnswerUnit(tiny.dataset.fingerprint, split, tuple(sorted(names)), 3, facts["classes"], True)
+    unit = AnswerUnit(
+        tiny.dataset.fingerprint, split, tuple(sorted(names)), 3, facts["classes"], True
+    )
     shard = shards(len(tiny.dataset.splits[split]), p.size * p.size)[0]
     return FillTask(tiny.dataset.ref, unit, shard, Geometry(p.size, p.channels, p.fit))
 
@@ -168,14 +205,19 @@ def test_a_task_decodes_its_shard(trained: Tiny) -> None:
     """The pictures are those of the split held in memory; unreadable ones are marked and black."""
     task = task_of(trained, "train", list(ledger.population(trained.workspace))[:1])
     images, unreadable = decode_task(task)
-    held, _ = open_pictures(trained.dataset, "train", task.geometry, None).gather(task.shard.example_ids)
+    held, _ = open_pictures(trained.dataset, "train", task.geometry, None).gather(
+        task.shard.example_ids
+    )
     np.testing.assert_array_equal(images, held)
     assert np.flatnonzero(unreadable).tolist() == list(UNREADABLE_TRAIN)
     assert not images[list(UNREADABLE_TRAIN)].any()
 
 
-def test_a_classifiers_answers_are_the_same_alone_and_in_company(trained: Tiny, tmp_path: Path) -> None:
-    """The store's answers (made in a group of 12) equal those of a group of one, written elsewhere: every column."""
+def test_a_classifiers_answers_are_the_same_alone_and_in_company(
+    trained: Tiny, tmp_path: Path
+) -> None:
+    """The store's answers (made in a group of 12) equal those of a group of one, written elsewhere:
+    every column."""
     space = trained.workspace
     for split in ("train", "test"):
         for name in list(ledger.population(space))[:4]:
@@ -185,7 +227,11 @@ def test_a_classifiers_answers_are_the_same_alone_and_in_company(trained: Tiny, 
             worker.workspace = _Elsewhere(space, tmp_path / f"{split}-{name}")  # type: ignore[assignment]
             receipt = worker(task, *decode_task(task))
             alone = pq.read_table(worker.workspace.files.path(receipt.answers.path)).to_pydict()
-            blocks = [batch for _, batches in read_answers(space, trained.dataset.fingerprint, split, [name]) for _, batch in batches]
+            blocks = [
+                batch
+                for _, batches in read_answers(space, trained.dataset.fingerprint, split, [name])
+                for _, batch in batches
+            ]
             assert len(blocks) == 1
             assert blocks[0].to_pydict() == alone
             lost = UNREADABLE_TRAIN if split == "train" else UNREADABLE_TEST
@@ -194,7 +240,8 @@ def test_a_classifiers_answers_are_the_same_alone_and_in_company(trained: Tiny, 
 
 
 class _Elsewhere:
-    """Reads commits (checkpoints, trainings) of one workspace, and reads and writes files where told."""
+    """Reads commits (checkpoints, trainings) of one workspace, and reads and writes files where
+    told."""
 
     def __init__(self, space: Workspace, root: Path) -> None:
         self.root, self.commits = space.root, space.commits
@@ -203,21 +250,29 @@ class _Elsewhere:
         reader = space.files
         own.read_verified = reader.read_verified  # type: ignore[method-assign]
         written = own.path
-        own.path = lambda relative: reader.path(relative) if relative.startswith("trainings/") else written(relative)  # type: ignore[method-assign]
+        own.path = lambda relative: (
+            reader.path(relative) if relative.startswith("trainings/") else written(relative)
+        )  # type: ignore[method-assign]
 
 
 def test_a_classifier_that_is_gone_is_named(trained: Tiny) -> None:
     """Planned, but not in the workspace any more: an error with its id."""
     task = task_of(trained, "train", list(ledger.population(trained.workspace))[:1])
-    gone = FillTask.from_json(task.to_json().replace(task.unit.classifiers[0], "feedfeedfeedfeed-e0001"))
-    with pytest.raises(NotFoundError, match=r"^classifier feedfeedfeedfeed-e0001 is not in .*Train it, or plan the fill again\.$"):
+    gone = FillTask.from_json(
+        task.to_json().replace(task.unit.classifiers[0], "feedfeedfeedfeed-e0001")
+    )
+    with pytest.raises(
+        NotFoundError,
+        match=r"^classifier feedfeedfeedfeed-e0001 is not in .*Train it, or plan the fill again\.$",
+    ):
         ShardWorker(trained.workspace, CPU)(gone, *decode_task(task))
 
 
 def test_a_classifier_whose_logits_are_not_finite_is_refused_by_name(
     trained: Tiny, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A network that gives NaN on a readable picture leaves no part behind; the refusal names it, with how many."""
+    """A network that gives NaN on a readable picture leaves no part behind; the refusal names it,
+    with how many."""
     task = task_of(trained, "test", list(ledger.population(trained.workspace))[:1])
     logits = ClassifierGroup.logits
 
@@ -231,7 +286,9 @@ def test_a_classifier_whose_logits_are_not_finite_is_refused_by_name(
     worker.workspace = _Elsewhere(trained.workspace, tmp_path / "elsewhere")  # type: ignore[assignment]
     refused = worker(task, *decode_task(task))
     assert isinstance(refused, Refusal)
-    assert refused.reasons == {task.unit.classifiers[0]: "its outputs are not finite on 1 of 30 pictures of test"}
+    assert refused.reasons == {
+        task.unit.classifiers[0]: "its outputs are not finite on 1 of 30 pictures of test"
+    }
     assert worker.workspace.files.names(task.unit.folder) == []
 
 

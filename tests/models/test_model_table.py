@@ -1,4 +1,5 @@
-"""The table of models: facts written there hold for the networks; importing it is cheap; wrong requests are refused in words."""
+"""The table of models: facts written there hold for the networks; importing it is cheap; wrong
+requests are refused in words."""
 
 from __future__ import annotations
 
@@ -28,20 +29,31 @@ STUDY_2 = {
 
 
 def modules_loaded_by(statements: str) -> set[str]:
-    code = f"import sys\n{statements}\nprint(*[m for m in ('torch', 'timm', 'torchvision', 'ray', 'matplotlib') if m in sys.modules])"
-    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
+    code = (
+        f"import sys\n{statements}\nprint(*[m for m in ('torch', 'timm', 'torchvision', 'ray',"
+        " 'matplotlib') if m in sys.modules])"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True
+    )
     return set(run.stdout.split())
 
 
 def test_planning_with_the_table_loads_no_torch() -> None:
-    """Import, look-up, cost and the size check of a model in the table need neither torch nor timm."""
-    plan = "from zoo.models import check_input, model\nmodel('xception').mega_macs_at(150)\ncheck_input('vgg16', 32)"
+    """Import, look-up, cost and the size check of a model in the table need neither torch nor
+    timm."""
+    plan = (
+        "from zoo.models import check_input,"
+        " model\nmodel('xception').mega_macs_at(150)\ncheck_input('vgg16', 32)"
+    )
     assert modules_loaded_by(plan) == set()
 
 
 def test_the_torch_check_can_fail() -> None:
     """Twin of the test above: building does load torch."""
-    assert "torch" in modules_loaded_by("from zoo.models import build\nbuild('softmax', num_classes=2, in_channels=1, size=8)")
+    assert "torch" in modules_loaded_by(
+        "from zoo.models import build\nbuild('softmax', num_classes=2, in_channels=1, size=8)"
+    )
 
 
 def test_every_entry_is_filed_under_its_own_name() -> None:
@@ -90,23 +102,33 @@ def test_a_picture_too_small_is_refused_in_four_parts() -> None:
     with pytest.raises(UsageError) as caught:
         check_input("vgg16", 28)
     fitting = ", ".join(name for name, entry in MODELS.items() if entry.min_size <= 28)
-    assert str(caught.value) == (
-        f"vgg16 needs pictures of at least 32x32 pixels; the input is 28x28. Use --input-size 32 or another model: {fitting}."
+    assert (
+        str(caught.value)
+        == "vgg16 needs pictures of at least 32x32 pixels; the input is 28x28. Use --input-size 32"
+        f" or another model: {fitting}."
     )
     assert "lenet5" in fitting
     assert "densenet121" not in fitting
 
 
 def test_a_picture_too_small_for_every_model_is_refused_too() -> None:
-    with pytest.raises(UsageError, match=r"^lenet5 needs .* at least 12x12 pixels; the input is 4x4\. Use --input-size 12\.$"):
+    with pytest.raises(
+        UsageError,
+        match=r"^lenet5 needs .* at least 12x12 pixels; the input is 4x4\. Use --input-size 12\.$",
+    ):
         check_input("lenet5", 4)
 
 
 def test_an_unknown_model_names_its_neighbours() -> None:
-    with pytest.raises(UnknownNameError, match=r"^unknown model 'resnet5O'\. Did you mean .*'resnet50'.*Known: .*lenet5.*timm has "):
+    with pytest.raises(
+        UnknownNameError,
+        match=r"^unknown model 'resnet5O'\. Did you mean .*'resnet50'.*Known: .*lenet5.*timm has ",
+    ):
         model("resnet5O")
 
 
 def test_pretrained_weights_are_refused() -> None:
-    with pytest.raises(UsageError, match=r"names the pretrained weights 'a1_in1k'.*Write resnet50\.$"):
+    with pytest.raises(
+        UsageError, match=r"names the pretrained weights 'a1_in1k'.*Write resnet50\.$"
+    ):
         model("resnet50.a1_in1k")

@@ -23,22 +23,35 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("name", ["resnet18", "vit_tiny_patch16_224", "mobilenetv3_small_050"])
 def test_a_timm_name_outside_the_table_builds(name: str) -> None:
-    """Convolutional or transformer: logits [2, 7] at 64 pixels; the transformer is built for that size."""
+    """Convolutional or transformer: logits [2, 7] at 64 pixels; the transformer is built for that
+    size."""
     check_input(name, 64)
     network = build(name, num_classes=7, in_channels=1, size=64)
     assert network(torch.zeros(2, 1, 64, 64)).shape == (2, 7)
 
 
 def test_facts_of_a_timm_name_are_counted() -> None:
-    """ResNet-18 at 224: 11.2 M parameters with 10 classes, 1.81 G multiply-adds (1.82 with 1000 classes, as published)."""
+    """ResNet-18 at 224: 11.2 M parameters with 10 classes, 1.81 G multiply-adds (1.82 with 1000
+    classes, as published)."""
     entry = model("resnet18")
-    assert (entry.name, entry.default_size, entry.family, entry.paper) == ("resnet18", 224, "resnet", "timm")
+    assert (entry.name, entry.default_size, entry.family, entry.paper) == (
+        "resnet18",
+        224,
+        "resnet",
+        "timm",
+    )
     assert entry.parameters == 11_689_512 - 990 * 513
     assert entry.mega_macs == pytest.approx(1814, rel=0.01)
 
 
 def test_a_size_the_layers_refuse_is_named_before_anything_starts() -> None:
-    with pytest.raises(UsageError, match=r"^vgg11 cannot take pictures of 28x28 pixels: .*made for 224x224\. Use --input-size 224 or"):
+    with pytest.raises(
+        UsageError,
+        match=(
+            r"^vgg11 cannot take pictures of 28x28 pixels: .*made for 224x224\. Use --input-size"
+            r" 224 or"
+        ),
+    ):
         check_input("vgg11", 28)
 
 

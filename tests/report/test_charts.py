@@ -21,7 +21,9 @@ from zoo.report.charts import KINDS
 from zoo.report.draw import Provenance
 from zoo.studies.findings import HEAT_COLUMNS, LINE_COLUMNS, Chart
 
-HERE = Provenance("study", "laptop", "shapes", 12, 0, (0, 1, 2), "0.2.0", "abc1234", reproduces=True)
+HERE = Provenance(
+    "study", "laptop", "shapes", 12, 0, (0, 1, 2), "0.2.0", "abc1234", reproduces=True
+)
 NASTY = '"><script>alert(1)</script> $x_{$ <b>\x00_\u732b'
 INFINITE = float("inf")
 PERCENTS = (*range(1, 21), *range(30, 101, 10))  # the 28 settings of study 1
@@ -37,7 +39,16 @@ def point(
     text: str = "",
     reference: bool = False,
 ) -> dict[str, Any]:
-    return {"panel": panel, "series": series, "x": x, "x_text": text, "y": y, "sd": sd, "n": 3, "reference": reference}
+    return {
+        "panel": panel,
+        "series": series,
+        "x": x,
+        "x_text": text,
+        "y": y,
+        "sd": sd,
+        "n": 3,
+        "reference": reference,
+    }
 
 
 def cell(panel: str, row: str, column: str, value: float | None) -> dict[str, Any]:
@@ -47,7 +58,13 @@ def cell(panel: str, row: str, column: str, value: float | None) -> dict[str, An
 def chart(kind: Any, rows: list[dict[str, Any]], **changes: Any) -> Chart:
     columns = list(HEAT_COLUMNS if kind == "heat" else LINE_COLUMNS)
     one = Chart(
-        "figure-01", "Noise", kind, pd.DataFrame(rows, columns=columns), "share of labels", "accuracy", "As in figure 1 of the paper"
+        "figure-01",
+        "Noise",
+        kind,
+        pd.DataFrame(rows, columns=columns),
+        "share of labels",
+        "accuracy",
+        "As in figure 1 of the paper",
     )
     return dataclasses.replace(one, **changes)
 
@@ -61,8 +78,16 @@ def samples() -> dict[str, Chart]:
         point("NIN", 0.1, 0.7, 0.02, panel="test", text="10 %"),
         point("ceiling", 0.1, 0.95, None, panel="test", text="10 %", reference=True),
     ]
-    cells = [cell("LeNet", "delete cat", "cat", -0.5), cell("LeNet", "delete cat", "dog", None), cell("NIN", "cat \u2192 dog", "dog", 0.25)]
-    return {"lines": chart("lines", points), "bars": chart("bars", points), "heat": chart("heat", cells)}
+    cells = [
+        cell("LeNet", "delete cat", "cat", -0.5),
+        cell("LeNet", "delete cat", "dog", None),
+        cell("NIN", "cat \u2192 dog", "dog", 0.25),
+    ]
+    return {
+        "lines": chart("lines", points),
+        "bars": chart("bars", points),
+        "heat": chart("heat", cells),
+    }
 
 
 def panels(figure: Figure) -> list[Axes]:
@@ -104,10 +129,15 @@ def dashed(ax: Axes) -> list[Any]:
 
 def overlapping(texts: list[Text]) -> list[tuple[str, str]]:
     boxes = [(text.get_text(), text.get_window_extent()) for text in texts if text.get_text()]
-    return [(a, b) for at, (a, one) in enumerate(boxes) for b, other in boxes[:at] if one.overlaps(other)]
+    return [
+        (a, b)
+        for at, (a, one) in enumerate(boxes)
+        for b, other in boxes[:at]
+        if one.overlaps(other)
+    ]
 
 
-# ---------------------------------------------------------------------------------------------------------------- files
+# -------------------------------------------------------------------------------------------- files
 
 
 def test_every_kind_has_a_sample_here() -> None:
@@ -115,7 +145,9 @@ def test_every_kind_has_a_sample_here() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_equal_tables_give_equal_bytes_and_another_table_other_bytes(kind: str, tmp_path: Path) -> None:
+def test_equal_tables_give_equal_bytes_and_another_table_other_bytes(
+    kind: str, tmp_path: Path
+) -> None:
     one, two = (charts.save(samples()[kind], tmp_path / folder, HERE) for folder in ("one", "two"))
     shorter = dataclasses.replace(samples()[kind], table=samples()[kind].table.iloc[:-1])
     other = charts.save(shorter, tmp_path / "other", HERE)
@@ -127,7 +159,11 @@ def test_equal_tables_give_equal_bytes_and_another_table_other_bytes(kind: str, 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_csv_is_the_table_drawn(kind: str, tmp_path: Path) -> None:
     files = charts.save(samples()[kind], tmp_path, HERE)
-    assert (files.svg.name, files.png.name, files.csv.name) == ("figure-01.svg", "figure-01.png", "figure-01.csv")
+    assert (files.svg.name, files.png.name, files.csv.name) == (
+        "figure-01.svg",
+        "figure-01.png",
+        "figure-01.csv",
+    )
     read = pd.read_csv(files.csv, keep_default_na=False, na_values={"y": "", "sd": "", "value": ""})
     pd.testing.assert_frame_equal(read, samples()[kind].table, check_dtype=False)
 
@@ -143,7 +179,11 @@ def test_a_table_without_a_needed_column_is_refused(kind: str) -> None:
     column = KINDS[kind].columns[-1]
     lacking = dataclasses.replace(samples()[kind], table=samples()[kind].table.drop(columns=column))
     with pytest.raises(
-        UsageError, match=rf"'figure-01' cannot be drawn.* lacks {column}\. It needs .* zoo\.studies\.findings\.Chart says what they hold"
+        UsageError,
+        match=(
+            rf"'figure-01' cannot be drawn.* lacks {column}\. It needs .*"
+            r" zoo\.studies\.findings\.Chart says what they hold"
+        ),
     ):
         charts.draw(lacking)
 
@@ -161,51 +201,87 @@ def test_a_name_that_is_no_plain_file_name_is_refused(tmp_path: Path) -> None:
 def test_a_caption_says_what_is_seen_and_where_the_numbers_come_from(tmp_path: Path) -> None:
     caption = charts.save(samples()["lines"], tmp_path, HERE).caption
     assert caption.startswith(
-        "As in figure 1 of the paper. Experiment study, scale laptop (not the paper's); data shapes; N = 12 classifiers;"
+        "As in figure 1 of the paper. Experiment study, scale laptop (not the paper's); data"
+        " shapes; N = 12 classifiers;"
     )
     assert "E = 0" not in caption
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("x_scale", ["linear", "log", "even"])
-def test_names_are_shown_as_text_and_what_is_not_finite_does_not_stop_the_drawing(kind: str, x_scale: Any, tmp_path: Path) -> None:
+def test_names_are_shown_as_text_and_what_is_not_finite_does_not_stop_the_drawing(
+    kind: str, x_scale: Any, tmp_path: Path
+) -> None:
     values = (0.5, None, INFINITE, -INFINITE, float("nan"), 0.25)
     if kind == "heat":
         rows = [cell(NASTY, NASTY, f"{at} {NASTY}", value) for at, value in enumerate(values)]
     else:
-        rows = [point(NASTY, x, y, INFINITE, panel=NASTY, text=NASTY) for x in (0, 1, -INFINITE, INFINITE, None) for y in values]
-        rows += [point(f"_{NASTY}", 1, 0.5, panel="b", reference=True), point(None, None, 0.5, panel="b")]
+        rows = [
+            point(NASTY, x, y, INFINITE, panel=NASTY, text=NASTY)
+            for x in (0, 1, -INFINITE, INFINITE, None)
+            for y in values
+        ]
+        rows += [
+            point(f"_{NASTY}", 1, 0.5, panel="b", reference=True),
+            point(None, None, 0.5, panel="b"),
+        ]
     table = chart(kind, rows).table.astype({"value" if kind == "heat" else "sd": object})
-    hostile = chart(kind, rows, table=table, x_scale=x_scale, title=NASTY, x_label=NASTY, y_label=NASTY, caption=NASTY)
+    hostile = chart(
+        kind,
+        rows,
+        table=table,
+        x_scale=x_scale,
+        title=NASTY,
+        x_label=NASTY,
+        y_label=NASTY,
+        caption=NASTY,
+    )
     root = ElementTree.parse(charts.save(hostile, tmp_path, HERE).svg).getroot()
     assert "script" not in {element.tag.rsplit("}", 1)[-1] for element in root.iter()}
     text = "".join(root.itertext())
     assert "<script>alert(1)</script> $x_{$ <b>\ufffd_\u732b" in text
 
 
-# ---------------------------------------------------------------------------------------------------------------- lines
+# -------------------------------------------------------------------------------------------- lines
 
 
-def test_each_panel_stands_in_the_order_of_its_first_row_and_a_series_keeps_its_colour_and_marker() -> None:
-    rows = [point(s, x, 0.5, panel=p) for p, names in (("train", "ab"), ("test", "ba")) for s in names for x in (1, 2)]
+def test_each_panel_stands_in_the_order_of_its_first_row_and_a_series_keeps_its_colour_and_marker() -> (  # noqa: E501
+    None
+):
+    rows = [
+        point(s, x, 0.5, panel=p)
+        for p, names in (("train", "ab"), ("test", "ba"))
+        for s in names
+        for x in (1, 2)
+    ]
     figure = charts.draw(chart("lines", rows))
     assert [ax.get_title(loc="left") for ax in panels(figure)] == ["train", "test"]
-    train, test = ([(line.get_color(), line.get_marker()) for line in solid(ax)] for ax in panels(figure))
+    train, test = (
+        [(line.get_color(), line.get_marker()) for line in solid(ax)] for ax in panels(figure)
+    )
     assert train == test
     assert len(set(train)) == 2
     assert len({marker for _, marker in train}) == 2
 
 
-@pytest.mark.parametrize(("count", "places"), [(1, [1]), (2, [2]), (3, [3]), (4, [2, 2]), (5, [3, 2])])
-def test_up_to_three_panels_stand_side_by_side_then_come_rows(count: int, places: list[int]) -> None:
-    figure = charts.draw(chart("lines", [point("a", x, 0.5, panel=f"p{at}") for at in range(count) for x in (1, 2)]))
+@pytest.mark.parametrize(
+    ("count", "places"), [(1, [1]), (2, [2]), (3, [3]), (4, [2, 2]), (5, [3, 2])]
+)
+def test_up_to_three_panels_stand_side_by_side_then_come_rows(
+    count: int, places: list[int]
+) -> None:
+    figure = charts.draw(
+        chart("lines", [point("a", x, 0.5, panel=f"p{at}") for at in range(count) for x in (1, 2)])
+    )
     heights = [round(ax.get_position().y0, 3) for ax in panels(figure)]
     assert [heights.count(height) for height in dict.fromkeys(heights)] == places
 
 
 def test_the_legend_names_series_then_references_row_by_row_below_all_panels() -> None:
     names = ["LeNet", "NIN", "_hidden?", "$x$"]
-    rows = [point(name, x, 0.5, 0.1) for name in names for x in (1, 2)] + [point("ceiling", 1, 0.9, reference=True)]
+    rows = [point(name, x, 0.5, 0.1) for name in names for x in (1, 2)] + [
+        point("ceiling", 1, 0.9, reference=True)
+    ]
     figure = charts.draw(chart("lines", rows))
     assert legend_texts(figure) == [*names, "ceiling"]
     assert figure.legends[0].get_title().get_text() == "mean \u00b1 sd over 3 seeds"
@@ -219,8 +295,12 @@ def test_many_names_in_a_legend_do_not_touch_and_read_from_left_to_right() -> No
     texts = figure.legends[0].get_texts()
     assert overlapping(texts) == []
     width = figure.bbox.width
-    assert all(text.get_window_extent().x0 > 0 and text.get_window_extent().x1 < width for text in texts)
-    read = sorted(texts, key=lambda text: (-round(text.get_window_extent().y0), text.get_window_extent().x0))
+    assert all(
+        text.get_window_extent().x0 > 0 and text.get_window_extent().x1 < width for text in texts
+    )
+    read = sorted(
+        texts, key=lambda text: (-round(text.get_window_extent().y0), text.get_window_extent().x0)
+    )
     assert [text.get_text() for text in read] == names
 
 
@@ -229,31 +309,57 @@ def test_a_single_series_without_a_name_needs_no_legend() -> None:
 
 
 def test_the_band_is_the_mean_and_one_sd_where_there_is_one() -> None:
-    figure = charts.draw(chart("lines", [point("a", 1, 0.5, 0.1), point("a", 2, 0.6, 0.2), point("a", 3, 0.7), point("a", 4, 0.8, 0.1)]))
+    figure = charts.draw(
+        chart(
+            "lines",
+            [
+                point("a", 1, 0.5, 0.1),
+                point("a", 2, 0.6, 0.2),
+                point("a", 3, 0.7),
+                point("a", 4, 0.8, 0.1),
+            ],
+        )
+    )
     (ax,) = panels(figure)
     (band,) = ax.collections[:1]
     corners = {tuple(np.round(vertex, 6)) for path in band.get_paths() for vertex in path.vertices}
     assert corners == {(1, 0.4), (1, 0.6), (2, 0.4), (2, 0.8)}
     # A point whose neighbour has no sd has an error bar instead.
-    bars = [segment.round(6).tolist() for bar in ax.collections[1:] for segment in bar.get_segments()]
+    bars = [
+        segment.round(6).tolist() for bar in ax.collections[1:] for segment in bar.get_segments()
+    ]
     assert bars == [[[4.0, 0.7], [4.0, 0.9]]]
 
 
 def test_a_missing_value_is_a_gap() -> None:
-    (ax,) = panels(charts.draw(chart("lines", [point("a", x, y) for x, y in ((1, 0.5), (2, None), (3, INFINITE), (4, 0.6))])))
+    (ax,) = panels(
+        charts.draw(
+            chart(
+                "lines",
+                [point("a", x, y) for x, y in ((1, 0.5), (2, None), (3, INFINITE), (4, 0.6))],
+            )
+        )
+    )
     (line,) = solid(ax)
     assert np.isnan(line.get_ydata()).tolist() == [False, True, True, False]
 
 
 @pytest.mark.parametrize(("points", "marked"), [(40, True), (41, False)])
-def test_curves_of_more_than_forty_points_have_no_markers_but_differ_in_their_dashes(points: int, marked: bool) -> None:
-    (ax,) = panels(charts.draw(chart("lines", [point(s, x, 0.5) for s in "ab" for x in range(points)])))
+def test_curves_of_more_than_forty_points_have_no_markers_but_differ_in_their_dashes(
+    points: int, marked: bool
+) -> None:
+    (ax,) = panels(
+        charts.draw(chart("lines", [point(s, x, 0.5) for s in "ab" for x in range(points)]))
+    )
     assert [line.get_marker() not in ("", "None") for line in ax.lines] == [marked, marked]
     assert (len({line.get_linestyle() for line in ax.lines}) == 2) is not marked
 
 
 def test_equal_steps_follow_the_order_of_x_with_infinity_last() -> None:
-    rows = [point("a", x, 0.5, text=text) for x, text in ((4, "\u00d7 4"), (INFINITE, "black and white"), (0.25, "\u00d7 1/4"))]
+    rows = [
+        point("a", x, 0.5, text=text)
+        for x, text in ((4, "\u00d7 4"), (INFINITE, "black and white"), (0.25, "\u00d7 1/4"))
+    ]
     (ax,) = panels(charts.draw(chart("lines", rows, x_scale="even")))
     assert x_labels(ax) == ["\u00d7 1/4", "\u00d7 4", "black and white"]
     assert ax.get_xticks().tolist() == [0, 1, 2]
@@ -262,7 +368,11 @@ def test_equal_steps_follow_the_order_of_x_with_infinity_last() -> None:
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_of_many_equal_steps_some_are_labelled_and_no_two_labels_touch(count: int) -> None:
-    rows = [point("a", p / 100, 0.5, panel=f"p{at}", text=f"{p} %") for at in range(count) for p in PERCENTS]
+    rows = [
+        point("a", p / 100, 0.5, panel=f"p{at}", text=f"{p} %")
+        for at in range(count)
+        for p in PERCENTS
+    ]
     figure = charts.draw(chart("lines", rows, x_scale="even"))
     for ax in panels(figure):
         assert len(ax.get_xticks()) == 28
@@ -279,7 +389,9 @@ def test_a_log_axis_has_plain_numbers_and_says_what_has_no_place_on_it() -> None
 
 
 def test_a_log_axis_of_many_values_has_round_numbers_that_do_not_touch() -> None:
-    (ax,) = panels(charts.draw(chart("lines", [point("a", 600 * p, 0.5) for p in PERCENTS], x_scale="log")))
+    (ax,) = panels(
+        charts.draw(chart("lines", [point("a", 600 * p, 0.5) for p in PERCENTS], x_scale="log"))
+    )
     assert x_labels(ax)[::-1] == ["1,000", "2,000", "5,000", "10,000", "20,000", "50,000"]
     assert overlapping(ax.get_xticklabels()) == []
 
@@ -293,7 +405,9 @@ def test_shares_are_in_per_cent_and_end_at_a_hundred() -> None:
     (ax,) = panels(charts.draw(chart("lines", [point("a", 1, 0.9, 0.3), point("a", 2, 1.0, 0.3)])))
     assert {"80 %", "100 %"} <= set(y_labels(ax))
     assert ax.get_ylim()[1] < 1.05
-    (plain,) = panels(charts.draw(chart("lines", [point("a", 1, -0.5), point("a", 2, 1)], percent=False)))
+    (plain,) = panels(
+        charts.draw(chart("lines", [point("a", 1, -0.5), point("a", 2, 1)], percent=False))
+    )
     assert {"\u22120.4", "0", "1"} <= set(y_labels(plain))
 
 
@@ -316,12 +430,14 @@ def test_a_reference_of_one_value_runs_across_the_panel(x: float | None, x_scale
     rows = [*(point("a", at, 0.5) for at in (1, 2, 3)), point("ceiling", x, 0.9, reference=True)]
     (ax,) = panels(charts.draw(chart("lines", rows, x_scale=x_scale)))
     (line,) = dashed(ax)
-    left, right = ax.transAxes.inverted().transform(line.get_transform().transform(line.get_xydata()))[:, 0]
+    left, right = ax.transAxes.inverted().transform(
+        line.get_transform().transform(line.get_xydata())
+    )[:, 0]
     assert (left, right) == pytest.approx((0, 1))
     assert "not drawn" not in ax.get_xlabel()
 
 
-# ---------------------------------------------------------------------------------------------------------------- bars
+# --------------------------------------------------------------------------------------------- bars
 
 
 def heights(ax: Axes) -> list[tuple[float, float]]:
@@ -336,7 +452,9 @@ def heights(ax: Axes) -> list[tuple[float, float]]:
 
 def test_bars_stand_by_group_in_the_order_of_x_and_of_the_series() -> None:
     rows = [
-        point(s, x, y, text=t) for s, shift in (("a", 0), ("b", 0.1)) for x, y, t in ((1, 0.3 + shift, "dog"), (0, -0.2 + shift, "cat"))
+        point(s, x, y, text=t)
+        for s, shift in (("a", 0), ("b", 0.1))
+        for x, y, t in ((1, 0.3 + shift, "dog"), (0, -0.2 + shift, "cat"))
     ]
     figure = charts.draw(chart("bars", rows))
     (ax,) = panels(figure)
@@ -344,47 +462,80 @@ def test_bars_stand_by_group_in_the_order_of_x_and_of_the_series() -> None:
     assert sorted(heights(ax)) == [(-0.2, -0.2), (0.2, -0.1), (0.8, 0.3), (1.2, 0.4)]
     assert legend_texts(figure) == ["a", "b"]
     assert "\u221220 %" in y_labels(ax)
-    assert any(np.allclose(line.get_ydata(), 0) for line in ax.lines)  # the zero line under bars of both signs
+    # the zero line under bars of both signs
+    assert any(np.allclose(line.get_ydata(), 0) for line in ax.lines)
 
 
 def test_the_reference_of_a_group_is_a_dash_over_it_and_that_of_a_series_over_its_bar() -> None:
     rows = [point(s, x, 0.5, text=t) for s in "ab" for x, t in ((0, "cat"), (1, "dog"))]
-    rows += [point("ceiling", None, 0.9, text="dog", reference=True), point("b", 0, 0.7, text="cat", reference=True)]
+    rows += [
+        point("ceiling", None, 0.9, text="dog", reference=True),
+        point("b", 0, 0.7, text="cat", reference=True),
+    ]
     figure = charts.draw(chart("bars", rows))
     (ax,) = panels(figure)
-    spans = {round(float(line.get_ydata()[0]), 6): line.get_xdata() for line in ax.lines if len(line.get_xdata()) == 2}
+    spans = {
+        round(float(line.get_ydata()[0]), 6): line.get_xdata()
+        for line in ax.lines
+        if len(line.get_xdata()) == 2
+    }
     assert spans[0.9] == pytest.approx([0.55, 1.45])
     assert spans[0.7] == pytest.approx([0, 0.4])
     assert legend_texts(figure) == ["a", "b", "ceiling", "b (reference)"]
 
 
 def test_error_bars_reach_one_sd_up_and_down() -> None:
-    (ax,) = panels(charts.draw(chart("bars", [point("a", 0, 0.5, 0.1, text="cat"), point("a", 1, 0.5, None, text="dog")])))
-    assert [segment.round(6).tolist() for bars in ax.collections for segment in bars.get_segments()] == [[[0.0, 0.4], [0.0, 0.6]]]
+    (ax,) = panels(
+        charts.draw(
+            chart(
+                "bars", [point("a", 0, 0.5, 0.1, text="cat"), point("a", 1, 0.5, None, text="dog")]
+            )
+        )
+    )
+    assert [
+        segment.round(6).tolist() for bars in ax.collections for segment in bars.get_segments()
+    ] == [[[0.0, 0.4], [0.0, 0.6]]]
 
 
 def test_an_unknown_bar_is_a_dash() -> None:
-    (ax,) = panels(charts.draw(chart("bars", [point("a", 0, None, text="cat"), point("a", 1, 0.5, text="dog")])))
+    (ax,) = panels(
+        charts.draw(
+            chart("bars", [point("a", 0, None, text="cat"), point("a", 1, 0.5, text="dog")])
+        )
+    )
     assert [text.get_text() for text in ax.texts] == ["\u2013"]
     assert heights(ax) == [(1, 0.5)]
 
 
 def test_names_of_groups_do_not_touch_and_stay_in_the_figure() -> None:
     names = [f"a rather long name {at}" for at in range(12)]
-    figure = charts.draw(chart("bars", [point("a", at, 0.5, text=name) for at, name in enumerate(names)]))
+    figure = charts.draw(
+        chart("bars", [point("a", at, 0.5, text=name) for at, name in enumerate(names)])
+    )
     (ax,) = panels(figure)
     assert x_labels(ax) == names
     assert {text.get_rotation() for text in ax.get_xticklabels()} == {40}
     assert all(text.get_window_extent().y0 > 0 for text in ax.get_xticklabels())
-    (few,) = panels(charts.draw(chart("bars", [point("a", at, 0.5, text=name) for at, name in enumerate(("cat", "dog"))])))
+    (few,) = panels(
+        charts.draw(
+            chart(
+                "bars", [point("a", at, 0.5, text=name) for at, name in enumerate(("cat", "dog"))]
+            )
+        )
+    )
     assert {text.get_rotation() for text in few.get_xticklabels()} == {0}
 
 
-# ---------------------------------------------------------------------------------------------------------------- heat
+# --------------------------------------------------------------------------------------------- heat
 
 
 def test_a_matrix_has_its_rows_columns_and_panels_in_the_order_of_first_appearance() -> None:
-    rows = [cell(p, r, c, 0.1) for p in ("NIN", "LeNet") for r in ("delete dog", "delete cat") for c in ("truck", "airplane")]
+    rows = [
+        cell(p, r, c, 0.1)
+        for p in ("NIN", "LeNet")
+        for r in ("delete dog", "delete cat")
+        for c in ("truck", "airplane")
+    ]
     figure = charts.draw(chart("heat", rows))
     assert [ax.get_title(loc="left") for ax in panels(figure)] == ["NIN", "LeNet"]
     assert y_labels(panels(figure)[0]) == ["delete dog", "delete cat"]
@@ -402,37 +553,71 @@ def test_every_cell_says_its_value_and_a_null_is_a_grey_dash() -> None:
         cell("", "s", "b", 1.0),
     ]
     (ax,) = panels(charts.draw(chart("heat", rows)))
-    assert [text.get_text() for text in ax.texts] == ["\u221250.0", "\u2013", "0.0", "12.3", "100.0", "\u2013"]
+    assert [text.get_text() for text in ax.texts] == [
+        "\u221250.0",
+        "\u2013",
+        "0.0",
+        "12.3",
+        "100.0",
+        "\u2013",
+    ]
     drawn = ax.collections[0].get_array()
     assert np.ma.getmaskarray(drawn).ravel().tolist() == [False, True, False, False, False, True]
     (plain,) = panels(charts.draw(chart("heat", rows, percent=False)))
-    assert [text.get_text() for text in plain.texts] == ["\u22120.5", "\u2013", "\u22120.0004", "0.123", "1", "\u2013"]
+    assert [text.get_text() for text in plain.texts] == [
+        "\u22120.5",
+        "\u2013",
+        "\u22120.0004",
+        "0.123",
+        "1",
+        "\u2013",
+    ]
 
 
 @pytest.mark.parametrize(
-    ("values", "limits"), [((-0.2, 0.5), (-0.5, 0.5)), ((0.1, 0.5), (0.1, 0.5)), ((-0.4, -0.1), (-0.4, -0.1)), ((0.3, 0.3), (0, 0.3))]
+    ("values", "limits"),
+    [
+        ((-0.2, 0.5), (-0.5, 0.5)),
+        ((0.1, 0.5), (0.1, 0.5)),
+        ((-0.4, -0.1), (-0.4, -0.1)),
+        ((0.3, 0.3), (0, 0.3)),
+    ],
 )
 def test_one_colour_scale_serves_all_panels_and_is_centred_where_both_signs_occur(
     values: tuple[float, float], limits: tuple[float, float]
 ) -> None:
-    figure = charts.draw(chart("heat", [cell(f"p{at}", "r", "c", value) for at, value in enumerate(values)]))
+    figure = charts.draw(
+        chart("heat", [cell(f"p{at}", "r", "c", value) for at, value in enumerate(values)])
+    )
     assert sum(ax.get_label() == "<colorbar>" for ax in figure.axes) == 1
     assert [ax.collections[0].get_clim() for ax in panels(figure)] == [limits, limits]
 
 
 def test_a_cell_farther_from_zero_is_darker_and_its_text_stands_out() -> None:
     for values in ((0.1, 0.5, 0.9), (-0.1, -0.5, -0.9), (-0.9, 0.0, 0.9)):
-        (ax,) = panels(charts.draw(chart("heat", [cell("", "r", str(at), value) for at, value in enumerate(values)])))
+        (ax,) = panels(
+            charts.draw(
+                chart("heat", [cell("", "r", str(at), value) for at, value in enumerate(values)])
+            )
+        )
         mesh = ax.collections[0]
         for value, text in zip(values, ax.texts, strict=True):
             red, green, blue, _ = mesh.to_rgba(value)
             light = 0.2126 * red + 0.7152 * green + 0.0722 * blue
             assert (light < 0.25) == (abs(value) == 0.9)
-            assert to_hex(text.get_color()) == ("#ffffff" if light < 0.25 else "#000000") or 0.25 < light < 0.6
+            assert (
+                to_hex(text.get_color()) == ("#ffffff" if light < 0.25 else "#000000")
+                or 0.25 < light < 0.6
+            )
 
 
 def test_the_texts_of_many_cells_stay_inside_their_cells() -> None:
-    rows = [cell(p, f"row {r}", f"column {c}", -0.987) for p in ("a", "b") for r in range(12) for c in range(30)]
+    rows = [
+        cell(p, f"row {r}", f"column {c}", -0.987)
+        for p in ("a", "b")
+        for r in range(12)
+        for c in range(30)
+    ]
     figure = charts.draw(chart("heat", rows))
     for ax in panels(figure):
         width = ax.get_window_extent().width / 30
@@ -448,10 +633,15 @@ def test_a_cell_with_two_values_is_refused() -> None:
 
 
 def test_panels_share_an_axis_of_numbers_unless_one_looks_closer() -> None:
-    """Train and test curves over the same epochs can be compared at a glance; "1 to 20 %" beside "0 to 100 %" fills its own panel."""
+    """Train and test curves over the same epochs can be compared at a glance; "1 to 20 %" beside "0
+    to 100 %" fills its own panel."""
 
     def limits(last: float) -> list[tuple[float, float]]:
-        rows = [point("a", x, 0.5, panel=panel) for panel, end in (("left", 100.0), ("right", last)) for x in (0.0, end)]
+        rows = [
+            point("a", x, 0.5, panel=panel)
+            for panel, end in (("left", 100.0), ("right", last))
+            for x in (0.0, end)
+        ]
         return [ax.get_xlim() for ax in panels(charts.draw(chart("lines", rows)))]
 
     left, right = limits(80.0)

@@ -30,7 +30,8 @@ HERE = Provenance("demo", "laptop", "shapes", 4, 6, (0, 1, 2), "0.1.0", "abc1234
 
 
 def six_scores() -> pd.DataFrame:
-    """Six examples scored by N = 4; example 12 carries a planted error, the truth of example 15 is not known."""
+    """Six examples scored by N = 4; example 12 carries a planted error, the truth of example 15 is
+    not known."""
     return pd.DataFrame(
         {
             "split": "train",
@@ -99,7 +100,13 @@ def detection() -> pd.DataFrame:
 
 def convergence() -> pd.DataFrame:
     return pd.DataFrame(
-        {"measure": ["c", "x", "x"], "n": [4, 4, 1], "mean": [1.0, 1.0, 0.5], "low": [1.0, 1.0, 0.3], "high": [1.0, 1.0, 0.7]}
+        {
+            "measure": ["c", "x", "x"],
+            "n": [4, 4, 1],
+            "mean": [1.0, 1.0, 0.5],
+            "low": [1.0, 1.0, 0.3],
+            "high": [1.0, 1.0, 0.7],
+        }
     )
 
 
@@ -131,9 +138,14 @@ def test_a_tabulator_gives_exactly_the_columns_its_figure_declares(name: str) ->
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_equal_tables_give_equal_bytes_and_another_table_other_bytes(name: str, tmp_path: Path) -> None:
+def test_equal_tables_give_equal_bytes_and_another_table_other_bytes(
+    name: str, tmp_path: Path
+) -> None:
     table = tables()[name]
-    one, two = (figures.save(name, table, tmp_path / folder, HERE, pictures=PICTURES) for folder in ("one", "two"))
+    one, two = (
+        figures.save(name, table, tmp_path / folder, HERE, pictures=PICTURES)
+        for folder in ("one", "two")
+    )
     other = figures.save(name, table.iloc[:-1], tmp_path / "other", HERE, pictures=PICTURES)
     for kind in ("svg", "png", "csv"):
         assert getattr(one, kind).read_bytes() == getattr(two, kind).read_bytes()
@@ -169,7 +181,9 @@ def test_an_empty_table_draws_a_figure_that_says_so(name: str, tmp_path: Path) -
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_table_without_a_needed_column_is_refused_with_the_tabulator_named(name: str) -> None:
     column = FIGURES[name].columns[0]
-    with pytest.raises(UsageError, match=rf"lacks {column}\. It needs .* Make the table with tabulate_{name}\."):
+    with pytest.raises(
+        UsageError, match=rf"lacks {column}\. It needs .* Make the table with tabulate_{name}\."
+    ):
         figures.draw(name, tables()[name].drop(columns=column))
 
 
@@ -197,14 +211,27 @@ def test_an_svg_is_well_formed_and_markup_in_a_name_stays_text(name: str, tmp_pa
 
 
 def test_the_paper_scale_is_not_marked() -> None:
-    """Nor is any scale of what reproduces no paper; what was made step by step has no scale to say."""
-    assert "not the paper's" not in Provenance("p", "paper", "d", 1, 1, (), "1", "", reproduces=True).text
+    """Nor is any scale of what reproduces no paper; what was made step by step has no scale to
+    say."""
+    assert (
+        "not the paper's"
+        not in Provenance("p", "paper", "d", 1, 1, (), "1", "", reproduces=True).text
+    )
     assert "not the paper's" not in Provenance("p", "laptop", "d", 1, 1, (), "1", "").text
-    assert Provenance("train", "ad-hoc", "d", 1, 1, (), "1", "").text.startswith("Made step by step; data d;")
+    assert Provenance("train", "ad-hoc", "d", 1, 1, (), "1", "").text.startswith(
+        "Made step by step; data d;"
+    )
 
 
 @pytest.mark.parametrize(
-    ("seeds", "text"), [((), "seed unknown"), ((3,), "seed 3"), ((2, 0, 1), "seeds 0-2"), ((0, 2), "seeds 0, 2"), ((0, 1), "seeds 0, 1")]
+    ("seeds", "text"),
+    [
+        ((), "seed unknown"),
+        ((3,), "seed 3"),
+        ((2, 0, 1), "seeds 0-2"),
+        ((0, 2), "seeds 0, 2"),
+        ((0, 1), "seeds 0, 1"),
+    ],
 )
 def test_seeds_are_told_shortly(seeds: tuple[int, ...], text: str) -> None:
     assert draw.seeds_text(seeds) == text
@@ -225,7 +252,9 @@ def test_histograms_have_ten_equal_bins_of_x_and_c_with_shares_that_sum_to_one()
 def test_histograms_leave_out_examples_without_a_score() -> None:
     scores = six_scores()
     scores.loc[0, "x_perplexity"] = np.nan
-    assert tidy.tabulate_perplexity_histograms({"train": scores}).groupby("measure")["n"].sum().to_dict() == {"c": 6, "x": 5}
+    assert tidy.tabulate_perplexity_histograms({"train": scores}).groupby("measure")[
+        "n"
+    ].sum().to_dict() == {"c": 6, "x": 5}
 
 
 def test_a_planted_error_is_a_known_true_label_that_differs() -> None:
@@ -233,14 +262,21 @@ def test_a_planted_error_is_a_known_true_label_that_differs() -> None:
     assert planted is not None
     assert planted.tolist() == [False, False, True, False, False, False]
     assert planted_errors(six_scores().assign(label_true=np.nan)) is None
-    assert planted_errors(six_scores().assign(label_true=pd.array([pd.NA] * 6, dtype="Int64"))) is None
+    assert (
+        planted_errors(six_scores().assign(label_true=pd.array([pd.NA] * 6, dtype="Int64"))) is None
+    )
 
 
 def test_the_plane_counts_every_example_once_and_names_the_corner_examples() -> None:
     table = tidy.tabulate_xc_plane(six_scores(), CLASSES)
     assert table.loc[table["kind"] == "density", "n"].sum() == 6
     corners = table[table["kind"] == "corner"].set_index("corner")
-    assert corners["example_id"].to_dict() == {"mislabelled-looking": 12, "hard": 14, "easy": 10, "ambiguous": 13}
+    assert corners["example_id"].to_dict() == {
+        "mislabelled-looking": 12,
+        "hard": 14,
+        "easy": 10,
+        "ambiguous": 13,
+    }
     planted = table[table["kind"] == "known_error"]
     assert planted["example_id"].tolist() == [12]
     assert planted["label_name"].tolist() == [NASTY]
@@ -271,7 +307,8 @@ def test_no_suspects_is_an_empty_table() -> None:
 
 def test_classes_come_worst_first_with_what_they_are_taken_for() -> None:
     table = tidy.tabulate_per_class(six_scores(), CLASSES)
-    # Mean X by hand: class 1 (1 + 0.25) / 2, class 2 (0.75 + 0.5) / 2, class 0 (0 + 0.25) / 2; the tie goes to the lower class.
+    # Mean X by hand: class 1 (1 + 0.25) / 2, class 2 (0.75 + 0.5) / 2, class 0 (0 + 0.25) / 2; the
+    #     tie goes to the lower class.
     assert table["class"].tolist() == [1, 2, 0]
     assert table["mean_x"].tolist() == [0.625, 0.625, 0.125]
     assert table["confused_with"].tolist() == ["cat", "cat", ""]
@@ -282,8 +319,11 @@ def test_classes_come_worst_first_with_what_they_are_taken_for() -> None:
 
 @pytest.mark.parametrize("truth", ["unknown", "right"])
 @pytest.mark.parametrize("name", tidy.KNOWN)
-def test_where_no_label_is_known_to_be_wrong_no_column_row_or_word_is_about_known_errors(name: str, truth: str, tmp_path: Path) -> None:
-    """Nor is anything called planted anywhere; the tables of ``test_a_tabulator_gives_exactly_the_columns_its_figure_declares`` have them."""
+def test_where_no_label_is_known_to_be_wrong_no_column_row_or_word_is_about_known_errors(
+    name: str, truth: str, tmp_path: Path
+) -> None:
+    """Nor is anything called planted anywhere; the tables of
+    ``test_a_tabulator_gives_exactly_the_columns_its_figure_declares`` have them."""
     scores = six_scores()
     scores = scores.assign(label_true=np.nan if truth == "unknown" else scores["label"])
     table = getattr(tidy, f"tabulate_{name}")(scores, CLASSES)
@@ -294,7 +334,13 @@ def test_where_no_label_is_known_to_be_wrong_no_column_row_or_word_is_about_know
 
 
 def test_seeds_of_an_arm_are_paired_with_the_same_seed_of_the_baseline() -> None:
-    arms = pd.DataFrame({"arm": ["baseline", "baseline", "cleaned", "cleaned"], "seed": [0, 1, 1, 7], "acc1": [0.80, 0.82, 0.85, 0.9]})
+    arms = pd.DataFrame(
+        {
+            "arm": ["baseline", "baseline", "cleaned", "cleaned"],
+            "seed": [0, 1, 1, 7],
+            "acc1": [0.80, 0.82, 0.85, 0.9],
+        }
+    )
     table = tidy.tabulate_arm_accuracy(comparisons(), arms)
     single = table[table["seed"].notna() & (table["arm"] == "cleaned")].set_index("seed")
     assert single.loc[1, "delta"] == pytest.approx(0.03)
@@ -308,36 +354,53 @@ def test_one_seed_has_a_point_and_says_that_there_is_no_interval(tmp_path: Path)
 
 
 @pytest.mark.parametrize("n_seeds", [1, 3])
-@pytest.mark.parametrize("longest", ["cleaned", "suspects-relabelled-to-their-top-confusion (resnet8)"])
+@pytest.mark.parametrize(
+    "longest", ["cleaned", "suspects-relabelled-to-their-top-confusion (resnet8)"]
+)
 def test_titles_and_labels_of_six_arms_do_not_touch(n_seeds: int, longest: str) -> None:
     three = comparisons(n_seeds)
-    six = pd.concat([three, three.iloc[1:3].assign(arm=["random-like-by-class", "hardest-half"])], ignore_index=True)
+    six = pd.concat(
+        [three, three.iloc[1:3].assign(arm=["random-like-by-class", "hardest-half"])],
+        ignore_index=True,
+    )
     named = six.replace({"arm": {"baseline": "baseline-of-the-second-group", "cleaned": longest}})
     figure = figures.draw("arm_accuracy", tidy.tabulate_arm_accuracy(named))
     FigureCanvasAgg(figure).draw()
     left, right = figure.axes
-    words = [*left.get_yticklabels(), *(text for ax in (left, right) for text in (ax._left_title, ax.xaxis.label))]  # type: ignore[attr-defined]
+    words = [
+        *left.get_yticklabels(),
+        *(text for ax in (left, right) for text in (ax._left_title, ax.xaxis.label)),
+    ]  # type: ignore[attr-defined]
     boxes = [text.get_window_extent() for text in words]
     assert len(boxes) == 10
-    assert not [(one, two) for at, one in enumerate(boxes) for two in boxes[:at] if one.overlaps(two)]
-    assert all(box.x0 >= 0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1 for box in boxes)
+    assert not [
+        (one, two) for at, one in enumerate(boxes) for two in boxes[:at] if one.overlaps(two)
+    ]
+    assert all(
+        box.x0 >= 0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1 for box in boxes
+    )
 
 
 def test_oracle_and_control_arms_are_told_in_words(tmp_path: Path) -> None:
-    text = figures.save("arm_accuracy", tidy.tabulate_arm_accuracy(comparisons()), tmp_path, HERE).svg.read_text()
+    text = figures.save(
+        "arm_accuracy", tidy.tabulate_arm_accuracy(comparisons()), tmp_path, HERE
+    ).svg.read_text()
     assert "random (control)" in text
     assert "truth (oracle)" in text
 
 
 def test_an_arm_that_is_called_what_it_is_says_it_once(tmp_path: Path) -> None:
     named = comparisons().replace({"arm": {"truth": "oracle"}})
-    text = figures.save("arm_accuracy", tidy.tabulate_arm_accuracy(named), tmp_path, HERE).svg.read_text()
+    text = figures.save(
+        "arm_accuracy", tidy.tabulate_arm_accuracy(named), tmp_path, HERE
+    ).svg.read_text()
     assert "oracle" in text
     assert "oracle (oracle)" not in text
 
 
 def test_arms_of_several_networks_are_told_apart_and_paired_within_each() -> None:
-    """The same arms and seeds of mlp and lenet5: each seed's difference is to the baseline of its own network."""
+    """The same arms and seeds of mlp and lenet5: each seed's difference is to the baseline of its
+    own network."""
     both = pd.concat([comparisons().assign(arch=arch, arm_group="g") for arch in ("mlp", "lenet5")])
     arms = pd.DataFrame(
         {
@@ -349,7 +412,10 @@ def test_arms_of_several_networks_are_told_apart_and_paired_within_each() -> Non
         }
     )
     table = tidy.tabulate_arm_accuracy(both, arms)
-    assert table.loc[table["seed"].isna(), "arm"].tolist()[:2] == ["baseline (mlp)", "cleaned (mlp)"]
+    assert table.loc[table["seed"].isna(), "arm"].tolist()[:2] == [
+        "baseline (mlp)",
+        "cleaned (mlp)",
+    ]
     single = table[table["seed"].notna()].set_index("arm")["delta"]
     assert single["cleaned (mlp)"] == pytest.approx(0.03)
     assert single["cleaned (lenet5)"] == pytest.approx(0.05)
@@ -358,15 +424,22 @@ def test_arms_of_several_networks_are_told_apart_and_paired_within_each() -> Non
 
 
 def test_auroc_has_an_axis_of_its_own() -> None:
-    """Rank correlation and AUROC are different quantities: two axes, each named for what it shows; without truth there is one."""
-    found = pd.DataFrame({"measure": "auroc", "n": [1, 4], "mean": [0.7, 0.9], "low": [0.6, 0.9], "high": [0.8, 0.9]})
-    figure = figures.draw("convergence", tidy.tabulate_convergence(pd.concat([convergence(), found])))
+    """Rank correlation and AUROC are different quantities: two axes, each named for what it shows;
+    without truth there is one."""
+    found = pd.DataFrame(
+        {"measure": "auroc", "n": [1, 4], "mean": [0.7, 0.9], "low": [0.6, 0.9], "high": [0.8, 0.9]}
+    )
+    figure = figures.draw(
+        "convergence", tidy.tabulate_convergence(pd.concat([convergence(), found]))
+    )
     ranks, detection = figure.axes
     assert ranks.get_ylabel().startswith("rank correlation (Spearman)")
     assert detection.get_ylabel().startswith("AUROC of label_quality")
-    assert {line.get_label().partition(":")[0] for line in detection.get_lines() if not line.get_label().startswith("_")} == {
-        "label_quality"
-    }
+    assert {
+        line.get_label().partition(":")[0]
+        for line in detection.get_lines()
+        if not line.get_label().startswith("_")
+    } == {"label_quality"}
     assert "label_quality" not in " ".join(str(line.get_label()) for line in ranks.get_lines())
     assert len(figures.draw("convergence", tidy.tabulate_convergence(convergence())).axes) == 1
 
@@ -409,7 +482,9 @@ def test_categories_and_nullable_types_keep_their_values_in_csv() -> None:
     assert csv_text(table, "%.10g") == "kind,known,n,x\n'=a,True,1,0.1\nb,,,0.3333333333\n"
 
 
-def test_control_characters_and_formulas_in_names_neither_break_the_svg_nor_start_mathtext(tmp_path: Path) -> None:
+def test_control_characters_and_formulas_in_names_neither_break_the_svg_nor_start_mathtext(
+    tmp_path: Path,
+) -> None:
     names = ("\x00bad\x1b", "$x_{", "\u732b" * 200)
     files = figures.save("per_class", tidy.tabulate_per_class(six_scores(), names), tmp_path, HERE)
     text = "".join(ElementTree.parse(files.svg).getroot().itertext())
@@ -427,7 +502,9 @@ def test_an_unknown_figure_lists_the_near_names() -> None:
         figures.draw("xc_plan", pd.DataFrame())
 
 
-def test_a_failed_write_leaves_the_old_file_and_no_draft(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_leaves_the_old_file_and_no_draft(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = draw.write_atomically(tmp_path / "a.txt", b"old")
 
     def broken(*_: Any) -> None:
@@ -450,5 +527,13 @@ def test_a_large_picture_becomes_the_mean_of_its_blocks() -> None:
 
 
 def test_figures_never_load_pyplot() -> None:
-    code = "import sys, zoo.report.figures, zoo.report.page; sys.exit('matplotlib.pyplot' in sys.modules or 'torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False, cwd=Path(__file__).parents[2]).returncode == 0
+    code = (
+        "import sys, zoo.report.figures, zoo.report.page; sys.exit('matplotlib.pyplot' in"
+        " sys.modules or 'torch' in sys.modules)"
+    )
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], check=False, cwd=Path(__file__).parents[2]
+        ).returncode
+        == 0
+    )

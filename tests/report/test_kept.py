@@ -1,4 +1,5 @@
-"""A page whose inputs are what they were is kept: nothing is drawn a second time, and whatever it shows makes it be drawn again."""
+"""A page whose inputs are what they were is kept: nothing is drawn a second time, and whatever it
+shows makes it be drawn again."""
 
 from __future__ import annotations
 
@@ -25,13 +26,17 @@ def times(space: Workspace) -> dict[str, int]:
 def test_a_page_is_drawn_again_only_if_something_it_shows_has_changed(
     trained: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Kept: the same inputs, whatever the stages took. Drawn: another title, another number in a table, a figure that is gone."""
+    """Kept: the same inputs, whatever the stages took. Drawn: another title, another number in a
+    table, a figure that is gone."""
     space = Workspace.open(shutil.copytree(trained.root, tmp_path / "zoo"))
     pipeline.score_splits(space, choose_population(space), ("train",), QUIET)
-    about = Experiment(name="tiny", title="Blocks", scale="tiny", dataset=trained.dataset.uri, sweeps=())
+    about = Experiment(
+        name="tiny", title="Blocks", scale="tiny", dataset=trained.dataset.uri, sweeps=()
+    )
     drawn: list[str] = []
 
-    def render(data: ReportData, page: Path) -> Path:  # in place of matplotlib: what is asked for, not how it looks
+    # in place of matplotlib: what is asked for, not how it looks
+    def render(data: ReportData, page: Path) -> Path:
         drawn.append(data.title)
         space.figures.mkdir(exist_ok=True)
         for path in (page, space.figures / "one.svg", space.figures / "two.svg"):

@@ -25,7 +25,18 @@ from zoo.report.sections import SECTIONS, duration_text
 from zoo.store.schema import SCHEMA
 from zoo.studies.findings import LINE_COLUMNS, Chart
 
-SHAPES = ("disc", "ring", "square", "frame", "cross", "bar", "stripe", "triangle", "diamond", "dots")
+SHAPES = (
+    "disc",
+    "ring",
+    "square",
+    "frame",
+    "cross",
+    "bar",
+    "stripe",
+    "triangle",
+    "diamond",
+    "dots",
+)
 SIDE = 28
 
 
@@ -47,12 +58,17 @@ def shape_picture(kind: int, seed: int) -> NDArray[np.uint8]:
         abs(x) + abs(y) < size,
         (np.floor(x / 3) % 2 == 0) & (np.floor(y / 3) % 2 == 0) & (radius < size * 1.2),
     )[kind]
-    light = np.where(inside, random.uniform(130, 240), random.uniform(0, 50)) + random.normal(0, 14, size=(SIDE, SIDE))
+    light = np.where(inside, random.uniform(130, 240), random.uniform(0, 50)) + random.normal(
+        0, 14, size=(SIDE, SIDE)
+    )
     return np.clip(light, 0, 255).astype(np.uint8)[:, :, None]
 
 
-def make_scores(split: str, n_examples: int, n_classifiers: int, noise: float, seed: int, n_classes: int = 10) -> pd.DataFrame:
-    """A scores table as a population would leave it: most examples easy, some hard, ``noise`` of the labels planted wrong."""
+def make_scores(
+    split: str, n_examples: int, n_classifiers: int, noise: float, seed: int, n_classes: int = 10
+) -> pd.DataFrame:
+    """A scores table as a population would leave it: most examples easy, some hard, ``noise`` of
+    the labels planted wrong."""
     random = np.random.default_rng(seed)
     truth = random.integers(0, n_classes, n_examples)
     planted = random.random(n_examples) < noise
@@ -60,9 +76,15 @@ def make_scores(split: str, n_examples: int, n_classifiers: int, noise: float, s
     label = np.where(planted, other, truth)
     difficulty = random.beta(0.5, 2.2, n_examples) * np.where(truth % 3 == 0, 1.25, 0.85)
     miss_truth = np.clip(difficulty, 0, 0.97)
-    p_miss = np.where(planted, 1 - random.beta(0.6, 9, n_examples) * 0.6, np.where(difficulty > 0.8, 1.0, miss_truth))
+    p_miss = np.where(
+        planted,
+        1 - random.beta(0.6, 9, n_examples) * 0.6,
+        np.where(difficulty > 0.8, 1.0, miss_truth),
+    )
     x = random.binomial(n_classifiers, np.clip(p_miss, 0, 1)) / n_classifiers
-    entropy = np.clip(2.9 * miss_truth**0.8 + random.normal(0, 0.12, n_examples), 0, np.log2(n_classes))
+    entropy = np.clip(
+        2.9 * miss_truth**0.8 + random.normal(0, 0.12, n_examples), 0, np.log2(n_classes)
+    )
     wrong = (label + 1 + (random.random(n_examples) < 0.3)) % n_classes
     top = np.where(x < 0.5, label, np.where(planted, truth, wrong))
     p_label = np.clip(1 - x + random.normal(0, 0.03, n_examples), 0, 1)
@@ -88,11 +110,19 @@ def make_population(n_archs: int = 5) -> pd.DataFrame:
     """15 trainings of 5 snapshots each at 5 architectures: 75 classifiers."""
     random = np.random.default_rng(3)
     rows = []
-    for index, arch in enumerate(("softmax", "mlp", "lenet5", "vgg_mini", "resnet8", "nin_mini", "densenet_mini")[:n_archs]):
+    for index, arch in enumerate(
+        ("softmax", "mlp", "lenet5", "vgg_mini", "resnet8", "nin_mini", "densenet_mini")[:n_archs]
+    ):
         for fraction, replica in ((0.25, 1), (0.5, 1), (1.0, 1)):
             training = f"{index:04x}{int(fraction * 100):04x}{replica:08x}"
             for epoch in (2, 4, 6, 8, 10):
-                accuracy = 0.62 + 0.05 * index + 0.07 * np.log2(4 * fraction) / 2 + 0.1 * (1 - np.exp(-epoch / 4)) + random.normal(0, 0.006)
+                accuracy = (
+                    0.62
+                    + 0.05 * index
+                    + 0.07 * np.log2(4 * fraction) / 2
+                    + 0.1 * (1 - np.exp(-epoch / 4))
+                    + random.normal(0, 0.006)
+                )
                 rows.append(
                     {
                         "classifier_id": f"{training}-e{epoch:04d}",
@@ -142,7 +172,9 @@ def make_arms(seeds: tuple[int, ...] = (0, 1, 2)) -> tuple[pd.DataFrame, pd.Data
     for arm, _, note in told:
         value = arms[arms["arm"] == arm].set_index("seed")["acc1"]
         delta = value - base
-        half, delta_half = (4.3 * s.std() / np.sqrt(len(s)) if len(s) > 1 else np.nan for s in (value, delta))
+        half, delta_half = (
+            4.3 * s.std() / np.sqrt(len(s)) if len(s) > 1 else np.nan for s in (value, delta)
+        )
         for on, lift in (("full", 0.0), ("c<2.15, x<0.7", 0.06)):
             rows.append(
                 {
@@ -182,36 +214,101 @@ def make_convergence() -> pd.DataFrame:
     for measure, speed in (("x", 2.2), ("c", 0.8)):
         mean = np.where(n == 75, 1.0, n / (n + speed) * 0.996)
         parts.append(
-            pd.DataFrame({"measure": measure, "n": n, "mean": mean, "low": mean - 0.1 / n, "high": np.minimum(mean + 0.06 / n, 1)})
+            pd.DataFrame(
+                {
+                    "measure": measure,
+                    "n": n,
+                    "mean": mean,
+                    "low": mean - 0.1 / n,
+                    "high": np.minimum(mean + 0.06 / n, 1),
+                }
+            )
         )
     return pd.concat(parts, ignore_index=True)
 
 
 def make_chart(name: str = "figure-01", title: str = "Label noise", **changes: Any) -> Chart:
     """Accuracy against label noise of two networks."""
-    rows = [(title, arch, x, f"{x:.0%}", 0.9 - x * drop, 0.01, 3, False) for arch, drop in (("LeNet", 0.5), ("NIN", 1)) for x in (0.1, 0.2)]
+    rows = [
+        (title, arch, x, f"{x:.0%}", 0.9 - x * drop, 0.01, 3, False)
+        for arch, drop in (("LeNet", 0.5), ("NIN", 1))
+        for x in (0.1, 0.2)
+    ]
     table = pd.DataFrame(rows, columns=list(LINE_COLUMNS))
-    return dataclasses.replace(Chart(name, title, "lines", table, "noise", "accuracy", f"About {title}."), **changes)
+    return dataclasses.replace(
+        Chart(name, title, "lines", table, "noise", "accuracy", f"About {title}."), **changes
+    )
 
 
 def make_verdicts() -> pd.DataFrame:
     """Four claims, one of each verdict."""
     rows = [
-        ("S1.01", "noise harms", "5 points", "4.9 points", 0.049, 0.002, 3, "laptop", "holds", "at least 3 points", "all seeds agree"),
-        ("S1.02", "order matters", "2 points", "0.1 points", 0.001, 0.002, 3, "laptop", "fails", "at least 1 point", None),
-        ("S1.03", "size helps", "yes", "0.9 points", 0.009, 0.02, 3, "laptop", "undecided", "at least 1 point", "the interval holds 1"),
-        ("S1.04", "inputs of 64 pixels", "figure 12", None, None, None, None, "laptop", "not tested", None, "needs scale paper"),
+        (
+            "S1.01",
+            "noise harms",
+            "5 points",
+            "4.9 points",
+            0.049,
+            0.002,
+            3,
+            "laptop",
+            "holds",
+            "at least 3 points",
+            "all seeds agree",
+        ),
+        (
+            "S1.02",
+            "order matters",
+            "2 points",
+            "0.1 points",
+            0.001,
+            0.002,
+            3,
+            "laptop",
+            "fails",
+            "at least 1 point",
+            None,
+        ),
+        (
+            "S1.03",
+            "size helps",
+            "yes",
+            "0.9 points",
+            0.009,
+            0.02,
+            3,
+            "laptop",
+            "undecided",
+            "at least 1 point",
+            "the interval holds 1",
+        ),
+        (
+            "S1.04",
+            "inputs of 64 pixels",
+            "figure 12",
+            None,
+            None,
+            None,
+            None,
+            "laptop",
+            "not tested",
+            None,
+            "needs scale paper",
+        ),
     ]
     return pd.DataFrame(rows, columns=list(SCHEMA["verdicts"]))
 
 
 NASTY = '"><script>alert(1)</script>'
 FORMULA = '=HYPERLINK("#","x")'
-HERE = Provenance("demo", "demo", "shapes", 75, 5000, (0, 1, 2), "0.1.0", "abc1234", reproduces=True)
+HERE = Provenance(
+    "demo", "demo", "shapes", 75, 5000, (0, 1, 2), "0.1.0", "abc1234", reproduces=True
+)
 
 
 class Page(HTMLParser):
-    """What a browser would see of a page: tags with their attributes, text, tables without header cells."""
+    """What a browser would see of a page: tags with their attributes, text, tables without header
+    cells."""
 
     VOID = frozenset({"meta", "br", "img", "link", "input", "hr"})
 
@@ -246,14 +343,23 @@ def pictures_of(scores: Mapping[str, pd.DataFrame]) -> PictureSource:
     def pictures(split: str, example_ids: NDArray[np.int64]) -> NDArray[np.uint8]:
         table = scores[split].set_index("example_id").loc[example_ids]
         kinds = table["label_true"].fillna(table["label"]).to_numpy(np.int64)
-        return np.stack([shape_picture(int(kind), int(index)) for kind, index in zip(kinds, example_ids, strict=True)])
+        return np.stack(
+            [
+                shape_picture(int(kind), int(index))
+                for kind, index in zip(kinds, example_ids, strict=True)
+            ]
+        )
 
     return pictures
 
 
 def demo(**changes: Any) -> ReportData:
-    """A report of a demo as it would be: 5000 + 1000 examples, 75 classifiers, 10 classes, 5 arms."""
-    scores = {"train": make_scores("train", 5000, 75, 0.05, 1), "test": make_scores("test", 1000, 75, 0.0, 2)}
+    """A report of a demo as it would be: 5000 + 1000 examples, 75 classifiers, 10 classes, 5
+    arms."""
+    scores = {
+        "train": make_scores("train", 5000, 75, 0.05, 1),
+        "test": make_scores("test", 1000, 75, 0.0, 2),
+    }
     arms, comparisons = make_arms()
     full = ReportData(
         title="Ten shapes",
@@ -267,7 +373,9 @@ def demo(**changes: Any) -> ReportData:
         comparisons=comparisons,
         detection=make_detection(),
         convergence=make_convergence(),
-        verdicts=pd.DataFrame({"claim": ["S2.1"], "published": ["+2.6"], "measured": [2.4], "verdict": ["holds"]}),
+        verdicts=pd.DataFrame(
+            {"claim": ["S2.1"], "published": ["+2.6"], "measured": [2.4], "verdict": ["holds"]}
+        ),
         charts=(make_chart(),),
         pictures=pictures_of(scores),
         timings={"train": 83.2, "fill": 12.1},
@@ -309,17 +417,25 @@ def test_the_page_names_no_address_outside_itself(demo_html: str) -> None:
     assert "://" not in demo_html
     assert "@import" not in demo_html
     page = Page(demo_html)
-    assert not {"script", "link", "iframe", "object", "embed", "form", "base"} & {tag for tag, _ in page.tags}
+    assert not {"script", "link", "iframe", "object", "embed", "form", "base"} & {
+        tag for tag, _ in page.tags
+    }
     for tag, attributes in page.tags:
         assert not any(name.startswith("on") for name in attributes)
         for name in ("href", "xlink:href", "src"):
             address = attributes.get(name)
             if address is not None:
-                assert address.startswith(("#", "figures/") if tag != "image" else "data:image/png;base64,"), (tag, address)
+                assert address.startswith(
+                    ("#", "figures/") if tag != "image" else "data:image/png;base64,"
+                ), (tag, address)
 
 
 def test_the_page_forbids_itself_to_load_anything(demo_html: str) -> None:
-    policies = [a["content"] for tag, a in Page(demo_html).tags if tag == "meta" and a.get("http-equiv") == "Content-Security-Policy"]
+    policies = [
+        a["content"]
+        for tag, a in Page(demo_html).tags
+        if tag == "meta" and a.get("http-equiv") == "Content-Security-Policy"
+    ]
     assert policies == ["default-src 'none'; img-src data:; style-src 'unsafe-inline'"]
 
 
@@ -327,17 +443,28 @@ def test_every_id_is_unique_and_every_reference_has_its_target(demo_html: str) -
     page = Page(demo_html)
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
-    wanted = {a[name][1:] for _, a in page.tags for name in ("href", "xlink:href") if (a.get(name) or "").startswith("#")}  # type: ignore[index]
+    wanted = {
+        a[name][1:]
+        for _, a in page.tags
+        for name in ("href", "xlink:href")
+        if (a.get(name) or "").startswith("#")
+    }  # type: ignore[index]
     wanted |= set(re.findall(r"url\(#([^)]+)\)", demo_html))
     assert wanted <= set(ids)
 
 
-def test_every_figure_says_what_it_is_and_links_its_files(demo_html: str, demo_folder: Path) -> None:
+def test_every_figure_says_what_it_is_and_links_its_files(
+    demo_html: str, demo_folder: Path
+) -> None:
     page = Page(demo_html)
     drawings = [attributes for tag, attributes in page.tags if tag == "svg"]
     assert len(drawings) == 10  # eight figures, the plane for both splits, one chart
-    assert all(attributes.get("role") == "img" and attributes.get("aria-label") for attributes in drawings)
-    linked = {a["href"] for tag, a in page.tags if tag == "a" and (a["href"] or "").startswith("figures/")}
+    assert all(
+        attributes.get("role") == "img" and attributes.get("aria-label") for attributes in drawings
+    )
+    linked = {
+        a["href"] for tag, a in page.tags if tag == "a" and (a["href"] or "").startswith("figures/")
+    }
     assert {f"figures/{name}.csv" for name in FIGURES} <= linked
     assert all((demo_folder / str(address)).is_file() for address in linked)
 
@@ -362,30 +489,54 @@ def test_the_papers_scale_is_not_marked(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("scale", ["laptop", "ad-hoc"])
-def test_what_reproduces_no_paper_is_not_marked_as_not_the_papers(scale: str, tmp_path: Path) -> None:
-    _, page = page_of(demo(scale=scale, provenance=dataclasses.replace(HERE, scale=scale, reproduces=False)), tmp_path)
+def test_what_reproduces_no_paper_is_not_marked_as_not_the_papers(
+    scale: str, tmp_path: Path
+) -> None:
+    _, page = page_of(
+        demo(scale=scale, provenance=dataclasses.replace(HERE, scale=scale, reproduces=False)),
+        tmp_path,
+    )
     assert "not the paper's" not in page.words
 
 
 @pytest.mark.parametrize("truth", ["unknown", "right"])
-def test_a_page_says_nothing_of_known_errors_where_none_is_known(truth: str, tmp_path: Path) -> None:
-    """No tile, column or cell: neither as 0, nor as a dash. The page of ``small()`` itself has them."""
+def test_a_page_says_nothing_of_known_errors_where_none_is_known(
+    truth: str, tmp_path: Path
+) -> None:
+    """No tile, column or cell: neither as 0, nor as a dash. The page of ``small()`` itself has
+    them."""
     wrong = make_scores("train", 40, 5, 0.1, 1)
     scores = wrong.assign(label_true=np.nan if truth == "unknown" else wrong["label"])
     sections = ("summary", "xc_plane", "suspects", "per_class")
-    _, page = page_of(small(scores={"train": scores}, pictures=pictures_of({"train": scores}), sections=sections), tmp_path / "none")
+    _, page = page_of(
+        small(scores={"train": scores}, pictures=pictures_of({"train": scores}), sections=sections),
+        tmp_path / "none",
+    )
     assert "No label of these examples is known to be wrong" in page.words
     for text in ("planted", "known error", "known label error", "known truth", "label right"):
         assert text not in page.words.lower()
     for path in (tmp_path / "none" / "figures").glob("*.csv"):
         assert not re.search("planted|known_error", path.read_text().splitlines()[0])
     _, other = page_of(small(scores={"train": wrong}, sections=sections), tmp_path / "some")
-    assert all(text in other.words for text in ("known label errors, train", "known errors", "known truth"))
+    assert all(
+        text in other.words for text in ("known label errors, train", "known errors", "known truth")
+    )
 
 
-def test_the_difference_of_an_arm_and_its_interval_stand_before_the_wide_columns(demo_html: str) -> None:
-    heads = re.findall(r'<th scope="col"[^>]*>([^<]*)</th>', demo_html[demo_html.index("All arms on all evaluation sets") :])
-    assert heads[:5] == ["arm", "role", "measured on", "difference, points", "its 95 % interval, paired"]
+def test_the_difference_of_an_arm_and_its_interval_stand_before_the_wide_columns(
+    demo_html: str,
+) -> None:
+    heads = re.findall(
+        r'<th scope="col"[^>]*>([^<]*)</th>',
+        demo_html[demo_html.index("All arms on all evaluation sets") :],
+    )
+    assert heads[:5] == [
+        "arm",
+        "role",
+        "measured on",
+        "difference, points",
+        "its 95 % interval, paired",
+    ]
 
 
 def test_rendering_twice_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -407,9 +558,13 @@ def test_a_hostile_name_is_shown_as_text_everywhere(tmp_path: Path) -> None:
         class_names=names,
         population=make_population().assign(arch=NASTY, classifier_id=NASTY),
         arms=arms.assign(arm=arms["arm"].replace("relabelled", NASTY)),
-        comparisons=comparisons.assign(arm=comparisons["arm"].replace("relabelled", NASTY), note=NASTY, on=FORMULA),
+        comparisons=comparisons.assign(
+            arm=comparisons["arm"].replace("relabelled", NASTY), note=NASTY, on=FORMULA
+        ),
         detection=make_detection().assign(score=NASTY),
-        verdicts=pd.DataFrame({name: [FORMULA if name == "claim" else NASTY] for name in SCHEMA["verdicts"]}),
+        verdicts=pd.DataFrame(
+            {name: [FORMULA if name == "claim" else NASTY] for name in SCHEMA["verdicts"]}
+        ),
         charts=(make_chart(title=NASTY, x_label=NASTY, y_label=NASTY, caption=NASTY),),
         pictures=None,
         timings={NASTY: 1.0},
@@ -432,8 +587,9 @@ def test_the_hostile_name_would_be_seen_if_it_were_not_escaped() -> None:
 def test_a_name_with_brackets_inside_a_figure_keeps_its_quotes_and_ids() -> None:
     svg = '<svg xmlns="x"><g id="a"><text>id="b" url(#c) &gt;</text></g><use href="#a"/></svg>'
     inlined = str(inline_svg(svg, prefix="p", alt='say "hi"'))
-    assert inlined == (
-        '<svg role="img" aria-label="say &#34;hi&#34;"><g id="p-a"><text>id="b" url(#c) &gt;</text></g><use href="#p-a"/></svg>'
+    assert (
+        inlined == '<svg role="img" aria-label="say &#34;hi&#34;"><g id="p-a"><text>id="b" url(#c)'
+        ' &gt;</text></g><use href="#p-a"/></svg>'
     )
 
 
@@ -464,7 +620,11 @@ def test_no_suspects_one_seed_one_classifier_and_no_truth_are_told(tmp_path: Pat
     scores = make_scores("train", 40, 1, 0.0, 1)
     arms, comparisons = make_arms(seeds=(0,))
     report = small(
-        scores={"train": scores.assign(top_confusion=scores["label"], x_perplexity=0.0, c_perplexity=1.0)},
+        scores={
+            "train": scores.assign(
+                top_confusion=scores["label"], x_perplexity=0.0, c_perplexity=1.0
+            )
+        },
         population=make_population().iloc[:1],
         arms=arms,
         comparisons=comparisons,
@@ -478,7 +638,9 @@ def test_no_suspects_one_seed_one_classifier_and_no_truth_are_told(tmp_path: Pat
     assert "nan" not in page.words.lower().split()
 
 
-def test_of_a_thousand_classes_the_page_shows_the_twenty_worst_and_the_csv_all(tmp_path: Path) -> None:
+def test_of_a_thousand_classes_the_page_shows_the_twenty_worst_and_the_csv_all(
+    tmp_path: Path,
+) -> None:
     report = small(
         scores={"train": make_scores("train", 20_000, 10, 0.02, 1, n_classes=1000)},
         class_names=[f"class number {index}" for index in range(1000)],
@@ -510,16 +672,33 @@ def study(**changes: Any) -> ReportData:
 
 def test_a_study_shows_its_verdicts_then_its_charts_then_the_rest(tmp_path: Path) -> None:
     _, page = page_of(study(), tmp_path)
-    assert [a["id"] for tag, a in page.tags if tag == "h2"] == ["summary", "verdicts", "charts", "population", "rerun", "left-out"]
+    assert [a["id"] for tag, a in page.tags if tag == "h2"] == [
+        "summary",
+        "verdicts",
+        "charts",
+        "population",
+        "rerun",
+        "left-out",
+    ]
     words = page.words
-    assert words.index("Verdicts") < words.index("Figures of the study") < words.index("The population")
+    assert (
+        words.index("Verdicts")
+        < words.index("Figures of the study")
+        < words.index("The population")
+    )
     assert "15 classifiers from 3 trainings of 1 architecture on shapes with 10 classes." in words
 
 
 def test_a_page_of_charts_and_verdicts_alone_counts_no_nothings(tmp_path: Path) -> None:
     bare = dataclasses.replace(HERE, n_classifiers=0, n_examples=0)
     _, page = page_of(study(population=make_population().iloc[:0], provenance=bare), tmp_path)
-    assert [a["id"] for tag, a in page.tags if tag == "h2"] == ["summary", "verdicts", "charts", "rerun", "left-out"]
+    assert [a["id"] for tag, a in page.tags if tag == "h2"] == [
+        "summary",
+        "verdicts",
+        "charts",
+        "rerun",
+        "left-out",
+    ]
     for noise in ("0 classifiers", "no examples", "N = 0", "E = 0", "nan", "None"):
         assert noise not in page.words
 
@@ -527,19 +706,25 @@ def test_a_page_of_charts_and_verdicts_alone_counts_no_nothings(tmp_path: Path) 
 def test_every_chart_has_its_title_drawing_caption_and_files(tmp_path: Path) -> None:
     _, page = page_of(study(), tmp_path)
     assert sum(tag == "h3" for tag, _ in page.tags) == 2
-    assert page.words.index("About Label noise. Experiment demo") < page.words.index("About Size. Experiment demo")
+    assert page.words.index("About Label noise. Experiment demo") < page.words.index(
+        "About Size. Experiment demo"
+    )
     assert [a["aria-label"] for tag, a in page.tags if tag == "svg"][:2] == [
         "Line chart: accuracy by noise. Label noise",
         "Line chart: accuracy by noise. Size",
     ]
     linked = [a["href"] for tag, a in page.tags if tag == "a" and "figure-0" in (a["href"] or "")]
-    assert linked == [f"figures/figure-0{at}.{kind}" for at in (1, 2) for kind in ("csv", "svg", "png")]
+    assert linked == [
+        f"figures/figure-0{at}.{kind}" for at in (1, 2) for kind in ("csv", "svg", "png")
+    ]
     assert all((tmp_path / str(address)).is_file() for address in linked)
 
 
 @pytest.mark.parametrize("name", ["figure-01", "population", "verdicts"])
 def test_two_figures_of_one_name_are_refused(name: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=rf"cannot have a chart named '{name}'.*Names of charts must differ"):
+    with pytest.raises(
+        UsageError, match=rf"cannot have a chart named '{name}'.*Names of charts must differ"
+    ):
         render(study(charts=(make_chart(), make_chart(name))), tmp_path / "report.html")
 
 
@@ -559,7 +744,8 @@ def test_rule_and_note_stand_under_their_claim_and_the_csv_has_every_column(tmp_
     html, page = page_of(study(), tmp_path)
     table = html[html.index("Published claims") :]
     heads = re.findall(r'<th scope="col"[^>]*>([^<]*)</th>', table[: table.index("<tbody>")])
-    assert heads == ["claim", "verdict", "published", "measured", "statement", "scale"]  # what decides, before what is wide
+    # what decides, before what is wide
+    assert heads == ["claim", "verdict", "published", "measured", "statement", "scale"]
     words = page.words
     assert "laptop Rule: at least 3 points Note: all seeds agree S1.02" in words
     assert "laptop Rule: at least 1 point S1.03" in words
@@ -569,14 +755,26 @@ def test_rule_and_note_stand_under_their_claim_and_the_csv_has_every_column(tmp_
 
 
 def test_verdicts_of_other_columns_are_shown_as_they_are(tmp_path: Path) -> None:
-    html, page = page_of(study(verdicts=pd.DataFrame({"what": ["noise"], "rule": ["none"], "verdict": ["perhaps"]})), tmp_path)
+    html, page = page_of(
+        study(verdicts=pd.DataFrame({"what": ["noise"], "rule": ["none"], "verdict": ["perhaps"]})),
+        tmp_path,
+    )
     table = html[html.index("Published claims") : html.index("Figures of the study</h2>")]
-    assert re.findall(r"<t[hd][^>]*>([^<]*)</t[hd]>", table) == ["what", "rule", "verdict", "noise", "none", "perhaps"]
+    assert re.findall(r"<t[hd][^>]*>([^<]*)</t[hd]>", table) == [
+        "what",
+        "rule",
+        "verdict",
+        "noise",
+        "none",
+        "perhaps",
+    ]
     assert "1 claim: perhaps 1." in page.words
 
 
 def test_an_unknown_section_lists_the_near_ones(tmp_path: Path) -> None:
-    with pytest.raises(UnknownNameError, match=r"unknown report section 'suspect'\. Did you mean 'suspects'"):
+    with pytest.raises(
+        UnknownNameError, match=r"unknown report section 'suspect'\. Did you mean 'suspects'"
+    ):
         render(small(sections=("suspect",)), tmp_path / "report.html")
 
 
@@ -584,7 +782,9 @@ def test_pictures_that_cannot_be_read_leave_a_table_and_that_is_said_once(tmp_pa
     def broken(split: str, example_ids: NDArray[np.int64]) -> NDArray[np.uint8]:
         raise DataError("the folder is gone")
 
-    _, page = page_of(small(pictures=broken, sections=("summary", "xc_plane", "suspects")), tmp_path)
+    _, page = page_of(
+        small(pictures=broken, sections=("summary", "xc_plane", "suspects")), tmp_path
+    )
     assert page.words.count("No picture is shown: those of the data set cannot be read.") == 1
     assert page.words.lower().count("no picture") == 1
     assert "nopicture" not in page.words
@@ -597,16 +797,23 @@ def test_known_errors_are_counted_and_called_so(demo_html: str) -> None:
     scores = make_scores("train", 5000, 75, 0.05, 1)
     planted = int((scores["label"] != scores["label_true"]).sum())
     words = Page(demo_html).words
-    assert f"known label errors, train ({planted / 50:.1f} %) {planted}" in words.replace("\u00a0", " ").replace(
-        f"){planted}", f") {planted}"
-    )
+    assert f"known label errors, train ({planted / 50:.1f} %) {planted}" in words.replace(
+        "\u00a0", " "
+    ).replace(f"){planted}", f") {planted}")
     assert "known error" in words
     assert "planted label" not in words
     assert "not planted" not in words
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(3, "3.0 s"), (83, "1 min 23 s"), (59.99, "60.0 s"), (7500, "2 h 05 min"), (math.nan, "unknown")]
+    ("seconds", "text"),
+    [
+        (3, "3.0 s"),
+        (83, "1 min 23 s"),
+        (59.99, "60.0 s"),
+        (7500, "2 h 05 min"),
+        (math.nan, "unknown"),
+    ],
 )
 def test_durations_are_readable(seconds: float, text: str) -> None:
     assert duration_text(seconds) == text

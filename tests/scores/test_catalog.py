@@ -1,4 +1,5 @@
-"""Laws of every score in the catalog, and of the catalog's mechanism: what is added up, and for whom.
+"""Laws of every score in the catalog, and of the catalog's mechanism: what is added up, and for
+whom.
 
 Letters: N classifiers, E examples, M classes.
 """
@@ -11,7 +12,17 @@ import pytest
 from numpy.typing import NDArray
 
 from zoo.scores.accumulate import ScoreAccumulator, ScoreTable
-from zoo.scores.catalog import DETECTORS, SCORES, SHORT_NAMES, SIDES, TERMS, Listed, Score, Sums, Term
+from zoo.scores.catalog import (
+    DETECTORS,
+    SCORES,
+    SHORT_NAMES,
+    SIDES,
+    TERMS,
+    Listed,
+    Score,
+    Sums,
+    Term,
+)
 from zoo.scores.outputs import answers_from_logits, probabilities_of
 from zoo.statistics import auroc
 from zoo.store.schema import SCHEMA, SCORES_SCHEMA
@@ -26,20 +37,32 @@ def logits(seed: int = 0, lean: float = 2.0) -> NDArray[np.float64]:
     return values
 
 
-LABELS = np.where(np.arange(E) % 10 == 3, (np.arange(E) + 1) % M, np.arange(E) % M)  # every tenth is wrong
+# every tenth is wrong
+LABELS = np.where(np.arange(E) % 10 == 3, (np.arange(E) + 1) % M, np.arange(E) % M)
 SEEN = np.random.default_rng(1).random((N, E)) < 0.5
 
 
-def table(order: list[int] | None = None, labels: NDArray[np.int64] = LABELS, scores: dict[str, Score] | None = None) -> ScoreTable:
+def table(
+    order: list[int] | None = None,
+    labels: NDArray[np.int64] = LABELS,
+    scores: dict[str, Score] | None = None,
+) -> ScoreTable:
     total = ScoreAccumulator(np.arange(E), labels, M, SCORES if scores is None else scores)
     for member in order or range(N):
-        total.add_answers(answers_from_logits(logits()[member], labels), SEEN[member], probabilities_of(logits()[member], "logits"))
+        total.add_answers(
+            answers_from_logits(logits()[member], labels),
+            SEEN[member],
+            probabilities_of(logits()[member], "logits"),
+        )
     return total.finish()
 
 
 def parts(column: object) -> list[NDArray[np.float64]]:
     """A column as arrays, a list column as its two."""
-    return [np.asarray(part, dtype=np.float64) for part in (column if isinstance(column, Listed) else (column,))]
+    return [
+        np.asarray(part, dtype=np.float64)
+        for part in (column if isinstance(column, Listed) else (column,))
+    ]
 
 
 @pytest.mark.parametrize("name", SCORES)
@@ -49,7 +72,9 @@ def test_a_score_does_not_depend_on_the_order_of_classifiers(name: str) -> None:
     halves = [ScoreAccumulator(np.arange(E), LABELS, M) for _ in range(2)]
     for member in range(N):
         answers = answers_from_logits(logits()[member], LABELS)
-        halves[member % 2].add_answers(answers, SEEN[member], probabilities_of(logits()[member], "logits"))
+        halves[member % 2].add_answers(
+            answers, SEEN[member], probabilities_of(logits()[member], "logits")
+        )
     for other in (table([*range(N)][::-1]), halves[1].merge(halves[0]).finish()):
         for one, two in zip(parts(whole.columns[name]), parts(other.columns[name]), strict=True):
             np.testing.assert_array_equal(one, two)
@@ -70,7 +95,8 @@ def test_a_score_lies_in_the_range_that_its_unit_names(name: str) -> None:
 
 @pytest.mark.parametrize("name", SCORES)
 def test_a_score_reads_no_sum_but_those_it_declares(name: str) -> None:
-    """Computed from an accumulator that adds up for it alone, it is the same: what it uses is declared."""
+    """Computed from an accumulator that adds up for it alone, it is the same: what it uses is
+    declared."""
     alone, together = table(scores={name: SCORES[name]}), table()
     for one, two in zip(parts(alone.columns[name]), parts(together.columns[name]), strict=True):
         np.testing.assert_array_equal(one, two)
@@ -78,7 +104,8 @@ def test_a_score_reads_no_sum_but_those_it_declares(name: str) -> None:
 
 @pytest.mark.parametrize("name", SCORES)
 def test_a_score_is_null_where_what_it_needs_is_not_known(name: str) -> None:
-    """Without labels, what needs labels is null everywhere, and nothing else is; without membership or answers likewise."""
+    """Without labels, what needs labels is null everywhere, and nothing else is; without membership
+    or answers likewise."""
     score = SCORES[name]
     unlabelled = table(labels=np.full(E, -1)).columns[name]
     bare = ScoreAccumulator(np.arange(E), LABELS, M)
@@ -96,7 +123,8 @@ def test_a_score_is_null_where_what_it_needs_is_not_known(name: str) -> None:
 
 @pytest.mark.parametrize("name", SIDES)
 def test_a_score_with_a_suspicious_side_finds_wrong_labels_on_it(name: str) -> None:
-    """Every tenth label is wrong, the classifiers lean to the right ones: on its side every score but C is better than chance."""
+    """Every tenth label is wrong, the classifiers lean to the right ones: on its side every score
+    but C is better than chance."""
     values = SIDES[name] * table().columns[name]
     usable = ~np.isnan(values)
     measured = auroc(values[usable], (np.arange(E) % M != LABELS)[usable])
@@ -117,7 +145,8 @@ def test_a_score_is_a_column_in_words(name: str) -> None:
 
 
 def test_a_score_may_need_all_probabilities() -> None:
-    """A term of all M probabilities is summed where they are at hand; one classifier without them makes the column null, not wrong."""
+    """A term of all M probabilities is summed where they are at hand; one classifier without them
+    makes the column null, not wrong."""
 
     def second(sums: Sums) -> NDArray[np.float64]:
         return sums.mean("second", needs_label=False)
@@ -128,7 +157,11 @@ def test_a_score_may_need_all_probabilities() -> None:
             "mean second largest probability",
             uses=("second",),
             needs=frozenset({"logits"}),
-            terms={"second": Term(lambda given: np.sort(np.asarray(given.probabilities), axis=1)[:, -2])},
+            terms={
+                "second": Term(
+                    lambda given: np.sort(np.asarray(given.probabilities), axis=1)[:, -2]
+                )
+            },
         )
     }
     p = np.stack([probabilities_of(values, "logits") for values in logits()])
@@ -144,17 +177,21 @@ def test_a_score_may_need_all_probabilities() -> None:
 
 
 def membership(rows: list[list[int] | None]) -> ScoreTable:
-    """Classifiers with the class of their number mod 2 on two examples of label 0; in_train per classifier: 1, 0, -1, or None."""
+    """Classifiers with the class of their number mod 2 on two examples of label 0; in_train per
+    classifier: 1, 0, -1, or None."""
     total = ScoreAccumulator(np.arange(2), np.zeros(2, dtype=np.int64), 2)
     for member, row in enumerate(rows):
         p = 0.25 if member % 2 else 0.75
         values = np.log(np.tile([p, 1 - p], (2, 1)))
-        total.add_answers(answers_from_logits(values, np.zeros(2)), None if row is None else np.array(row))
+        total.add_answers(
+            answers_from_logits(values, np.zeros(2)), None if row is None else np.array(row)
+        )
     return total.finish()
 
 
 def test_unknown_membership_is_neither_held_out_nor_in_sample() -> None:
-    """Of classifiers right, wrong, right, wrong: unknown, held out, trained on, unknown. Only the second is held out, only the third in-sample."""
+    """Of classifiers right, wrong, right, wrong: unknown, held out, trained on, unknown. Only the
+    second is held out, only the third in-sample."""
     s = membership([None, [0, 0], [1, -1], [-1, 1]])
     assert s.n.tolist() == [4, 4]
     assert s.n_heldout.tolist() == [1, 1]
@@ -165,10 +202,13 @@ def test_unknown_membership_is_neither_held_out_nor_in_sample() -> None:
 
 
 def test_where_no_membership_is_known_the_count_is_null_and_quality_is_over_all() -> None:
-    """n_heldout is null, not 0 and not n; held-out and in-sample scores are null; label quality is that of the whole population."""
+    """n_heldout is null, not 0 and not n; held-out and in-sample scores are null; label quality is
+    that of the whole population."""
     s = membership([None, None, [-1, -1]])
     assert s.n_heldout.tolist() == [-1, -1]
     assert np.isnan([s.x_heldout, s.c_heldout, s.x_insample]).all()
-    assert s.label_quality.tolist() == pytest.approx([1 - (1 + 1 - (0.75 + 0.25 + 0.75) / 3) / 4] * 2)
+    assert s.label_quality.tolist() == pytest.approx(
+        [1 - (1 + 1 - (0.75 + 0.25 + 0.75) / 3) / 4] * 2
+    )
     assert s.to_arrow("train", ["a", "b"]).column("n_heldout").null_count == 2
     assert membership([[1, 1]]).n_heldout.tolist() == [0, 0]  # known, and none

@@ -1,4 +1,5 @@
-"""From the store to the scores table: equal to the reference on plain arrays, held-out by hand, other label columns."""
+"""From the store to the scores table: equal to the reference on plain arrays, held-out by hand,
+other label columns."""
 
 from __future__ import annotations
 
@@ -8,7 +9,17 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from factories import CLASSES, QUIET, TRAIN, UNREADABLE_TRAIN, Tiny, manifest, tiny_dataset, training, workspace
+from factories import (
+    CLASSES,
+    QUIET,
+    TRAIN,
+    UNREADABLE_TRAIN,
+    Tiny,
+    manifest,
+    tiny_dataset,
+    training,
+    workspace,
+)
 from numpy.typing import NDArray
 
 import zoo
@@ -32,28 +43,48 @@ from zoo.store.workspace import Workspace
 READABLE = np.setdiff1d(np.arange(TRAIN), UNREADABLE_TRAIN)
 
 
-def scored(space: Workspace, split: str = "train", where: str | None = None, label_column: str = "label") -> pd.DataFrame:
+def scored(
+    space: Workspace, split: str = "train", where: str | None = None, label_column: str = "label"
+) -> pd.DataFrame:
     return score(space, choose_population(space, where), split, label_column).to_pandas()
 
 
 def kept(space: Workspace, names: tuple[str, ...]) -> NDArray[np.float32]:
     """Logits float32 [N, readable, M] from the store."""
-    return np.stack([logits_of(space, name, "train")[READABLE].astype(np.float32) for name in names])
+    return np.stack(
+        [logits_of(space, name, "train")[READABLE].astype(np.float32) for name in names]
+    )
 
 
 def seen(space: Workspace, names: tuple[str, ...]) -> NDArray[np.bool_]:
-    """Which readable examples each classifier was trained on, bool [N, readable], from the record of its training."""
+    """Which readable examples each classifier was trained on, bool [N, readable], from the record
+    of its training."""
     return np.stack([ledger.seen_by(space, name.rsplit("-e", 1)[0])[READABLE] for name in names])
 
 
 def test_scores_equal_the_reference_on_the_kept_logits(trained: Tiny) -> None:
-    """Every number of ``zoo.perplexity`` on the stored logits, to the precision of float16; counts and classes exactly."""
+    """Every number of ``zoo.perplexity`` on the stored logits, to the precision of float16; counts
+    and classes exactly."""
     space = trained.workspace
     population = choose_population(space)
     labels = trained.dataset.splits["train"].labels[READABLE]
     found = scored(space).iloc[READABLE].reset_index(drop=True)
-    expected = zoo.perplexity(kept(space, population.classifiers), labels, kind="logits", in_train=seen(space, population.classifiers))
-    for name in ("label", "n", "n_heldout", "x_perplexity", "x_heldout", "x_insample", "top_confusion", "top_confusion_share"):
+    expected = zoo.perplexity(
+        kept(space, population.classifiers),
+        labels,
+        kind="logits",
+        in_train=seen(space, population.classifiers),
+    )
+    for name in (
+        "label",
+        "n",
+        "n_heldout",
+        "x_perplexity",
+        "x_heldout",
+        "x_insample",
+        "top_confusion",
+        "top_confusion_share",
+    ):
         np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
     assert found["x_bin"].tolist() == expected["x_bin"].tolist()
     for name in ("c_perplexity", "c_heldout", "mean_p_label", "mean_margin", "label_quality"):
@@ -61,7 +92,8 @@ def test_scores_equal_the_reference_on_the_kept_logits(trained: Tiny) -> None:
 
 
 def test_held_out_scores_by_hand(trained: Tiny) -> None:
-    """X over the classifiers that did not train on an example, counted one by one; null where all of them did."""
+    """X over the classifiers that did not train on an example, counted one by one; null where all
+    of them did."""
     space = trained.workspace
     names = choose_population(space).classifiers
     labels = trained.dataset.splits["train"].labels
@@ -81,7 +113,8 @@ def test_held_out_scores_by_hand(trained: Tiny) -> None:
         assert row["n"] == 12
         assert row["n_heldout"] == len(heldout)
         assert row["x_perplexity"] == pytest.approx(sum(wrong.values()) / 12)
-        assert row["x_insample"] == pytest.approx(np.mean([wrong[name] for name in inside]))  # the whole-set trainings saw everything
+        # the whole-set trainings saw everything
+        assert row["x_insample"] == pytest.approx(np.mean([wrong[name] for name in inside]))
         if heldout:
             somewhere_heldout += 1
             assert row["x_heldout"] == pytest.approx(np.mean([wrong[name] for name in heldout]))
@@ -93,9 +126,12 @@ def test_held_out_scores_by_hand(trained: Tiny) -> None:
 
 
 def test_the_halves_were_trained_on_halves(trained: Tiny) -> None:
-    """in_train of the answers is what the trainings saw: 29 of 58 for a half, 58 for the whole, nothing on the test split."""
+    """in_train of the answers is what the trainings saw: 29 of 58 for a half, 58 for the whole,
+    nothing on the test split."""
     space = trained.workspace
-    fractions = dict(ledger.classifiers_frame(space)[["classifier_id", "fraction"]].itertuples(index=False))
+    fractions = dict(
+        ledger.classifiers_frame(space)[["classifier_id", "fraction"]].itertuples(index=False)
+    )
     for split in ("train", "test"):
         for _, batches in read_answers(space, trained.dataset.fingerprint, split, tuple(fractions)):
             for name, batch in batches:
@@ -104,7 +140,8 @@ def test_the_halves_were_trained_on_halves(trained: Tiny) -> None:
 
 
 def test_the_table_is_the_declared_one(trained: Tiny) -> None:
-    """Columns and types of ``SCORES_SCHEMA``, a row per example in order, keys and true labels from the data set."""
+    """Columns and types of ``SCORES_SCHEMA``, a row per example in order, keys and true labels from
+    the data set."""
     space = trained.workspace
     table = score(space, choose_population(space), "train")
     assert table.schema.remove_metadata().equals(SCORES_SCHEMA)
@@ -122,7 +159,11 @@ def test_unreadable_examples_have_a_row_without_scores(trained: Tiny) -> None:
     lost = frame.iloc[list(UNREADABLE_TRAIN)]
     assert lost["n"].tolist() == [0, 0]
     assert lost["label"].notna().all()
-    assert lost[["x_perplexity", "c_perplexity", "label_quality", "x_bin", "top_confusion", "top5_x"]].isna().all(axis=None)
+    assert (
+        lost[["x_perplexity", "c_perplexity", "label_quality", "x_bin", "top_confusion", "top5_x"]]
+        .isna()
+        .all(axis=None)
+    )
 
 
 def test_the_order_and_grouping_of_classifiers_do_not_matter(trained: Tiny) -> None:
@@ -134,20 +175,27 @@ def test_the_order_and_grouping_of_classifiers_do_not_matter(trained: Tiny) -> N
 
 
 def test_a_sub_population_scores_as_if_it_were_alone(trained: Tiny) -> None:
-    """--where equals the reference on just these classifiers, and differs from the whole population."""
+    """--where equals the reference on just these classifiers, and differs from the whole
+    population."""
     space, condition = trained.workspace, "arch = 'softmax' and epoch = 3"
     names = choose_population(space, condition).classifiers
     assert len(names) == 3
     labels = trained.dataset.splits["train"].labels[READABLE]
     found = scored(space, where=condition).iloc[READABLE].reset_index(drop=True)
-    expected = zoo.perplexity(kept(space, names), labels, kind="logits", in_train=seen(space, names))
+    expected = zoo.perplexity(
+        kept(space, names), labels, kind="logits", in_train=seen(space, names)
+    )
     np.testing.assert_array_equal(found["x_perplexity"], expected["x_perplexity"])
     np.testing.assert_array_equal(found["n_heldout"], expected["n_heldout"])
     np.testing.assert_allclose(found["c_perplexity"], expected["c_perplexity"], rtol=2e-3)
-    assert (scored(space)["c_perplexity"].iloc[READABLE].to_numpy() != found["c_perplexity"].to_numpy()).any()
+    assert (
+        scored(space)["c_perplexity"].iloc[READABLE].to_numpy() != found["c_perplexity"].to_numpy()
+    ).any()
 
 
-def test_a_sub_population_equals_a_store_with_only_those(trained: Tiny, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_sub_population_equals_a_store_with_only_those(
+    trained: Tiny, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """The same trainings alone in a workspace of their own give the same table, bit for bit."""
     from factories import QUIET
 
@@ -160,7 +208,9 @@ def test_a_sub_population_equals_a_store_with_only_those(trained: Tiny, tmp_path
     pipeline.prepare_dataset(own, trained.dataset.uri, [("softmax", None)], QUIET)
     runner = LocalRunner("cpu")
     pipeline.train(own, trained.dataset, "own", "population", jobs, lambda: runner, QUIET)
-    pipeline.fill(own, trained.dataset, ledger.population(own), ("train",), "none", lambda: runner, QUIET)
+    pipeline.fill(
+        own, trained.dataset, ledger.population(own), ("train",), "none", lambda: runner, QUIET
+    )
     part = choose_population(space, "arch = 'softmax' and fraction = 0.5")
     alone = choose_population(own)
     assert part.classifiers == alone.classifiers
@@ -172,30 +222,40 @@ def test_a_sub_population_equals_a_store_with_only_those(trained: Tiny, tmp_path
 
 
 def test_scores_against_the_true_labels(trained: Tiny) -> None:
-    """label_column label_true: X and confusions as the reference on the true labels; mean p(label) too, M being below 6."""
+    """label_column label_true: X and confusions as the reference on the true labels; mean p(label)
+    too, M being below 6."""
     space = trained.workspace
     names = choose_population(space).classifiers
     truth = trained.dataset.splits["train"].labels_true
     assert truth is not None
     found = scored(space, label_column="label_true").iloc[READABLE].reset_index(drop=True)
-    expected = zoo.perplexity(kept(space, names), truth[READABLE], kind="logits", in_train=seen(space, names))
+    expected = zoo.perplexity(
+        kept(space, names), truth[READABLE], kind="logits", in_train=seen(space, names)
+    )
     assert found["label"].tolist() == truth[READABLE].tolist()
     np.testing.assert_array_equal(found["x_perplexity"], expected["x_perplexity"])
     np.testing.assert_array_equal(found["x_heldout"], expected["x_heldout"])
     np.testing.assert_allclose(found["mean_p_label"], expected["mean_p_label"], atol=2e-3)
     np.testing.assert_allclose(found["mean_margin"], expected["mean_margin"], atol=2e-3)
-    assert (found["x_perplexity"].to_numpy() != scored(space)["x_perplexity"].iloc[READABLE].to_numpy()).any()
+    assert (
+        found["x_perplexity"].to_numpy() != scored(space)["x_perplexity"].iloc[READABLE].to_numpy()
+    ).any()
 
 
-def test_scores_against_a_selections_labels(trained: Tiny, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A selection's labels where it has the example, unknown elsewhere: X is null there, C is as it was."""
+def test_scores_against_a_selections_labels(
+    trained: Tiny, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """A selection's labels where it has the example, unknown elsewhere: X is null there, C is as it
+    was."""
     import shutil
 
     root = tmp_path_factory.mktemp("copy") / "zoo"
     shutil.copytree(trained.root, root)
     space = Workspace.open(root)
     ids = np.array([0, 1, 2, 10])
-    commit_selection(space, "twos", manifest(ids, 2), Origin(trained.dataset.fingerprint, "train"), [])
+    commit_selection(
+        space, "twos", manifest(ids, 2), Origin(trained.dataset.fingerprint, "train"), []
+    )
     found, plain = scored(space, label_column="twos"), scored(space)
     assert found["label"].iloc[ids].tolist() == [2, 2, 2, 2]
     assert found["x_perplexity"].notna().sum() == 4
@@ -210,9 +270,12 @@ def test_scores_against_a_selections_labels(trained: Tiny, tmp_path_factory: pyt
 
 
 def test_a_label_beyond_the_five_kept_has_probability_zero() -> None:
-    """Seven classes, label moved to one that is not in the top 5: p(label) 0, margin minus the largest; within it, their difference."""
+    """Seven classes, label moved to one that is not in the top 5: p(label) 0, margin minus the
+    largest; within it, their difference."""
     top5 = pa.FixedSizeListArray.from_arrays(pa.array([6, 0, 1, 2, 3] * 3, pa.int16()), 5)
-    top5_p = pa.FixedSizeListArray.from_arrays(pa.array(np.array([0.5, 0.25, 0.125, 0.0625, 0.03125] * 3, dtype=np.float16)), 5)
+    top5_p = pa.FixedSizeListArray.from_arrays(
+        pa.array(np.array([0.5, 0.25, 0.125, 0.0625, 0.03125] * 3, dtype=np.float16)), 5
+    )
     batch = pa.record_batch(
         {
             "prediction": pa.array([6, 6, 6], pa.int16()),
@@ -224,15 +287,22 @@ def test_a_label_beyond_the_five_kept_has_probability_zero() -> None:
             "in_train": pa.array([None, None, None], pa.bool_()),
         }
     )
-    _, p_label, _, margin, _, _, in_train = from_store._columns(batch, np.array([6, 0, 5]), np.array([6, 6, 6]), lambda rows: None)
+    _, p_label, _, margin, _, _, in_train = from_store._columns(
+        batch, np.array([6, 0, 5]), np.array([6, 6, 6]), lambda rows: None
+    )
     assert p_label.tolist() == [0.5, 0.25, 0.0]
     assert margin.tolist() == [0.25, -0.25, -0.5]
     assert in_train is None
 
 
 def test_a_label_moved_to_the_first_class_has_a_positive_margin() -> None:
-    """The given label was wrong, the new one is the prediction: margin is the first probability minus the second."""
-    p, m = from_store._of_top5(np.array([[1, 0, -1, -1, -1]]), np.array([[0.75, 0.25, 0, 0, 0]], dtype=np.float32), np.array([1]))
+    """The given label was wrong, the new one is the prediction: margin is the first probability
+    minus the second."""
+    p, m = from_store._of_top5(
+        np.array([[1, 0, -1, -1, -1]]),
+        np.array([[0.75, 0.25, 0, 0, 0]], dtype=np.float32),
+        np.array([1]),
+    )
     assert (p.tolist(), m.tolist()) == ([0.75], [0.5])
     p, m = from_store._of_all(np.array([[0.25, 0.75], [0.25, 0.75]]), np.array([1, 0]))
     assert (p.tolist(), m.tolist()) == ([0.75, 0.25], [0.5, -0.5])
@@ -241,21 +311,27 @@ def test_a_label_moved_to_the_first_class_has_a_positive_margin() -> None:
 # ---------------------------------------------------------------- other labels, ten classes
 
 
-def ten_classes(folder: Path, *, keep_logits: bool) -> tuple[Workspace, NDArray[np.float64], NDArray[np.int64]]:
-    """Two imported classifiers of ten classes on 40 examples; their probabilities [N, E, M] and the true labels, of which every fifth differs."""
+def ten_classes(
+    folder: Path, *, keep_logits: bool
+) -> tuple[Workspace, NDArray[np.float64], NDArray[np.int64]]:
+    """Two imported classifiers of ten classes on 40 examples; their probabilities [N, E, M] and the
+    true labels, of which every fifth differs."""
     rng = np.random.default_rng(0)
     p = rng.dirichlet(np.full(10, 0.7), (2, 40))
     labels = rng.integers(0, 10, 40)
     truth = np.where(np.arange(40) % 5 == 2, (labels + 1 + rng.integers(0, 9, 40)) % 10, labels)
     for name, values in (("cube", p), ("labels", labels), ("truth", truth)):
         np.save(folder / f"{name}.npy", values)
-    request = Request((folder / "cube.npy",), folder / "labels.npy", folder / "truth.npy", keep_logits=keep_logits)
+    request = Request(
+        (folder / "cube.npy",), folder / "labels.npy", folder / "truth.npy", keep_logits=keep_logits
+    )
     import_predictions(str(folder / "w"), request, QUIET)
     return Workspace.open(folder / "w"), p, truth
 
 
 def test_scores_by_other_labels_use_the_logits_that_were_kept(tmp_path: Path) -> None:
-    """Every p(label), margin and quality is that of all probabilities, to the precision of float16 logits; there is nothing to say."""
+    """Every p(label), margin and quality is that of all probabilities, to the precision of float16
+    logits; there is nothing to say."""
     space, p, truth = ten_classes(tmp_path, keep_logits=True)
     table = score(space, choose_population(space), "train", "label_true")
     expected = zoo.perplexity(p, truth)
@@ -264,8 +340,11 @@ def test_scores_by_other_labels_use_the_logits_that_were_kept(tmp_path: Path) ->
     assert relabelling_note(table) == ""
 
 
-def test_scores_by_other_labels_without_logits_say_that_they_are_approximate(tmp_path: Path) -> None:
-    """Five classes of ten were kept: some p(label) are 0 that are not, which the table's note says; by its own labels there is no note."""
+def test_scores_by_other_labels_without_logits_say_that_they_are_approximate(
+    tmp_path: Path,
+) -> None:
+    """Five classes of ten were kept: some p(label) are 0 that are not, which the table's note says;
+    by its own labels there is no note."""
     space, p, truth = ten_classes(tmp_path, keep_logits=False)
     population = choose_population(space)
     table = score(space, population, "train", "label_true")
@@ -277,7 +356,8 @@ def test_scores_by_other_labels_without_logits_say_that_they_are_approximate(tmp
 
 
 def test_the_classes_of_the_entropy_are_those_of_the_definition(tmp_path: Path) -> None:
-    """With all logits: the largest means of -p log2 p over all ten classes. top5_c of the table, from five classes each, is a lower bound."""
+    """With all logits: the largest means of -p log2 p over all ten classes. top5_c of the table,
+    from five classes each, is a lower bound."""
     space, p, _ = ten_classes(tmp_path, keep_logits=True)
     population = choose_population(space)
     found = entropy_classes(space, population, "train")
@@ -287,7 +367,10 @@ def test_the_classes_of_the_entropy_are_those_of_the_definition(tmp_path: Path) 
     np.testing.assert_array_equal(found.classes, order)
     np.testing.assert_allclose(found.values, np.take_along_axis(mean, order, 1), atol=2e-3)
     listed = score(space, population, "train").column("top5_c").to_pylist()
-    assert any([item["class"] for item in row] != own.tolist() for row, own in zip(listed, order, strict=True))
+    assert any(
+        [item["class"] for item in row] != own.tolist()
+        for row, own in zip(listed, order, strict=True)
+    )
     for row, own in zip(listed, mean, strict=True):
         assert all(item["value"] <= own[item["class"]] + 2e-3 for item in row)
     (tmp_path / "none").mkdir()
@@ -310,12 +393,30 @@ def test_several_data_sets_have_to_be_told_apart(tmp_path_factory: pytest.TempPa
     sets = [tiny_dataset(folder / name, seed=seed) for seed, name in enumerate(("one", "two"))]
     for dataset in sets:
         pipeline.prepare_dataset(space, dataset.uri, [("softmax", None)], QUIET)
-        pipeline.train(space, dataset, "x", "population", [training(dataset, epochs=1, snapshots=(1,))], lambda: runner, QUIET)
-    with pytest.raises(UsageError, match=r"^the classifiers belong to 2 data sets: pictures.*; pictures.*choose one with --data\.$"):
+        pipeline.train(
+            space,
+            dataset,
+            "x",
+            "population",
+            [training(dataset, epochs=1, snapshots=(1,))],
+            lambda: runner,
+            QUIET,
+        )
+    with pytest.raises(
+        UsageError,
+        match=(
+            r"^the classifiers belong to 2 data sets: pictures.*; pictures.*choose one with"
+            r" --data\.$"
+        ),
+    ):
         choose_population(space)
     for dataset in sets:
         population = choose_population(space, dataset=dataset.fingerprint)
-        assert (population.fingerprint, len(population.classifiers), len(population.class_names)) == (dataset.fingerprint, 1, CLASSES)
+        assert (
+            population.fingerprint,
+            len(population.classifiers),
+            len(population.class_names),
+        ) == (dataset.fingerprint, 1, CLASSES)
 
 
 def test_no_classifier_left_is_not_found(trained: Tiny) -> None:
@@ -326,7 +427,9 @@ def test_no_classifier_left_is_not_found(trained: Tiny) -> None:
 def test_a_population_can_be_named_exactly(trained: Tiny) -> None:
     """Any two classifiers, in any order; an unknown data set and an empty list are errors."""
     space, names = trained.workspace, list(ledger.population(trained.workspace))[:2]
-    assert population_of(space, trained.dataset.fingerprint, names[::-1]).classifiers == tuple(names)
+    assert population_of(space, trained.dataset.fingerprint, names[::-1]).classifiers == tuple(
+        names
+    )
     with pytest.raises(NotFoundError, match="is not recorded"):
         population_of(space, "0" * 16, names)
     with pytest.raises(NotFoundError, match="no finished classifier"):
@@ -334,12 +437,16 @@ def test_a_population_can_be_named_exactly(trained: Tiny) -> None:
 
 
 def test_an_unknown_split_is_named(trained: Tiny) -> None:
-    with pytest.raises(UnknownNameError, match=r"^unknown split 'tset'\. Did you mean 'test'\? Known: test, train\."):
+    with pytest.raises(
+        UnknownNameError,
+        match=r"^unknown split 'tset'\. Did you mean 'test'\? Known: test, train\.",
+    ):
         scored(trained.workspace, split="tset")
 
 
 def test_a_sample_of_answers_is_part_of_all(trained: Tiny) -> None:
-    """20 of 60 examples: sorted ids, and the predictions, entropies and labels of just these; more than there are gives all."""
+    """20 of 60 examples: sorted ids, and the predictions, entropies and labels of just these; more
+    than there are gives all."""
     space = trained.workspace
     population = choose_population(space)
     some, everyone = (sample_answers(space, population, "train", limit) for limit in (20, 10**6))
@@ -348,17 +455,23 @@ def test_a_sample_of_answers_is_part_of_all(trained: Tiny) -> None:
     assert everyone.example_ids.tolist() == list(range(TRAIN))
     for name in ("predictions", "entropies", "p_labels", "in_train"):
         assert getattr(some, name).shape == (12, 20), name
-        np.testing.assert_array_equal(getattr(some, name), getattr(everyone, name)[:, ids], err_msg=name)
+        np.testing.assert_array_equal(
+            getattr(some, name), getattr(everyone, name)[:, ids], err_msg=name
+        )
     for name in ("labels", "labels_true"):
-        np.testing.assert_array_equal(getattr(some, name), getattr(everyone, name)[ids], err_msg=name)
+        np.testing.assert_array_equal(
+            getattr(some, name), getattr(everyone, name)[ids], err_msg=name
+        )
     assert (everyone.predictions[:, list(UNREADABLE_TRAIN)] == -1).all()
-    seen = np.stack([ledger.seen_by(space, name.partition("-e")[0]) for name in population.classifiers])
+    seen = np.stack(
+        [ledger.seen_by(space, name.partition("-e")[0]) for name in population.classifiers]
+    )
     np.testing.assert_array_equal(everyone.in_train, seen)
 
 
 def test_the_last_point_of_the_convergence_is_the_populations_own_detection(trained: Tiny) -> None:
-    """At n = N the AUROC of the curve is that of label_quality in the scores: with p(label), and held out where there are such classifiers. X
-    alone, or all classifiers, would give another."""
+    """At n = N the AUROC of the curve is that of label_quality in the scores: with p(label), and
+    held out where there are such classifiers. X alone, or all classifiers, would give another."""
     space = trained.workspace
     population = choose_population(space, "arch = 'nin_mini'")
     table = convergence_table(space, population)
@@ -369,8 +482,11 @@ def test_the_last_point_of_the_convergence_is_the_populations_own_detection(trai
     assert abs(last - detection["x_perplexity"]) > 1e-3
 
 
-def test_the_rows_of_a_sample_are_those_of_its_population_whatever_the_fills(tmp_path: Path) -> None:
-    """Filled one classifier at a time, the last name first: each row is still the one of its name."""
+def test_the_rows_of_a_sample_are_those_of_its_population_whatever_the_fills(
+    tmp_path: Path,
+) -> None:
+    """Filled one classifier at a time, the last name first: each row is still the one of its
+    name."""
     dataset, space = tiny_dataset(tmp_path), workspace(tmp_path)
     runner = LocalRunner("cpu")
     jobs = [training(dataset, seed=seed, epochs=1, snapshots=(1,)) for seed in range(4)]
@@ -378,19 +494,27 @@ def test_the_rows_of_a_sample_are_those_of_its_population_whatever_the_fills(tmp
     pipeline.train(space, dataset, "tiny", "population", jobs, lambda: runner, QUIET)
     members = ledger.classifiers_of(space, jobs)
     for name in reversed(list(members)):
-        pipeline.fill(space, dataset, {name: members[name]}, ("test",), "none", lambda: runner, QUIET)
+        pipeline.fill(
+            space, dataset, {name: members[name]}, ("test",), "none", lambda: runner, QUIET
+        )
     population = population_of(space, dataset.fingerprint, members)
     together = sample_answers(space, population, "test", 10**6)
     for row, name in enumerate(population.classifiers):
-        alone = sample_answers(space, population_of(space, dataset.fingerprint, [name]), "test", 10**6)
+        alone = sample_answers(
+            space, population_of(space, dataset.fingerprint, [name]), "test", 10**6
+        )
         for column in ("predictions", "entropies", "p_labels", "in_train"):
-            np.testing.assert_array_equal(getattr(together, column)[row], getattr(alone, column)[0], err_msg=column)
+            np.testing.assert_array_equal(
+                getattr(together, column)[row], getattr(alone, column)[0], err_msg=column
+            )
     assert len({tuple(row) for row in together.entropies.tolist()}) == 4
 
 
 def test_list_values_keep_the_places_of_null_rows() -> None:
     """[[1, 2], null, [3, 4]] is three rows; a slice is its rows."""
-    lists = pa.FixedSizeListArray.from_arrays(pa.array([1, 2, 9, 9, 3, 4], pa.int16()), 2, mask=pa.array([False, True, False]))
+    lists = pa.FixedSizeListArray.from_arrays(
+        pa.array([1, 2, 9, 9, 3, 4], pa.int16()), 2, mask=pa.array([False, True, False])
+    )
     values = list_values(lists)
     assert values.shape == (3, 2)
     assert values[[0, 2]].tolist() == [[1, 2], [3, 4]]

@@ -18,14 +18,16 @@ class Killed(BaseException):
 class FaultDisk(Disk):
     """Counts its calls. What happens at call ``at`` is the mode:
 
-    ``fail`` raises ENOSPC once; ``interrupt`` raises as Ctrl-C does, once; ``kill`` dies; ``power`` dies and loses what was not synced.
+    ``fail`` raises ENOSPC once; ``interrupt`` raises as Ctrl-C does, once; ``kill`` dies; ``power``
+        dies and loses what was not synced.
     ``at`` = 0 never fails. A dead disk changes nothing any more, whatever is asked of it.
     """
 
     def __init__(self, mode: str = "fail", at: int = 0) -> None:
         self.mode, self.at, self.calls, self.dead = mode, at, 0, False
         self._unsynced: set[Path] = set()  # files whose content is not on disk
-        self._entries: list[tuple[Path, Callable[[], None]]] = []  # (folder, how to undo a name that is not on disk)
+        # (folder, how to undo a name that is not on disk)
+        self._entries: list[tuple[Path, Callable[[], None]]] = []
 
     def _call(self) -> None:
         if self.dead:

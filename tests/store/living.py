@@ -1,4 +1,5 @@
-"""Units that several processes fill at once, for the tests of living writers: 40 examples in three shards, another attempt, other bytes."""
+"""Units that several processes fill at once, for the tests of living writers: 40 examples in three
+shards, another attempt, other bytes."""
 
 from __future__ import annotations
 
@@ -26,17 +27,30 @@ class _NoPictures:
 
 def record(space: Workspace) -> None:
     """Record the data set."""
-    split = Split("train", np.arange(EXAMPLES, dtype=np.int64) % 3, None, [str(i) for i in range(EXAMPLES)], _NoPictures())
-    commit_dataset(space, Dataset("nowhere", "tiny", CLASS_NAMES, {"train": split}, 1, (8, 8), FINGERPRINT), {})
+    split = Split(
+        "train",
+        np.arange(EXAMPLES, dtype=np.int64) % 3,
+        None,
+        [str(i) for i in range(EXAMPLES)],
+        _NoPictures(),
+    )
+    commit_dataset(
+        space, Dataset("nowhere", "tiny", CLASS_NAMES, {"train": split}, 1, (8, 8), FINGERPRINT), {}
+    )
 
 
 def unit(number: int) -> AnswerUnit:
-    return AnswerUnit(FINGERPRINT, "train", (f"{number:016x}-e0001",), 3, content_id(list(CLASS_NAMES)), True)
+    return AnswerUnit(
+        FINGERPRINT, "train", (f"{number:016x}-e0001",), 3, content_id(list(CLASS_NAMES)), True
+    )
 
 
 def cut() -> list[Shard]:
     """Three shards; readers take it from the records' files how many there are."""
-    return [Shard(i, 3, start, min(start + 16, EXAMPLES)) for i, start in enumerate(range(0, EXAMPLES, 16))]
+    return [
+        Shard(i, 3, start, min(start + 16, EXAMPLES))
+        for i, start in enumerate(range(0, EXAMPLES, 16))
+    ]
 
 
 def part(space: Workspace, of: AnswerUnit, shard: Shard) -> Receipt:

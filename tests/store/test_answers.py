@@ -1,4 +1,5 @@
-"""The parts that grow with classifiers x examples: what is written comes back, what is whole is committed, what is damaged is redone."""
+"""The parts that grow with classifiers x examples: what is written comes back, what is whole is
+committed, what is damaged is redone."""
 
 from __future__ import annotations
 
@@ -53,11 +54,19 @@ def space(tmp_path: Path) -> Workspace:
     return new_workspace(tmp_path)
 
 
-def unit_of(names: tuple[str, ...] = NAMES, *, logits: bool = True, split: str = "train", classes: int = CLASSES) -> AnswerUnit:
+def unit_of(
+    names: tuple[str, ...] = NAMES,
+    *,
+    logits: bool = True,
+    split: str = "train",
+    classes: int = CLASSES,
+) -> AnswerUnit:
     return AnswerUnit("fingerprint", split, names, classes, "classes", logits)
 
 
-def logits_for(name: str, examples: int, classes: int = CLASSES, scale: float = 4.0) -> NDArray[np.float32]:
+def logits_for(
+    name: str, examples: int, classes: int = CLASSES, scale: float = 4.0
+) -> NDArray[np.float32]:
     """Logits float32 [E, M] that depend on the classifier's name alone."""
     rng = np.random.default_rng(zlib.crc32(name.encode()))
     return (rng.normal(size=(examples, classes)) * scale).astype(np.float32)
@@ -82,16 +91,31 @@ def written(space: Workspace, unit: AnswerUnit, shard: Shard, examples: int) -> 
     labels, unreadable = labels_for(examples)[part], unreadable_for(examples)[part]
     answers = [answers_from_logits(values, labels) for values in logits]
     in_train = np.stack([np.arange(examples)[part] % 3 == i for i in range(len(logits))])
-    return write_part(space.files, unit, shard, answers, unreadable, labels, in_train, logits if unit.logits else None)
+    return write_part(
+        space.files,
+        unit,
+        shard,
+        answers,
+        unreadable,
+        labels,
+        in_train,
+        logits if unit.logits else None,
+    )
 
 
-def filled(space: Workspace, unit: AnswerUnit, examples: int, bytes_per_example: int = SMALL) -> list[Receipt]:
-    receipts = [written(space, unit, shard, examples) for shard in shards(examples, bytes_per_example)]
+def filled(
+    space: Workspace, unit: AnswerUnit, examples: int, bytes_per_example: int = SMALL
+) -> list[Receipt]:
+    receipts = [
+        written(space, unit, shard, examples) for shard in shards(examples, bytes_per_example)
+    ]
     commit_unit(space, unit, examples, int((labels_for(examples) >= 0).sum()), receipts)
     return receipts
 
 
-def answers_by_name(space: Workspace, names: tuple[str, ...], split: str = "train") -> dict[str, pa.Table]:
+def answers_by_name(
+    space: Workspace, names: tuple[str, ...], split: str = "train"
+) -> dict[str, pa.Table]:
     """All answers of each classifier, blocks joined."""
     found: dict[str, list[pa.RecordBatch]] = {}
     for _, batches in read_answers(space, "fingerprint", split, names):
@@ -115,16 +139,21 @@ def answers_by_name(space: Workspace, names: tuple[str, ...], split: str = "trai
         (0, SMALL, []),
     ],
 )
-def test_a_split_is_cut_into_fixed_ranges(examples: int, bytes_per_example: int, ranges: list[tuple[int, int]]) -> None:
+def test_a_split_is_cut_into_fixed_ranges(
+    examples: int, bytes_per_example: int, ranges: list[tuple[int, int]]
+) -> None:
     """2,048 small pictures a shard (up to 64 x 64 RGB), 512 large ones; the last is short."""
     cut = shards(examples, bytes_per_example)
     assert [(shard.start, shard.stop) for shard in cut] == ranges
-    assert [(shard.index, shard.count) for shard in cut] == [(i, len(ranges)) for i in range(len(ranges))]
+    assert [(shard.index, shard.count) for shard in cut] == [
+        (i, len(ranges)) for i in range(len(ranges))
+    ]
 
 
 @given(examples=st.integers(0, 20_000), large=st.booleans())
 def test_shards_cover_a_split_once_and_both_kinds_align(examples: int, large: bool) -> None:
-    """Ids 0..E-1 once, in order; every border of small shards is a border of large ones, so blocks can be read across both."""
+    """Ids 0..E-1 once, in order; every border of small shards is a border of large ones, so blocks
+    can be read across both."""
     cut = shards(examples, 10**6 if large else 1)
     ids = np.concatenate([shard.example_ids for shard in cut]) if cut else np.array([])
     assert ids.tolist() == list(range(examples))
@@ -140,7 +169,8 @@ def test_a_shards_name_says_which_of_how_many() -> None:
 
 
 def test_answers_come_back_as_they_were(space: Workspace) -> None:
-    """Each column of each classifier: float32 and int16 exactly, float16 as it was; in the order of example ids."""
+    """Each column of each classifier: float32 and int16 exactly, float16 as it was; in the order of
+    example ids."""
     filled(space, unit_of(), 60)
     unreadable, labels = unreadable_for(60), labels_for(60)
     for index, (name, table) in enumerate(sorted(answers_by_name(space, NAMES).items())):
@@ -151,7 +181,9 @@ def test_answers_come_back_as_they_were(space: Workspace) -> None:
         assert rows["in_train"] == [i % 3 == index for i in range(60)]
         for i in range(60):
             if unreadable[i]:
-                assert {rows[c][i] for c in ("prediction", "p_label", "entropy", "margin")} == {None}
+                assert {rows[c][i] for c in ("prediction", "p_label", "entropy", "margin")} == {
+                    None
+                }
                 assert (rows["top5"][i], rows["top5_p"][i]) == (None, None)
                 continue
             assert rows["prediction"][i] == expected.prediction[i]
@@ -164,7 +196,8 @@ def test_answers_come_back_as_they_were(space: Workspace) -> None:
 
 
 def test_a_part_has_the_declared_columns_and_a_row_group_per_classifier(space: Workspace) -> None:
-    """So one classifier is one range of bytes: three row groups of 60 rows, schema as ``ANSWER_SCHEMA``."""
+    """So one classifier is one range of bytes: three row groups of 60 rows, schema as
+    ``ANSWER_SCHEMA``."""
     (receipt,) = filled(space, unit_of(), 60)
     file = pq.ParquetFile(space.files.local(receipt.answers.path))
     assert file.schema_arrow.remove_metadata().equals(ANSWER_SCHEMA)
@@ -172,33 +205,51 @@ def test_a_part_has_the_declared_columns_and_a_row_group_per_classifier(space: W
 
 
 def test_a_receipt_counts_rows_losses_and_hits(space: Workspace) -> None:
-    """60 examples, 6 unreadable, 3 classifiers; hits are right predictions on readable, labelled examples, counted by hand."""
+    """60 examples, 6 unreadable, 3 classifiers; hits are right predictions on readable, labelled
+    examples, counted by hand."""
     (receipt,) = filled(space, unit_of(), 60)
     assert (receipt.shard, receipt.rows, receipt.unreadable) == (0, 180, 6)
     readable = ~unreadable_for(60)
-    hits = tuple(int(((logits_for(name, 60).argmax(1) == labels_for(60)) & readable).sum()) for name in NAMES)
+    hits = tuple(
+        int(((logits_for(name, 60).argmax(1) == labels_for(60)) & readable).sum()) for name in NAMES
+    )
     assert receipt.hits == hits
     (commit,) = space.commits.all("answers").values()
     assert commit.facts["hits"] == dict(zip(NAMES, hits, strict=True))
-    assert (commit.facts["examples"], commit.facts["rows"], commit.facts["unreadable"], commit.facts["labelled"]) == (60, 180, 6, 54)
+    assert (
+        commit.facts["examples"],
+        commit.facts["rows"],
+        commit.facts["unreadable"],
+        commit.facts["labelled"],
+    ) == (60, 180, 6, 54)
     assert commit.files == (receipt.answers, receipt.logits)
 
 
 def test_unreadable_rows_may_hold_anything(space: Workspace) -> None:
-    """A network may answer a black picture with NaN: the row is null all the same. On a readable picture NaN is refused by name."""
+    """A network may answer a black picture with NaN: the row is null all the same. On a readable
+    picture NaN is refused by name."""
     unit, shard = unit_of(NAMES[:1]), shards(10, SMALL)[0]
     logits = logits_for(NAMES[0], 10)
     logits[5] = np.nan
     labels, no_train = labels_for(10), np.zeros((1, 10), dtype=bool)
     answers = [answers_from_logits(logits, labels)]
-    receipt = write_part(space.files, unit, shard, answers, unreadable_for(10), labels, no_train, [logits])
+    receipt = write_part(
+        space.files, unit, shard, answers, unreadable_for(10), labels, no_train, [logits]
+    )
     commit_unit(space, unit, 10, 9, [receipt])
     assert answers_by_name(space, NAMES[:1])[NAMES[0]].column("entropy").to_pylist()[5] is None
-    with pytest.raises(StoreError, match=r"^classifier aaaa-e0001 gives logits that are not finite on train\. Leave it out"):
-        write_part(space.files, unit, shard, answers, np.zeros(10, dtype=bool), labels, no_train, [logits])
+    with pytest.raises(
+        StoreError,
+        match=r"^classifier aaaa-e0001 gives logits that are not finite on train\. Leave it out",
+    ):
+        write_part(
+            space.files, unit, shard, answers, np.zeros(10, dtype=bool), labels, no_train, [logits]
+        )
 
 
-def kept_and_original(space: Workspace, members: int, classes: int, scale: float) -> list[tuple[NDArray[np.float16], NDArray[np.float32]]]:
+def kept_and_original(
+    space: Workspace, members: int, classes: int, scale: float
+) -> list[tuple[NDArray[np.float16], NDArray[np.float32]]]:
     """Stored and original logits of some classifiers on 100 examples."""
     names = tuple(f"{i:04x}-e0001" for i in range(members))
     unit, (shard,) = unit_of(names, classes=classes), shards(100, SMALL)
@@ -206,17 +257,33 @@ def kept_and_original(space: Workspace, members: int, classes: int, scale: float
     answers = [answers_from_logits(values) for values in originals]
     nothing = np.zeros(100, dtype=bool)
     labels = np.full(100, -1)
-    receipt = write_part(space.files, unit, shard, answers, nothing, labels, np.zeros((members, 100), dtype=bool), originals)
+    receipt = write_part(
+        space.files,
+        unit,
+        shard,
+        answers,
+        nothing,
+        labels,
+        np.zeros((members, 100), dtype=bool),
+        originals,
+    )
     commit_unit(space, unit, 100, 0, [receipt])
-    return [(logits_of(space, name, "train"), original) for name, original in zip(names, originals, strict=True)]
+    return [
+        (logits_of(space, name, "train"), original)
+        for name, original in zip(names, originals, strict=True)
+    ]
 
 
 @pytest.mark.parametrize("scale", [0.01, 4.0, 100.0])
 @pytest.mark.parametrize("classes", [2, 10, 1000])
-def test_kept_logits_keep_every_prediction_and_the_entropy(space: Workspace, classes: int, scale: float) -> None:
-    """Centred in float16 the largest is exactly 0 and stays alone; entropy moves by no more than the roundings allow.
+def test_kept_logits_keep_every_prediction_and_the_entropy(
+    space: Workspace, classes: int, scale: float
+) -> None:
+    """Centred in float16 the largest is exactly 0 and stays alone; entropy moves by no more than
+    the roundings allow.
 
-    A rounding of logit j by d_j <= 2**-11 |z_j| moves the entropy by -sum p_j (ln p_j + H) d_j nats, to first order.
+    A rounding of logit j by d_j <= 2**-11 |z_j| moves the entropy by -sum p_j (ln p_j + H) d_j
+    nats, to first order.
     """
     for kept, original in kept_and_original(space, 4, classes, scale):
         assert (kept.dtype, kept.shape) == (np.float16, (100, classes))
@@ -227,35 +294,50 @@ def test_kept_logits_keep_every_prediction_and_the_entropy(space: Workspace, cla
         entropy = -(np.exp(log_p) * log_p).sum(axis=1, keepdims=True)
         rounding = np.maximum(2.0**-11 * np.abs(z), 2.0**-25)
         allowed = (np.exp(log_p) * np.abs(log_p + entropy) * rounding).sum(axis=1) / np.log(2)
-        moved = answers_from_logits(kept.astype(np.float32)).entropy.astype(np.float64) - entropy[:, 0] / np.log(2)
+        moved = answers_from_logits(kept.astype(np.float32)).entropy.astype(np.float64) - entropy[
+            :, 0
+        ] / np.log(2)
         assert (np.abs(moved) <= 1.05 * allowed + 1e-6).all()
 
 
 @pytest.mark.parametrize("classes", [2, 10])
 def test_kept_logits_give_c_to_four_digits(space: Workspace, classes: int) -> None:
-    """Over 500 classifiers the roundings average out: C from kept logits is within 3.6e-5 of C from the originals."""
+    """Over 500 classifiers the roundings average out: C from kept logits is within 3.6e-5 of C from
+    the originals."""
     pairs = kept_and_original(space, 500, classes, 4.0)
-    bits = np.mean([answers_from_logits(original).entropy for _, original in pairs], axis=0, dtype=np.float64)
-    bits_kept = np.mean([answers_from_logits(kept.astype(np.float32)).entropy for kept, _ in pairs], axis=0, dtype=np.float64)
+    bits = np.mean(
+        [answers_from_logits(original).entropy for _, original in pairs], axis=0, dtype=np.float64
+    )
+    bits_kept = np.mean(
+        [answers_from_logits(kept.astype(np.float32)).entropy for kept, _ in pairs],
+        axis=0,
+        dtype=np.float64,
+    )
     assert np.abs(2**bits_kept / 2**bits - 1).max() < 3.6e-5
 
 
 def test_logits_plus_their_maximum_are_the_original(space: Workspace) -> None:
-    """The maximum lies beside them in float32: together they are the logits, to the precision of float16."""
+    """The maximum lies beside them in float32: together they are the logits, to the precision of
+    float16."""
     (receipt,) = filled(space, unit_of(), 60)
     assert receipt.logits is not None
     reader = pa.ipc.open_file(pa.memory_map(str(space.files.local(receipt.logits.path))))
     assert reader.num_record_batches == len(NAMES)
     for index, name in enumerate(NAMES):
         batch = reader.get_batch(index)
-        centred = batch.column("logits").flatten().to_numpy().reshape(60, CLASSES).astype(np.float32)
+        centred = (
+            batch.column("logits").flatten().to_numpy().reshape(60, CLASSES).astype(np.float32)
+        )
         original = logits_for(name, 60)
         assert batch.column("max").to_numpy().tolist() == original.max(axis=1).tolist()
-        np.testing.assert_allclose(centred + batch.column("max").to_numpy()[:, None], original, atol=0.02)
+        np.testing.assert_allclose(
+            centred + batch.column("max").to_numpy()[:, None], original, atol=0.02
+        )
 
 
 def test_logits_of_one_shard_are_mapped_not_copied(space: Workspace) -> None:
-    """One shard: the array's memory is the file's map, read-only. Several shards: joined in order."""
+    """One shard: the array's memory is the file's map, read-only. Several shards: joined in
+    order."""
     filled(space, unit_of(), 60)
     kept = logits_of(space, NAMES[1], "train")
     assert not kept.flags.owndata
@@ -268,13 +350,23 @@ def test_logits_of_one_shard_are_mapped_not_copied(space: Workspace) -> None:
 
 def test_logits_that_were_not_kept_are_said_to_be_so(space: Workspace) -> None:
     filled(space, unit_of(logits=False), 60)
-    with pytest.raises(StoreError, match=r"^no logits of aaaa-e0001 on train are kept\. Fill with --keep-logits all\.$"):
+    with pytest.raises(
+        StoreError,
+        match=r"^no logits of aaaa-e0001 on train are kept\. Fill with --keep-logits all\.$",
+    ):
         logits_of(space, NAMES[0], "train")
 
 
 @settings(max_examples=25)
-@given(seed=st.integers(0, 10**6), examples=st.integers(1, 30), classes=st.integers(1, 12), members=st.integers(1, 3))
-def test_any_answers_come_back(tmp_path_factory: pytest.TempPathFactory, seed: int, examples: int, classes: int, members: int) -> None:
+@given(
+    seed=st.integers(0, 10**6),
+    examples=st.integers(1, 30),
+    classes=st.integers(1, 12),
+    members=st.integers(1, 3),
+)
+def test_any_answers_come_back(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, examples: int, classes: int, members: int
+) -> None:
     """Whatever shape, labels and unreadable rows: what is read equals what was written."""
     space, rng = new_workspace(tmp_path_factory.mktemp("any")), np.random.default_rng(seed)
     unit, (shard,) = unit_of(NAMES[:members], classes=classes), shards(examples, SMALL)
@@ -291,7 +383,9 @@ def test_any_answers_come_back(tmp_path_factory: pytest.TempPathFactory, seed: i
             None if u else int(p) for u, p in zip(unreadable, expected.prediction, strict=True)
         ]
         known = [not u and label >= 0 for u, label in zip(unreadable, labels, strict=True)]
-        assert table.column("p_label").to_pylist() == [float(p) if k else None for k, p in zip(known, expected.p_label, strict=True)]
+        assert table.column("p_label").to_pylist() == [
+            float(p) if k else None for k, p in zip(known, expected.p_label, strict=True)
+        ]
         assert table.column("in_train").to_pylist() == in_train[index].tolist()
 
 
@@ -299,19 +393,29 @@ def test_any_answers_come_back(tmp_path_factory: pytest.TempPathFactory, seed: i
 
 
 def test_a_part_without_a_commit_is_invisible_and_found_again(space: Workspace) -> None:
-    """Killed after writing, before the commit: no reader sees anything, and the receipt is found by name and hash."""
+    """Killed after writing, before the commit: no reader sees anything, and the receipt is found by
+    name and hash."""
     unit, (shard,) = unit_of(), shards(60, SMALL)
     receipt = written(space, unit, shard, 60)
     assert answer_parts(space) == []
-    with pytest.raises(StoreError, match=r"3 classifiers have no answers on train, first aaaa-e0001\. Run 'zoo fill --splits train'"):
+    with pytest.raises(
+        StoreError,
+        match=(
+            r"3 classifiers have no answers on train, first aaaa-e0001\. Run 'zoo fill --splits"
+            r" train'"
+        ),
+    ):
         list(read_answers(space, "fingerprint", "train", NAMES))
     assert find_receipt(space.files, unit, shard) == receipt
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".arrow"])
-@pytest.mark.parametrize("damage", ["flip first", "flip middle", "flip last", "cut", "empty", "missing"])
+@pytest.mark.parametrize(
+    "damage", ["flip first", "flip middle", "flip last", "cut", "empty", "missing"]
+)
 def test_a_damaged_part_is_not_used_again(space: Workspace, suffix: str, damage: str) -> None:
-    """A flipped byte, a cut or a missing file of answers or logits: no receipt, so the shard is done again, and then found."""
+    """A flipped byte, a cut or a missing file of answers or logits: no receipt, so the shard is
+    done again, and then found."""
     unit, (shard,) = unit_of(), shards(60, SMALL)
     receipt = written(space, unit, shard, 60)
     ref = receipt.answers if suffix == ".parquet" else receipt.logits
@@ -322,8 +426,16 @@ def test_a_damaged_part_is_not_used_again(space: Workspace, suffix: str, damage:
         path.unlink()
     else:
         if damage.startswith("flip"):
-            data[{"first": 0, "middle": len(data) // 2, "last": len(data) - 1}[damage.split()[1]]] ^= 4
-        path.write_bytes(bytes(data) if damage.startswith("flip") else bytes(data[:50]) if damage == "cut" else b"")
+            data[
+                {"first": 0, "middle": len(data) // 2, "last": len(data) - 1}[damage.split()[1]]
+            ] ^= 4
+        path.write_bytes(
+            bytes(data)
+            if damage.startswith("flip")
+            else bytes(data[:50])
+            if damage == "cut"
+            else b""
+        )
     assert find_receipt(space.files, unit, shard) is None
     assert written(space, unit, shard, 60) == receipt
     assert find_receipt(space.files, unit, shard) == receipt
@@ -350,7 +462,8 @@ def test_another_shard_or_a_temporary_file_is_no_receipt(space: Workspace) -> No
 
 
 def test_a_unit_is_committed_only_whole(space: Workspace) -> None:
-    """A shard missing, doubled, of another number or short of rows: refused, naming what is there, and nothing becomes visible."""
+    """A shard missing, doubled, of another number or short of rows: refused, naming what is there,
+    and nothing becomes visible."""
     unit, cut = unit_of(), shards(1100, 10**6)
     receipts = [written(space, unit, shard, 1100) for shard in cut]
     wrong = {
@@ -358,19 +471,29 @@ def test_a_unit_is_committed_only_whole(space: Workspace) -> None:
         "first missing": receipts[1:],
         "doubled": [*receipts, receipts[1]],
         "doubled for missing": [receipts[0], receipts[1], receipts[1]],
-        "short of rows": [receipts[0], replace(receipts[1], rows=receipts[1].rows - 1), receipts[2]],
+        "short of rows": [
+            receipts[0],
+            replace(receipts[1], rows=receipts[1].rows - 1),
+            receipts[2],
+        ],
         "none": [],
     }
     for name, given_ in wrong.items():
         with pytest.raises(
-            StoreError, match=r"^fill of train is incomplete: shards \[.*\], \d+ rows instead of 3300\. Run the same command"
+            StoreError,
+            match=(
+                r"^fill of train is incomplete: shards \[.*\], \d+ rows instead of 3300\. Run the"
+                r" same command"
+            ),
         ):
             commit_unit(space, unit, 1100, 990, given_)
         assert answer_parts(space) == [], name
     # Twin: in any order, all three are the whole.
     commit_unit(space, unit, 1100, 990, receipts[::-1])
     assert [mine for _, mine in answer_parts(space)] == [NAMES]
-    assert answers_by_name(space, NAMES)[NAMES[0]].column("example_id").to_pylist() == list(range(1100))
+    assert answers_by_name(space, NAMES)[NAMES[0]].column("example_id").to_pylist() == list(
+        range(1100)
+    )
 
 
 def test_committing_twice_is_the_same_commit(space: Workspace) -> None:
@@ -380,7 +503,8 @@ def test_committing_twice_is_the_same_commit(space: Workspace) -> None:
 
 
 def test_units_that_overlap_are_read_once(space: Workspace) -> None:
-    """Two fills met: {a, b} and {b, c}. Each classifier has its answers once, those of either unit, and the split is separate."""
+    """Two fills met: {a, b} and {b, c}. Each classifier has its answers once, those of either unit,
+    and the split is separate."""
     filled(space, unit_of(NAMES[:2]), 60)
     filled(space, unit_of(NAMES[1:]), 60)
     filled(space, unit_of(NAMES[:1], split="test"), 60)
@@ -390,9 +514,9 @@ def test_units_that_overlap_are_read_once(space: Workspace) -> None:
     assert {name: len(table) for name, table in found.items()} == dict.fromkeys(NAMES, 60)
     for name in NAMES:
         expected = answers_from_logits(logits_for(name, 60), labels_for(60))
-        assert [p for p in found[name].column("prediction").to_pylist() if p is not None] == expected.prediction[
-            ~unreadable_for(60)
-        ].tolist()
+        assert [
+            p for p in found[name].column("prediction").to_pylist() if p is not None
+        ] == expected.prediction[~unreadable_for(60)].tolist()
 
 
 @pytest.fixture
@@ -400,14 +524,22 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Kind of every record that is read from now on."""
     kinds: list[str] = []
     parse = Commits._parse
-    monkeypatch.setattr(Commits, "_parse", lambda self, name, data: (kinds.append(name.split("/")[1]), parse(self, name, data))[1])
+    monkeypatch.setattr(
+        Commits,
+        "_parse",
+        lambda self, name, data: (kinds.append(name.split("/")[1]), parse(self, name, data))[1],
+    )
     return kinds
 
 
 def known(space: Workspace) -> AnswerUnit:
-    """Record a data set of two splits and the checkpoints of ``NAMES``; a unit of them, whose class list is the data set's."""
+    """Record a data set of two splits and the checkpoints of ``NAMES``; a unit of them, whose class
+    list is the data set's."""
     labels = np.zeros(60, dtype=np.int64)
-    splits = {s: Split(s, labels, None, [str(i) for i in range(60)], NoPictures()) for s in ("train", "test")}
+    splits = {
+        s: Split(s, labels, None, [str(i) for i in range(60)], NoPictures())
+        for s in ("train", "test")
+    }
     names = tuple("abcdefg")
     commit_dataset(space, Dataset("nowhere", "none", names, splits, 1, None, "fingerprint"), {})
     for name in NAMES:
@@ -423,15 +555,28 @@ class NoPictures:
         return b""
 
 
-@given(names=st.lists(st.text("0123456789abcdef-e", min_size=1, max_size=24), unique=True), logits=st.booleans())
-def test_the_key_of_a_unit_of_one_is_found_without_making_the_unit(names: list[str], logits: bool) -> None:
-    """The text with the name put in hashes to ``AnswerUnit.key``, whatever the identity holds besides."""
-    unit = AnswerUnit('["any classifier"]', "any classifier", ("any classifier",), 7, "classes", logits)
-    assert module._keys_alone(unit, names) == {replace(unit, classifiers=(name,)).key: name for name in names}
+@given(
+    names=st.lists(st.text("0123456789abcdef-e", min_size=1, max_size=24), unique=True),
+    logits=st.booleans(),
+)
+def test_the_key_of_a_unit_of_one_is_found_without_making_the_unit(
+    names: list[str], logits: bool
+) -> None:
+    """The text with the name put in hashes to ``AnswerUnit.key``, whatever the identity holds
+    besides."""
+    unit = AnswerUnit(
+        '["any classifier"]', "any classifier", ("any classifier",), 7, "classes", logits
+    )
+    assert module._keys_alone(unit, names) == {
+        replace(unit, classifiers=(name,)).key: name for name in names
+    }
 
 
-def test_units_of_one_are_known_by_name_and_others_by_their_records(space: Workspace, read: list[str]) -> None:
-    """A unit of one per classifier, with logits or without: no record of answers is read. A group, an import, another data set: theirs is."""
+def test_units_of_one_are_known_by_name_and_others_by_their_records(
+    space: Workspace, read: list[str]
+) -> None:
+    """A unit of one per classifier, with logits or without: no record of answers is read. A group,
+    an import, another data set: theirs is."""
     unit = known(space)
     for name, logits in zip(NAMES, (True, False, True), strict=True):
         filled(space, replace(unit, classifiers=(name,), logits=logits), 60)
@@ -454,14 +599,19 @@ def test_units_of_one_are_known_by_name_and_others_by_their_records(space: Works
 
 
 @pytest.mark.parametrize("group", [NAMES[:1], NAMES])
-def test_what_was_set_aside_is_not_answered_and_a_new_generation_is(space: Workspace, group: tuple[str, ...]) -> None:
-    """A unit of one and of three: gone from quarantine on, there again after its second generation, and the same as the readers see."""
+def test_what_was_set_aside_is_not_answered_and_a_new_generation_is(
+    space: Workspace, group: tuple[str, ...]
+) -> None:
+    """A unit of one and of three: gone from quarantine on, there again after its second generation,
+    and the same as the readers see."""
     unit = replace(known(space), classifiers=group)
 
     def seen() -> set[str]:
         fresh = Workspace.open(space.root)
         found = answered(fresh).get(("fingerprint", "train"), set())
-        assert found == {name for _, mine in answer_parts(fresh, "fingerprint", "train") for name in mine}
+        assert found == {
+            name for _, mine in answer_parts(fresh, "fingerprint", "train") for name in mine
+        }
         return found
 
     assert seen() == set()
@@ -471,7 +621,14 @@ def test_what_was_set_aside_is_not_answered_and_a_new_generation_is(space: Works
     space.files.move(commit.name, f"quarantine/{commit.name}")
     assert seen() == set()
     again = Workspace.open(space.root)
-    again.commits.publish("answers", unit.key, identity=commit.identity, facts=commit.facts, files=commit.files, generation=2)
+    again.commits.publish(
+        "answers",
+        unit.key,
+        identity=commit.identity,
+        facts=commit.facts,
+        files=commit.files,
+        generation=2,
+    )
     assert seen() == set(group)
 
 
@@ -486,11 +643,16 @@ def test_a_snapshot_knows_only_its_own_answers(space: Workspace) -> None:
 
 
 def test_units_of_large_and_small_shards_are_read_in_one_pass(space: Workspace) -> None:
-    """One unit in shards of 512, one in shards of 2,048, 4,200 examples: blocks of 2,048 with both, ids in order."""
+    """One unit in shards of 512, one in shards of 2,048, 4,200 examples: blocks of 2,048 with both,
+    ids in order."""
     filled(space, unit_of(NAMES[:1], logits=False), 4200, bytes_per_example=10**6)
     filled(space, unit_of(NAMES[1:2], logits=False), 4200)
     blocks = [
-        (block.start, block.stop, {name: batch.column("example_id").to_pylist() for name, batch in batches})
+        (
+            block.start,
+            block.stop,
+            {name: batch.column("example_id").to_pylist() for name, batch in batches},
+        )
         for block, batches in read_answers(space, "fingerprint", "train", NAMES[:2])
     ]
     assert [(start, stop) for start, stop, _ in blocks] == [(0, 2048), (2048, 4096), (4096, 4200)]
@@ -507,7 +669,8 @@ def test_a_part_of_the_classifiers_is_read_alone(space: Workspace) -> None:
 
 
 def test_a_unit_is_keyed_by_all_of_its_identity() -> None:
-    """Another split, group, class list, number of classes or choice of logits is another unit; identity and key survive JSON."""
+    """Another split, group, class list, number of classes or choice of logits is another unit;
+    identity and key survive JSON."""
     unit = unit_of()
     others = [
         unit_of(split="test"),
@@ -536,20 +699,28 @@ def test_the_store_of_a_real_fill_answers_for_every_classifier(trained: Tiny) ->
 
 
 def test_predictions_agree_with_the_kept_logits(trained: Tiny) -> None:
-    """What answers say and what logits say is the same class, for every classifier and readable example."""
+    """What answers say and what logits say is the same class, for every classifier and readable
+    example."""
     space = trained.workspace
     for name in ledger.population(space):
         for _, batches in read_answers(space, trained.dataset.fingerprint, "train", [name]):
             for _, batch in batches:
                 kept = logits_of(space, name, "train")
                 said = batch.column("prediction").to_pylist()
-                assert [a for a in said if a is not None] == [int(k) for a, k in zip(said, kept.argmax(1), strict=True) if a is not None]
+                assert [a for a in said if a is not None] == [
+                    int(k) for a, k in zip(said, kept.argmax(1), strict=True) if a is not None
+                ]
 
 
 def test_answers_are_narrow() -> None:
-    """At most 64 bytes a cell before compression; 20 after it is what a study of billions of cells can afford."""
+    """At most 64 bytes a cell before compression; 20 after it is what a study of billions of cells
+    can afford."""
     widths = [
-        field.type.list_size * field.type.value_type.bit_width / 8 if pa.types.is_fixed_size_list(field.type) else 4
+        (
+            field.type.list_size * field.type.value_type.bit_width / 8
+            if pa.types.is_fixed_size_list(field.type)
+            else 4
+        )
         for field in ANSWER_SCHEMA
     ]
     assert sum(widths) <= 64
@@ -563,14 +734,21 @@ def test_answers_are_narrow() -> None:
 def attempt(space: Workspace, unit: AnswerUnit, shard: Shard, seed: int) -> Receipt:
     """One attempt at a part; each seed gives other logits, as other hardware would."""
     rng = np.random.default_rng(seed)
-    logits = [rng.normal(size=(shard.stop - shard.start, CLASSES)).astype(np.float32) for _ in unit.classifiers]
-    labels, none = labels_for(60)[shard.start : shard.stop], np.zeros(shard.stop - shard.start, dtype=bool)
+    logits = [
+        rng.normal(size=(shard.stop - shard.start, CLASSES)).astype(np.float32)
+        for _ in unit.classifiers
+    ]
+    labels, none = (
+        labels_for(60)[shard.start : shard.stop],
+        np.zeros(shard.stop - shard.start, dtype=bool),
+    )
     answers = [answers_from_logits(values, labels) for values in logits]
     return write_part(space.files, unit, shard, answers, none, labels, None, logits)
 
 
 def test_a_receipt_that_is_found_is_of_one_attempt(space: Workspace) -> None:
-    """Of twenty attempts that lie side by side, whichever is found: its logits are those of its answers, as the attempt itself said."""
+    """Of twenty attempts that lie side by side, whichever is found: its logits are those of its
+    answers, as the attempt itself said."""
     unit, (shard,) = unit_of(), shards(60, SMALL)
     made = [attempt(space, unit, shard, seed) for seed in range(20)]
     found = find_receipt(space.files, unit, shard)
@@ -591,17 +769,22 @@ def test_halves_of_two_attempts_are_no_pair(space: Workspace) -> None:
 
 
 def test_a_unit_of_mixed_attempts_is_found_by_its_logits(space: Workspace) -> None:
-    """As an earlier zoo could commit it: every file is sound, sizes and hashes agree; some answers computed again do not."""
+    """As an earlier zoo could commit it: every file is sound, sizes and hashes agree; some answers
+    computed again do not."""
     unit, (shard,) = unit_of(), shards(60, SMALL)
     one, two = (attempt(space, unit, shard, seed) for seed in (1, 2))
     commit_unit(space, unit, 60, 54, [replace(one, logits=two.logits)])
     assert [damage for damage in fsck.check(space, "full") if damage.kind == "answers"] == []
     (damage,) = (damage for damage in fsck.check(space, "semantic") if damage.kind == "answers")
-    assert re.search(r"are not of one computation: aaaa-e0001 predicts \d in row \d+, its logits say \d", damage.problem)
+    assert re.search(
+        r"are not of one computation: aaaa-e0001 predicts \d in row \d+, its logits say \d",
+        damage.problem,
+    )
 
 
 def test_answers_whose_entropy_is_not_that_of_their_logits_are_found(space: Workspace) -> None:
-    """The same classes in the same order, all twice as certain: predictions agree, entropies do not."""
+    """The same classes in the same order, all twice as certain: predictions agree, entropies do
+    not."""
     unit, (shard,) = unit_of(), shards(60, SMALL)
     logits = [logits_for(name, 60) for name in unit.classifiers]
     labels, none = labels_for(60), np.zeros(60, dtype=bool)

@@ -26,8 +26,17 @@ def fresh(root: Path) -> Commits:
     return Commits(LocalFiles(root))
 
 
-def publish(root: Path, key: str = "key", identity: object = 1, facts: object = 2, generation: int = 1) -> Commit:
-    return fresh(root).publish("kind", key, identity={"i": identity}, facts={"f": facts}, files=[REF], generation=generation)
+def publish(
+    root: Path, key: str = "key", identity: object = 1, facts: object = 2, generation: int = 1
+) -> Commit:
+    return fresh(root).publish(
+        "kind",
+        key,
+        identity={"i": identity},
+        facts={"f": facts},
+        files=[REF],
+        generation=generation,
+    )
 
 
 def record(root: Path, key: str = "key", generation: int = 1) -> Path:
@@ -35,7 +44,8 @@ def record(root: Path, key: str = "key", generation: int = 1) -> Path:
 
 
 def test_a_record_comes_back_as_it_was_published(tmp_path: Path) -> None:
-    """Kind, key, generation, identity, facts and files; one canonical-JSON file; an absent key is None."""
+    """Kind, key, generation, identity, facts and files; one canonical-JSON file; an absent key is
+    None."""
     made = publish(tmp_path)
     found = fresh(tmp_path).get("kind", "key")
     assert found == made
@@ -55,7 +65,8 @@ def test_a_record_comes_back_as_it_was_published(tmp_path: Path) -> None:
 
 
 def test_publishing_the_same_again_returns_what_is_there(tmp_path: Path) -> None:
-    """Same identity, other facts (seconds, say): success, the first record stays untouched and is what both get."""
+    """Same identity, other facts (seconds, say): success, the first record stays untouched and is
+    what both get."""
     first = publish(tmp_path, facts="first")
     before = record(tmp_path).stat().st_mtime_ns
     second = publish(tmp_path, facts="second")
@@ -70,7 +81,10 @@ def test_another_identity_under_the_same_key_names_both(tmp_path: Path) -> None:
     before = record(tmp_path).read_bytes()
     with pytest.raises(
         StoreError,
-        match=r"^kind 'key' is committed already with another identity: there \{\"i\":\"mine\"\}, here \{\"i\":\"yours\"\}\. Use another",
+        match=(
+            r"^kind 'key' is committed already with another identity: there \{\"i\":\"mine\"\},"
+            r" here \{\"i\":\"yours\"\}\. Use another"
+        ),
     ):
         publish(tmp_path, identity="yours")
     assert record(tmp_path).read_bytes() == before
@@ -82,19 +96,25 @@ def test_the_newest_generation_counts(tmp_path: Path) -> None:
         publish(tmp_path, identity=generation, generation=generation)
     publish(tmp_path, key="other")
     assert (fresh(tmp_path).get("kind", "key") or publish(tmp_path)).identity == {"i": 3}
-    assert {key: commit.generation for key, commit in fresh(tmp_path).all("kind").items()} == {"key": 3, "other": 1}
+    assert {key: commit.generation for key, commit in fresh(tmp_path).all("kind").items()} == {
+        "key": 3,
+        "other": 1,
+    }
     assert record(tmp_path).exists()
 
 
 def test_keys_and_wanted_records_leave_the_others_unread(tmp_path: Path) -> None:
-    """Keys with their newest generation come from names alone; of three units, one damaged, the two that are wanted are read, in turn."""
+    """Keys with their newest generation come from names alone; of three units, one damaged, the two
+    that are wanted are read, in turn."""
     for key, generations in (("b", (1, 2)), ("a", (1,)), ("c", (1, 2, 3))):
         for generation in generations:
             publish(tmp_path, key=key, identity=generation, generation=generation)
     record(tmp_path, "b", 2).write_bytes(b"{}")
     commits = fresh(tmp_path)
     assert list(commits.keys("kind").items()) == [("a", 1), ("b", 2), ("c", 3)]
-    assert [(key, commit.generation) for key, commit in commits.each("kind", lambda key: key != "b")] == [("a", 1), ("c", 3)]
+    assert [
+        (key, commit.generation) for key, commit in commits.each("kind", lambda key: key != "b")
+    ] == [("a", 1), ("c", 3)]
     assert commits.all("kind", {"c"}.__contains__) == {"c": fresh(tmp_path).get("kind", "c")}
     turns = commits.each("kind")
     assert next(turns)[0] == "a"
@@ -103,7 +123,8 @@ def test_keys_and_wanted_records_leave_the_others_unread(tmp_path: Path) -> None
 
 
 def test_all_is_sorted_by_key_and_ignores_strangers(tmp_path: Path) -> None:
-    """Keys in order whatever the order of publishing; a temporary file, a text file and a folder are no records."""
+    """Keys in order whatever the order of publishing; a temporary file, a text file and a folder
+    are no records."""
     for key in ("b", "a.b", "a", "c-1"):
         publish(tmp_path, key=key)
     record(tmp_path).with_name(".tmp-x").write_bytes(b"half")
@@ -113,7 +134,8 @@ def test_all_is_sorted_by_key_and_ignores_strangers(tmp_path: Path) -> None:
 
 
 def test_a_flipped_byte_anywhere_is_found(tmp_path: Path) -> None:
-    """Every byte of a record, changed in one bit (each of three): reading raises StoreError, never wrong facts."""
+    """Every byte of a record, changed in one bit (each of three): reading raises StoreError, never
+    wrong facts."""
     publish(tmp_path, facts={"seconds": 1.5, "name": "ä", "list": [1, 20]})
     good = record(tmp_path).read_bytes()
     for position in range(len(good)):
@@ -129,7 +151,9 @@ def test_a_flipped_byte_anywhere_is_found(tmp_path: Path) -> None:
 
 
 @given(cut=st.integers(0, 300), data=st.data())
-def test_a_cut_record_is_damaged(tmp_path_factory: pytest.TempPathFactory, cut: int, data: st.DataObject) -> None:
+def test_a_cut_record_is_damaged(
+    tmp_path_factory: pytest.TempPathFactory, cut: int, data: st.DataObject
+) -> None:
     """Any prefix of a record, followed by nothing or by zeros (a lost tail), is damaged."""
     root = tmp_path_factory.mktemp("commits")
     publish(root)
@@ -141,7 +165,9 @@ def test_a_cut_record_is_damaged(tmp_path_factory: pytest.TempPathFactory, cut: 
         fresh(root).get("kind", "key")
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b"null", b"3", b'"text"', b"{}", b'{"sha256":1}', b"\xff\xfe", b"[1,2]"])
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"null", b"3", b'"text"', b"{}", b'{"sha256":1}', b"\xff\xfe", b"[1,2]"]
+)
 def test_what_is_no_record_is_damaged(tmp_path: Path, content: bytes) -> None:
     publish(tmp_path)
     record(tmp_path).write_bytes(content)
@@ -164,13 +190,24 @@ def test_a_newer_format_is_refused(tmp_path: Path) -> None:
     body = json.loads(record(tmp_path).read_bytes())
     del body["sha256"]
     body["format"] = COMMIT_FORMAT + 1
-    record(tmp_path).write_text(canonical_json({**body, "sha256": hashlib.sha256(canonical_json(body).encode()).hexdigest()}))
-    with pytest.raises(StoreError, match=rf"has format {COMMIT_FORMAT + 1}, this zoo reads up to {COMMIT_FORMAT}\. Use a newer zoo\."):
+    record(tmp_path).write_text(
+        canonical_json(
+            {**body, "sha256": hashlib.sha256(canonical_json(body).encode()).hexdigest()}
+        )
+    )
+    with pytest.raises(
+        StoreError,
+        match=(
+            rf"has format {COMMIT_FORMAT + 1}, this zoo reads up to {COMMIT_FORMAT}\. Use a newer"
+            r" zoo\."
+        ),
+    ):
         fresh(tmp_path).get("kind", "key")
 
 
 def test_of_many_threads_all_get_the_same_record(tmp_path: Path) -> None:
-    """Sixteen writers of one key with different facts: one record, and everyone is handed that one."""
+    """Sixteen writers of one key with different facts: one record, and everyone is handed that
+    one."""
     gate, got = threading.Barrier(16), []
 
     def race(me: int) -> None:
@@ -193,16 +230,22 @@ def _conflict(root: str, me: int, gate: object, results: object) -> None:
     for trial in range(30):
         # A loser gets a StoreError; anything else ends the process, and its exit code tells.
         with contextlib.suppress(StoreError):
-            Commits(LocalFiles(Path(root))).publish("kind", f"key{trial}", identity={"i": me}, facts={})
+            Commits(LocalFiles(Path(root))).publish(
+                "kind", f"key{trial}", identity={"i": me}, facts={}
+            )
             outcome.append(trial)
     results.put(outcome)  # type: ignore[attr-defined]
 
 
 def test_of_processes_in_conflict_one_wins_and_the_others_are_told(tmp_path: Path) -> None:
-    """Three processes claim the same keys for different things: each key has one owner, the losers get an error."""
+    """Three processes claim the same keys for different things: each key has one owner, the losers
+    get an error."""
     context = multiprocessing.get_context("spawn")
     gate, results = context.Barrier(3), context.Queue()
-    workers = [context.Process(target=_conflict, args=(str(tmp_path), me, gate, results)) for me in range(3)]
+    workers = [
+        context.Process(target=_conflict, args=(str(tmp_path), me, gate, results))
+        for me in range(3)
+    ]
     for worker in workers:
         worker.start()
     won = [trial for _ in workers for trial in results.get(timeout=500)]

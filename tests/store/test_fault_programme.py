@@ -1,4 +1,5 @@
-"""Every storage call of a write-commit-read story fails, dies or loses power once; afterwards the store is whole and a rerun completes it."""
+"""Every storage call of a write-commit-read story fails, dies or loses power once; afterwards the
+store is whole and a rerun completes it."""
 
 from __future__ import annotations
 
@@ -32,7 +33,10 @@ def _content(root: Path) -> dict[str, bytes]:
     return {
         str(path.relative_to(root)): path.read_bytes()
         for path in sorted(root.rglob("*"))
-        if path.is_file() and "commits" not in path.parts and not path.name.startswith(".tmp-") and path.suffix != ".parquet"
+        if path.is_file()
+        and "commits" not in path.parts
+        and not path.name.startswith(".tmp-")
+        and path.suffix != ".parquet"
     }
 
 
@@ -42,7 +46,8 @@ def _tables(root: Path) -> list[pd.DataFrame]:
 
 @pytest.fixture(scope="module", autouse=True)
 def _small_shards() -> Iterator[None]:
-    """Two shards of a hundred examples instead of thousands: the calls are the same, the bytes fewer."""
+    """Two shards of a hundred examples instead of thousands: the calls are the same, the bytes
+    fewer."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(answers_module, "SMALL_SHARD", 64)
         patch.setattr(answers_module, "LARGE_SHARD", 16)
@@ -61,7 +66,8 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
 def test_after_a_fault_at_any_call_the_store_is_whole_and_a_rerun_completes_it(
     tmp_path: Path, undisturbed: tuple[Path, int], mode: str
 ) -> None:
-    """For every N: visible units are complete, a rerun ends like an undisturbed run, and nothing committed was touched."""
+    """For every N: visible units are complete, a rerun ends like an undisturbed run, and nothing
+    committed was touched."""
     whole, calls = undisturbed
     assert calls > 60, "the story must have enough calls to be worth failing"
     expected, survived = _content(whole), 0
@@ -72,10 +78,14 @@ def test_after_a_fault_at_any_call_the_store_is_whole_and_a_rerun_completes_it(
             tell(_open(root, disk))
         if (root / MARKER).exists():
             survivor = Workspace.open(root)
-            assert fsck.check(survivor, "full") == [], f"{mode} at call {at} left something half visible"
+            assert fsck.check(survivor, "full") == [], (
+                f"{mode} at call {at} left something half visible"
+            )
             survived += 1
         tell(Workspace.open(root, create=True))
-        assert fsck.check(Workspace.open(root), "semantic") == [], f"{mode} at call {at}: the rerun is not whole"
+        assert fsck.check(Workspace.open(root), "semantic") == [], (
+            f"{mode} at call {at}: the rerun is not whole"
+        )
         assert _content(root) == expected, f"{mode} at call {at}: the rerun ended differently"
     assert survived > calls // 2
 
@@ -83,7 +93,8 @@ def test_after_a_fault_at_any_call_the_store_is_whole_and_a_rerun_completes_it(
 def test_a_store_that_publishes_before_it_syncs_is_caught(
     tmp_path: Path, undisturbed: tuple[Path, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The programme can fail: without the sync before the rename, a power loss leaves a torn file behind a record."""
+    """The programme can fail: without the sync before the rename, a power loss leaves a torn file
+    behind a record."""
     _, calls = undisturbed
     seal = LocalFiles.seal
 

@@ -1,4 +1,5 @@
-"""The only door to storage: sealed files, create-if-absent, whole replacement, and what it says when storage refuses."""
+"""The only door to storage: sealed files, create-if-absent, whole replacement, and what it says
+when storage refuses."""
 
 from __future__ import annotations
 
@@ -30,14 +31,17 @@ def writes(data: bytes) -> Callable[[Path], None]:
 
 def all_files(files: LocalFiles) -> list[str]:
     """Every file under the root, temporary ones too."""
-    return sorted(path.relative_to(files.root).as_posix() for path in files.root.rglob("*") if path.is_file())
+    return sorted(
+        path.relative_to(files.root).as_posix() for path in files.root.rglob("*") if path.is_file()
+    )
 
 
 # ---------------------------------------------------------------- sealed files
 
 
 def test_a_sealed_file_is_named_by_its_content(files: LocalFiles) -> None:
-    """Folder, stem, first 16 hex digits of the sha256, suffix; size and full hash in the reference."""
+    """Folder, stem, first 16 hex digits of the sha256, suffix; size and full hash in the
+    reference."""
     digest = hashlib.sha256(b"content").hexdigest()
     ref = files.seal("a/b", "stem", ".bin", writes(b"content"))
     assert ref == FileRef(f"a/b/stem-{digest[:16]}.bin", 7, digest)
@@ -47,7 +51,8 @@ def test_a_sealed_file_is_named_by_its_content(files: LocalFiles) -> None:
 
 
 def test_an_equal_file_is_kept_as_it_is(files: LocalFiles) -> None:
-    """Sealing the same content twice keeps the first file, under a new stamp: whoever collects garbage sees that it is needed again."""
+    """Sealing the same content twice keeps the first file, under a new stamp: whoever collects
+    garbage sees that it is needed again."""
     first = files.seal("a", "stem", ".bin", writes(b"content"))
     before, stamp = files.path(first.path).stat(), files.stamp(first.path)
     assert files.seal("a", "stem", ".bin", writes(b"content")) == first
@@ -56,7 +61,8 @@ def test_an_equal_file_is_kept_as_it_is(files: LocalFiles) -> None:
 
 
 def test_a_damaged_file_of_the_same_name_is_replaced(files: LocalFiles) -> None:
-    """A file that bears the name but not the content (flipped, same size; or cut) is written again."""
+    """A file that bears the name but not the content (flipped, same size; or cut) is written
+    again."""
     ref = files.seal("a", "stem", ".bin", writes(b"content"))
     for damaged in (b"c0ntent", b"con"):
         files.path(ref.path).write_bytes(damaged)
@@ -64,9 +70,13 @@ def test_a_damaged_file_of_the_same_name_is_replaced(files: LocalFiles) -> None:
         assert files.read_verified(ref) == b"content"
 
 
-@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("bug"), KeyboardInterrupt()])
+@pytest.mark.parametrize(
+    "error",
+    [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("bug"), KeyboardInterrupt()],
+)
 def test_a_writer_that_breaks_off_leaves_nothing(files: LocalFiles, error: BaseException) -> None:
-    """Whatever goes wrong half-way, no file is left, neither under its name nor under a temporary one."""
+    """Whatever goes wrong half-way, no file is left, neither under its name nor under a temporary
+    one."""
 
     def breaks(path: Path) -> None:
         path.write_bytes(b"half")
@@ -78,7 +88,8 @@ def test_a_writer_that_breaks_off_leaves_nothing(files: LocalFiles, error: BaseE
 
 
 def test_a_temporary_file_is_invisible_while_it_is_written(files: LocalFiles) -> None:
-    """Seen from inside the writer: the folder lists nothing, and the temporary file lies in the same folder."""
+    """Seen from inside the writer: the folder lists nothing, and the temporary file lies in the
+    same folder."""
     seen: list[object] = []
 
     def looks(path: Path) -> None:
@@ -106,16 +117,23 @@ def test_names_are_sorted_and_an_absent_folder_is_empty(files: LocalFiles) -> No
 
 @pytest.mark.parametrize("damage", ["flipped", "cut", "longer", "missing"])
 def test_a_published_file_is_verified_when_read(files: LocalFiles, damage: str) -> None:
-    """Size and hash are compared with the record; a difference names both, a missing file says what to do."""
+    """Size and hash are compared with the record; a difference names both, a missing file says what
+    to do."""
     ref = files.seal("a", "stem", ".bin", writes(b"content"))
     path = files.path(ref.path)
     if damage == "missing":
         path.unlink()
-        with pytest.raises(StoreError, match=r"stem-.* is missing although a commit names it\. Remove nothing by hand"):
+        with pytest.raises(
+            StoreError,
+            match=r"stem-.* is missing although a commit names it\. Remove nothing by hand",
+        ):
             files.read_verified(ref)
         return
     path.write_bytes({"flipped": b"conTent", "cut": b"cont", "longer": b"content "}[damage])
-    with pytest.raises(StoreError, match=rf"is damaged: \d bytes with sha256 .*its commit says 7 bytes with {ref.sha256[:16]}"):
+    with pytest.raises(
+        StoreError,
+        match=rf"is damaged: \d bytes with sha256 .*its commit says 7 bytes with {ref.sha256[:16]}",
+    ):
         files.read_verified(ref)
 
 
@@ -133,8 +151,11 @@ def test_publish_creates_once_and_never_overwrites(files: LocalFiles) -> None:
     assert all_files(files) == ["commits/x.json"]
 
 
-def test_a_repeated_request_that_had_succeeded_counts_as_success(files: LocalFiles, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Over a network the link may be made and the answer lost; the repeat then fails although this call won."""
+def test_a_repeated_request_that_had_succeeded_counts_as_success(
+    files: LocalFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over a network the link may be made and the answer lost; the repeat then fails although this
+    call won."""
     link = os.link
 
     def answer_lost(source: Path, target: Path) -> None:
@@ -147,12 +168,15 @@ def test_a_repeated_request_that_had_succeeded_counts_as_success(files: LocalFil
 
 
 def test_of_many_threads_one_publishes(tmp_path: Path) -> None:
-    """Sixteen threads at one name, fifty times: one winner each time, and the content is the winner's."""
+    """Sixteen threads at one name, fifty times: one winner each time, and the content is the
+    winner's."""
     files = LocalFiles(tmp_path)
     for trial in range(50):
         gate, won = threading.Barrier(16), []
 
-        def race(me: int, trial: int = trial, gate: threading.Barrier = gate, won: list[int] = won) -> None:
+        def race(
+            me: int, trial: int = trial, gate: threading.Barrier = gate, won: list[int] = won
+        ) -> None:
             gate.wait()
             if files.publish(f"race/{trial}", str(me).encode()):
                 won.append(me)
@@ -171,14 +195,20 @@ def test_of_many_threads_one_publishes(tmp_path: Path) -> None:
 def _publish_all(root: str, me: int, count: int, gate: object, results: object) -> None:
     files = LocalFiles(Path(root))
     gate.wait()  # type: ignore[attr-defined]
-    results.put((me, [trial for trial in range(count) if files.publish(f"race/{trial}", str(me).encode())]))  # type: ignore[attr-defined]
+    results.put(
+        (me, [trial for trial in range(count) if files.publish(f"race/{trial}", str(me).encode())])
+    )  # type: ignore[attr-defined]
 
 
 def test_of_many_processes_one_publishes(tmp_path: Path) -> None:
-    """Four processes at the same hundred names: each name has one winner, whose content it holds."""
+    """Four processes at the same hundred names: each name has one winner, whose content it
+    holds."""
     context = multiprocessing.get_context("spawn")
     gate, results = context.Barrier(4), context.Queue()
-    workers = [context.Process(target=_publish_all, args=(str(tmp_path), me, 100, gate, results)) for me in range(4)]
+    workers = [
+        context.Process(target=_publish_all, args=(str(tmp_path), me, 100, gate, results))
+        for me in range(4)
+    ]
     for worker in workers:
         worker.start()
     found = dict(results.get(timeout=500) for _ in workers)
@@ -192,7 +222,8 @@ def test_of_many_processes_one_publishes(tmp_path: Path) -> None:
 
 
 def test_a_rename_would_not_do(tmp_path: Path) -> None:
-    """Twin of the races: publishing by rename lets the second writer overwrite the first, which the same check sees."""
+    """Twin of the races: publishing by rename lets the second writer overwrite the first, which the
+    same check sees."""
     (tmp_path / "one").write_bytes(b"1")
     (tmp_path / "two").write_bytes(b"2")
     for name in ("one", "two"):
@@ -214,7 +245,9 @@ def test_replace_writes_a_whole_new_file(files: LocalFiles) -> None:
 
 
 @given(st.lists(st.binary(max_size=50), min_size=1, max_size=5))
-def test_the_last_replacement_counts(tmp_path_factory: pytest.TempPathFactory, contents: list[bytes]) -> None:
+def test_the_last_replacement_counts(
+    tmp_path_factory: pytest.TempPathFactory, contents: list[bytes]
+) -> None:
     files = LocalFiles(tmp_path_factory.mktemp("files"))
     for content in contents:
         files.replace("x", content)
@@ -243,17 +276,38 @@ OPERATIONS: dict[str, Callable[[LocalFiles], object]] = {
 @pytest.mark.parametrize(
     ("number", "advice"),
     [
-        (errno.ENOSPC, r"No space left on device\. Free space there: [\d.]+ MB\. Nothing committed is lost: make room and run"),
+        (
+            errno.ENOSPC,
+            (
+                r"No space left on device\. Free space there: [\d.]+ MB\. Nothing committed is"
+                r" lost: make room and run"
+            ),
+        ),
         (errno.EDQUOT, r"Free space there: [\d.]+ MB"),
-        (errno.EACCES, r"Permission denied\. The workspace must be writable: change its permissions or choose another with --workspace"),
+        (
+            errno.EACCES,
+            (
+                r"Permission denied\. The workspace must be writable: change its permissions or"
+                r" choose another with --workspace"
+            ),
+        ),
         (errno.EROFS, r"The workspace must be writable"),
-        (errno.EIO, r"Nothing committed is lost: run the same command again once the cause is gone"),
+        (
+            errno.EIO,
+            r"Nothing committed is lost: run the same command again once the cause is gone",
+        ),
     ],
 )
 def test_storage_that_refuses_is_explained(
-    files: LocalFiles, monkeypatch: pytest.MonkeyPatch, operation: str, call: str, number: int, advice: str
+    files: LocalFiles,
+    monkeypatch: pytest.MonkeyPatch,
+    operation: str,
+    call: str,
+    number: int,
+    advice: str,
 ) -> None:
-    """Full, over quota, forbidden, read-only, broken, at any of the calls: path, cause, what to do; and nothing is left behind."""
+    """Full, over quota, forbidden, read-only, broken, at any of the calls: path, cause, what to do;
+    and nothing is left behind."""
 
     def refuses(*_: object, **__: object) -> None:
         raise OSError(number, os.strerror(number))
@@ -275,7 +329,9 @@ def test_storage_that_refuses_is_explained(
 
 
 def test_reading_what_is_not_there_is_explained(files: LocalFiles) -> None:
-    with pytest.raises(StoreError, match=rf"^cannot read {files.root}/nothing: No such file or directory\."):
+    with pytest.raises(
+        StoreError, match=rf"^cannot read {files.root}/nothing: No such file or directory\."
+    ):
         files.read("nothing")
 
 

@@ -23,7 +23,12 @@ FOLDERS = ("answers", "checkpoints", "commits", "datasets", "selections", "train
 
 
 def _files(workspace: Workspace) -> list[Path]:
-    found = sorted(path for folder in FOLDERS for path in (workspace.root / folder).rglob("*") if path.is_file())
+    found = sorted(
+        path
+        for folder in FOLDERS
+        for path in (workspace.root / folder).rglob("*")
+        if path.is_file()
+    )
     return [*found, workspace.root / MARKER]
 
 
@@ -59,21 +64,35 @@ def test_every_one_of_240_flipped_bits_is_found(told: Workspace) -> None:
     assert _check(told) == []
 
 
-@pytest.mark.parametrize("pattern", ["*.parquet", "*.arrow", "checkpoints/*/*", "trainings/*/*", "commits/*/*.json"])
+@pytest.mark.parametrize(
+    "pattern", ["*.parquet", "*.arrow", "checkpoints/*/*", "trainings/*/*", "commits/*/*.json"]
+)
 @pytest.mark.parametrize("damage", ["truncated", "empty", "swapped", "missing"])
-def test_a_file_that_is_truncated_empty_swapped_or_gone_is_set_aside_and_made_again(told: Workspace, pattern: str, damage: str) -> None:
-    """Quick finds it (a swap of equal size needs full); repair moves it with its record; the same commands then make the same store."""
+def test_a_file_that_is_truncated_empty_swapped_or_gone_is_set_aside_and_made_again(
+    told: Workspace, pattern: str, damage: str
+) -> None:
+    """Quick finds it (a swap of equal size needs full); repair moves it with its record; the same
+    commands then make the same store."""
     victim = _one(told, pattern)
     sound = victim.read_bytes()
     if damage == "missing":
         victim.unlink()
         if "commits" in victim.parts:
-            assert _check(told) == []  # without a record there is no unit: not damage, just not done
+            # without a record there is no unit: not damage, just not done
+            assert _check(told) == []
             tell(Workspace.open(told.root))
             return
     elif damage == "swapped":
-        same = [path for path in _files(told) if path.suffix == victim.suffix and path.parent.name == victim.parent.name and path != victim]
-        victim.write_bytes((same or [_one(told, "*.parquet")])[0].read_bytes() if same else sound[::-1])
+        same = [
+            path
+            for path in _files(told)
+            if path.suffix == victim.suffix
+            and path.parent.name == victim.parent.name
+            and path != victim
+        ]
+        victim.write_bytes(
+            (same or [_one(told, "*.parquet")])[0].read_bytes() if same else sound[::-1]
+        )
     else:
         victim.write_bytes(sound[: len(sound) // 2] if damage == "truncated" else b"")
     findings = _check(told)
@@ -81,7 +100,10 @@ def test_a_file_that_is_truncated_empty_swapped_or_gone_is_set_aside_and_made_ag
     workspace = Workspace.open(told.root)
     moved = fsck.repair(workspace, findings)
     assert all((workspace.root / "quarantine" / path).exists() for path in moved)
-    assert all(json.loads((workspace.root / "quarantine" / f"{path}.reason.json").read_text())["reasons"] for path in moved)
+    assert all(
+        json.loads((workspace.root / "quarantine" / f"{path}.reason.json").read_text())["reasons"]
+        for path in moved
+    )
     assert _check(told) == []
     tell(Workspace.open(told.root))
     assert _check(told, "semantic") == []
@@ -121,7 +143,14 @@ def _rewrite(told: Workspace, change: str) -> None:
 
     new = told.files.seal(unit.folder, Path(ref.path).name.rsplit("-", 1)[0], ".parquet", write)
     files = [new if old == ref else old for old in commit.files]
-    told.commits.publish("answers", commit.key, identity=commit.identity, facts=commit.facts, files=files, generation=2)
+    told.commits.publish(
+        "answers",
+        commit.key,
+        identity=commit.identity,
+        facts=commit.facts,
+        files=files,
+        generation=2,
+    )
 
 
 @pytest.mark.parametrize(
@@ -134,23 +163,35 @@ def _rewrite(told: Workspace, change: str) -> None:
         ("rows", "row groups instead of"),
     ],
 )
-def test_sound_files_that_say_wrong_things_are_found_by_semantic_alone(told: Workspace, change: str, problem: str) -> None:
-    """Ids doubled, classes and entropies out of range, another accuracy than recorded, a classifier missing."""
+def test_sound_files_that_say_wrong_things_are_found_by_semantic_alone(
+    told: Workspace, change: str, problem: str
+) -> None:
+    """Ids doubled, classes and entropies out of range, another accuracy than recorded, a classifier
+    missing."""
     _rewrite(told, change)
     assert _check(told, "full") == []
     assert problem in " ".join(finding.problem for finding in _check(told, "semantic"))
 
 
 def test_a_newer_format_is_refused_by_the_version_it_needs(told: Workspace) -> None:
-    """A record of the next format, and a workspace of the next version, are not damage: they are refused, naming the version."""
+    """A record of the next format, and a workspace of the next version, are not damage: they are
+    refused, naming the version."""
     name = next(path for path in told.files.names("commits/plan"))
     path = told.root / "commits/plan" / name
     body = json.loads(path.read_text())
     body.pop("sha256")
     path.write_text(sealed_json({**body, "format": COMMIT_FORMAT + 1}))
-    with pytest.raises(StoreError, match=rf"has format {COMMIT_FORMAT + 1}, this zoo reads up to {COMMIT_FORMAT}\. Use a newer zoo"):
+    with pytest.raises(
+        StoreError,
+        match=(
+            rf"has format {COMMIT_FORMAT + 1}, this zoo reads up to {COMMIT_FORMAT}\. Use a"
+            r" newer zoo"
+        ),
+    ):
         Workspace.open(told.root).commits.all("plan")
-    (told.root / MARKER).write_text(sealed_json({"format": "zoo-workspace", "version": 9, "min_reader": 9}))
+    (told.root / MARKER).write_text(
+        sealed_json({"format": "zoo-workspace", "version": 9, "min_reader": 9})
+    )
     with pytest.raises(StoreError, match="needs a zoo that reads workspace version 9"):
         Workspace.open(told.root)
     with pytest.raises(StoreError, match="workspace version 9"):
@@ -160,7 +201,10 @@ def test_a_newer_format_is_refused_by_the_version_it_needs(told: Workspace) -> N
 def test_fields_that_this_version_does_not_know_survive(told: Workspace) -> None:
     """A record with more facts than this version writes is read, and its facts are kept."""
     told.commits.publish(
-        "plan", "later", identity={"a": 1}, facts={"a": 1, "specs": [], "role": "population", "experiment": "x", "new": [1]}
+        "plan",
+        "later",
+        identity={"a": 1},
+        facts={"a": 1, "specs": [], "role": "population", "experiment": "x", "new": [1]},
     )
     record = Workspace.open(told.root).commits.get("plan", "later")
     assert record is not None
@@ -168,8 +212,11 @@ def test_fields_that_this_version_does_not_know_survive(told: Workspace) -> None
     assert _check(told) == []
 
 
-def test_the_command_says_what_it_found_and_ends_with_0_1_or_2(told: Workspace, tmp_path: Path) -> None:
-    """0 clean, 1 what a rerun makes again, 2 what only the user can bring back; --json is one object."""
+def test_the_command_says_what_it_found_and_ends_with_0_1_or_2(
+    told: Workspace, tmp_path: Path
+) -> None:
+    """0 clean, 1 what a rerun makes again, 2 what only the user can bring back; --json is one
+    object."""
     run = CliRunner().invoke
     root = str(told.root)
     assert run(app, ["fsck", "-w", root], standalone_mode=True).exit_code == 0
@@ -186,7 +233,8 @@ def test_the_command_says_what_it_found_and_ends_with_0_1_or_2(told: Workspace, 
 
 
 def test_a_snapshot_shows_the_store_as_it_was(told: Workspace) -> None:
-    """After a snapshot, newer records exist for the present and not for the past; unknown snapshots list the known."""
+    """After a snapshot, newer records exist for the present and not for the past; unknown snapshots
+    list the known."""
     count = told.snapshot("then")
     told.commits.publish("plan", "later", identity={"a": 1}, facts={"a": 1})
     now = Workspace.open(told.root)
@@ -198,11 +246,24 @@ def test_a_snapshot_shows_the_store_as_it_was(told: Workspace) -> None:
         count
         == sum(
             len(list((told.root / "commits" / kind).iterdir()))
-            for kind in ("dataset", "plan", "checkpoint", "training", "answers", "manifest", "selection")
+            for kind in (
+                "dataset",
+                "plan",
+                "checkpoint",
+                "training",
+                "answers",
+                "manifest",
+                "selection",
+            )
         )
         - 1
     )
-    with pytest.raises(UsageError, match=r"snapshot 'then' of .* exists and stands for what was there on .*Choose another name"):
+    with pytest.raises(
+        UsageError,
+        match=(
+            r"snapshot 'then' of .* exists and stands for what was there on .*Choose another name"
+        ),
+    ):
         now.snapshot("then")
     with pytest.raises(Exception, match=r"no snapshot 'never'.*There are: then"):
         now.at("never")

@@ -39,7 +39,8 @@ def _litter(workspace: Workspace, age: float) -> list[str]:
 
 
 def test_only_old_files_that_nothing_names_are_garbage(told: Workspace) -> None:
-    """Every kind of leftover is found when it is a day old, none when it is fresh, and nothing that a record names ever."""
+    """Every kind of leftover is found when it is a day old, none when it is fresh, and nothing that
+    a record names ever."""
     assert gc.find(told, 0.0) == []
     paths = _litter(told, 2 * DAY)
     assert [item.path for item in gc.find(told)] == paths
@@ -48,7 +49,8 @@ def test_only_old_files_that_nothing_names_are_garbage(told: Workspace) -> None:
 
 
 def test_a_dry_run_removes_nothing_and_delete_removes_just_that(told: Workspace) -> None:
-    """The command is a dry run by default; with --delete the leftovers go and the store stays whole."""
+    """The command is a dry run by default; with --delete the leftovers go and the store stays
+    whole."""
     paths = _litter(told, 2 * DAY)
     dry = CliRunner().invoke(app, ["gc", "-w", str(told.root)])
     assert dry.exit_code == 0
@@ -60,7 +62,8 @@ def test_a_dry_run_removes_nothing_and_delete_removes_just_that(told: Workspace)
 
 
 def test_while_a_command_is_at_work_nothing_is_removed(told: Workspace) -> None:
-    """A fresh heartbeat protects everything, however old; when it ends, or has grown old, collection goes on."""
+    """A fresh heartbeat protects everything, however old; when it ends, or has grown old,
+    collection goes on."""
     paths = _litter(told, 2 * DAY)
     with heartbeat(told), pytest.raises(StoreError, match="1 commands are at work"):
         gc.collect(told)
@@ -72,8 +75,11 @@ def test_while_a_command_is_at_work_nothing_is_removed(told: Workspace) -> None:
     assert len(gc.collect(told)) == len(paths) + 1
 
 
-def test_the_clock_of_this_host_does_not_matter(told: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Age is measured against a file written just now to the same storage: a clock an hour (or a year) off changes nothing."""
+def test_the_clock_of_this_host_does_not_matter(
+    told: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Age is measured against a file written just now to the same storage: a clock an hour (or a
+    year) off changes nothing."""
     _litter(told, 2 * DAY)
     expected = gc.find(told)
     now = time.time

@@ -1,6 +1,8 @@
-"""Garbage is collected, and states to resume from are dropped, while others write: nobody loses what they need.
+"""Garbage is collected, and states to resume from are dropped, while others write: nobody loses
+what they need.
 
-Each situation is first made by hand, call by call; then many processes meet at random, and some are killed.
+Each situation is first made by hand, call by call; then many processes meet at random, and some are
+killed.
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ def old(path: Path) -> None:
 
 
 def uncommitted(workspace: Workspace) -> list[Path]:
-    """The answers of the story as a fill leaves them that was killed before its commit, two days ago."""
+    """The answers of the story as a fill leaves them that was killed before its commit, two days
+    ago."""
     (record,) = (workspace.root / "commits" / "answers").iterdir()
     record.unlink()
     parts = [path for folder in (workspace.root / "answers").iterdir() for path in folder.iterdir()]
@@ -45,8 +48,11 @@ def uncommitted(workspace: Workspace) -> list[Path]:
 
 
 @pytest.mark.parametrize("times", [1, 99])
-def test_a_part_that_is_aside_for_a_moment_is_found(told: Workspace, monkeypatch: pytest.MonkeyPatch, times: int) -> None:
-    """A collector has taken it, sees that it was touched and gives it back: between these two it cannot be read. Twin: what stays so is an error."""
+def test_a_part_that_is_aside_for_a_moment_is_found(
+    told: Workspace, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    """A collector has taken it, sees that it was touched and gives it back: between these two it
+    cannot be read. Twin: what stays so is an error."""
     parts = uncommitted(told)
     digest, left = LocalFiles.digest, [times]
 
@@ -65,8 +71,11 @@ def test_a_part_that_is_aside_for_a_moment_is_found(told: Workspace, monkeypatch
             tell(told)
 
 
-def test_parts_that_are_used_again_while_garbage_is_collected_stay(told: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fill begins after the garbage was listed, finds the old parts, commits and ends: every part is still there, the store is whole."""
+def test_parts_that_are_used_again_while_garbage_is_collected_stay(
+    told: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fill begins after the garbage was listed, finds the old parts, commits and ends: every part
+    is still there, the store is whole."""
     parts = uncommitted(told)
     find = gc.find
 
@@ -82,7 +91,9 @@ def test_parts_that_are_used_again_while_garbage_is_collected_stay(told: Workspa
     assert fsck.check(Workspace.open(told.root), "semantic") == []
 
 
-def test_a_command_that_begins_meanwhile_stops_the_collection(told: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_that_begins_meanwhile_stops_the_collection(
+    told: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Heartbeats are looked at again after the listing, whatever was listed."""
     parts = uncommitted(told)
     find, beats = gc.find, heartbeat(told)
@@ -106,8 +117,11 @@ def test_what_nobody_uses_again_goes(told: Workspace) -> None:
 
 
 @pytest.mark.parametrize("moment", ["before the rename", "after the rename"])
-def test_a_file_touched_at_any_moment_is_not_discarded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
-    """Touched before it is taken aside, it comes back; afterwards there is nothing to touch, and the toucher is told so."""
+def test_a_file_touched_at_any_moment_is_not_discarded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """Touched before it is taken aside, it comes back; afterwards there is nothing to touch, and
+    the toucher is told so."""
     files = LocalFiles(tmp_path)
     ref = files.seal("a", "part", ".bin", lambda path: path.write_bytes(b"content") and None)
     stamp = files.stamp(ref.path)
@@ -129,12 +143,16 @@ def test_a_file_touched_at_any_moment_is_not_discarded(tmp_path: Path, monkeypat
     assert files.names("a", temporary=True) == ([] if gone else [ref.path.rpartition("/")[2]])
 
 
-def test_a_file_sealed_again_while_it_is_discarded_is_there_afterwards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_sealed_again_while_it_is_discarded_is_there_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The same content written again by another process, between taking aside and removing."""
     files = LocalFiles(tmp_path)
 
     def seal() -> str:
-        return files.seal("a", "part", ".bin", lambda path: path.write_bytes(b"content") and None).path
+        return files.seal(
+            "a", "part", ".bin", lambda path: path.write_bytes(b"content") and None
+        ).path
 
     path = seal()
     stamp = files.stamp(path)
@@ -159,15 +177,29 @@ def test_a_part_that_is_gone_before_its_commit_is_no_commit(told: Workspace) -> 
     receipts = [answers.find_receipt(told.files, unit, shard) for shard in cut]
     (told.root / "commits" / "answers" / Path(record.name).name).unlink()
     (told.root / record.files[0].path).unlink()
-    with pytest.raises(StoreError, match=r"was removed before it was committed\. Run the same command again"):
-        answers.commit_unit(Workspace.open(told.root), unit, record.facts["examples"], 0, [r for r in receipts if r is not None])
+    with pytest.raises(
+        StoreError, match=r"was removed before it was committed\. Run the same command again"
+    ):
+        answers.commit_unit(
+            Workspace.open(told.root),
+            unit,
+            record.facts["examples"],
+            0,
+            [r for r in receipts if r is not None],
+        )
     tell(Workspace.open(told.root))
     assert fsck.check(Workspace.open(told.root), "semantic") == []
 
 
 def test_scratch_of_the_dead_is_garbage_everywhere(told: Workspace) -> None:
-    """Unfinished files among attempts, at the top and among the states of an unfinished training, and probes."""
-    paths = ["attempts/.tmp-h-1-ab", "attempts/.probe-h-1-ab", ".tmp-h-1-ab-clock", "resume/0123456789abcdef/.tmp-h-1-ab.safetensors"]
+    """Unfinished files among attempts, at the top and among the states of an unfinished training,
+    and probes."""
+    paths = [
+        "attempts/.tmp-h-1-ab",
+        "attempts/.probe-h-1-ab",
+        ".tmp-h-1-ab-clock",
+        "resume/0123456789abcdef/.tmp-h-1-ab.safetensors",
+    ]
     for relative in paths:
         path = told.root / relative
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -219,7 +251,7 @@ for number in range(UNITS):
         receipts = [find_receipt(space.files, mine, shard) or part(space, mine, shard) for shard in cut()]
         time.sleep(random.random() * 0.03)
         commit_unit(space, mine, 40, 40, receipts)
-"""
+"""  # noqa: E501
 _COLLECTOR = """
 import sys
 from tests.store.living import OLD
@@ -250,7 +282,8 @@ for number in range(150):
 
 
 def _together(codes: list[str], endless: int, root: Path, kills: int) -> list[str]:
-    """Run programs side by side until all but the last ``endless`` have ended well; ``kills`` times one of those is killed and started again.
+    """Run programs side by side until all but the last ``endless`` have ended well; ``kills`` times
+    one of those is killed and started again.
 
     Returns:
         What any of them wrote to stderr.
@@ -259,7 +292,13 @@ def _together(codes: list[str], endless: int, root: Path, kills: int) -> list[st
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
     def start(code: str) -> subprocess.Popen[str]:
-        return subprocess.Popen([sys.executable, "-c", code, str(root)], stderr=subprocess.PIPE, text=True, env=environment, cwd=ROOT)
+        return subprocess.Popen(
+            [sys.executable, "-c", code, str(root)],
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+            cwd=ROOT,
+        )
 
     running, said = [start(code) for code in codes], []
     try:
@@ -278,9 +317,11 @@ def _together(codes: list[str], endless: int, root: Path, kills: int) -> list[st
 
 
 def test_fills_that_are_killed_and_a_collector_leave_a_whole_store(tmp_path: Path) -> None:
-    """Two fills of the same units, whose attempts never give the same bytes, killed at random, and a collector of all that is old.
+    """Two fills of the same units, whose attempts never give the same bytes, killed at random, and
+    a collector of all that is old.
 
-    Every unit ends whole, of one attempt: answers and logits agree, no file that a record names is gone.
+    Every unit ends whole, of one attempt: answers and logits agree, no file that a record names is
+        gone.
     """
     space = Workspace.open(tmp_path / "store", create=True)
     record(space)
@@ -290,5 +331,6 @@ def test_fills_that_are_killed_and_a_collector_leave_a_whole_store(tmp_path: Pat
 
 
 def test_processes_on_one_training_do_not_take_each_others_states(tmp_path: Path) -> None:
-    """Three processes save, load and drop the states of one training, killed at times: none ends with an error."""
+    """Three processes save, load and drop the states of one training, killed at times: none ends
+    with an error."""
     assert _together([_RESUMER] * 3, 0, tmp_path, kills=2) == []

@@ -1,4 +1,5 @@
-"""Names that quoting gets wrong, storage that cannot be written: nothing is lost, and the message says what to do."""
+"""Names that quoting gets wrong, storage that cannot be written: nothing is lost, and the message
+says what to do."""
 
 from __future__ import annotations
 
@@ -58,18 +59,36 @@ def test_class_names_and_keys_go_round_exactly(tmp_path: Path) -> None:
     table = query(workspace, "select key, class_name from examples order by example_id")
     assert table.column("key").to_pylist() == keys
     assert table.column("class_name").to_pylist() == [CLASSES[i % 3] for i in range(EXAMPLES)]
-    csv = CliRunner().invoke(app, ["query", "select distinct class_name from examples", "--format", "csv", "-w", str(workspace.root)])
+    csv = CliRunner().invoke(
+        app,
+        [
+            "query",
+            "select distinct class_name from examples",
+            "--format",
+            "csv",
+            "-w",
+            str(workspace.root),
+        ],
+    )
     assert csv.exit_code == 0
     assert "'=HYPERLINK(1)" in csv.stdout
 
 
 def _mounted(folder: Path, options: str) -> bool:
-    return subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], capture_output=True, check=False).returncode == 0
+    return (
+        subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)],
+            capture_output=True,
+            check=False,
+        ).returncode
+        == 0
+    )
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
 def test_a_read_only_store_is_read_and_a_write_says_what_to_do(tmp_path: Path) -> None:
-    """Queries and checks work on a read-only store; the first write names the place and the way out."""
+    """Queries and checks work on a read-only store; the first write names the place and the way
+    out."""
     folder = tmp_path / "mounted"
     folder.mkdir()
     if not _mounted(folder, "size=16m"):
@@ -80,7 +99,13 @@ def test_a_read_only_store_is_read_and_a_write_says_what_to_do(tmp_path: Path) -
         workspace = Workspace.open(folder / "store")
         assert query(workspace, "select count(*) n from classifiers").num_rows == 1
         assert fsck.check(workspace, "semantic") == []
-        with pytest.raises(StoreError, match=r"cannot write .*Read-only file system\. The workspace must be writable: .*--workspace DIR"):
+        with pytest.raises(
+            StoreError,
+            match=(
+                r"cannot write .*Read-only file system\. The workspace must be writable:"
+                r" .*--workspace DIR"
+            ),
+        ):
             workspace.check_writable()
     finally:
         subprocess.run(["umount", str(folder)], check=False, capture_output=True)

@@ -1,4 +1,5 @@
-"""What is derived carries what it was made from, and whoever uses it asks: by hand, on the command line, with two data sets in one workspace."""
+"""What is derived carries what it was made from, and whoever uses it asks: by hand, on the command
+line, with two data sets in one workspace."""
 
 from __future__ import annotations
 
@@ -44,11 +45,16 @@ def refused(*arguments: object) -> str:
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workspace ``w`` with two data sets, ``a`` and ``b`` beside it, trained and filled, scored on both splits."""
+    """A workspace ``w`` with two data sets, ``a`` and ``b`` beside it, trained and filled, scored
+    on both splits."""
     folder = tmp_path_factory.mktemp("two")
     w = folder / "w"
     for name, seed in (("a", 0), ("b", 5)):
-        dataset_folder(folder / name, seed=seed, **({"train": [i % 3 for i in range(45)]} if name == "b" else {}))
+        dataset_folder(
+            folder / name,
+            seed=seed,
+            **({"train": [i % 3 for i in range(45)]} if name == "b" else {}),
+        )
         done("train", "--data", folder / name, *SWEEP, "-w", w)
         done("fill", "--data", folder / name, "-w", w, "--runner", "local")
     for name in ("a", "b"):
@@ -63,20 +69,40 @@ def copy(two: Path, tmp_path: Path) -> Path:
 
 
 def fingerprints(w: Path) -> dict[str, str]:
-    return {str(record.facts["name"]): key for key, record in Workspace.open(w).commits.all("dataset").items()}
+    return {
+        str(record.facts["name"]): key
+        for key, record in Workspace.open(w).commits.all("dataset").items()
+    }
 
 
 # ---------------------------------------------------------------- selections
 
 
 def test_a_selection_of_test_examples_trains_nothing(two: Path, copy: Path) -> None:
-    """Refused by name, with both splits and the fingerprint; nothing is planned. One of the train split is trained on."""
+    """Refused by name, with both splits and the fingerprint; nothing is planned. One of the train
+    split is trained on."""
     a = fingerprints(copy)["a"]
     for split in ("test", "train"):
-        done("select", "--worst", 0.1, "--split", split, "-o", f"from-{split}", "--data", two / "a", "-w", copy)
+        done(
+            "select",
+            "--worst",
+            0.1,
+            "--split",
+            split,
+            "-o",
+            f"from-{split}",
+            "--data",
+            two / "a",
+            "-w",
+            copy,
+        )
     said = refused("retrain", "baseline", "from-test", *ARM, "--data", two / "a", "-w", copy)
-    assert f"was made from split test of a ({a}); it cannot be used on split train of a ({a})" in said
-    assert "retrain" not in json.loads(done("query", "select distinct experiments from trainings", "--format", "json", "-w", copy))
+    assert (
+        f"was made from split test of a ({a}); it cannot be used on split train of a ({a})" in said
+    )
+    assert "retrain" not in json.loads(
+        done("query", "select distinct experiments from trainings", "--format", "json", "-w", copy)
+    )
     done("retrain", "baseline", "from-train", *ARM, "--data", two / "a", "-w", copy)
 
 
@@ -85,7 +111,10 @@ def test_a_selection_of_one_data_set_trains_nothing_on_another(two: Path, copy: 
     prints = fingerprints(copy)
     done("select", "--worst", 0.1, "-o", "of-a", "--data", two / "a", "-w", copy)
     said = refused("retrain", "of-a", *ARM, "--data", two / "b", "-w", copy)
-    assert f"was made from split train of a ({prints['a']}); it cannot be used on split train of b ({prints['b']})" in said
+    assert (
+        f"was made from split train of a ({prints['a']}); it cannot be used on split train of b"
+        f" ({prints['b']})" in said
+    )
 
 
 @pytest.mark.parametrize(
@@ -96,31 +125,73 @@ def test_a_selection_of_one_data_set_trains_nothing_on_another(two: Path, copy: 
         ("select", "--random-like", "from-test", "-o", "control", "--data"),
     ],
 )
-def test_a_selection_of_another_split_is_no_label_and_no_model(two: Path, copy: Path, use: tuple[str, ...]) -> None:
+def test_a_selection_of_another_split_is_no_label_and_no_model(
+    two: Path, copy: Path, use: tuple[str, ...]
+) -> None:
     """Neither as the labels of a score nor as the size of a control."""
     for split in ("test", "train"):
-        done("select", "--worst", 0.1, "--split", split, "-o", f"from-{split}", "--data", two / "a", "-w", copy)
+        done(
+            "select",
+            "--worst",
+            0.1,
+            "--split",
+            split,
+            "-o",
+            f"from-{split}",
+            "--data",
+            two / "a",
+            "-w",
+            copy,
+        )
     assert "it cannot be used on split" in refused(*use, two / "a", "-w", copy)
 
 
 def test_relabelling_and_weighing_choose_a_data_set_too(two: Path, copy: Path) -> None:
-    """Without --data the two are named with their fingerprints, which --data takes as well as names."""
+    """Without --data the two are named with their fingerprints, which --data takes as well as
+    names."""
     prints = fingerprints(copy)
-    for command in (("relabel", "--set", "x > 0.9"), ("weigh", "--by", "x"), ("select", "--worst", 0.1)):
+    for command in (
+        ("relabel", "--set", "x > 0.9"),
+        ("weigh", "--by", "x"),
+        ("select", "--worst", 0.1),
+    ):
         said = refused(*command, "-o", "mine", "-w", copy)
         assert "choose one with --data" in said
         assert all(key in said for key in prints.values())
         done(*command, "-o", f"{command[0]}-b", "--data", prints["b"], "-w", copy)
-    held = pd.DataFrame(json.loads(done("query", "select distinct dataset, split from selections", "--format", "json", "-w", copy)))
+    held = pd.DataFrame(
+        json.loads(
+            done(
+                "query",
+                "select distinct dataset, split from selections",
+                "--format",
+                "json",
+                "-w",
+                copy,
+            )
+        )
+    )
     assert held.values.tolist() == [["b", "train"]]
 
 
 def test_arms_of_the_second_data_set_are_trained_and_compared(two: Path, copy: Path) -> None:
-    """``retrain --data B`` and ``compare --data B`` on full and cleaned test sets; the tables say which data set they are of."""
+    """``retrain --data B`` and ``compare --data B`` on full and cleaned test sets; the tables say
+    which data set they are of."""
     b = two / "b"
     done("select", "--worst", 0.1, "-o", "of-b", "--data", b, "-w", copy)
     done("retrain", "baseline", "of-b", *ARM, "--data", b, "-w", copy)
-    done("compare", "baseline", "of-b", *ARM, "--data", b, "--on", "worst:share=0.1,by=label_quality", "-w", copy)
+    done(
+        "compare",
+        "baseline",
+        "of-b",
+        *ARM,
+        "--data",
+        b,
+        "--on",
+        "worst:share=0.1,by=label_quality",
+        "-w",
+        copy,
+    )
     space = Workspace.open(copy)
     for name in ("arms", "comparisons", "similarities"):
         about = about_table(space, name)
@@ -128,7 +199,9 @@ def test_arms_of_the_second_data_set_are_trained_and_compared(two: Path, copy: P
         assert about["population"]
 
 
-def test_a_data_set_that_was_never_trained_on_can_be_retrained_on(two: Path, copy: Path, tmp_path: Path) -> None:
+def test_a_data_set_that_was_never_trained_on_can_be_retrained_on(
+    two: Path, copy: Path, tmp_path: Path
+) -> None:
     """It is recorded, so that the comparison finds its labels."""
     c = dataset_folder(tmp_path / "c", seed=9)
     done("retrain", "baseline", *ARM, "--data", c, "-w", copy)
@@ -146,9 +219,14 @@ def test_scores_of_two_data_sets_stand_side_by_side(two: Path) -> None:
         frame, origin = read_scores(space, prints[name], "train")
         assert len(frame) == rows
         assert (origin.dataset, origin.split) == (prints[name], "train")
-    assert sorted(table_names(space)) == sorted(f"scores-{split}-{key}" for split in ("train", "test") for key in prints.values())
+    assert sorted(table_names(space)) == sorted(
+        f"scores-{split}-{key}" for split in ("train", "test") for key in prints.values()
+    )
     sql = "select dataset, split, count(*) n from scores group by all order by all"
-    assert [tuple(row.values()) for row in json.loads(done("query", sql, "--format", "json", "-w", two / "w"))] == [
+    assert [
+        tuple(row.values())
+        for row in json.loads(done("query", sql, "--format", "json", "-w", two / "w"))
+    ] == [
         ("a", "test", 30),
         ("a", "train", 60),
         ("b", "test", 30),
@@ -159,17 +237,20 @@ def test_scores_of_two_data_sets_stand_side_by_side(two: Path) -> None:
 def test_a_join_by_data_set_split_and_example_has_a_row_per_example(two: Path) -> None:
     """Scores, answers and examples are told apart by the same three columns."""
     sql = """select count(*) n from scores join examples using (dataset, split, example_id)
-             join (select dataset, split, example_id, count(*) answers from answers group by all) using (dataset, split, example_id)"""
+             join (select dataset, split, example_id, count(*) answers from answers group by all) using (dataset, split, example_id)"""  # noqa: E501
     assert json.loads(done("query", sql, "--format", "json", "-w", two / "w")) == [{"n": 165}]
 
 
 def test_a_part_of_the_population_cannot_take_the_name_of_the_whole(two: Path, copy: Path) -> None:
-    said = refused("score", "--where", "replica = 1", "-o", "scores-train", "--data", two / "a", "-w", copy)
+    said = refused(
+        "score", "--where", "replica = 1", "-o", "scores-train", "--data", two / "a", "-w", copy
+    )
     assert "but not scores-..., which are those of the whole population" in said
 
 
 def test_a_selection_needs_the_scores_of_its_own_data_set(two: Path, tmp_path: Path) -> None:
-    """Where only the other one is scored, that is said, with the command; the scores of the other are not taken."""
+    """Where only the other one is scored, that is said, with the command; the scores of the other
+    are not taken."""
     w = shutil.copytree(two / "w", tmp_path / "w")
     a, b = fingerprints(w)["a"], fingerprints(w)["b"]
     for path in (w / "results").glob(f"scores-train-{b}.*"):
@@ -181,24 +262,34 @@ def test_a_selection_needs_the_scores_of_its_own_data_set(two: Path, tmp_path: P
 
 
 def test_scores_of_an_earlier_zoo_are_known_by_their_keys(two: Path, copy: Path) -> None:
-    """Without data set or split in their metadata: the data set whose split has those keys; none for a table of a part."""
+    """Without data set or split in their metadata: the data set whose split has those keys; none
+    for a table of a part."""
     space, a = Workspace.open(copy), fingerprints(copy)["a"]
     table = pq.read_table(copy / "results" / f"scores-train-{a}.parquet")
     for path in (copy / "results").glob("scores-*"):
         path.unlink()
-    for about, found in (({"population": "p", "n": 2}, True), ({"population": "p", "n": 2, "where": "replica = 1"}, False)):
-        pq.write_table(table.replace_schema_metadata({"zoo": json.dumps(about)}), copy / "results" / "scores-train.parquet")
+    for about, found in (
+        ({"population": "p", "n": 2}, True),
+        ({"population": "p", "n": 2, "where": "replica = 1"}, False),
+    ):
+        pq.write_table(
+            table.replace_schema_metadata({"zoo": json.dumps(about)}),
+            copy / "results" / "scores-train.parquet",
+        )
         if found:
             assert read_scores(space, a, "train")[1].population == "p"
         else:
-            assert "no scores of split train" in refused("select", "--worst", 0.1, "-o", "mine", "--data", two / "a", "-w", copy)
+            assert "no scores of split train" in refused(
+                "select", "--worst", 0.1, "-o", "mine", "--data", two / "a", "-w", copy
+            )
 
 
 # ---------------------------------------------------------------- snapshots
 
 
 def test_a_snapshot_answers_with_the_scores_of_then(two: Path, copy: Path) -> None:
-    """After more classifiers and another score, the table is today's without --snapshot and that of then with it; it is whole for fsck."""
+    """After more classifiers and another score, the table is today's without --snapshot and that of
+    then with it; it is whole for fsck."""
     sql = "select max(n) n from scores where dataset = 'a' and split = 'train'"
     done("snapshot", "then", "-w", copy)
     done("train", "--data", two / "a", *SWEEP[:3], "1", *SWEEP[4:], "-w", copy)
@@ -216,10 +307,13 @@ def test_a_snapshot_answers_with_the_scores_of_then(two: Path, copy: Path) -> No
 
 
 def test_a_snapshot_of_an_earlier_zoo_does_not_answer_with_the_scores_of_today(copy: Path) -> None:
-    """It kept no tables: refused with the command that computes them; what is on record is answered."""
+    """It kept no tables: refused with the command that computes them; what is on record is
+    answered."""
     space = Workspace.open(copy)
     records = [f"commits/dataset/{name}" for name in space.files.names("commits/dataset")]
-    space.commits.publish("snapshot", "old", identity={"records": records}, facts={"count": len(records)})
+    space.commits.publish(
+        "snapshot", "old", identity={"records": records}, facts={"count": len(records)}
+    )
     said = refused("query", "select * from scores", "--snapshot", "old", "-w", copy)
     assert "kept no derived tables" in said
     assert "zoo score --snapshot old" in said
@@ -229,8 +323,11 @@ def test_a_snapshot_of_an_earlier_zoo_does_not_answer_with_the_scores_of_today(c
 # ---------------------------------------------------------------- data that have changed
 
 
-def test_changed_data_are_said_when_they_are_trained_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once, with both fingerprints; the report of what was trained before is refused likewise, by the experiment's name and alone."""
+def test_changed_data_are_said_when_they_are_trained_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once, with both fingerprints; the report of what was trained before is refused likewise, by
+    the experiment's name and alone."""
     folder, w = dataset_folder(tmp_path / "chg"), tmp_path / "w"
     done("train", "--data", folder, *SWEEP, "-w", w)
     (before,) = fingerprints(w).values()
@@ -246,5 +343,8 @@ def test_scores_know_the_population_that_made_them(two: Path) -> None:
     """Those of two data sets come from two populations."""
     space, a = Workspace.open(two / "w"), fingerprints(two / "w")["a"]
     whole = read_scores(space, a, "train")[1]
-    assert whole.population not in ("", read_scores(space, fingerprints(two / "w")["b"], "train")[1].population)
+    assert whole.population not in (
+        "",
+        read_scores(space, fingerprints(two / "w")["b"], "train")[1].population,
+    )
     assert np.isfinite(read_scores(space, a, "train")[0]["x_perplexity"]).all()

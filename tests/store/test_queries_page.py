@@ -1,4 +1,5 @@
-"""docs/queries.md: every query runs on a small finished workspace and gives the columns that stand under it."""
+"""docs/queries.md: every query runs on a small finished workspace and gives the columns that stand
+under it."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ PAGE = (Path(__file__).parents[2] / "docs" / "queries.md").read_text(encoding="u
 
 @dataclass(frozen=True)
 class Recipe:
-    """A section of the page: its heading, the sentence under it, its query, the columns it promises."""
+    """A section of the page: its heading, the sentence under it, its query, the columns it
+    promises."""
 
     title: str
     sentence: str
@@ -34,8 +36,14 @@ def recipes(page: str) -> list[Recipe]:
     found = []
     for section in re.split(r"^### ", page, flags=re.MULTILINE)[1:]:
         title, _, rest = section.partition("\n")
-        match = re.match(r"\n(.+?)\n\n```sql\n(.*?)^```\n\nColumns: ([^\n]+)\n", rest, flags=re.MULTILINE | re.DOTALL)
-        assert match is not None, f"{title}: a sentence, one sql block and a line of columns are expected"
+        match = re.match(
+            r"\n(.+?)\n\n```sql\n(.*?)^```\n\nColumns: ([^\n]+)\n",
+            rest,
+            flags=re.MULTILINE | re.DOTALL,
+        )
+        assert match is not None, (
+            f"{title}: a sentence, one sql block and a line of columns are expected"
+        )
         found.append(Recipe(title, match[1], match[2], re.findall(r"`([^`]+)`", match[3])))
     return found
 
@@ -50,14 +58,25 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     space = tiny.workspace
     population = choose_population(space)
     scores = pipeline.score_splits(space, population, ("train", "test"), QUIET)
-    for name, text in (("fewer", "worst:share=0.1,by=label_quality"), ("halves", "worst:share=0.5,by=label_quality")):
+    for name, text in (
+        ("fewer", "worst:share=0.1,by=label_quality"),
+        ("halves", "worst:share=0.5,by=label_quality"),
+    ):
         rules = tuple(Op(name=rule, params=params) for rule, params in parse(text))
-        pipeline.select(space, SelectionRule(name=name, rules=rules), scores["train"], population.origin("train"), 3)
+        pipeline.select(
+            space,
+            SelectionRule(name=name, rules=rules),
+            scores["train"],
+            population.origin("train"),
+            3,
+        )
     return tiny
 
 
 def rows(finished: Tiny, title: str) -> list[dict[str, object]]:
-    return query(finished.workspace, next(recipe.sql for recipe in RECIPES if recipe.title == title)).to_pylist()
+    return query(
+        finished.workspace, next(recipe.sql for recipe in RECIPES if recipe.title == title)
+    ).to_pylist()
 
 
 def test_the_page_has_ten_queries_and_none_beside_them() -> None:
@@ -77,17 +96,26 @@ def test_a_query_runs_and_gives_its_columns(finished: Tiny, recipe: Recipe) -> N
 
 def test_a_wrong_section_is_noticed(finished: Tiny) -> None:
     """Twin: a section without its line of columns, and a query about a column that is not there."""
-    with pytest.raises(AssertionError, match=r"^Broken: a sentence, one sql block and a line of columns are expected"):
+    with pytest.raises(
+        AssertionError,
+        match=r"^Broken: a sentence, one sql block and a line of columns are expected",
+    ):
         recipes("### Broken\n\nWords.\n\n```sql\nselect 1\n```\n\nNo columns.\n")
-    (broken,) = recipes("### Broken\n\nWords.\n\n```sql\nselect colour from scores\n```\n\nColumns: `colour`\n")
+    (broken,) = recipes(
+        "### Broken\n\nWords.\n\n```sql\nselect colour from scores\n```\n\nColumns: `colour`\n"
+    )
     with pytest.raises(UsageError, match="colour"):
         query(finished.workspace, broken.sql)
 
 
 def test_what_the_queries_say_is_so(finished: Tiny) -> None:
-    """Counts made by hand: 60 examples, 6 planted errors; selections of 52 and 29 of 58 readable examples; every curve once."""
+    """Counts made by hand: 60 examples, 6 planted errors; selections of 52 and 29 of 58 readable
+    examples; every curve once."""
     noise = rows(finished, "Label noise per class")
-    assert (sum(int(str(row["examples"])) for row in noise), sum(int(str(row["known_errors"])) for row in noise)) == (60, 6)
+    assert (
+        sum(int(str(row["examples"])) for row in noise),
+        sum(int(str(row["known_errors"])) for row in noise),
+    ) == (60, 6)
     balance = rows(finished, "Class balance of selections")
     for name, size in (("fewer", 52), ("halves", 29)):
         mine = [row for row in balance if row["selection"] == name]
@@ -102,7 +130,9 @@ def test_x_by_architecture_is_that_of_the_sub_populations(finished: Tiny) -> Non
     """The query's mean X is the mean of ``zoo score --where`` on each architecture."""
     space = finished.workspace
     for row in rows(finished, "X by architecture"):
-        alone = from_store.score(space, choose_population(space, f"arch = '{row['arch']}'"), "train").to_pandas()
+        alone = from_store.score(
+            space, choose_population(space, f"arch = '{row['arch']}'"), "train"
+        ).to_pandas()
         assert row["mean_x"] == pytest.approx(alone["x_perplexity"].mean(), abs=1e-12)
 
 

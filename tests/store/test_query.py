@@ -1,4 +1,5 @@
-"""SQL over a workspace: every table is there from the start, and nothing but one SELECT over them is possible."""
+"""SQL over a workspace: every table is there from the start, and nothing but one SELECT over them
+is possible."""
 
 from __future__ import annotations
 
@@ -30,15 +31,24 @@ OF_A_STUDY = ("outcomes", "verdicts")
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
-    """A tiny workspace of its own with every stage done: scores, a selection, two arms with two seeds, their comparison."""
+    """A tiny workspace of its own with every stage done: scores, a selection, two arms with two
+    seeds, their comparison."""
     from factories import trained_workspace
 
     tiny = trained_workspace(tmp_path_factory.mktemp("study"))
     space, dataset = tiny.workspace, tiny.dataset
     population = choose_population(space)
     scores = pipeline.score_splits(space, population, ("train", "test"), QUIET)
-    rules = tuple(Op(name=name, params=params) for name, params in parse("worst:share=0.1,by=label_quality"))
-    pipeline.select(space, SelectionRule(name="worst-dropped", rules=rules), scores["train"], population.origin("train"), 3)
+    rules = tuple(
+        Op(name=name, params=params) for name, params in parse("worst:share=0.1,by=label_quality")
+    )
+    pipeline.select(
+        space,
+        SelectionRule(name="worst-dropped", rules=rules),
+        scores["train"],
+        population.origin("train"),
+        3,
+    )
     chosen = (Arm(name="baseline", selection=None), Arm(name="dropped", selection="worst-dropped"))
     sweep = Sweep(archs=("softmax",), recipe=Recipe(lr=0.01, batch_size=16, epochs=1), seeds=(0, 1))
     group = ArmGroup(name="tiny", arms=chosen, retraining=sweep)
@@ -46,7 +56,9 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     jobs = [job for mine in by_arm.values() for job in mine]
     runner = LocalRunner("cpu")
     pipeline.train(space, dataset, "tiny", "retraining", jobs, lambda: runner, QUIET)
-    pipeline.fill(space, dataset, ledger.classifiers_of(space, jobs), ("test",), "none", lambda: runner, QUIET)
+    pipeline.fill(
+        space, dataset, ledger.classifiers_of(space, jobs), ("test",), "none", lambda: runner, QUIET
+    )
     arms.compare_trainings(space, [(group, by_arm)], (), scores["test"], 3).write(space)
     return tiny
 
@@ -65,7 +77,8 @@ def test_the_tables_are_those_of_the_schema() -> None:
 
 @pytest.mark.parametrize("table", TABLES)
 def test_a_new_workspace_has_every_table_empty(tmp_path: Path, table: str) -> None:
-    """Before anything is done each table has its columns, exactly those of the schema, and no row."""
+    """Before anything is done each table has its columns, exactly those of the schema, and no
+    row."""
     found = query(new_workspace(tmp_path), f"select * from {table}")
     assert found.num_rows == 0
     assert found.column_names == list(SCHEMA[table].columns)
@@ -80,19 +93,37 @@ def test_a_finished_workspace_has_every_table_filled(study: Tiny, table: str) ->
 
 
 @pytest.mark.parametrize("table", [name for name in TABLES if name not in OF_A_STUDY])
-def test_empty_and_filled_tables_have_the_same_types(study: Tiny, tmp_path: Path, table: str) -> None:
-    """A query that works on a finished workspace works on a new one: the types agree column by column."""
-    full, empty = query(study.workspace, f"describe {table}").to_pylist(), query(new_workspace(tmp_path), f"describe {table}").to_pylist()
-    assert [(row["column_name"], row["column_type"]) for row in full] == [(row["column_name"], row["column_type"]) for row in empty]
+def test_empty_and_filled_tables_have_the_same_types(
+    study: Tiny, tmp_path: Path, table: str
+) -> None:
+    """A query that works on a finished workspace works on a new one: the types agree column by
+    column."""
+    full, empty = (
+        query(study.workspace, f"describe {table}").to_pylist(),
+        query(new_workspace(tmp_path), f"describe {table}").to_pylist(),
+    )
+    assert [(row["column_name"], row["column_type"]) for row in full] == [
+        (row["column_name"], row["column_type"]) for row in empty
+    ]
 
 
 def test_counts_are_those_of_the_study(study: Tiny) -> None:
-    """6 + 4 trainings; 12 + 4 classifiers; 90 examples, 3 of them unreadable; 12 x 90 + 4 x 30 answers."""
+    """6 + 4 trainings; 12 + 4 classifiers; 90 examples, 3 of them unreadable; 12 x 90 + 4 x 30
+    answers."""
     space = study.workspace
-    assert rows(space, "select role, count(*) from trainings group by role order by role") == [("population", 6), ("retraining", 4)]
-    assert rows(space, "select role, count(*) from classifiers group by role order by role") == [("population", 12), ("retraining", 4)]
+    assert rows(space, "select role, count(*) from trainings group by role order by role") == [
+        ("population", 6),
+        ("retraining", 4),
+    ]
+    assert rows(space, "select role, count(*) from classifiers group by role order by role") == [
+        ("population", 12),
+        ("retraining", 4),
+    ]
     assert rows(space, "select count(*), count(error) from examples") == [(90, 3)]
-    assert rows(space, "select split, count(*), count(prediction) from answers group by split order by split") == [
+    assert rows(
+        space,
+        "select split, count(*), count(prediction) from answers group by split order by split",
+    ) == [
         ("test", 16 * 30, 16 * 29),
         ("train", 12 * 60, 12 * 58),
     ]
@@ -100,14 +131,15 @@ def test_counts_are_those_of_the_study(study: Tiny) -> None:
 
 
 def test_tables_can_be_joined(study: Tiny) -> None:
-    """X-perplexity by hand in SQL, from answers and examples, equals the scores table, example by example."""
+    """X-perplexity by hand in SQL, from answers and examples, equals the scores table, example by
+    example."""
     sql = """
         select s.example_id, s.x_perplexity, x.x from scores s join (
             select a.split, a.example_id, avg((a.prediction <> e.label)::int) x
             from answers a join examples e using (split, example_id) join classifiers c using (classifier_id)
             where c.role = 'population' and a.prediction is not null group by all
         ) x using (split, example_id)
-    """
+    """  # noqa: E501
     found = query(study.workspace, sql).to_pandas()
     assert len(found) == 58 + 29
     np.testing.assert_allclose(found["x_perplexity"], found["x"], rtol=1e-12)
@@ -115,7 +147,9 @@ def test_tables_can_be_joined(study: Tiny) -> None:
 
 def test_a_selection_can_be_read_back(study: Tiny) -> None:
     """What was selected is 58 readable examples less a tenth, each once."""
-    assert rows(study.workspace, "select name, count(*), sum(copies) from selections group by name") == [("worst-dropped", 52, 52)]
+    assert rows(
+        study.workspace, "select name, count(*), sum(copies) from selections group by name"
+    ) == [("worst-dropped", 52, 52)]
 
 
 @pytest.mark.parametrize(
@@ -141,7 +175,13 @@ def test_show_tables_lists_all(tmp_path: Path) -> None:
 
 
 def test_an_unknown_column_says_where_the_columns_are(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"(?s)^the query was refused: .*nonsense.*See the tables and columns with 'zoo schema'\."):
+    with pytest.raises(
+        UsageError,
+        match=(
+            r"(?s)^the query was refused: .*nonsense.*See the tables and columns with 'zoo"
+            r" schema'\."
+        ),
+    ):
         query(new_workspace(tmp_path), "select nonsense from scores")
 
 
@@ -204,10 +244,14 @@ ATTACKS = {
     "by way of query()": "select * from query('copy (select 1) to ''{out}''')",
     "reader by way of query()": "select * from query('select * from read_text(''{canary}'')')",
     "by way of query_table()": "select * from query_table('{canary}')",
-    "writing in a common table": "with t as (insert into classifiers select * from classifiers returning *) select * from t",
+    "writing in a common table": (
+        "with t as (insert into classifiers select * from classifiers returning *) select * from t"
+    ),
     "deleting in a common table": "with t as (delete from answers returning *) select * from t",
     "getenv": "select getenv('HOME')",
-    "settings by function": "select * from classifiers where set_config('enable_external_access', 'true')",
+    "settings by function": (
+        "select * from classifiers where set_config('enable_external_access', 'true')"
+    ),
     "parquet metadata": "select * from parquet_metadata('{parquet}')",
     "sqlite": "select * from sqlite_scan('{canary}', 't')",
 }
@@ -215,14 +259,19 @@ ATTACKS = {
 OPENS_FILES = {
     name
     for name, sql in ATTACKS.items()
-    if sql.startswith(("select", "with")) and any(place in sql for place in ("{canary}", "{parquet}", "{folder}", "{store}", "://"))
+    if sql.startswith(("select", "with"))
+    and any(place in sql for place in ("{canary}", "{parquet}", "{folder}", "{store}", "://"))
 } - {"sqlite", "two statements"}
-"""Those that are one SELECT, and have to be stopped by the lock on files rather than by their form."""
+"""Those that are one SELECT, and have to be stopped by the lock on files rather than by their
+form."""
 
 
 @pytest.mark.parametrize("name", ATTACKS)
-def test_an_attack_is_refused_and_touches_nothing(study: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """Refused with an error of ours; the canary beside the workspace has its bytes and time, nothing new lies there, nothing changed."""
+def test_an_attack_is_refused_and_touches_nothing(
+    study: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Refused with an error of ours; the canary beside the workspace has its bytes and time,
+    nothing new lies there, nothing changed."""
     space = study.workspace
     canary, parquet, out = tmp_path / "canary.csv", tmp_path / "canary.parquet", tmp_path / "out"
     canary.write_bytes(CANARY)
@@ -230,7 +279,9 @@ def test_an_attack_is_refused_and_touches_nothing(study: Tiny, tmp_path: Path, m
     store = tmp_path / "inner"
     store.mkdir()
     before = {path: path.stat().st_mtime_ns for path in (canary, parquet)}
-    sql = ATTACKS[name].format(out=out, canary=canary, folder=tmp_path, parquet=parquet, store=store)
+    sql = ATTACKS[name].format(
+        out=out, canary=canary, folder=tmp_path, parquet=parquet, store=store
+    )
     with pytest.raises(UsageError):
         query(space, sql)
     if name in OPENS_FILES:  # also without the look at their form
@@ -240,18 +291,26 @@ def test_an_attack_is_refused_and_touches_nothing(study: Tiny, tmp_path: Path, m
         assert "Permission Error: Cannot access file" in str(caught.value)
     assert canary.read_bytes() == CANARY
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["canary.csv", "canary.parquet", "inner"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "canary.csv",
+        "canary.parquet",
+        "inner",
+    ]
     assert rows(space, "select count(*) from classifiers") == [(16,)]
 
 
-@pytest.mark.parametrize("name", ["read_csv", "read_text", "glob", "dots", "read_parquet", "path as a table", "copy out"])
+@pytest.mark.parametrize(
+    "name", ["read_csv", "read_text", "glob", "dots", "read_parquet", "path as a table", "copy out"]
+)
 def test_the_attacks_work_where_nothing_is_locked(tmp_path: Path, name: str) -> None:
     """Twin: plain DuckDB reads the canary by the same statements, and writes the file."""
     canary, parquet, out = tmp_path / "canary.csv", tmp_path / "canary.parquet", tmp_path / "out"
     canary.write_bytes(CANARY)
     pd.DataFrame({"secret": [1]}).to_parquet(parquet)
     (tmp_path / "inner").mkdir()
-    sql = ATTACKS[name].format(out=out, canary=canary, folder=tmp_path, parquet=parquet, store=tmp_path / "inner")
+    sql = ATTACKS[name].format(
+        out=out, canary=canary, folder=tmp_path, parquet=parquet, store=tmp_path / "inner"
+    )
     found = duckdb.connect(":memory:").execute(sql).fetchall()
     assert found
     assert out.exists() == (name == "copy out")
@@ -260,13 +319,21 @@ def test_the_attacks_work_where_nothing_is_locked(tmp_path: Path, name: str) -> 
 def test_only_one_select_passes_with_a_reason(tmp_path: Path) -> None:
     """The message names what it was instead."""
     space = new_workspace(tmp_path)
-    with pytest.raises(UsageError, match=r"^a query must be exactly one SELECT; this is COPY\. The store is read-only by this way\.$"):
+    with pytest.raises(
+        UsageError,
+        match=(
+            r"^a query must be exactly one SELECT; this is COPY\. The store is read-only by this"
+            r" way\.$"
+        ),
+    ):
         query(space, "copy (select 1) to 'x'")
     with pytest.raises(UsageError, match=r"this is SELECT and SELECT\."):
         query(space, "select 1; select 2")
     with pytest.raises(UsageError, match=r"this is empty\."):
         query(space, " ")
-    with pytest.raises(UsageError, match=r"(?s)^this is not SQL that DuckDB can parse: .*Example: zoo query"):
+    with pytest.raises(
+        UsageError, match=r"(?s)^this is not SQL that DuckDB can parse: .*Example: zoo query"
+    ):
         query(space, "selec 1")
 
 
@@ -294,8 +361,13 @@ def test_a_part_that_no_commit_names_is_not_seen(study: Tiny) -> None:
 
 def test_a_slow_query_is_stopped(tmp_path: Path) -> None:
     """After its time limit, with advice."""
-    sql = "select count(*) from range(10000000) a, range(10000000) b where (a.range * b.range) % 7 = 3"
-    with pytest.raises(UsageError, match=r"^the query was stopped after 0\.2 s\. Narrow it with a WHERE clause\.$"):
+    sql = (
+        "select count(*) from range(10000000) a, range(10000000) b where (a.range * b.range) %"
+        " 7 = 3"
+    )
+    with pytest.raises(
+        UsageError, match=r"^the query was stopped after 0\.2 s\. Narrow it with a WHERE clause\.$"
+    ):
         query(new_workspace(tmp_path), sql, seconds=0.2)
 
 
@@ -337,14 +409,17 @@ def test_a_condition_chooses_classifiers(trained: Tiny, condition: str, count: i
     ],
 )
 def test_a_condition_that_is_none_is_refused(trained: Tiny, tmp_path: Path, condition: str) -> None:
-    """Half an expression, an unknown column, a way to files or a second statement: an error of ours, and no file."""
+    """Half an expression, an unknown column, a way to files or a second statement: an error of
+    ours, and no file."""
     with pytest.raises(UsageError):
         choose_population(trained.workspace, condition.format(out=tmp_path / "out"))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_unknown_column_lists_the_columns() -> None:
-    with pytest.raises(UsageError, match=r"(?s)^--where 'colour = 1' was refused: .*Columns: arch, epoch\.$"):
+    with pytest.raises(
+        UsageError, match=r"(?s)^--where 'colour = 1' was refused: .*Columns: arch, epoch\.$"
+    ):
         where(pd.DataFrame({"arch": ["a"], "epoch": [1]}), "colour = 1")
 
 
@@ -354,7 +429,8 @@ def test_where_keeps_rows_as_they_are() -> None:
 
 
 def test_results_of_other_names_are_no_tables(tmp_path: Path) -> None:
-    """Only the scores of whole splits make the table ``scores``; a sub-population's has a name of its own."""
+    """Only the scores of whole splits make the table ``scores``; a sub-population's has a name of
+    its own."""
     space = new_workspace(tmp_path)
     write_table(space, "subscores-train", pd.DataFrame({"x": [1]}))
     assert query(space, "select * from scores").num_rows == 0

@@ -1,4 +1,5 @@
-"""Attacks on ``zoo query``: each is refused or harmless, none reads or touches a canary or a part of the store, and the harness would notice."""
+"""Attacks on ``zoo query``: each is refused or harmless, none reads or touches a canary or a part
+of the store, and the harness would notice."""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ OUTSIDE = pa.table({"secret": [SECRET]})
 
 @dataclass(frozen=True)
 class Field:
-    """A workspace, and around it what attacks are after. ``seen``: bytes and time of every file before the attack."""
+    """A workspace, and around it what attacks are after. ``seen``: bytes and time of every file
+    before the attack."""
 
     workspace: Workspace
     folder: Path
@@ -41,7 +43,12 @@ class Field:
         return min((self.workspace.root / "answers").rglob("*.parquet"))
 
     def statement(self, text: str) -> str:
-        places = {"f": self.folder, "out": self.folder / "out", "part": self.part, "answers": self.part.parent}
+        places = {
+            "f": self.folder,
+            "out": self.folder / "out",
+            "part": self.part,
+            "answers": self.part.parent,
+        }
         for name, place in places.items():
             text = text.replace("{" + name + "}", str(place))
         return text
@@ -49,7 +56,10 @@ class Field:
 
 def files_below(folder: Path) -> dict[Path, tuple[str, int]]:
     found = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {path: (hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_mtime_ns) for path in found}
+    return {
+        path: (hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_mtime_ns)
+        for path in found
+    }
 
 
 def new_field(folder: Path) -> Field:
@@ -76,7 +86,8 @@ def field(tmp_path_factory: pytest.TempPathFactory) -> Field:
 
 @pytest.fixture(autouse=True)
 def a_table_of_the_module(monkeypatch: pytest.MonkeyPatch) -> None:
-    """DuckDB looks for unknown tables among the variables around its call: here is one to be found."""
+    """DuckDB looks for unknown tables among the variables around its call: here is one to be
+    found."""
     monkeypatch.setattr(module, "_A_TABLE_OF_THE_MODULE", pa.table({"secret": [1]}), raising=False)
 
 
@@ -87,7 +98,8 @@ def victim(tmp_path: Path) -> Field:
 
 
 def consequences(field: Field, sql: str, run: Callable[[Workspace, str], pa.Table]) -> list[str]:
-    """What an attack has achieved: [] if nothing. It may be refused, by an error of ours alone, or give a result without the secret."""
+    """What an attack has achieved: [] if nothing. It may be refused, by an error of ours alone, or
+    give a result without the secret."""
     found, said = [], ""
     try:
         said = str(run(field.workspace, sql).to_pydict())
@@ -146,8 +158,13 @@ ATTACKS: dict[str, str] = READERS | {
     "explain copy": "explain copy (select 1) to '{out}'",
     "explain analyze copy": "explain analyze copy (select 1) to '{out}'",
     "copy in a common table": "with t as (copy (select 1) to '{out}') select 1",
-    "copy in a common table over a part": "with t as (copy (select 1 as one) to '{part}' (format parquet, use_tmp_file false)) select * from answers",
-    "copy in a nested common table": "select * from (with t as materialized (copy (select 1) to '{part}') from t) u, answers",
+    "copy in a common table over a part": (
+        "with t as (copy (select 1 as one) to '{part}' (format parquet, use_tmp_file false)) select"
+        " * from answers"
+    ),
+    "copy in a nested common table": (
+        "select * from (with t as materialized (copy (select 1) to '{part}') from t) u, answers"
+    ),
     "export": "export database '{out}'",
     "import": "import database '{f}'",
     "attach": "attach '{out}' as other",
@@ -171,7 +188,9 @@ ATTACKS: dict[str, str] = READERS | {
     "use": "use memory",
     "call": "call pragma_version()",
     "settings by function": "select set_config('enable_external_access', 'true')",
-    "logging to a file": "from enable_logging('QueryLog', storage = 'file', storage_path = '{out}')",
+    "logging to a file": (
+        "from enable_logging('QueryLog', storage = 'file', storage_path = '{out}')"
+    ),
     "profiling to a file": "from enable_profiling(save_location = '{out}')",
     # changing the tables
     "create table": "create table t as select 1",
@@ -185,8 +204,12 @@ ATTACKS: dict[str, str] = READERS | {
     "alter": "alter view answers rename to other",
     "comment on": "comment on view answers is 'x'",
     "merge": "merge into classifiers using metrics on true when matched then delete",
-    "insert in a common table": "with t as (insert into classifiers select * from classifiers returning *) select * from t",
-    "update in a common table": "with t as (update classifiers set epoch = 0 returning *) select * from t",
+    "insert in a common table": (
+        "with t as (insert into classifiers select * from classifiers returning *) select * from t"
+    ),
+    "update in a common table": (
+        "with t as (update classifiers set epoch = 0 returning *) select * from t"
+    ),
     "delete in a common table": "with t as (delete from answers returning *) select * from t",
     # more than one statement, or another than it seems
     "two statements": "select 1; copy (select 1) to '{out}'",
@@ -210,17 +233,26 @@ ATTACKS: dict[str, str] = READERS | {
     "query() with a reader": "from query('from read_text(''{f}/canary.txt'')')",
     "query_table()": "from query_table('{f}/canary.csv')",
     "query_table() of several": "from query_table(['{f}/canary.csv', '{f}/canary.csv'])",
-    "a statement as JSON": "from json_execute_serialized_sql(json_serialize_sql('from read_text(''{f}/canary.txt'')'))",
+    "a statement as JSON": (
+        "from json_execute_serialized_sql(json_serialize_sql('from read_text(''{f}/canary.txt'')'))"
+    ),
     "a macro over a path": "from histogram('{f}/canary.csv', n)",
     "reader with a qualified name": "from system.main.read_text('{f}/canary.txt')",
     "reader in capitals": "FROM READ_TEXT('{f}/canary.txt')",
     "reader in quotes": "from \"read_text\"('{f}/canary.txt')",
     "reader in a scalar subquery": "select (select content from read_text('{f}/canary.txt'))",
-    "reader in a lateral join": "from range(1) r, lateral (select * from read_text('{f}/canary.txt')) t",
+    "reader in a lateral join": (
+        "from range(1) r, lateral (select * from read_text('{f}/canary.txt')) t"
+    ),
     "reader beside answers": "select * from answers, read_text('{f}/canary.txt')",
     "reader in a common table": "with t as (from read_text('{f}/canary.txt')) from t",
-    "reader in a recursion": "with recursive t as (select content from read_text('{f}/canary.txt') union all from t where false) from t",
-    "reader in a condition": "select 1 where exists (from read_text('{f}/canary.txt') where content like 'canary-c0%')",
+    "reader in a recursion": (
+        "with recursive t as (select content from read_text('{f}/canary.txt') union all from t"
+        " where false) from t"
+    ),
+    "reader in a condition": (
+        "select 1 where exists (from read_text('{f}/canary.txt') where content like 'canary-c0%')"
+    ),
     "reader in an order": "from metrics order by (select content from read_text('{f}/canary.txt'))",
     "pivot over a reader": "pivot read_csv('{f}/canary.csv') on n in (1) using first(secret)",
     "error that tells": "select error((select content from read_text('{f}/canary.txt')))",
@@ -255,8 +287,11 @@ def test_there_are_attacks_enough() -> None:
 
 
 @pytest.mark.parametrize("name", ATTACKS)
-def test_an_attack_achieves_nothing(field: Field, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """It is refused by an error of ours; no secret is in the answer or the error; no file is new, gone or changed, the store's own included."""
+def test_an_attack_achieves_nothing(
+    field: Field, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """It is refused by an error of ours; no secret is in the answer or the error; no file is new,
+    gone or changed, the store's own included."""
     monkeypatch.setenv("SECRET", SECRET)
     sql = field.statement(ATTACKS[name])
     assert consequences(field, sql, query) == []
@@ -265,19 +300,28 @@ def test_an_attack_achieves_nothing(field: Field, monkeypatch: pytest.MonkeyPatc
             query(field.workspace, sql)
 
 
-SELECTS = [name for name, text in ATTACKS.items() if text.lower().startswith(("select", "from", "with")) and ";" not in text]
+SELECTS = [
+    name
+    for name, text in ATTACKS.items()
+    if text.lower().startswith(("select", "from", "with")) and ";" not in text
+]
 
 
 @pytest.mark.parametrize("name", [name for name in SELECTS if "copy in" not in name])
-def test_the_second_wall_holds_alone(field: Field, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """Without any look at the form of a SELECT, the lock on files and settings gives away nothing either (all but COPY over a part)."""
+def test_the_second_wall_holds_alone(
+    field: Field, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Without any look at the form of a SELECT, the lock on files and settings gives away nothing
+    either (all but COPY over a part)."""
     monkeypatch.setenv("SECRET", SECRET)
     monkeypatch.setattr(module, "_check_nodes", lambda nodes: None)
     assert consequences(field, field.statement(ATTACKS[name]), query) == []
 
 
 @pytest.mark.parametrize("name", [name for name in SELECTS if "read" in name or "copy in" in name])
-def test_the_first_wall_holds_alone(field: Field, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_the_first_wall_holds_alone(
+    field: Field, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     """Without any lock, the form of a SELECT keeps it from readers and from writing."""
     monkeypatch.setattr(module, "_lock", lambda *arguments: None)
     assert consequences(field, field.statement(ATTACKS[name]), query) == []
@@ -313,7 +357,9 @@ def no_walls(monkeypatch: pytest.MonkeyPatch) -> None:
         ("export", "made schema.sql"),
     ],
 )
-def test_without_walls_an_attack_succeeds_and_is_noticed(victim: Field, name: str, consequence: str) -> None:
+def test_without_walls_an_attack_succeeds_and_is_noticed(
+    victim: Field, name: str, consequence: str
+) -> None:
     """Twin: the same statements by the same harness."""
     sql = victim.statement(ATTACKS[name])
     if consequence:
@@ -322,8 +368,11 @@ def test_without_walls_an_attack_succeeds_and_is_noticed(victim: Field, name: st
         assert query(victim.workspace, sql).num_columns > 0
 
 
-def test_a_locked_query_could_overwrite_parts_but_for_its_form(victim: Field, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Twin: files that may be read may be written, for DuckDB; COPY inside a SELECT is kept out by the first wall alone."""
+def test_a_locked_query_could_overwrite_parts_but_for_its_form(
+    victim: Field, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twin: files that may be read may be written, for DuckDB; COPY inside a SELECT is kept out by
+    the first wall alone."""
     monkeypatch.setattr(module, "_check_nodes", lambda nodes: None)
     sql = victim.statement(ATTACKS["copy in a common table over a part"])
     assert f"changed {victim.part.name}" in consequences(victim, sql, query)
@@ -348,18 +397,24 @@ def test_the_secret_in_a_refusal_is_noticed(field: Field) -> None:
 HUGE = {
     "rows": "from range(100000000000)",
     "cross join": "from range(10000000) a, range(10000000) b",
-    "sorted cross join": "from range(10000000) a, range(100000) b order by a.range * b.range % 1000",
+    "sorted cross join": (
+        "from range(10000000) a, range(100000) b order by a.range * b.range % 1000"
+    ),
     "recursion": "with recursive t as (select 1::hugeint n union all select n + 1 from t) from t",
     "distinct": "select count(distinct a.range * b.range) from range(1000000) a, range(1000000) b",
     "sleep": "select sleep_ms(1000000)",
-    "endless condition": "select count(*) from range(10000000) a, range(10000000) b where hash(a.range, b.range) = 0",
+    "endless condition": (
+        "select count(*) from range(10000000) a, range(10000000) b where hash(a.range, b.range) = 0"
+    ),
 }
 
 
 @pytest.mark.parametrize("name", HUGE)
 def test_a_huge_query_ends_by_a_limit(field: Field, name: str) -> None:
     """By memory, size of the result or time, whichever comes first, with what to do."""
-    with pytest.raises(UsageError, match=r"(?i)stopped after 1 s|larger than 50,000,000 bytes|out of memory"):
+    with pytest.raises(
+        UsageError, match=r"(?i)stopped after 1 s|larger than 50,000,000 bytes|out of memory"
+    ):
         query(field.workspace, HUGE[name], memory="100MB", seconds=1, result_bytes=50_000_000)
     assert files_below(field.folder) == field.seen
 
@@ -367,7 +422,10 @@ def test_a_huge_query_ends_by_a_limit(field: Field, name: str) -> None:
 def test_a_condition_has_a_time_limit() -> None:
     """One that counts for ever is refused like others."""
     frame = pd.DataFrame({"epoch": [1]})
-    endless = "(select count(*) from range(10000000) a, range(10000000) b where hash(a.range, b.range) = 0) = 0"
+    endless = (
+        "(select count(*) from range(10000000) a, range(10000000) b where hash(a.range, b.range) ="
+        " 0) = 0"
+    )
     with pytest.raises(UsageError, match=r"was refused: not done after 0\.5 s\. Columns: epoch\."):
         where(frame, endless, seconds=0.5)
 
@@ -390,12 +448,21 @@ def run(sql):
     else:
         print('done')
 """
-    return subprocess.run([sys.executable, "-c", head + code], capture_output=True, text=True, timeout=500, check=False)
+    return subprocess.run(
+        [sys.executable, "-c", head + code],
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="RLIMIT_DATA counts private memory on Linux alone")
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="RLIMIT_DATA counts private memory on Linux alone"
+)
 def test_one_huge_value_is_refused_by_the_hard_limit() -> None:
-    """Two billion letters of one function call, which DuckDB's own limit does not count. Twin: a small one is made, a large one without limits."""
+    """Two billion letters of one function call, which DuckDB's own limit does not count. Twin: a
+    small one is made, a large one without limits."""
     done = limited(
         "import zoo.store.query as module\nmodule._ENGINE_BYTES = 3 * 10**8\n"
         "with hard_limits(memory_bytes=10**8, seconds=100):\n"
@@ -410,33 +477,49 @@ def test_one_huge_value_is_refused_by_the_hard_limit() -> None:
 
 
 def test_a_query_that_cannot_be_interrupted_ends_with_its_process() -> None:
-    """One call that runs for minutes: after its time the process ends with 1 and says why. Twin: a short one goes on."""
+    """One call that runs for minutes: after its time the process ends with 1 and says why. Twin: a
+    short one goes on."""
     done = limited(
-        "with hard_limits(seconds=60):\n    run('select 1')\n"
-        "print('still here', flush=True)\n"
-        "with hard_limits(memory_bytes=4 * 10**9, seconds=1):\n    run(\"select length(repeat('x', 3000000000))\")\n    import time; time.sleep(60)\n"
+        "with hard_limits(seconds=60):\n    run('select 1')\nprint('still here', flush=True)\nwith"
+        " hard_limits(memory_bytes=4 * 10**9, seconds=1):\n    run(\"select length(repeat('x',"
+        ' 3000000000))")\n    import time; time.sleep(60)\n'
     )
     assert done.returncode == 1
     assert "still here" in done.stdout
-    assert "zoo: the query did not stop after 1 s and was ended. Narrow it with a WHERE clause." in done.stderr
+    assert (
+        "zoo: the query did not stop after 1 s and was ended. Narrow it with a WHERE clause."
+        in done.stderr
+    )
 
 
 def test_half_precision_lists_come_as_floats(field: Field) -> None:
-    """top5_p is float16 in the store and float32 in a query, value by value, also inside lists and over all classes."""
-    found = query(field.workspace, "select top5_p, top5, p_label, prediction from answers where example_id = 3 order by classifier_id")
+    """top5_p is float16 in the store and float32 in a query, value by value, also inside lists and
+    over all classes."""
+    found = query(
+        field.workspace,
+        "select top5_p, top5, p_label, prediction from answers where example_id = 3 order by"
+        " classifier_id",
+    )
     assert found.schema.field("top5_p").type == pa.list_(pa.field("l", pa.float32()))
     assert found.num_rows == 2
     for row in found.to_pylist():
         assert row["top5"][0] == row["prediction"]
         assert row["top5"][3:] == [-1, -1]
-        assert row["top5_p"][row["top5"].index(0)] == pytest.approx(row["p_label"], rel=1e-3)  # the label of example 3 is 0
-    assert query(field.workspace, "select avg(list_sum(top5_p)) as s from answers").to_pylist()[0]["s"] == pytest.approx(1.0, abs=1e-3)
+        # the label of example 3 is 0
+        assert row["top5_p"][row["top5"].index(0)] == pytest.approx(row["p_label"], rel=1e-3)
+    assert query(field.workspace, "select avg(list_sum(top5_p)) as s from answers").to_pylist()[0][
+        "s"
+    ] == pytest.approx(1.0, abs=1e-3)
 
 
 def test_a_new_workspace_is_no_weaker(tmp_path: Path) -> None:
     """Without any answers there are no files to read: none can be."""
     (tmp_path / "canary.txt").write_text(SECRET)
     with pytest.raises(
-        UsageError, match=r"^table function 'read_text' is not allowed in a query\. Allowed: the tables of 'zoo schema' and "
+        UsageError,
+        match=(
+            r"^table function 'read_text' is not allowed in a query\. Allowed: the tables of 'zoo"
+            r" schema' and "
+        ),
     ):
         query(new_workspace(tmp_path), f"from read_text('{tmp_path}/canary.txt'), answers")

@@ -19,14 +19,24 @@ from hypothesis import strategies as st
 from zoo.errors import NotFoundError
 from zoo.store.origin import Origin
 from zoo.store.query import query
-from zoo.store.results import csv_text, read_scores, read_table, table_names, table_of, write_scores, write_table
+from zoo.store.results import (
+    csv_text,
+    read_scores,
+    read_table,
+    table_names,
+    table_of,
+    write_scores,
+    write_table,
+)
 from zoo.store.schema import SCORES_SCHEMA
 
 
 def test_a_table_comes_back_from_parquet_and_lies_beside_as_csv(tmp_path: Path) -> None:
     """Numbers, text, nulls and lists; the name is listed."""
     space = workspace(tmp_path)
-    frame = pd.DataFrame({"name": ["a", None], "n": [1, 2], "x": [0.1, np.nan], "list": [[1, 2], []]})
+    frame = pd.DataFrame(
+        {"name": ["a", None], "n": [1, 2], "x": [0.1, np.nan], "list": [[1, 2], []]}
+    )
     write_table(space, "mine", frame, {"n": 3})
     back = read_table(space, "mine")
     assert back["n"].tolist() == [1, 2]
@@ -81,8 +91,14 @@ def test_any_text_is_one_cell(values: list[str]) -> None:
 def test_an_absent_table_says_which_command_makes_it(tmp_path: Path) -> None:
     space = workspace(tmp_path)
     assert table_names(space) == []
-    for name, command in (("scores-train", "zoo score"), ("comparisons", "zoo compare"), ("detection", "zoo run EXPERIMENT")):
-        with pytest.raises(NotFoundError, match=rf"^no table '{name}' in .*Make it with '{command}'\.$"):
+    for name, command in (
+        ("scores-train", "zoo score"),
+        ("comparisons", "zoo compare"),
+        ("detection", "zoo run EXPERIMENT"),
+    ):
+        with pytest.raises(
+            NotFoundError, match=rf"^no table '{name}' in .*Make it with '{command}'\.$"
+        ):
             read_table(space, name)
 
 
@@ -91,20 +107,39 @@ def test_an_absent_table_says_which_command_makes_it(tmp_path: Path) -> None:
 
 def scores_of(split: str) -> pa.Table:
     """Two rows of a scores table, of which nothing but key and split is known."""
-    rows = {"split": [split] * 2, "example_id": [0, 1], "key": [f"{split}/0", f"{split}/1"], "n": [1, 1]}
-    return pa.table({field.name: pa.array(rows.get(field.name, [None, None]), field.type) for field in SCORES_SCHEMA})
+    rows = {
+        "split": [split] * 2,
+        "example_id": [0, 1],
+        "key": [f"{split}/0", f"{split}/1"],
+        "n": [1, 1],
+    }
+    return pa.table(
+        {
+            field.name: pa.array(rows.get(field.name, [None, None]), field.type)
+            for field in SCORES_SCHEMA
+        }
+    )
 
 
 def test_scores_of_a_split_of_any_name_are_in_the_table(tmp_path: Path) -> None:
-    """Not only train, test and validation; a part of a population, and what else lies there, are not."""
+    """Not only train, test and validation; a part of a population, and what else lies there, are
+    not."""
     space = workspace(tmp_path)
     for split in ("train", "holdout", "fold-3"):
         write_scores(space, scores_of(split), Origin("0123456789abcdef", split, "p"), 1)
     write_table(space, "subscores-train", scores_of("train"), {"where": "epoch = 1"})
     write_table(space, "scores-mine", scores_of("mine"), {})
-    found = query(space, "select split, count(*) n from scores group by split order by split").to_pylist()
-    assert found == [{"split": "fold-3", "n": 2}, {"split": "holdout", "n": 2}, {"split": "train", "n": 2}]
-    assert read_scores(space, "0123456789abcdef", "holdout")[1] == Origin("0123456789abcdef", "holdout", "p")
+    found = query(
+        space, "select split, count(*) n from scores group by split order by split"
+    ).to_pylist()
+    assert found == [
+        {"split": "fold-3", "n": 2},
+        {"split": "holdout", "n": 2},
+        {"split": "train", "n": 2},
+    ]
+    assert read_scores(space, "0123456789abcdef", "holdout")[1] == Origin(
+        "0123456789abcdef", "holdout", "p"
+    )
 
 
 def test_scores_that_are_not_there_name_the_command_and_those_that_are(tmp_path: Path) -> None:
@@ -112,7 +147,10 @@ def test_scores_that_are_not_there_name_the_command_and_those_that_are(tmp_path:
     write_scores(space, scores_of("train"), Origin("a" * 16, "train", "p"), 1)
     with pytest.raises(
         NotFoundError,
-        match=r"^no scores of split test of data set a{16} in .*: scores-train is of split train of .*zoo score --split test",
+        match=(
+            r"^no scores of split test of data set a{16} in .*: scores-train is of split train of"
+            r" .*zoo score --split test"
+        ),
     ):
         read_scores(space, "a" * 16, "test")
     with pytest.raises(NotFoundError, match=r"no scores of split train of data set b{16}"):

@@ -43,18 +43,28 @@ def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 def test_a_study_lives_in_a_bucket_as_in_a_folder(bucket: Any) -> None:
-    """The whole story is written, read back by another opener, queried and checked; a second telling changes no object."""
+    """The whole story is written, read back by another opener, queried and checked; a second
+    telling changes no object."""
     workspace = Workspace.open(LOCATION, create=True)
     tell(workspace)
-    before = {entry["Key"]: entry["ETag"] for entry in bucket.list_objects_v2(Bucket="zoo-test")["Contents"]}
+    before = {
+        entry["Key"]: entry["ETag"]
+        for entry in bucket.list_objects_v2(Bucket="zoo-test")["Contents"]
+    }
     again = Workspace.open(LOCATION)
     tell(again)
-    after = {entry["Key"]: entry["ETag"] for entry in bucket.list_objects_v2(Bucket="zoo-test")["Contents"]}
+    after = {
+        entry["Key"]: entry["ETag"]
+        for entry in bucket.list_objects_v2(Bucket="zoo-test")["Contents"]
+    }
     assert {key: tag for key, tag in after.items() if "/results/" not in key} == {
         key: tag for key, tag in before.items() if "/results/" not in key
     }
     assert query(again, "select count(*) n from answers").to_pylist() == [{"n": 2 * EXAMPLES}]
-    assert logits_of(again, next(iter(again.commits.all("checkpoint"))), "train").shape == (EXAMPLES, CLASSES)
+    assert logits_of(again, next(iter(again.commits.all("checkpoint"))), "train").shape == (
+        EXAMPLES,
+        CLASSES,
+    )
     assert fsck.check(again, "semantic") == []
     assert gc.find(again, 0.0) == []
 
@@ -63,12 +73,16 @@ def test_of_many_writers_of_one_record_exactly_one_wins(bucket: Any, tmp_path: P
     """Twelve threads publish the same name: one True, and the content is the winner's."""
     files = [S3Files("zoo-test", "race", cache=tmp_path / str(i), client=bucket) for i in range(12)]
     with concurrent.futures.ThreadPoolExecutor(12) as pool:
-        won = list(pool.map(lambda i: files[i].publish("commits/x.json", str(i).encode()), range(12)))
+        won = list(
+            pool.map(lambda i: files[i].publish("commits/x.json", str(i).encode()), range(12))
+        )
     assert won.count(True) == 1
     assert files[0].read("commits/x.json") == str(won.index(True)).encode()
 
 
-def test_a_put_that_succeeded_but_answered_an_error_is_known_as_our_own(bucket: Any, tmp_path: Path) -> None:
+def test_a_put_that_succeeded_but_answered_an_error_is_known_as_our_own(
+    bucket: Any, tmp_path: Path
+) -> None:
     """The retry of a PUT that had succeeded is refused by S3; equal bytes mean that it was us."""
     files = S3Files("zoo-test", "", cache=tmp_path, client=bucket)
     assert files.publish("commits/x.json", b"ours")
@@ -78,10 +92,15 @@ def test_a_put_that_succeeded_but_answered_an_error_is_known_as_our_own(bucket: 
 
 
 def test_a_damaged_object_is_found_set_aside_and_made_again(bucket: Any) -> None:
-    """A flipped bit in a bucket is found although this machine has a sound copy in its cache, quarantined, and the next telling fills the hole."""
+    """A flipped bit in a bucket is found although this machine has a sound copy in its cache,
+    quarantined, and the next telling fills the hole."""
     workspace = Workspace.open(LOCATION, create=True)
     tell(workspace)
-    key = next(e["Key"] for e in bucket.list_objects_v2(Bucket="zoo-test")["Contents"] if e["Key"].endswith(".arrow"))
+    key = next(
+        e["Key"]
+        for e in bucket.list_objects_v2(Bucket="zoo-test")["Contents"]
+        if e["Key"].endswith(".arrow")
+    )
     data = bytearray(bucket.get_object(Bucket="zoo-test", Key=key)["Body"].read())
     data[len(data) // 2] ^= 1
     bucket.put_object(Bucket="zoo-test", Key=key, Body=bytes(data))
@@ -100,5 +119,8 @@ def test_errors_name_the_place_and_what_to_do(bucket: Any) -> None:
         parse_s3("s3://")
     with pytest.raises(NotFoundError, match="no workspace at s3://zoo-test/nothing"):
         Workspace.open("s3://zoo-test/nothing")
-    with pytest.raises((StoreError, botocore.exceptions.ClientError), match=r"s3://no-such-bucket/x.*(bucket|Bucket)"):
+    with pytest.raises(
+        (StoreError, botocore.exceptions.ClientError),
+        match=r"s3://no-such-bucket/x.*(bucket|Bucket)",
+    ):
         Workspace.open("s3://no-such-bucket/x", create=True)

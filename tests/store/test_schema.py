@@ -1,4 +1,5 @@
-"""The words of ``zoo schema``. That tables have just these columns is tested in store/test_query.py."""
+"""The words of ``zoo schema``. That tables have just these columns is tested in
+store/test_query.py."""
 
 from __future__ import annotations
 

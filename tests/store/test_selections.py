@@ -1,4 +1,5 @@
-"""Selections: a name stands for a manifest, and a manifest for examples of one split of one data set."""
+"""Selections: a name stands for a manifest, and a manifest for examples of one split of one data
+set."""
 
 from __future__ import annotations
 
@@ -39,7 +40,9 @@ def manifest(labels: list[int]) -> Manifest:
     return factories.manifest(range(10, 10 + len(labels)), labels)
 
 
-def commit(space: Workspace, name: str, rows: Manifest, origin: Origin = HERE, *, replace: bool = False) -> None:
+def commit(
+    space: Workspace, name: str, rows: Manifest, origin: Origin = HERE, *, replace: bool = False
+) -> None:
     commit_selection(space, name, rows, origin, ["test"], replace=replace)
 
 
@@ -55,13 +58,17 @@ def test_a_selection_comes_back_as_it_was(space: Workspace) -> None:
 
 
 def test_a_name_means_one_manifest_until_it_is_replaced(space: Workspace) -> None:
-    """The same again is fine; another under the same name is refused; with replace the name means the new one, the old one stays."""
+    """The same again is fine; another under the same name is refused; with replace the name means
+    the new one, the old one stays."""
     old, new = manifest([0, 1]), manifest([1, 0])
     commit(space, "mine", old)
     commit(space, "mine", old)
     with pytest.raises(
         UsageError,
-        match=r"^selection 'mine' exists and holds other examples, of split train of .*\(2 rows.*Choose another name with -o, or add",
+        match=(
+            r"^selection 'mine' exists and holds other examples, of split train of .*\(2"
+            r" rows.*Choose another name with -o, or add"
+        ),
     ):
         commit(space, "mine", new)
     assert manifest_named(space, "mine").labels.tolist() == [0, 1]
@@ -82,7 +89,10 @@ def test_equal_content_under_two_names_is_stored_once(space: Workspace) -> None:
 
 def test_an_unknown_selection_lists_those_there_are(space: Workspace) -> None:
     commit(space, "mine", manifest([0]))
-    with pytest.raises(UnknownNameError, match=r"^unknown selection 'yours'\. .*Known: baseline, mine\. Make one with 'zoo select'"):
+    with pytest.raises(
+        UnknownNameError,
+        match=r"^unknown selection 'yours'\. .*Known: baseline, mine\. Make one with 'zoo select'",
+    ):
         selection_op(space, "yours")
     with pytest.raises(NotFoundError, match=r"^no manifest '0000000000000000' in "):
         manifest_of(space, "0" * 16, dataset="a")
@@ -94,16 +104,29 @@ def test_an_unknown_selection_lists_those_there_are(space: Workspace) -> None:
 def record(space: Workspace, *fingerprints: str) -> None:
     """Data sets of these fingerprints, without an example."""
     for key in fingerprints:
-        facts = {"name": f"set {key}", "uri": key, "class_names": ["x"], "channels": 1, "splits": {}}
+        facts = {
+            "name": f"set {key}",
+            "uri": key,
+            "class_names": ["x"],
+            "channels": 1,
+            "splits": {},
+        }
         space.commits.publish("dataset", key, identity={"fingerprint": key}, facts=facts)
 
 
 @pytest.mark.parametrize(
     ("dataset", "split", "made"),
-    [("b", "train", "split train of set a (a)"), ("a", "test", "split train of set a (a)"), ("b", "test", "split train of set a (a)")],
+    [
+        ("b", "train", "split train of set a (a)"),
+        ("a", "test", "split train of set a (a)"),
+        ("b", "test", "split train of set a (a)"),
+    ],
 )
-def test_a_manifest_is_not_used_on_other_examples(space: Workspace, dataset: str, split: str, made: str) -> None:
-    """Of another data set or another split: refused with both, by content and by name; where it was made, it is used."""
+def test_a_manifest_is_not_used_on_other_examples(
+    space: Workspace, dataset: str, split: str, made: str
+) -> None:
+    """Of another data set or another split: refused with both, by content and by name; where it was
+    made, it is used."""
     record(space, "a", "b")
     commit(space, "mine", manifest([0, 1]))
     digest = manifest([0, 1]).digest
@@ -115,23 +138,31 @@ def test_a_manifest_is_not_used_on_other_examples(space: Workspace, dataset: str
         with pytest.raises(UsageError) as refused:
             use()
         assert (
-            f"selection 'mine' (manifest {digest}) was made from {made}; it cannot be used on split {split} of set {dataset} ({dataset})"
-            in str(refused.value)
+            f"selection 'mine' (manifest {digest}) was made from {made}; it cannot be used on split"
+            f" {split} of set {dataset} ({dataset})" in str(refused.value)
         )
     assert check_manifest(space, digest, "a", "train") == ""
     assert len(selection_of(space, "mine", dataset="a", split="train")) == 2
 
 
 def test_equal_content_of_two_splits_is_one_manifest_that_both_may_use(space: Workspace) -> None:
-    """A manifest is its content; what it was made from is added, whichever comes first, and only once."""
+    """A manifest is its content; what it was made from is added, whichever comes first, and only
+    once."""
     record(space, "a", "b")
-    for name, origin in (("one", HERE), ("two", Origin("a", "test", "p")), ("three", Origin("b", "train", "q")), ("one", HERE)):
+    for name, origin in (
+        ("one", HERE),
+        ("two", Origin("a", "test", "p")),
+        ("three", Origin("b", "train", "q")),
+        ("one", HERE),
+    ):
         commit(space, name, manifest([0, 1]), origin)
     digest = manifest([0, 1]).digest
     assert space.commits.keys("manifest") == {digest: 3}
     for dataset, split in (("a", "train"), ("a", "test"), ("b", "train")):
         assert check_manifest(space, digest, dataset, split) == ""
-    with pytest.raises(UsageError, match=r"was made from split test of .* and split train of .* and split train of"):
+    with pytest.raises(
+        UsageError, match=r"was made from split test of .* and split train of .* and split train of"
+    ):
         check_manifest(space, digest, "b", "test")
 
 
@@ -149,37 +180,49 @@ def test_one_name_does_not_stand_for_the_same_rows_of_two_splits(space: Workspac
 def test_the_table_of_selections_says_what_each_was_made_from(space: Workspace) -> None:
     record(space, "a")
     commit(space, "mine", manifest([0, 1]))
-    assert selections_frame(space)[["name", "dataset", "split"]].drop_duplicates().values.tolist() == [["mine", "set a", "train"]]
+    assert selections_frame(space)[
+        ["name", "dataset", "split"]
+    ].drop_duplicates().values.tolist() == [["mine", "set a", "train"]]
 
 
 # ---------------------------------------------------------------- selections of an earlier zoo
 
 
 def earlier(space: Workspace, name: str, rows: Manifest, split: str = "train") -> str:
-    """A selection as a zoo recorded it that knew no data set: the split among the facts, nothing in the identity."""
+    """A selection as a zoo recorded it that knew no data set: the split among the facts, nothing in
+    the identity."""
     digest = rows.digest
 
     def write(path: Path) -> None:
         pq.write_table(pa.Table.from_pandas(rows.frame(), preserve_index=False), path)
 
     ref = space.files.seal("selections", digest, ".parquet", write)
-    space.commits.publish("manifest", digest, identity={"manifest": digest}, facts={"rows": len(rows)}, files=[ref])
+    space.commits.publish(
+        "manifest", digest, identity={"manifest": digest}, facts={"rows": len(rows)}, files=[ref]
+    )
     facts = {"rows": len(rows), "origin": {"rules": ["test"], "split": split}}
     space.commits.publish("selection", name, identity={"manifest": digest}, facts=facts)
     return digest
 
 
 def test_an_earlier_selection_is_of_the_only_data_set(space: Workspace) -> None:
-    """Its split is on record and its data set certain: it is used where it fits, without a word, and refused elsewhere."""
+    """Its split is on record and its data set certain: it is used where it fits, without a word,
+    and refused elsewhere."""
     record(space, "a")
-    train, test = earlier(space, "mine", manifest([0, 1])), earlier(space, "theirs", manifest([1, 1]), "test")
+    train, test = (
+        earlier(space, "mine", manifest([0, 1])),
+        earlier(space, "theirs", manifest([1, 1]), "test"),
+    )
     assert check_manifest(space, train, "a", "train") == ""
-    with pytest.raises(UsageError, match=r"selection 'theirs' .* was made from split test of set a"):
+    with pytest.raises(
+        UsageError, match=r"selection 'theirs' .* was made from split test of set a"
+    ):
         check_manifest(space, test, "a", "train")
 
 
 def test_what_cannot_be_checked_in_an_earlier_selection_is_said(space: Workspace) -> None:
-    """Of several data sets nobody knows which it is about: a sentence, no refusal; its split is checked all the same."""
+    """Of several data sets nobody knows which it is about: a sentence, no refusal; its split is
+    checked all the same."""
     record(space, "a", "b")
     digest = earlier(space, "mine", manifest([0, 1]))
     assert "that it fits set b (b) cannot be checked" in check_manifest(space, digest, "b", "train")
@@ -188,7 +231,8 @@ def test_what_cannot_be_checked_in_an_earlier_selection_is_said(space: Workspace
 
 
 def test_an_earlier_selection_made_again_is_recorded_with_its_origin(space: Workspace) -> None:
-    """Without --replace, since it holds the same; from then on it is checked, and made a third time nothing is written."""
+    """Without --replace, since it holds the same; from then on it is checked, and made a third time
+    nothing is written."""
     record(space, "a", "b")
     rows = manifest([0, 1])
     digest = earlier(space, "mine", rows)

@@ -33,7 +33,11 @@ def test_an_empty_folder_becomes_a_workspace(tmp_path: Path) -> None:
 def test_a_place_without_a_workspace_is_not_found(tmp_path: Path) -> None:
     """Asked to open, not to create: nothing is made, and the message says how to."""
     with pytest.raises(
-        NotFoundError, match=rf"^no workspace at {tmp_path}/none\. Make one with 'zoo demo', 'zoo train' or, .*'zoo import'"
+        NotFoundError,
+        match=(
+            rf"^no workspace at {tmp_path}/none\. Make one with 'zoo demo', 'zoo train' or, .*'zoo"
+            r" import'"
+        ),
     ):
         Workspace.open(tmp_path / "none")
     assert not (tmp_path / "none").exists()
@@ -48,13 +52,18 @@ def test_something_else_is_never_taken_over(tmp_path: Path, kind: str) -> None:
     else:
         place.mkdir()
         (place / "thesis.tex").write_text("mine")
-    with pytest.raises(StoreError, match=r"place exists and is not a zoo workspace\. Choose a new or an empty folder"):
+    with pytest.raises(
+        StoreError,
+        match=r"place exists and is not a zoo workspace\. Choose a new or an empty folder",
+    ):
         Workspace.open(place, create=True)
     assert (place if kind == "file" else place / "thesis.tex").read_text() == "mine"
     assert not (place / MARKER).exists()
 
 
-def test_a_relative_path_and_the_home_folder_are_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_relative_path_and_the_home_folder_are_understood(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     assert Workspace.open("here", create=True).root == tmp_path / "here"
@@ -66,7 +75,9 @@ def test_an_unknown_kind_of_place_is_refused() -> None:
         Workspace.open("ftp://host/x", create=True)
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", b"not json", b'{"min_reader":"x"}', b"\xff", b"[]"])
+@pytest.mark.parametrize(
+    "content", [b"", b"{}", b"not json", b'{"min_reader":"x"}', b"\xff", b"[]"]
+)
 def test_a_damaged_format_file_is_refused(tmp_path: Path, content: bytes) -> None:
     """Neither opened nor made new."""
     Workspace.open(tmp_path, create=True)
@@ -78,12 +89,20 @@ def test_a_damaged_format_file_is_refused(tmp_path: Path, content: bytes) -> Non
 
 
 def test_a_newer_format_is_refused(tmp_path: Path) -> None:
-    """A workspace that says it needs a later reader; one that a later zoo wrote and this one may read is fine."""
-    body = {"format": "zoo-workspace", "version": WORKSPACE_VERSION + 5, "min_reader": WORKSPACE_VERSION + 1}
+    """A workspace that says it needs a later reader; one that a later zoo wrote and this one may
+    read is fine."""
+    body = {
+        "format": "zoo-workspace",
+        "version": WORKSPACE_VERSION + 5,
+        "min_reader": WORKSPACE_VERSION + 1,
+    }
     (tmp_path / MARKER).write_text(sealed_json(body))
     with pytest.raises(
         StoreError,
-        match=rf"needs a zoo that reads workspace version {WORKSPACE_VERSION + 1}; this one reads {WORKSPACE_VERSION}\. Use a newer",
+        match=(
+            rf"needs a zoo that reads workspace version {WORKSPACE_VERSION + 1}; this one reads"
+            rf" {WORKSPACE_VERSION}\. Use a newer"
+        ),
     ):
         Workspace.open(tmp_path)
     (tmp_path / MARKER).write_text(sealed_json({**body, "min_reader": WORKSPACE_VERSION}))
@@ -97,7 +116,9 @@ def test_the_probe_leaves_nothing_behind(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.ENOSPC])
-def test_an_unwritable_place_is_found_before_work_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+def test_an_unwritable_place_is_found_before_work_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
     """Forbidden, read-only or full: creating and probing say so with the path."""
     space = Workspace.open(tmp_path / "old", create=True)
 
@@ -134,7 +155,10 @@ def test_two_commands_at_once_make_one_workspace(tmp_path: Path) -> None:
 
 def test_every_path_is_inside(tmp_path: Path) -> None:
     space = Workspace.open(tmp_path, create=True)
-    assert [p.relative_to(tmp_path).as_posix() for p in (space.cache, space.results, space.figures, space.report)] == [
+    assert [
+        p.relative_to(tmp_path).as_posix()
+        for p in (space.cache, space.results, space.figures, space.report)
+    ] == [
         "cache",
         "results",
         "figures",

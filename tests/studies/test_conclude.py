@@ -1,4 +1,5 @@
-"""Conclusions are a stage of the pipeline: verdicts are there to query before anything is drawn. And what a study file may import."""
+"""Conclusions are a stage of the pipeline: verdicts are there to query before anything is drawn.
+And what a study file may import."""
 
 from __future__ import annotations
 
@@ -54,7 +55,7 @@ def verdicts(outcomes):
 def charts(outcomes):
     rows = [value("", "drop", 0, outcomes.drop("delete_class", 0.0, arch="mlp"))]
     return (Chart("drops", "Drops", "bars", lines(rows), "class", "drop", "What it costs."),)
-'''
+'''  # noqa: E501
 
 
 @pytest.fixture
@@ -66,13 +67,16 @@ def study(tmp_path: Path) -> Path:
 
 
 def test_verdicts_are_there_before_anything_is_drawn(study: Path, tmp_path: Path) -> None:
-    """``--until compare`` leaves none, ``--until conclude`` leaves outcomes and verdicts and no figure, the report draws what was concluded."""
+    """``--until compare`` leaves none, ``--until conclude`` leaves outcomes and verdicts and no
+    figure, the report draws what was concluded."""
     space = tmp_path / "space"
     assert run(tmp_path, "run", study, "--until", "compare", "-w", space, *LOCAL).code == 0
     assert query(Workspace.open(space), "select * from verdicts").num_rows == 0
     assert run(tmp_path, "run", study, "--until", "conclude", "-w", space, *LOCAL).code == 0
     workspace = Workspace.open(space)
-    assert query(workspace, "select claim, scale, n from verdicts").to_pylist() == [{"claim": "T1", "scale": "tiny", "n": 2}]
+    assert query(workspace, "select claim, scale, n from verdicts").to_pylist() == [
+        {"claim": "T1", "scale": "tiny", "n": 2}
+    ]
     assert query(workspace, "select count(*) n from outcomes").to_pylist() == [{"n": 4}]
     assert not list(workspace.figures.glob("*"))
     assert not workspace.report.exists()
@@ -83,9 +87,14 @@ def test_verdicts_are_there_before_anything_is_drawn(study: Path, tmp_path: Path
     assert "It falls" in workspace.report.read_text()
 
 
-def test_a_picture_that_nobody_could_answer_is_nobody_s_mistake(study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An unreadable test picture is left out of accuracies and class counts, as where arms are compared."""
-    assert run(tmp_path, "run", study, "--until", "fill", "-w", tmp_path / "space", *LOCAL).code == 0
+def test_a_picture_that_nobody_could_answer_is_nobody_s_mistake(
+    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An unreadable test picture is left out of accuracies and class counts, as where arms are
+    compared."""
+    assert (
+        run(tmp_path, "run", study, "--until", "fill", "-w", tmp_path / "space", *LOCAL).code == 0
+    )
     workspace = Workspace.open(tmp_path / "space")
     spec = load(str(study))
     dataset, judge = open_dataset(spec.dataset), judge_of(spec)
@@ -110,7 +119,10 @@ def test_a_study_with_half_of_its_functions_is_refused(study: Path, tmp_path: Pa
     study.write_text(study.read_text().replace("def charts(", "def _charts("))
     result = run(tmp_path, "run", study, "--until", "conclude", "-w", tmp_path / "space", *LOCAL)
     assert result.code != 0
-    assert "defines no charts. A study that judges claims has all of points, verdicts, charts" in result.err
+    assert (
+        "defines no charts. A study that judges claims has all of points, verdicts, charts"
+        in result.err
+    )
 
 
 # ---------------------------------------------------------------- what a study file needs
@@ -124,7 +136,9 @@ def test_an_experiment_imports_nothing_of_zoo_but_zoo_studies(name: str) -> None
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             found.add(str(node.module))
-    foreign = {module for module in found if module.partition(".")[0] not in sys.stdlib_module_names}
+    foreign = {
+        module for module in found if module.partition(".")[0] not in sys.stdlib_module_names
+    }
     assert foreign <= {"zoo.studies", "numpy", "numpy.typing"}
 
 
@@ -139,6 +153,11 @@ def test_another_name_is_not() -> None:
 
 
 def test_zoo_studies_loads_nothing_before_it_is_asked() -> None:
-    code = "import sys, zoo.studies; print([m for m in ('pandas', 'scipy', 'duckdb', 'torch', 'zoo.studies.claims') if m in sys.modules])"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    code = (
+        "import sys, zoo.studies; print([m for m in ('pandas', 'scipy', 'duckdb', 'torch',"
+        " 'zoo.studies.claims') if m in sys.modules])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
     assert result.stdout.strip() == "[]"

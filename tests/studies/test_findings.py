@@ -17,15 +17,43 @@ from zoo.studies.findings import LINE_COLUMNS, NOTHING_CONCLUDED, Chart, conclud
 from zoo.studies.load import Judge
 
 
-def test_verdicts_and_charts_come_back_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tables with nulls, NaN, infinities and truth values, and every field of a chart; of this experiment, scale and data alone."""
-    rows = [("", "a", np.inf, "all", 0.5, None, 3, False), ("p", "\u00e9", 0.1, "", float("nan"), 0.25, None, True)]
-    chart = Chart("f-1", "Title", "lines", pd.DataFrame(rows, columns=list(LINE_COLUMNS)), "x", "y", "c", x_scale="log", percent=False)
-    heat = Chart("f-2", "Heat", "heat", pd.DataFrame({"panel": [""], "row": ["r"], "column": ["k"], "value": [-0.5]}), "x", "y", "c")
-    verdicts = pd.DataFrame({"claim": ["S.1"], "measured": [None], "mean": [np.nan], "n": [3], "verdict": ["holds"]})
+def test_verdicts_and_charts_come_back_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tables with nulls, NaN, infinities and truth values, and every field of a chart; of this
+    experiment, scale and data alone."""
+    rows = [
+        ("", "a", np.inf, "all", 0.5, None, 3, False),
+        ("p", "\u00e9", 0.1, "", float("nan"), 0.25, None, True),
+    ]
+    chart = Chart(
+        "f-1",
+        "Title",
+        "lines",
+        pd.DataFrame(rows, columns=list(LINE_COLUMNS)),
+        "x",
+        "y",
+        "c",
+        x_scale="log",
+        percent=False,
+    )
+    heat = Chart(
+        "f-2",
+        "Heat",
+        "heat",
+        pd.DataFrame({"panel": [""], "row": ["r"], "column": ["k"], "value": [-0.5]}),
+        "x",
+        "y",
+        "c",
+    )
+    verdicts = pd.DataFrame(
+        {"claim": ["S.1"], "measured": [None], "mean": [np.nan], "n": [3], "verdict": ["holds"]}
+    )
     judge = Judge(lambda *_: (), lambda _: verdicts, lambda _: (chart, heat))
     monkeypatch.setattr(findings, "judge_of", lambda _: judge)
-    monkeypatch.setattr(findings, "collect", lambda *_: SimpleNamespace(table=pd.DataFrame({"a": [1]})))
+    monkeypatch.setattr(
+        findings, "collect", lambda *_: SimpleNamespace(table=pd.DataFrame({"a": [1]}))
+    )
     space, dataset = workspace(tmp_path), tiny_dataset(tmp_path)
     spec = Experiment(name="mine", title="Mine", scale="tiny", dataset="any", sweeps=())
     assert kept(space, spec, dataset) == NOTHING_CONCLUDED

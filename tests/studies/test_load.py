@@ -1,4 +1,5 @@
-"""Every experiment is a spec: it loads without side effects, says what it is, and everything it names exists."""
+"""Every experiment is a spec: it loads without side effects, says what it is, and everything it
+names exists."""
 
 from __future__ import annotations
 
@@ -41,7 +42,8 @@ def test_an_experiment_explains_itself(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "scale"), ALL)
 def test_everything_an_experiment_names_exists(name: str, scale: str) -> None:
-    """Architectures, treatments, rules, selections; each arm has the selection it trains on, or none."""
+    """Architectures, treatments, rules, selections; each arm has the selection it trains on, or
+    none."""
     spec = load(name, scale)
     assert (spec.name, spec.scale) == (name, scale)
     assert Experiment(**spec.as_json()) == spec
@@ -50,7 +52,11 @@ def test_everything_an_experiment_names_exists(name: str, scale: str) -> None:
         assert all(step.name in TREATMENTS for treatment in sweep.treatments for step in treatment)
     assert all(step.name in RULES for rule in spec.selections for step in rule.rules)
     arms = [arm for group in spec.arm_groups for arm in group.arms]
-    assert {arm.selection for arm in arms} <= {None, "baseline", *(rule.name for rule in spec.selections)}
+    assert {arm.selection for arm in arms} <= {
+        None,
+        "baseline",
+        *(rule.name for rule in spec.selections),
+    }
     assert all(rule.split in spec.fill_splits for rule in spec.selections)
 
 
@@ -62,34 +68,52 @@ def test_loading_twice_gives_the_same_trainings(name: str, scale: str) -> None:
     from zoo.spec import DatasetRef
 
     ref = DatasetRef(uri="x", fingerprint="y")
-    assert [job.id for sweep in spec.sweeps for job in sweep.expand(ref)] == [job.id for sweep in again.sweeps for job in sweep.expand(ref)]
+    assert [job.id for sweep in spec.sweeps for job in sweep.expand(ref)] == [
+        job.id for sweep in again.sweeps for job in sweep.expand(ref)
+    ]
 
 
 def test_the_demo_is_what_it_promises() -> None:
-    """75 classifiers from 25 trainings on the embedded data; six arms of six seeds, each drawn anew by every seed on one budget per class: the
-    baseline, what cleaning leaves, a control matched by class, the hardest half, the oracle."""
+    """75 classifiers from 25 trainings on the embedded data; six arms of six seeds, each drawn anew
+    by every seed on one budget per class: the baseline, what cleaning leaves, a control matched by
+        class, the hardest half, the oracle."""
     from zoo.spec import DatasetRef
 
     spec = load("demo")
-    jobs = [job for sweep in spec.sweeps for job in sweep.expand(DatasetRef(uri="x", fingerprint="y"))]
+    jobs = [
+        job for sweep in spec.sweeps for job in sweep.expand(DatasetRef(uri="x", fingerprint="y"))
+    ]
     assert spec.dataset in EMBEDDED
     assert (len(jobs), sum(len(job.snapshots) for job in jobs)) == (25, 75)
     (group,) = spec.arm_groups
-    names = ["baseline", "worst-dropped", "suspects-relabelled", "random-dropped", "hardest-half", "oracle"]
+    names = [
+        "baseline",
+        "worst-dropped",
+        "suspects-relabelled",
+        "random-dropped",
+        "hardest-half",
+        "oracle",
+    ]
     assert [arm.name for arm in group.arms] == names
     assert len(group.retraining.seeds) == 6
     chains = {rule.name: [step.text for step in rule.rules] for rule in spec.selections}
     assert {chains[str(arm.selection)][-1] for arm in group.arms} == {"per_class:count=195"}
     assert chains["random-dropped"][0] == "random_like:name=cleaned,per_class=true"
-    assert chains["cleaned"] == chains["worst-dropped"][:-1] == ["worst:by=label_quality,share=0.05"]
+    assert (
+        chains["cleaned"] == chains["worst-dropped"][:-1] == ["worst:by=label_quality,share=0.05"]
+    )
 
 
 def test_the_population_of_the_demo_is_that_of_the_version_before() -> None:
-    """Ids of its 25 trainings, by hash, as commit 8ec8b82 made them: no workspace trains them again."""
+    """Ids of its 25 trainings, by hash, as commit 8ec8b82 made them: no workspace trains them
+    again."""
     from zoo.spec import DatasetRef, content_id
 
     ref = DatasetRef(uri="x", fingerprint="y")
-    assert content_id([job.id for sweep in load("demo").sweeps for job in sweep.expand(ref)]) == "d1835f380abe5ad5"
+    assert (
+        content_id([job.id for sweep in load("demo").sweeps for job in sweep.expand(ref)])
+        == "d1835f380abe5ad5"
+    )
 
 
 def test_the_first_scale_is_the_default() -> None:
@@ -99,12 +123,21 @@ def test_the_first_scale_is_the_default() -> None:
 @pytest.mark.parametrize(
     ("name", "scale", "message"),
     [
-        ("demmo", None, r"^unknown experiment 'demmo'\. Did you mean 'demo'\? .*a file in \./experiments works too, and so does a path\."),
+        (
+            "demmo",
+            None,
+            (
+                r"^unknown experiment 'demmo'\. Did you mean 'demo'\? .*a file in \./experiments"
+                r" works too, and so does a path\."
+            ),
+        ),
         ("demo", "huge", r"^unknown scale of demo 'huge'\. .*Known: laptop, smoke\."),
         ("nowhere.py", None, r"^unknown experiment 'nowhere\.py'"),
     ],
 )
-def test_an_unknown_experiment_or_scale_is_named(name: str, scale: str | None, message: str) -> None:
+def test_an_unknown_experiment_or_scale_is_named(
+    name: str, scale: str | None, message: str
+) -> None:
     with pytest.raises(UnknownNameError, match=message):
         load(name, scale)
 
@@ -122,7 +155,10 @@ def test_a_file_of_ones_own_is_an_experiment_too(tmp_path: Path) -> None:
         ("x = 1", r"is no experiment: it must define SCALES \(names\) and experiment\(scale\)"),
         ("SCALES = ('a',)\nexperiment = 3", "is no experiment"),
         ("SCALES = ()\ndef experiment(scale): ...", "is no experiment"),
-        ("SCALES = ('a',)\ndef experiment(scale): return {}", r"experiment\('a'\) returned dict, not zoo\.spec\.Experiment"),
+        (
+            "SCALES = ('a',)\ndef experiment(scale): return {}",
+            r"experiment\('a'\) returned dict, not zoo\.spec\.Experiment",
+        ),
     ],
 )
 def test_a_file_that_is_none_is_refused(tmp_path: Path, text: str, message: str) -> None:

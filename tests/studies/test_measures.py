@@ -1,4 +1,5 @@
-"""Outcomes, measures and claims against answers worked by hand, on a study of two networks' worth of predictions that fits on a page."""
+"""Outcomes, measures and claims against answers worked by hand, on a study of two networks' worth
+of predictions that fits on a page."""
 
 from __future__ import annotations
 
@@ -10,11 +11,20 @@ from zoo import statistics
 from zoo.errors import NotFoundError
 from zoo.store.schema import SCHEMA
 from zoo.studies import measures
-from zoo.studies.claims import Claim, Evidence, Finding, NotTested, above, points_text, verdict_table
+from zoo.studies.claims import (
+    Claim,
+    Evidence,
+    Finding,
+    NotTested,
+    above,
+    points_text,
+    verdict_table,
+)
 from zoo.studies.findings import HEAT_COLUMNS, LINE_COLUMNS
 from zoo.studies.outcomes import Outcomes, answers_by_class
 
-# Ten test examples: six of class 0 (cat), four of class 1 (dog); the last has no label and counts nowhere.
+# Ten test examples: six of class 0 (cat), four of class 1 (dog); the last has no label and counts
+#     nowhere.
 LABELS = np.array([0, 0, 0, 0, 0, 0, 1, 1, 1, 1, -1])
 BASELINE_0 = [0, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0]  # 5 of 6 cats, 3 of 4 dogs: 0.8
 BASELINE_1 = [0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 0]  # 4 of 6, 4 of 4: 0.8
@@ -80,20 +90,36 @@ def test_accuracy_and_drop_are_paired_by_seed() -> None:
 def test_shares_and_recalls_leave_unlabelled_examples_out() -> None:
     found = outcomes()
     np.testing.assert_allclose(found.class_shares, [0.6, 0.4])
-    np.testing.assert_allclose(found.recalls(found.rows("baseline", arch="net")), [[5 / 6, 3 / 4], [4 / 6, 1]])
+    np.testing.assert_allclose(
+        found.recalls(found.rows("baseline", arch="net")), [[5 / 6, 3 / 4], [4 / 6, 1]]
+    )
 
 
 def test_changed_counts_differing_predictions_by_true_class() -> None:
     found = outcomes()
     # Seed 0: one cat (1 -> 0) and three dogs; seed 1: one cat (position 4) and four dogs.
-    np.testing.assert_allclose(found.changed(found.rows("delete_class", 1.0, arch="net")), [[1 / 6, 3 / 4], [1 / 6, 1]])
+    np.testing.assert_allclose(
+        found.changed(found.rows("delete_class", 1.0, arch="net")), [[1 / 6, 3 / 4], [1 / 6, 1]]
+    )
 
 
 def test_a_baseline_is_compared_with_those_of_the_other_seeds() -> None:
-    """With three seeds: with each of the two others, in the mean; with one seed there is nothing to compare with."""
-    table = pd.DataFrame({"aspect": ["baseline"] * 3, "arch": ["net"] * 3, "seed": [0, 1, 2], "training_id": ["a", "b", "c"]})
+    """With three seeds: with each of the two others, in the mean; with one seed there is nothing to
+    compare with."""
+    table = pd.DataFrame(
+        {
+            "aspect": ["baseline"] * 3,
+            "arch": ["net"] * 3,
+            "seed": [0, 1, 2],
+            "training_id": ["a", "b", "c"],
+        }
+    )
     answers = {"a": np.array([0, 0]), "b": np.array([0, 1]), "c": np.array([1, 1])}
-    found = answers_by_class(table, answers, np.array([0, 0]), 2).query("`class` == 0").set_index("training_id")
+    found = (
+        answers_by_class(table, answers, np.array([0, 0]), 2)
+        .query("`class` == 0")
+        .set_index("training_id")
+    )
     np.testing.assert_allclose(found["changed"], [0.75, 0.5, 0.75])
     np.testing.assert_allclose(found["recall"], [1, 0.5, 0])
     assert answers_by_class(table, {"a": answers["a"]}, np.array([0, 0]), 2)["changed"].isna().all()
@@ -105,7 +131,9 @@ def test_a_training_without_answers_has_no_recall() -> None:
 
 
 def test_a_point_that_is_not_there_is_named() -> None:
-    with pytest.raises(NotFoundError, match=r"no point delete 0\.3 of net for every seed at scale smoke"):
+    with pytest.raises(
+        NotFoundError, match=r"no point delete 0\.3 of net for every seed at scale smoke"
+    ):
         outcomes().acc("delete", 0.3, arch="net")
 
 
@@ -119,7 +147,9 @@ def test_infinite_settings_are_found() -> None:
 
 
 def test_beyond_ceiling_is_the_drop_without_the_class_s_own_share() -> None:
-    np.testing.assert_allclose(measures.beyond_ceiling(outcomes(), "delete_class", 1, arch="net"), [-0.2, -0.1], atol=1e-12)
+    np.testing.assert_allclose(
+        measures.beyond_ceiling(outcomes(), "delete_class", 1, arch="net"), [-0.2, -0.1], atol=1e-12
+    )
 
 
 def test_seed_noise_compares_the_baselines() -> None:
@@ -133,7 +163,9 @@ def test_changed_table_ends_with_seed_noise_and_recall_does_not() -> None:
     assert list(table.columns) == list(HEAT_COLUMNS)
     assert list(table["row"]) == ["delete dog"] * 2 + ["another seed"] * 2
     np.testing.assert_allclose(table["value"], [1 / 6, 7 / 8, 1 / 6, 1 / 4])
-    recall = measures.heat(measures.changed_table(outcomes(), changes, arch="net", panel="p", recall=True))
+    recall = measures.heat(
+        measures.changed_table(outcomes(), changes, arch="net", panel="p", recall=True)
+    )
     # Cats: (6 - 5) / 6 and (5 - 4) / 6; dogs: -3/4 and -1.
     np.testing.assert_allclose(recall["value"], [1 / 6, -7 / 8])
 
@@ -148,13 +180,22 @@ def test_value_gives_mean_and_sample_sd() -> None:
 
 
 def test_accuracy_line_sorts_by_x_and_puts_the_baseline_where_it_stands() -> None:
-    rows = measures.accuracy_line(outcomes(), "delete", arch="net", series="s", baseline_at=0.0, x=lambda s: 100 * s)
+    rows = measures.accuracy_line(
+        outcomes(), "delete", arch="net", series="s", baseline_at=0.0, x=lambda s: 100 * s
+    )
     assert [(row["x"], row["y"]) for row in rows] == [(0.0, pytest.approx(0.8)), (100.0, 0.5)]
-    assert measures.accuracy_line(outcomes(), "delete", arch="net", series="s", within=lambda x: x > 1) == []
+    assert (
+        measures.accuracy_line(outcomes(), "delete", arch="net", series="s", within=lambda x: x > 1)
+        == []
+    )
 
 
 def test_curves_average_the_seeds_that_trained_that_long() -> None:
-    rows = [row for row in measures.curve_table(outcomes(), [("0 %", "baseline", 0.0)], arch="net") if row["panel"] == "test accuracy"]
+    rows = [
+        row
+        for row in measures.curve_table(outcomes(), [("0 %", "baseline", 0.0)], arch="net")
+        if row["panel"] == "test accuracy"
+    ]
     assert [(row["x"], row["n"]) for row in rows] == [(1.0, 2), (2.0, 2), (3.0, 1)]
     assert [row["y"] for row in rows] == pytest.approx([0.3, 0.7, 0.4])
 
@@ -162,14 +203,20 @@ def test_curves_average_the_seeds_that_trained_that_long() -> None:
 def test_power_law_recovers_its_parameters() -> None:
     n = np.array([100, 200, 400, 800])
     law = statistics.power_law(n, 3.0 * n**-0.5)
-    assert (law.scale, law.exponent, law.r2) == (pytest.approx(3.0), pytest.approx(0.5), pytest.approx(1.0))
+    assert (law.scale, law.exponent, law.r2) == (
+        pytest.approx(3.0),
+        pytest.approx(0.5),
+        pytest.approx(1.0),
+    )
     np.testing.assert_allclose(law.at([100, 10_000]), [0.3, 0.03])
     with pytest.raises(ValueError, match="two sizes"):
         statistics.power_law([100, 100], [0.1, 0.2])
 
 
 def test_power_law_table_leaves_the_empty_training_set_out() -> None:
-    rows, law = measures.power_law_table(outcomes(), ["delete", "delete_class"], arch="net", series="net")
+    rows, law = measures.power_law_table(
+        outcomes(), ["delete", "delete_class"], arch="net", series="net"
+    )
     assert [row["x"] for row in rows if not row["reference"]] == [50, 100]
     # Errors .2 at 100 and .4, .5 at 50: the mean of the logs at 50 is log sqrt(.2).
     assert law.exponent == pytest.approx(np.log(np.sqrt(0.2) / 0.2) / np.log(2))
@@ -184,7 +231,9 @@ def test_rank_correlation_agrees_with_scipy_and_knows_ties() -> None:
 
 
 def test_matched_harm_averages_a_kind_s_points() -> None:
-    harm = measures.matched_harm(outcomes(), {"both": [("delete_class", 1.0, -1), ("delete", 1.0, -1)]}, arch="net")
+    harm = measures.matched_harm(
+        outcomes(), {"both": [("delete_class", 1.0, -1), ("delete", 1.0, -1)]}, arch="net"
+    )
     np.testing.assert_allclose(harm["both"], [(0.2 + 0.3) / 2, 0.3])
 
 
@@ -210,7 +259,13 @@ def test_verdict_table_says_what_was_not_tested_and_why() -> None:
         [
             Claim("S1", "it falls", "much", "above 5 points", drop),
             Claim("S2", "sizes", "", "", cannot),
-            Claim("S3", "absent", "", "", lambda found: Finding(Evidence(0, 1), found.acc("delete", 0.3, arch="net"))),
+            Claim(
+                "S3",
+                "absent",
+                "",
+                "",
+                lambda found: Finding(Evidence(0, 1), found.acc("delete", 0.3, arch="net")),
+            ),
         ],
         outcomes(),
         about="pets",
@@ -218,7 +273,11 @@ def test_verdict_table_says_what_was_not_tested_and_why() -> None:
     assert list(table.columns) == list(SCHEMA["verdicts"])
     assert list(table["verdict"]) == ["undecided", "not tested", "not tested"]
     assert table.loc[0, "measured"] == "25.0 \u00b1 7.1 points"
-    assert (table.loc[0, "mean"], table.loc[0, "n"], table.loc[0, "scale"]) == (pytest.approx(0.25), 2, "smoke")
+    assert (table.loc[0, "mean"], table.loc[0, "n"], table.loc[0, "scale"]) == (
+        pytest.approx(0.25),
+        2,
+        "smoke",
+    )
     assert table.loc[1, "note"] == "only one picture size"
     assert pd.isna(table.loc[1, "mean"])
     assert pd.isna(table.loc[1, "measured"])

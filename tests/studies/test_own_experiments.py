@@ -1,4 +1,5 @@
-"""Experiments of a user's own: found in ./experiments, blamed by file and line when they are wrong."""
+"""Experiments of a user's own: found in ./experiments, blamed by file and line when they are
+wrong."""
 
 from __future__ import annotations
 
@@ -18,8 +19,11 @@ def experiment(scale):
 """
 
 
-def test_a_file_in_the_folder_experiments_here_is_found_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """``zoo run mine`` in a folder with experiments/mine.py; it is loaded again by its path from anywhere."""
+def test_a_file_in_the_folder_experiments_here_is_found_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``zoo run mine`` in a folder with experiments/mine.py; it is loaded again by its path from
+    anywhere."""
     (tmp_path / "experiments").mkdir()
     (tmp_path / "experiments" / "mine.py").write_text(MINE)
     monkeypatch.chdir(tmp_path)
@@ -32,7 +36,9 @@ def test_a_file_in_the_folder_experiments_here_is_found_by_its_name(tmp_path: Pa
         load("mine")
 
 
-def test_a_shipped_experiment_keeps_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_shipped_experiment_keeps_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A file called demo.py in the user's folder does not stand for ``zoo run demo``."""
     (tmp_path / "experiments").mkdir()
     (tmp_path / "experiments" / "demo.py").write_text(MINE)
@@ -46,13 +52,24 @@ def test_a_shipped_experiment_keeps_its_name(tmp_path: Path, monkeypatch: pytest
     ("text", "line", "said"),
     [
         ("SCALES = ('tiny',)\n\ndef experiment(scale:\n    pass\n", 3, r"'\(' was never closed"),
-        ("SCALES = ('tiny',)\nimport nowhere_to_be_found\n", 2, "ModuleNotFoundError: No module named 'nowhere_to_be_found'"),
-        ("SCALES = ('tiny',)\n\n\ndef experiment(scale):\n    return {}['no such key']\n", 5, "KeyError: 'no such key'"),
+        (
+            "SCALES = ('tiny',)\nimport nowhere_to_be_found\n",
+            2,
+            "ModuleNotFoundError: No module named 'nowhere_to_be_found'",
+        ),
+        (
+            "SCALES = ('tiny',)\n\n\ndef experiment(scale):\n    return {}['no such key']\n",
+            5,
+            "KeyError: 'no such key'",
+        ),
     ],
     ids=["syntax", "import", "call"],
 )
-def test_a_mistake_in_the_file_is_the_files(tmp_path: Path, text: str, line: int, said: str) -> None:
-    """Syntax, imports and the function itself: exit 2, the file, the line, what is wrong; never "a bug in zoo"."""
+def test_a_mistake_in_the_file_is_the_files(
+    tmp_path: Path, text: str, line: int, said: str
+) -> None:
+    """Syntax, imports and the function itself: exit 2, the file, the line, what is wrong; never "a
+    bug in zoo"."""
     path = tmp_path / "mine.py"
     path.write_text(text)
     with pytest.raises(UsageError, match=rf"mine\.py, line {line}: .*{said}"):
@@ -66,7 +83,10 @@ def test_a_mistake_in_the_file_is_the_files(tmp_path: Path, text: str, line: int
 def test_a_mistake_in_the_findings_is_the_files(tmp_path: Path) -> None:
     """What an experiment concludes with is its own code too."""
     path = tmp_path / "mine.py"
-    hooks = "\ndef points(scale, seed):\n    return ()\n\ndef verdicts(outcomes):\n    return outcomes.nothing\n"
+    hooks = (
+        "\ndef points(scale, seed):\n    return ()\n\ndef verdicts(outcomes):\n    return"
+        " outcomes.nothing\n"
+    )
     path.write_text(f"{MINE}{hooks}charts = verdicts\n")
     judge = judge_of(load(str(path)))
     assert judge is not None

@@ -1,4 +1,5 @@
-"""A study that is stored beside its page is judged again from there, by anyone: nothing of a workspace is needed."""
+"""A study that is stored beside its page is judged again from there, by anyone: nothing of a
+workspace is needed."""
 
 from __future__ import annotations
 
@@ -25,7 +26,11 @@ def page(tmp_path: Path) -> Path:
 
 
 def files(page: Path) -> dict[str, bytes]:
-    return {path.relative_to(page.parent).as_posix(): path.read_bytes() for path in page.parent.rglob("*") if path.is_file()}
+    return {
+        path.relative_to(page.parent).as_posix(): path.read_bytes()
+        for path in page.parent.rglob("*")
+        if path.is_file()
+    }
 
 
 def test_the_page_and_its_verdicts_are_what_the_rules_of_today_say(page: Path) -> None:
@@ -44,7 +49,9 @@ def test_other_results_give_another_page(page: Path) -> None:
     before = page.read_text()
     main([str(page)])
     assert "| S1.1 |" in page.read_text() != before
-    assert "**fails** |" in next(line for line in page.read_text().splitlines() if line.startswith("| S1.1 |"))
+    assert "**fails** |" in next(
+        line for line in page.read_text().splitlines() if line.startswith("| S1.1 |")
+    )
 
 
 def small() -> Outcomes:
@@ -65,9 +72,18 @@ def small() -> Outcomes:
             "test_acc1": [0.9, 1 / 3, 0.4, 0.1, 0.8, 0.7, 0.35, 0.2],
         }
     )
-    answers = {"training_id": ["a", "a", "b", "b"], "class": [0, 1, 0, 1], "recall": [0.1, 2 / 3, 0.3, 0.4], "changed": [None, 0.1, 0, 1]}
-    curves = pd.DataFrame({"training_id": ["a", "a"], "epoch": [1, 2], "split": "test", "acc1": [0.3, 0.9]})
-    return Outcomes(table, pd.DataFrame(answers), curves, ("cat", "dog"), (4, 6), "laptop", "mnist", 10)
+    answers = {
+        "training_id": ["a", "a", "b", "b"],
+        "class": [0, 1, 0, 1],
+        "recall": [0.1, 2 / 3, 0.3, 0.4],
+        "changed": [None, 0.1, 0, 1],
+    }
+    curves = pd.DataFrame(
+        {"training_id": ["a", "a"], "epoch": [1, 2], "split": "test", "acc1": [0.3, 0.9]}
+    )
+    return Outcomes(
+        table, pd.DataFrame(answers), curves, ("cat", "dog"), (4, 6), "laptop", "mnist", 10
+    )
 
 
 def study_of(outcomes: Outcomes) -> Study:
@@ -97,8 +113,12 @@ def test_what_is_stored_comes_back_whole(tmp_path: Path) -> None:
     assert study.verdicts.set_index("claim").loc["S1.1", "measured"] == "40.4 \u00b1 18.3 points"
     pd.testing.assert_frame_equal(again.verdicts, study.verdicts)
     for name in ("table", "by_class", "curves"):
-        pd.testing.assert_frame_equal(getattr(again.outcomes, name), getattr(study.outcomes, name), check_dtype=False)
-    assert dataclasses.replace(again.outcomes, table=None, by_class=None, curves=None) == dataclasses.replace(  # type: ignore[arg-type]
+        pd.testing.assert_frame_equal(
+            getattr(again.outcomes, name), getattr(study.outcomes, name), check_dtype=False
+        )
+    assert dataclasses.replace(
+        again.outcomes, table=None, by_class=None, curves=None
+    ) == dataclasses.replace(  # type: ignore[arg-type]
         study.outcomes,
         table=None,
         by_class=None,
@@ -107,7 +127,9 @@ def test_what_is_stored_comes_back_whole(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_a_study_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"holds no study\.json\. Give the study's workspace: .*=WORKSPACE"):
+    with pytest.raises(
+        UsageError, match=r"holds no study\.json\. Give the study's workspace: .*=WORKSPACE"
+    ):
         stored_study(tmp_path)
 
 
@@ -117,7 +139,8 @@ def test_a_block_of_no_study_is_refused() -> None:
 
 
 def test_the_committed_facts_name_what_the_tables_hold() -> None:
-    """Test counts of MNIST are those of the figure of deleted classes, which was drawn from the run itself."""
+    """Test counts of MNIST are those of the figure of deleted classes, which was drawn from the run
+    itself."""
     folder = PAGE.with_suffix("") / "mnist"
     facts = json.loads((folder / "study.json").read_text())
     drawn = pd.read_csv(folder / "figure-01.csv").query("reference")

@@ -1,4 +1,5 @@
-"""Study 1 at its smallest, on Ray as a user runs it: counts, invariants, the figures' tables, verdicts, and nothing to do the second time."""
+"""Study 1 at its smallest, on Ray as a user runs it: counts, invariants, the figures' tables,
+verdicts, and nothing to do the second time."""
 
 from __future__ import annotations
 
@@ -37,9 +38,13 @@ SEEDS = 2
 
 
 @pytest.fixture(scope="module", params=EXPERIMENTS)
-def study(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Workspace, Result]:
+def study(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, Workspace, Result]:
     folder = tmp_path_factory.mktemp(request.param)
-    result = run(folder, "run", request.param, "--scale", "smoke", "-w", folder / "space", seconds=600)
+    result = run(
+        folder, "run", request.param, "--scale", "smoke", "-w", folder / "space", seconds=600
+    )
     assert result.code == 0, result
     return request.param, Workspace.open(folder / "space"), result
 
@@ -52,8 +57,11 @@ def chart(space: Workspace, name: str) -> pd.DataFrame:
     return pd.read_csv(space.figures / f"{name}.csv", keep_default_na=False, na_values=[""])
 
 
-def test_every_point_has_an_outcome_per_network_and_seed(study: tuple[str, Workspace, Result]) -> None:
-    """Rows = points x architectures x seeds; trainings of equal treatment are one; each has the outcome its treatment must have."""
+def test_every_point_has_an_outcome_per_network_and_seed(
+    study: tuple[str, Workspace, Result],
+) -> None:
+    """Rows = points x architectures x seeds; trainings of equal treatment are one; each has the
+    outcome its treatment must have."""
     name, space, _ = study
     judge = judge_of(load(name, "smoke"))
     assert judge is not None
@@ -61,7 +69,9 @@ def test_every_point_has_an_outcome_per_network_and_seed(study: tuple[str, Works
     table = outcomes(space)
     archs = table["arch"].nunique()
     assert len(table) == sum(map(len, points)) * archs
-    assert table["training_id"].nunique() == len(query(space, "select distinct training_id from trainings"))
+    assert table["training_id"].nunique() == len(
+        query(space, "select distinct training_id from trainings")
+    )
     assert set(table["status"]) <= {"done", "empty"}
     empty = table[table["status"] == "empty"]
     assert set(empty["aspect"]) == ({"delete"} if name == "data_quality_mnist" else set())
@@ -73,7 +83,8 @@ def test_every_point_has_an_outcome_per_network_and_seed(study: tuple[str, Works
 
 
 def test_treated_sets_are_what_their_points_say(study: tuple[str, Workspace, Result]) -> None:
-    """Sizes and label changes are exact; a deleted class is not among the training labels; the test set is whole and clean."""
+    """Sizes and label changes are exact; a deleted class is not among the training labels; the test
+    set is whole and clean."""
     name, space, _ = study
     table = outcomes(space).set_index("aspect")
     n = int(table.loc["baseline", "n_train"].iloc[0])
@@ -93,7 +104,10 @@ def test_treated_sets_are_what_their_points_say(study: tuple[str, Workspace, Res
         zeroed = table.loc["noise_to_0"]
         assert (zeroed["label_change_rate"] < zeroed["setting"]).all()
         assert (zeroed["label_change_rate"] > 0.8 * zeroed["setting"]).all()
-    answered = query(space, "select split, count(distinct classifier_id) c, count(*) n from answers group by split").to_pylist()
+    answered = query(
+        space,
+        "select split, count(distinct classifier_id) c, count(*) n from answers group by split",
+    ).to_pylist()
     assert [row["split"] for row in answered] == ["test"]
     assert answered[0]["n"] == answered[0]["c"] * 2000
 
@@ -108,10 +122,14 @@ def test_accuracy_of_outcomes_is_that_of_sql(study: tuple[str, Workspace, Result
     """
     by_sql = {row["training_id"]: row["acc"] for row in query(space, sql).to_pylist()}
     done = outcomes(space).query("status == 'done'")
-    np.testing.assert_allclose(done["test_acc1"], [by_sql[name] for name in done["training_id"]], atol=1e-12)
+    np.testing.assert_allclose(
+        done["test_acc1"], [by_sql[name] for name in done["training_id"]], atol=1e-12
+    )
 
 
-def test_every_figure_has_its_files_and_its_table_says_what_was_measured(study: tuple[str, Workspace, Result]) -> None:
+def test_every_figure_has_its_files_and_its_table_says_what_was_measured(
+    study: tuple[str, Workspace, Result],
+) -> None:
     name, space, _ = study
     for stem in (*(f"figure-{number:02d}" for number in FIGURES[name]), *EXTRAS[name]):
         assert (space.figures / f"{stem}.svg").stat().st_size > 2000, stem
@@ -124,8 +142,11 @@ def test_every_figure_has_its_files_and_its_table_says_what_was_measured(study: 
     table = outcomes(space)
     if name == "data_quality_mnist":
         drawn = chart(space, "figure-07")
-        mean = table[(table["aspect"] == "noise_random") & np.isclose(table["setting"], 0.2)]["test_acc1"].mean()
-        assert drawn[(drawn["x"] == 20)]["y"].to_numpy() == pytest.approx([mean, mean])  # in both panels
+        mean = table[(table["aspect"] == "noise_random") & np.isclose(table["setting"], 0.2)][
+            "test_acc1"
+        ].mean()
+        # in both panels
+        assert drawn[(drawn["x"] == 20)]["y"].to_numpy() == pytest.approx([mean, mean])
     else:
         heat = chart(space, "figure-02-classes")
         assert list(heat["row"].unique())[-1] == "another seed"
@@ -134,8 +155,11 @@ def test_every_figure_has_its_files_and_its_table_says_what_was_measured(study: 
         assert set(curves["panel"]) == {"train accuracy", "test accuracy"}
 
 
-def test_claims_about_other_data_are_measured_and_not_judged(study: tuple[str, Workspace, Result]) -> None:
-    """At smoke scale the data are Fashion-MNIST: no claim about MNIST or CIFAR-10 holds or fails by them, and the title says so."""
+def test_claims_about_other_data_are_measured_and_not_judged(
+    study: tuple[str, Workspace, Result],
+) -> None:
+    """At smoke scale the data are Fashion-MNIST: no claim about MNIST or CIFAR-10 holds or fails by
+    them, and the title says so."""
     name, space, _ = study
     table = pq.read_table(space.results / "verdicts.parquet").to_pandas()
     assert list(table.columns) == list(SCHEMA["verdicts"])
@@ -144,23 +168,37 @@ def test_claims_about_other_data_are_measured_and_not_judged(study: tuple[str, W
     assert (table["scale"] == "smoke").all()
     wanted = {
         "data_quality_mnist": ("S1.1", "S1.4", "S1.6", "S1.8", "S1.9", "S1.11", "S1.12"),
-        "data_quality_cifar10": tuple(f"S1.{k}" for k in (2, 3, 4, 5, 7, 10, 11, 13, 14, 15, 16, 17)),
+        "data_quality_cifar10": tuple(
+            f"S1.{k}" for k in (2, 3, 4, 5, 7, 10, 11, 13, 14, 15, 16, 17)
+        ),
     }[name]
     assert {claim.split()[0] for claim in table["claim"]} == set(wanted)
     assert table["mean"].notna().any()
     about = {"data_quality_mnist": "mnist", "data_quality_cifar10": "cifar10"}[name]
-    assert table["note"].str.contains(f"the claim is about {about}, these results are of fashion-mini").all()
-    assert f"Fashion-MNIST in place of {'MNIST' if about == 'mnist' else 'CIFAR-10'}" in space.report.read_text()
+    assert (
+        table["note"]
+        .str.contains(f"the claim is about {about}, these results are of fashion-mini")
+        .all()
+    )
+    assert (
+        f"Fashion-MNIST in place of {'MNIST' if about == 'mnist' else 'CIFAR-10'}"
+        in space.report.read_text()
+    )
 
 
 @pytest.mark.parametrize("name", ["outcomes", "verdicts"])
-def test_its_tables_are_those_of_the_schema(study: tuple[str, Workspace, Result], tmp_path: Path, name: str) -> None:
-    """Same columns and types as the empty table of a new workspace, so that a query works on both."""
+def test_its_tables_are_those_of_the_schema(
+    study: tuple[str, Workspace, Result], tmp_path: Path, name: str
+) -> None:
+    """Same columns and types as the empty table of a new workspace, so that a query works on
+    both."""
     _, space, _ = study
     full = query(space, f"describe {name}").to_pylist()
     empty = query(Workspace.open(tmp_path / "new", create=True), f"describe {name}").to_pylist()
     assert [row["column_name"] for row in full] == list(SCHEMA[name])
-    assert [(row["column_name"], row["column_type"]) for row in full] == [(row["column_name"], row["column_type"]) for row in empty]
+    assert [(row["column_name"], row["column_type"]) for row in full] == [
+        (row["column_name"], row["column_type"]) for row in empty
+    ]
 
 
 def test_the_page_shows_verdicts_and_figures(study: tuple[str, Workspace, Result]) -> None:
@@ -173,10 +211,31 @@ def test_the_page_shows_verdicts_and_figures(study: tuple[str, Workspace, Result
     assert "scale smoke (not the paper" in page
 
 
-def test_the_second_time_nothing_is_trained_and_the_tables_are_the_same(study: tuple[str, Workspace, Result], tmp_path: Path) -> None:
+def test_the_second_time_nothing_is_trained_and_the_tables_are_the_same(
+    study: tuple[str, Workspace, Result], tmp_path: Path
+) -> None:
     name, space, _ = study
-    tables = {path.name: path.read_bytes() for folder in (space.results, space.figures) for path in folder.glob("*.csv")}
-    again = run(tmp_path, "run", name, "--scale", "smoke", "-w", space.root, "--runner", "local", seconds=1500)
+    tables = {
+        path.name: path.read_bytes()
+        for folder in (space.results, space.figures)
+        for path in folder.glob("*.csv")
+    }
+    again = run(
+        tmp_path,
+        "run",
+        name,
+        "--scale",
+        "smoke",
+        "-w",
+        space.root,
+        "--runner",
+        "local",
+        seconds=1500,
+    )
     assert again.code == 0, again
     assert not [line for line in again.err.splitlines() if line.startswith(("training", "fill"))]
-    assert {path.name: path.read_bytes() for folder in (space.results, space.figures) for path in folder.glob("*.csv")} == tables
+    assert {
+        path.name: path.read_bytes()
+        for folder in (space.results, space.figures)
+        for path in folder.glob("*.csv")
+    } == tables

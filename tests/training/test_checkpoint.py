@@ -23,7 +23,15 @@ from zoo.store.commits import Commit
 from zoo.store.files import FileRef
 from zoo.store.workspace import Workspace
 from zoo.training import checkpoint
-from zoo.training.checkpoint import drop_resume, load_classifier, load_resume, pack, save_checkpoint, save_resume, unpack
+from zoo.training.checkpoint import (
+    drop_resume,
+    load_classifier,
+    load_resume,
+    pack,
+    save_checkpoint,
+    save_resume,
+    unpack,
+)
 
 CPU = torch.device("cpu")
 ROOT = Path(__file__).parents[2]
@@ -41,35 +49,49 @@ def facts(arch: str = "nin_mini") -> dict[str, object]:
 
 def saved(space: Workspace, model: nn.Module, arch: str = "nin_mini") -> Commit:
     ref = save_checkpoint(space.files, "abcd-e0001", model, {"epoch": 1})
-    return space.commits.publish("checkpoint", "abcd-e0001", identity={"epoch": 1}, facts=facts(arch), files=[ref])
+    return space.commits.publish(
+        "checkpoint", "abcd-e0001", identity={"epoch": 1}, facts=facts(arch), files=[ref]
+    )
 
 
 def test_a_checkpoint_comes_back_bit_for_bit_and_ready_to_answer(tmp_path: Path) -> None:
-    """Weights and running statistics are equal, in evaluation mode, without gradients; the preprocessing is the stored one."""
+    """Weights and running statistics are equal, in evaluation mode, without gradients; the
+    preprocessing is the stored one."""
     space, model = workspace(tmp_path), network()
     model(torch.randn(4, 1, 12, 12))  # moves the running statistics away from their start
     loaded, shape = load_classifier(space.files, saved(space, model), CPU)
-    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), loaded.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(model.state_dict().values(), loaded.state_dict().values(), strict=True)
+    )
     assert not loaded.training
     assert not any(p.requires_grad for p in loaded.parameters())
     assert shape == Preprocessing(size=12, channels=1, fit="pad", mean=(0.5,), std=(0.25,))
 
 
 def test_a_checkpoint_explains_itself(trained: Tiny) -> None:
-    """The metadata of a lone file hold spec, epoch, class list and preprocessing; no pickle is in it."""
+    """The metadata of a lone file hold spec, epoch, class list and preprocessing; no pickle is in
+    it."""
     commit = next(iter(ledger.population(trained.workspace).values()))
     data = trained.workspace.files.read_verified(commit.files[0])
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     about = json.loads(header["__metadata__"]["zoo"])
     assert about["spec"] in [job.identity for job in trained.trainings]
-    assert {name: about[name] for name in ("training_id", "epoch", "arch", "num_classes", "preprocessing")} == {
-        name: commit.facts[name] for name in ("training_id", "epoch", "arch", "num_classes", "preprocessing")
+    assert {
+        name: about[name]
+        for name in ("training_id", "epoch", "arch", "num_classes", "preprocessing")
+    } == {
+        name: commit.facts[name]
+        for name in ("training_id", "epoch", "arch", "num_classes", "preprocessing")
     }
-    assert commit.files[0].path.startswith(f"checkpoints/{commit.key[:2]}/{commit.key}-{commit.files[0].sha256[:16]}")
+    assert commit.files[0].path.startswith(
+        f"checkpoints/{commit.key[:2]}/{commit.key}-{commit.files[0].sha256[:16]}"
+    )
 
 
 def test_equal_weights_make_equal_files(tmp_path: Path) -> None:
-    """A file depends on weights and metadata alone, not on memory layout: the same name, hence the same bytes."""
+    """A file depends on weights and metadata alone, not on memory layout: the same name, hence the
+    same bytes."""
     space = workspace(tmp_path)
     plain = save_checkpoint(space.files, "x", network(), {})
     last = save_checkpoint(space.files, "x", network().to(memory_format=torch.channels_last), {})  # type: ignore[call-overload]
@@ -88,7 +110,9 @@ def test_a_flipped_byte_anywhere_is_found(tmp_path: Path) -> None:
         bad = bytearray(good)
         bad[position] ^= 1
         path.write_bytes(bytes(bad))
-        with pytest.raises(StoreError, match=r"is damaged: \d+ bytes with sha256 [0-9a-f]{16}, its commit says"):
+        with pytest.raises(
+            StoreError, match=r"is damaged: \d+ bytes with sha256 [0-9a-f]{16}, its commit says"
+        ):
             load_classifier(space.files, commit, CPU)
     path.write_bytes(good[:-1])
     with pytest.raises(StoreError, match="is damaged"):
@@ -105,7 +129,10 @@ def test_weights_that_do_not_fit_are_refused_by_name(tmp_path: Path) -> None:
     """A checkpoint whose architecture has changed since: named, in one line."""
     space = workspace(tmp_path)
     commit = saved(space, network(), arch="mlp")
-    with pytest.raises(StoreError, match=r"^checkpoint abcd-e0001 does not fit architecture 'mlp': .*\. Train it again\.$") as caught:
+    with pytest.raises(
+        StoreError,
+        match=r"^checkpoint abcd-e0001 does not fit architecture 'mlp': .*\. Train it again\.$",
+    ) as caught:
         load_classifier(space.files, commit, CPU)
     assert "\n" not in str(caught.value)
 
@@ -131,8 +158,11 @@ def step(model: nn.Module, optimizer: torch.optim.Optimizer, seed: int) -> None:
         (torch.optim.SGD, {"lr": 0.1}),
     ],
 )
-def test_an_unpacked_state_goes_on_bit_for_bit(kind: type[torch.optim.Optimizer], settings: dict[str, float], channels_last: bool) -> None:
-    """Two steps, packed, through a file, unpacked into a fresh pair, one more step: equal to three steps in one go."""
+def test_an_unpacked_state_goes_on_bit_for_bit(
+    kind: type[torch.optim.Optimizer], settings: dict[str, float], channels_last: bool
+) -> None:
+    """Two steps, packed, through a file, unpacked into a fresh pair, one more step: equal to three
+    steps in one go."""
 
     def pair(seed: int) -> tuple[nn.Module, torch.optim.Optimizer]:
         model = network(seed)
@@ -164,11 +194,16 @@ def test_the_newest_state_is_kept_and_found(tmp_path: Path) -> None:
     assert len(files.names("resume/abcd")) == 1
     found = load_resume(files, "abcd")
     assert found is not None
-    assert (found[0], found[1]["model.w"].tolist(), found[2]) == (10, [10.0] * 3, {"metrics": [], "epoch": 10})
+    assert (found[0], found[1]["model.w"].tolist(), found[2]) == (
+        10,
+        [10.0] * 3,
+        {"metrics": [], "epoch": 10},
+    )
 
 
 def test_a_damaged_newest_state_falls_back_to_the_one_before(tmp_path: Path) -> None:
-    """Two states (a kill came before the older was dropped), the newer flipped: the older counts. Both flipped: none."""
+    """Two states (a kill came before the older was dropped), the newer flipped: the older counts.
+    Both flipped: none."""
     files = workspace(tmp_path).files
     save_resume(files, "abcd", 2, state(2), {})
     (older,) = files.names("resume/abcd")
@@ -190,7 +225,8 @@ def test_a_damaged_newest_state_falls_back_to_the_one_before(tmp_path: Path) -> 
 
 
 def test_strangers_in_the_folder_are_no_states(tmp_path: Path) -> None:
-    """A file of another name, and the temporary file of a killed writer, are passed over; an absent folder is no state."""
+    """A file of another name, and the temporary file of a killed writer, are passed over; an absent
+    folder is no state."""
     files = workspace(tmp_path).files
     assert load_resume(files, "abcd") is None
     save_resume(files, "abcd", 1, state(1), {})
@@ -210,9 +246,11 @@ def test_dropping_removes_the_states_of_one_training(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_a_storage_error(tmp_path: Path) -> None:
-    """Writing a checkpoint or a state beyond what the storage takes raises StoreError and leaves no file, visible or temporary.
+    """Writing a checkpoint or a state beyond what the storage takes raises StoreError and leaves no
+    file, visible or temporary.
 
-    In a process of its own whose files may have 4,096 bytes: that limit holds for the writes of every library.
+    In a process of its own whose files may have 4,096 bytes: that limit holds for the writes of
+    every library.
     """
     code = f"""
 import resource, sys
@@ -229,17 +267,23 @@ for write in (lambda: save_checkpoint(files, "x", big, {{}}), lambda: save_resum
         write()
     except StoreError as error:
         print(error)
-"""
-    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+"""  # noqa: E501
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     lines = run.stdout.splitlines()
     assert len(lines) == 2, run.stderr
-    assert all(line.startswith(f"cannot write {tmp_path}/") and "Nothing committed is lost" in line for line in lines)
+    assert all(
+        line.startswith(f"cannot write {tmp_path}/") and "Nothing committed is lost" in line
+        for line in lines
+    )
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
 
 
 def test_packing_leaves_the_originals_alone(tmp_path: Path) -> None:
-    """What is packed is names to contiguous CPU tensors of model and optimiser; nothing of the model changes."""
+    """What is packed is names to contiguous CPU tensors of model and optimiser; nothing of the
+    model changes."""
     model = network().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(model.parameters(), fused=True)
     step(model, optimizer, 0)
@@ -249,7 +293,9 @@ def test_packing_leaves_the_originals_alone(tmp_path: Path) -> None:
     assert {name.split(".")[0] for name in packed} == {"model", "optimizer"}
     assert all(torch.equal(value, model.state_dict()[name]) for name, value in before.items())
     count = sum(1 for _ in model.parameters())
-    assert sorted(name for name in packed if name.endswith(".exp_avg")) == sorted(f"optimizer.{i}.exp_avg" for i in range(count))
+    assert sorted(name for name in packed if name.endswith(".exp_avg")) == sorted(
+        f"optimizer.{i}.exp_avg" for i in range(count)
+    )
     assert np.prod(packed["optimizer.0.exp_avg"].shape) == next(model.parameters()).numel()
 
 

@@ -1,4 +1,5 @@
-"""Optimiser steps worked by hand: momentum, weight decay, Adam's moments, over two steps, in the loop's own optimisers."""
+"""Optimiser steps worked by hand: momentum, weight decay, Adam's moments, over two steps, in the
+loop's own optimisers."""
 
 from __future__ import annotations
 
@@ -48,7 +49,9 @@ def weights_of(recipe: Recipe, start: float) -> list[float]:
     shape = Preprocessing(size=1, channels=1, fit="pad", mean=(0.0,), std=(1.0,))
     data = TrainingData(rows, pictures, pictures, rows.labels, shape, ("a", "b"), rows.labels, {})
     model = Scale(start)
-    job = Training(arch="softmax", dataset=DatasetRef(uri="none", fingerprint="none"), recipe=recipe)
+    job = Training(
+        arch="softmax", dataset=DatasetRef(uri="none", fingerprint="none"), recipe=recipe
+    )
 
     def run() -> Iterator[float]:
         for _ in fit(model, optimizer_of(model, recipe), data, job, device=CPU):
@@ -63,21 +66,27 @@ def gradient(w: float) -> float:
 
 
 def test_sgd_with_momentum_and_weight_decay_by_hand() -> None:
-    """w = 1, lr 0.5, momentum 0.9, decay 0.1. v = 0.9 v + (gradient + 0.1 w), w = w - 0.5 v, twice; the first step ends at 1.0844707.
+    """w = 1, lr 0.5, momentum 0.9, decay 0.1. v = 0.9 v + (gradient + 0.1 w), w = w - 0.5 v, twice;
+    the first step ends at 1.0844707.
 
-    Gradient at 1: 0.7310586 - 1 = -0.2689414; with decay -0.1689414; w = 1 + 0.0844707. Without momentum the second step would end elsewhere.
+    Gradient at 1: 0.7310586 - 1 = -0.2689414; with decay -0.1689414; w = 1 + 0.0844707. Without
+        momentum the second step would end elsewhere.
     """
     recipe = Recipe(optimizer="sgd", lr=0.5, momentum=0.9, weight_decay=0.1, epochs=2, batch_size=2)
     first = 1 + 0.5 * 0.1689414
     v = 0.9 * -0.1689414 + gradient(first) + 0.1 * first
     assert weights_of(recipe, 1.0) == pytest.approx([first, first - 0.5 * v], abs=1e-6)
-    assert weights_of(recipe.replace(momentum=0.0), 1.0)[1] == pytest.approx(first - 0.5 * (gradient(first) + 0.1 * first), abs=1e-6)
+    assert weights_of(recipe.replace(momentum=0.0), 1.0)[1] == pytest.approx(
+        first - 0.5 * (gradient(first) + 0.1 * first), abs=1e-6
+    )
 
 
 def test_adam_adds_weight_decay_to_the_gradient() -> None:
-    """w = 3, lr 0.1, decay 0.1: g = -0.0474259 + 0.3 > 0, so the first step of Adam, lr g / |g|, goes down to 2.9. Without decay it goes up to 3.1.
+    """w = 3, lr 0.1, decay 0.1: g = -0.0474259 + 0.3 > 0, so the first step of Adam, lr g / |g|,
+    goes down to 2.9. Without decay it goes up to 3.1.
 
-    Second step by the formula: m = 0.9 m + 0.1 g, v = 0.999 v + 0.001 g^2, both divided by 1 - beta^2.
+    Second step by the formula: m = 0.9 m + 0.1 g, v = 0.999 v + 0.001 g^2, both divided by 1 -
+        beta^2.
     """
     recipe = Recipe(optimizer="adam", lr=0.1, weight_decay=0.1, epochs=2, batch_size=2)
     g1 = gradient(3.0) + 0.1 * 3.0
@@ -89,6 +98,7 @@ def test_adam_adds_weight_decay_to_the_gradient() -> None:
 
 
 def test_adamw_shrinks_the_weight_beside_the_gradient() -> None:
-    """w = 3, lr 0.1, decay 0.1: first w (1 - 0.1 * 0.1) = 2.97, then Adam's own step of 0.1 against the gradient, which is negative: 3.07."""
+    """w = 3, lr 0.1, decay 0.1: first w (1 - 0.1 * 0.1) = 2.97, then Adam's own step of 0.1 against
+    the gradient, which is negative: 3.07."""
     recipe = Recipe(optimizer="adamw", lr=0.1, weight_decay=0.1, epochs=1, batch_size=2)
     assert weights_of(recipe, 3.0) == pytest.approx([3.07], abs=1e-5)

@@ -29,7 +29,8 @@ NAN, INF = float("nan"), float("inf")
 
 @pytest.mark.parametrize("bad", [NAN, INF, -INF])
 def test_a_row_with_a_logit_that_is_not_finite_is_a_miss(bad: float) -> None:
-    """Four rows of class 0, two of them with one bad logit (their own, another's): two hits, top 1 and top 5. All bad: none."""
+    """Four rows of class 0, two of them with one bad logit (their own, another's): two hits, top 1
+    and top 5. All bad: none."""
     logits = torch.tensor([[1.0, 0.0], [bad, 0.0], [1.0, bad], [1.0, 0.0]])
     labels = torch.zeros(4, dtype=torch.int64)
     assert zoo.training.loop._hits(logits, labels).tolist() == [2, 2]
@@ -49,11 +50,14 @@ def data_of(labels: list[int]) -> TrainingData:
     rows = Rows(np.arange(len(labels)), np.array(labels), np.ones(len(labels), dtype=np.float32), 3)
     pictures = MemoryPictures(Decoded(np.zeros((len(labels), 2, 2, 1), dtype=np.uint8), {}))
     shape = Preprocessing(size=2, channels=1, fit="pad", mean=(0.0,), std=(1.0,))
-    return TrainingData(rows, pictures, pictures, np.array(labels), shape, ("a", "b", "c"), np.array(labels), {})
+    return TrainingData(
+        rows, pictures, pictures, np.array(labels), shape, ("a", "b", "c"), np.array(labels), {}
+    )
 
 
 def test_the_accuracy_of_nan_answers_is_zero() -> None:
-    """On the test set and on the training rows; the loss is unknown. Twin: finite answers hit the two rows of class 0 of four."""
+    """On the test set and on the training rows; the loss is unknown. Twin: finite answers hit the
+    two rows of class 0 of four."""
     data = data_of([0, 1, 0, 2])
     for measure in (evaluate, evaluate_rows):
         bad = measure(Constant([NAN] * 3), data, Recipe(), 1, CPU)
@@ -75,30 +79,47 @@ def break_weights_after(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
     monkeypatch.setattr(zoo.training.run, "fit", patched)
 
 
-@pytest.mark.parametrize("labels", [None, [-1] * 9], ids=["labelled test set", "no label in the test set"])
+@pytest.mark.parametrize(
+    "labels", [None, [-1] * 9], ids=["labelled test set", "no label in the test set"]
+)
 def test_a_network_that_blew_up_in_its_last_step_has_diverged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, labels: list[int] | None
 ) -> None:
-    """Finite training losses, NaN weights at the end: diverged, no classifier, accuracy 0, and the reason names the epoch."""
+    """Finite training losses, NaN weights at the end: diverged, no classifier, accuracy 0, and the
+    reason names the epoch."""
     dataset, space = tiny_dataset(tmp_path), workspace(tmp_path)
     if labels is not None:
-        unlabelled = replace(dataset.splits["test"], labels=np.full(len(dataset.splits["test"]), -1))
+        unlabelled = replace(
+            dataset.splits["test"], labels=np.full(len(dataset.splits["test"]), -1)
+        )
         monkeypatch.setitem(dataset.splits, "test", unlabelled)  # type: ignore[arg-type]
         monkeypatch.setattr("zoo.trainsets.prepare.open_verified", lambda ref: dataset)
     job = training(dataset, epochs=2, snapshots=(1, 2))
     ledger.record_plan(space, "test", "population", [job])
     break_weights_after(monkeypatch, 2)
     outcome = run_training(space, job, device=CPU)
-    what = "the loss on the test set was not finite" if labels is None else "a weight was not finite"
-    assert (outcome.status, outcome.epochs, outcome.stop_reason) == ("diverged", 2, f"{what} after epoch 2")
-    assert (outcome.metrics[-1]["acc1"], outcome.metrics[-1]["loss"]) == (0.0 if labels is None else None, None)
+    what = (
+        "the loss on the test set was not finite" if labels is None else "a weight was not finite"
+    )
+    assert (outcome.status, outcome.epochs, outcome.stop_reason) == (
+        "diverged",
+        2,
+        f"{what} after epoch 2",
+    )
+    assert (outcome.metrics[-1]["acc1"], outcome.metrics[-1]["loss"]) == (
+        0.0 if labels is None else None,
+        None,
+    )
     assert sorted(space.commits.all("checkpoint")) == [classifier_id(job.id, 1)]
     assert ledger.population(space) == {}
     assert ledger.missing(space, [job]) == []
 
 
-def test_a_snapshot_that_is_no_classifier_ends_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """NaN weights after epoch 1 of 3, a snapshot: diverged there, nothing committed as a checkpoint."""
+def test_a_snapshot_that_is_no_classifier_ends_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NaN weights after epoch 1 of 3, a snapshot: diverged there, nothing committed as a
+    checkpoint."""
     dataset, space = tiny_dataset(tmp_path), workspace(tmp_path)
     break_weights_after(monkeypatch, 1)
     outcome = run_training(space, training(dataset, epochs=3, snapshots=(1, 3)), device=CPU)
@@ -106,13 +127,22 @@ def test_a_snapshot_that_is_no_classifier_ends_the_training(tmp_path: Path, monk
     assert space.commits.all("checkpoint") == {}
 
 
-def test_a_later_snapshot_that_is_no_classifier_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Committed as done with its last epoch alone; the first epoch asked for later has a test loss that is not finite: said, nothing changed."""
+def test_a_later_snapshot_that_is_no_classifier_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Committed as done with its last epoch alone; the first epoch asked for later has a test loss
+    that is not finite: said, nothing changed."""
     dataset, space = tiny_dataset(tmp_path), workspace(tmp_path)
     job = training(dataset, epochs=3, snapshots=(3,))
     run_training(space, job, device=CPU)
     before = space.commits.all("checkpoint")
     break_weights_after(monkeypatch, 1)
-    with pytest.raises(ZooError, match=r"snapshot at epoch 1: the loss on the test set was not finite.*Leave epoch 1 out of --snapshots"):
+    with pytest.raises(
+        ZooError,
+        match=(
+            r"snapshot at epoch 1: the loss on the test set was not finite.*Leave epoch 1 out of"
+            r" --snapshots"
+        ),
+    ):
         run_training(space, job.replace(snapshots=(1, 3)), device=CPU)
     assert space.commits.all("checkpoint").keys() == before.keys()

@@ -1,4 +1,5 @@
-"""Selection rules: which examples a manifest keeps, with which label, how often, with which weight."""
+"""Selection rules: which examples a manifest keeps, with which label, how often, with which
+weight."""
 
 from __future__ import annotations
 
@@ -40,17 +41,26 @@ def frame(**columns: object) -> pd.DataFrame:
     return pd.DataFrame(base | columns)
 
 
-def kept(rules: list[tuple[str, dict[str, Any]]] | str, scores: pd.DataFrame | None = None, **more: Any) -> list[int]:
+def kept(
+    rules: list[tuple[str, dict[str, Any]]] | str, scores: pd.DataFrame | None = None, **more: Any
+) -> list[int]:
     """Example ids that the rules keep."""
     return made(rules, scores, **more).example_ids.tolist()
 
 
-def made(rules: list[tuple[str, dict[str, Any]]] | str, scores: pd.DataFrame | None = None, classes: int = 3, **more: Any) -> Manifest:
+def made(
+    rules: list[tuple[str, dict[str, Any]]] | str,
+    scores: pd.DataFrame | None = None,
+    classes: int = 3,
+    **more: Any,
+) -> Manifest:
     steps = parse(rules) if isinstance(rules, str) else rules
     return build(steps, frame() if scores is None else scores, num_classes=classes, **more)
 
 
-def run(rules: list[tuple[str, dict[str, Any]]] | str, scores: pd.DataFrame | None = None, **more: Any) -> pd.DataFrame:
+def run(
+    rules: list[tuple[str, dict[str, Any]]] | str, scores: pd.DataFrame | None = None, **more: Any
+) -> pd.DataFrame:
     return made(rules, scores, **more).frame()
 
 
@@ -70,11 +80,12 @@ def many(examples: int = 300, classes: int = 5, seed: int = 0) -> pd.DataFrame:
     )
 
 
-# --------------------------------------------------------------------------------------------------------------- manifests
+# ---------------------------------------------------------------------------------------- manifests
 
 
 def test_no_rule_keeps_every_usable_example_as_given() -> None:
-    """All but the unreadable one, once each, weight 1, in the order of ids, whatever the order of the scores."""
+    """All but the unreadable one, once each, weight 1, in the order of ids, whatever the order of
+    the scores."""
     manifest = run([], frame().iloc[::-1])
     assert manifest["example_id"].tolist() == [0, 1, 2, 3, 4, 5, 6]
     assert manifest["label"].tolist() == [0, 0, 0, 1, 1, 1, 2]
@@ -88,7 +99,17 @@ def test_no_rule_keeps_every_usable_example_as_given() -> None:
     }
 
 
-@pytest.mark.parametrize("rule", ["oracle", "keep:set=not x < 0", "worst:share=0", "relabel:set=c >= 1", "balance", "weigh:by=x"])
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "oracle",
+        "keep:set=not x < 0",
+        "worst:share=0",
+        "relabel:set=c >= 1",
+        "balance",
+        "weigh:by=x",
+    ],
+)
 def test_an_example_without_scores_or_label_is_never_kept(rule: str) -> None:
     """Example 7 was read by no classifier; example 6 here has no label."""
     assert kept(rule, frame(label=[0, 0, 0, 1, 1, 1, None, 2])) == [0, 1, 2, 3, 4, 5]
@@ -96,7 +117,13 @@ def test_an_example_without_scores_or_label_is_never_kept(rule: str) -> None:
 
 def test_scores_of_two_splits_are_refused() -> None:
     """A manifest is about one split: an id that is there twice would mean two pictures."""
-    with pytest.raises(UsageError, match=r"example 0 is twice in the scores\. Allowed: one row per example\. Pass the scores of one split"):
+    with pytest.raises(
+        UsageError,
+        match=(
+            r"example 0 is twice in the scores\. Allowed: one row per example\. Pass the scores of"
+            r" one split"
+        ),
+    ):
         run([], pd.concat([frame(), frame()]))
 
 
@@ -104,8 +131,12 @@ def test_a_manifest_of_other_examples_is_refused() -> None:
     """Rules join by example_id and say which one is missing."""
     manifest = made([])
     manifest = replace(manifest, example_ids=manifest.example_ids + 5)
-    with pytest.raises(UsageError, match=r"example 8 of the manifest has no row in the scores \(4 such examples\)"):
-        RULES["worst"].apply(frame(), num_classes=3, resolve=lambda name: manifest, manifest=manifest, share=0.5)
+    with pytest.raises(
+        UsageError, match=r"example 8 of the manifest has no row in the scores \(4 such examples\)"
+    ):
+        RULES["worst"].apply(
+            frame(), num_classes=3, resolve=lambda name: manifest, manifest=manifest, share=0.5
+        )
 
 
 def test_labels_beyond_the_classes_are_refused() -> None:
@@ -114,7 +145,7 @@ def test_labels_beyond_the_classes_are_refused() -> None:
         build([], frame(), num_classes=2)
 
 
-# ------------------------------------------------------------------------------------------------------------------- below
+# -------------------------------------------------------------------------------------------- below
 
 
 def test_below_is_strict() -> None:
@@ -125,13 +156,27 @@ def test_below_is_strict() -> None:
 
 
 def test_scaled_thresholds_shrink_with_the_number_of_classes() -> None:
-    """Golden: for M = 10 the paper's 10, 6, 4, 3, 2 become 2.15, 1.82, 1.59, 1.44, 1.26; for M = 200 5.85, 3.95, 2.90, 2.32, 1.70."""
-    assert [round(scale_c_threshold(c, 10), 2) for c in (10, 6, 4, 3, 2)] == [2.15, 1.82, 1.59, 1.44, 1.26]
-    assert [round(scale_c_threshold(c, 200), 2) for c in (10, 6, 4, 3, 2)] == [5.85, 3.95, 2.90, 2.32, 1.70]
+    """Golden: for M = 10 the paper's 10, 6, 4, 3, 2 become 2.15, 1.82, 1.59, 1.44, 1.26; for M =
+    200 5.85, 3.95, 2.90, 2.32, 1.70."""
+    assert [round(scale_c_threshold(c, 10), 2) for c in (10, 6, 4, 3, 2)] == [
+        2.15,
+        1.82,
+        1.59,
+        1.44,
+        1.26,
+    ]
+    assert [round(scale_c_threshold(c, 200), 2) for c in (10, 6, 4, 3, 2)] == [
+        5.85,
+        3.95,
+        2.90,
+        2.32,
+        1.70,
+    ]
     assert scale_c_threshold(10, 1000) == pytest.approx(10)
     threshold = scale_c_threshold(10, 3)  # 10 ** (ln 3 / ln 1000) = 1.44
     assert threshold == pytest.approx(1.442, abs=1e-3)
-    assert kept("below:c=10,x=1,thresholds=scaled") == [0]  # 1 has C = 1.2 but X = 1, which is not below 1
+    # 1 has C = 1.2 but X = 1, which is not below 1
+    assert kept("below:c=10,x=1,thresholds=scaled") == [0]
 
 
 def test_quantile_thresholds_keep_what_lies_at_them() -> None:
@@ -147,12 +192,15 @@ def test_quantile_pruning_is_the_or_rule_of_the_later_study() -> None:
     out = (scores["c_perplexity"] > np.percentile(scores["c_perplexity"], 85)) | (
         scores["x_perplexity"] > np.percentile(scores["x_perplexity"], 85)
     )
-    got = build([("below", {"c": 0.85, "x": 0.85, "thresholds": "quantile"})], scores, num_classes=5)
+    got = build(
+        [("below", {"c": 0.85, "x": 0.85, "thresholds": "quantile"})], scores, num_classes=5
+    )
     assert got.example_ids.tolist() == sorted(scores["example_id"][~out])
 
 
 def test_held_out_thresholds_fall_back_to_all_classifiers() -> None:
-    """Example 0 has x_heldout .5 and goes; example 5 has none and is judged by X = .75 (kept below .8)."""
+    """Example 0 has x_heldout .5 and goes; example 5 has none and is judged by X = .75 (kept below
+    .8)."""
     assert kept("below:x=0.5,heldout=true") == [2, 4]
     assert 5 in kept("below:x=0.8,heldout=true")
 
@@ -166,14 +214,23 @@ def test_held_out_thresholds_fall_back_to_all_classifiers() -> None:
         ("below:x=1.5", ["x = 1.5"]),
         ("below:c=high", ["below: c = 'high' is not possible", "a number"]),
         ("below:c=1.5,thresholds=quantile", ["c = 1.5", "above 0 to 1", "0.1"]),
-        ("worst:share=1.5", ["worst: share = 1.5 is not possible", "from 0 to 1", "worst:share=VALUE"]),
+        (
+            "worst:share=1.5",
+            ["worst: share = 1.5 is not possible", "from 0 to 1", "worst:share=VALUE"],
+        ),
         ("worst:share=true", ["share = True"]),
         ("per_class:count=0", ["count = 0", "a whole number from 1"]),
         ("per_class:count=2.5", ["count = 2.5", "whole number"]),
         ("per_class:count=1,seed=-1", ["seed = -1", "from 0"]),
         ("relabel_worst:to=label_true", ["share=None and count=None", "exactly one"]),
         ("relabel_worst:share=0.1,count=1", ["exactly one"]),
-        ("worst", ["worst: parameter share is missing; given: none", "worst:share=...,by=label_quality,per_class=false"]),
+        (
+            "worst",
+            [
+                "worst: parameter share is missing; given: none",
+                "worst:share=...,by=label_quality,per_class=false",
+            ],
+        ),
         ("below:c", ["'c' has no value"]),
     ],
 )
@@ -190,12 +247,18 @@ def test_values_out_of_range_are_refused_with_the_range(rule: str, words: list[s
         ("belwo:c=2", ["unknown selection rule 'belwo'", "Did you mean 'below'"]),
         ("below:d=2", ["unknown parameter of below 'd'", "thresholds"]),
         ("below:scores=2", ["unknown parameter of below 'scores'"]),
-        ("below:c=2,thresholds=exact", ["unknown value of below:thresholds 'exact'", "literal, quantile, scaled"]),
+        (
+            "below:c=2,thresholds=exact",
+            ["unknown value of below:thresholds 'exact'", "literal, quantile, scaled"],
+        ),
         ("worst:share=0.1,by=cost", ["unknown score to rank by 'cost'", "label_quality"]),
         ("worst:share=0.1,by=n", ["unknown score to rank by 'n'"]),
         ("keep:set=cost > 1", ["unknown score column 'cost'", "c_perplexity"]),
         ("keep:set=split > 1", ["unknown score column 'split'"]),
-        ("relabel:set=x>0.5,to=nearest", ["unknown value of relabel:to 'nearest'", "label_true, top_confusion"]),
+        (
+            "relabel:set=x>0.5,to=nearest",
+            ["unknown value of relabel:to 'nearest'", "label_true, top_confusion"],
+        ),
         ("balance:to=even", ["unknown value of balance:to 'even'"]),
         ("weigh:by=n", ["unknown value of weigh:by 'n'"]),
     ],
@@ -219,7 +282,7 @@ def test_a_rule_that_leaves_nothing_says_so() -> None:
         run("keep:set=x > 2")
 
 
-# ------------------------------------------------------------------------------------------------------------- worst, keep
+# -------------------------------------------------------------------------------------- worst, keep
 
 
 def test_worst_drops_the_rounded_share() -> None:
@@ -252,12 +315,15 @@ def test_an_example_without_the_score_ranks_best() -> None:
 
 def test_rank_ladder_is_nested() -> None:
     """Dropping 20 % drops what dropping 10 % drops: the paper's ladder removes in turn."""
-    sets = [set(build([("worst", {"share": s})], many(), num_classes=5).example_ids) for s in (0.0, 0.1, 0.2, 0.3)]
+    sets = [
+        set(build([("worst", {"share": s})], many(), num_classes=5).example_ids)
+        for s in (0.0, 0.1, 0.2, 0.3)
+    ]
     assert all(small <= large for large, small in pairwise(sets))
     assert [len(s) for s in sets] == [300, 270, 240, 210]
 
 
-# ------------------------------------------------------------------------------------------------------------- conditions
+# --------------------------------------------------------------------------------------- conditions
 
 
 @pytest.mark.parametrize(
@@ -313,31 +379,45 @@ def test_conditions_read_as_they_are_written(text: str, ids: list[int]) -> None:
     ],
 )
 def test_anything_else_is_not_a_condition(text: str) -> None:
-    """No calls, attributes, arithmetic, names as truth values: the message says what is allowed, with an example."""
-    with pytest.raises(UsageError, match="Allowed: comparisons of score columns and numbers") as error:
+    """No calls, attributes, arithmetic, names as truth values: the message says what is allowed,
+    with an example."""
+    with pytest.raises(
+        UsageError, match="Allowed: comparisons of score columns and numbers"
+    ) as error:
         condition(text)
     assert "x > 0.95 and c < 2" in str(error.value)
 
 
 def test_a_condition_knows_its_columns() -> None:
     """In full, sorted, once each."""
-    assert condition("x > 0.5 and x_perplexity < 1 or quality < 0.1").names == ("label_quality", "x_perplexity")
+    assert condition("x > 0.5 and x_perplexity < 1 or quality < 0.1").names == (
+        "label_quality",
+        "x_perplexity",
+    )
 
 
-# ------------------------------------------------------------------------------------------------------------ random_like
+# -------------------------------------------------------------------------------------- random_like
 
 
 def test_random_like_keeps_as_many_as_the_named_manifest() -> None:
-    """The control of a selection has its size, other members, and is the same in any order of the scores."""
+    """The control of a selection has its size, other members, and is the same in any order of the
+    scores."""
     scores = many()
     small = build([("worst", {"share": 0.4})], scores, num_classes=5)
     rules = [("random_like", {"name": "cleaned"})]
     control = build(rules, scores, num_classes=5, resolve=lambda name: small)
     assert len(control) == len(small) == 180
     assert control.example_ids.tolist() != small.example_ids.tolist()
-    shuffled = build(rules, scores.sample(frac=1, random_state=1), num_classes=5, resolve=lambda name: small)
+    shuffled = build(
+        rules, scores.sample(frac=1, random_state=1), num_classes=5, resolve=lambda name: small
+    )
     pd.testing.assert_frame_equal(control.frame(), shuffled.frame())
-    other = build([("random_like", {"name": "cleaned", "seed": 1})], scores, num_classes=5, resolve=lambda name: small)
+    other = build(
+        [("random_like", {"name": "cleaned", "seed": 1})],
+        scores,
+        num_classes=5,
+        resolve=lambda name: small,
+    )
     assert other.example_ids.tolist() != control.example_ids.tolist()
 
 
@@ -345,14 +425,21 @@ def test_random_like_per_class_keeps_class_sizes() -> None:
     """As many of each class as the named manifest has."""
     scores = many()
     small = build([("below", {"x": 0.5})], scores, num_classes=5)
-    control = build([("random_like", {"name": "a", "per_class": True})], scores, num_classes=5, resolve=lambda name: small)
+    control = build(
+        [("random_like", {"name": "a", "per_class": True})],
+        scores,
+        num_classes=5,
+        resolve=lambda name: small,
+    )
     assert np.bincount(control.labels).tolist() == np.bincount(small.labels).tolist()
 
 
 def test_random_like_cannot_choose_more_than_there_is() -> None:
     """The message names the manifest and both numbers."""
     big = made([])
-    with pytest.raises(UsageError, match=r"random_like 'all': it has 7 examples, there are only 3 to choose from"):
+    with pytest.raises(
+        UsageError, match=r"random_like 'all': it has 7 examples, there are only 3 to choose from"
+    ):
         run("below:x=0.5+random_like:name=all", resolve=lambda name: big)
     with pytest.raises(UsageError, match=r"it has 3 examples of class 0, there are only 2"):
         run("below:x=0.5+random_like:name=all,per_class=true", resolve=lambda name: big)
@@ -364,7 +451,7 @@ def test_random_like_without_any_manifest_known() -> None:
         run("random_like:name=a")
 
 
-# -------------------------------------------------------------------------------------------------------- class sizes
+# -------------------------------------------------------------------------------------- class sizes
 
 
 def test_per_class_samples_large_classes_and_fills_small_ones() -> None:
@@ -391,14 +478,17 @@ def test_per_class_without_resampling_leaves_small_classes_short() -> None:
 
 def test_a_class_with_nothing_left_is_an_error_or_dropped() -> None:
     """below:x=0.5 leaves nothing of class 2."""
-    with pytest.raises(UsageError, match=r"per_class: no example of class 2 is left \(1 of 3 classes\).*empty=drop"):
+    with pytest.raises(
+        UsageError, match=r"per_class: no example of class 2 is left \(1 of 3 classes\).*empty=drop"
+    ):
         run("below:x=0.5+per_class:count=2")
     manifest = run("below:x=0.5+per_class:count=2,empty=drop")
     assert np.bincount(manifest["label"], weights=manifest["copies"]).tolist() == [2.0, 2.0]
 
 
 def test_the_papers_set_is_below_then_per_class() -> None:
-    """C < 10 and X < 0.7, then the same number of each class: only examples under the thresholds are in it."""
+    """C < 10 and X < 0.7, then the same number of each class: only examples under the thresholds
+    are in it."""
     scores = many(2000)
     manifest = run("below:c=4,x=0.7+per_class:count=200", scores, classes=5)
     good = scores[(scores["c_perplexity"] < 4) & (scores["x_perplexity"] < 0.7)]
@@ -407,12 +497,21 @@ def test_the_papers_set_is_below_then_per_class() -> None:
 
 
 def test_arms_share_examples_and_quotas_are_nested() -> None:
-    """The same seed gives an example the same priority everywhere: 20 per class are among 40 per class, of all or of a subset."""
+    """The same seed gives an example the same priority everywhere: 20 per class are among 40 per
+    class, of all or of a subset."""
     scores = many()
-    forty = set(build(parse("per_class:count=40,resample=false"), scores, num_classes=5).example_ids)
-    twenty = set(build(parse("per_class:count=20,resample=false"), scores, num_classes=5).example_ids)
+    forty = set(
+        build(parse("per_class:count=40,resample=false"), scores, num_classes=5).example_ids
+    )
+    twenty = set(
+        build(parse("per_class:count=20,resample=false"), scores, num_classes=5).example_ids
+    )
     assert twenty < forty
-    cleaned = set(build(parse("below:x=0.9+per_class:count=40,resample=false"), scores, num_classes=5).example_ids)
+    cleaned = set(
+        build(
+            parse("below:x=0.9+per_class:count=40,resample=false"), scores, num_classes=5
+        ).example_ids
+    )
     under = set(scores.loc[scores["x_perplexity"] < 0.9, "example_id"])
     assert forty & under <= cleaned
 
@@ -429,7 +528,9 @@ def test_more_copies_than_16_bits_hold_are_refused() -> None:
         run("per_class:count=40000")
 
 
-@pytest.mark.parametrize(("to", "sizes"), [("original", [3, 3, 1]), ("largest", [2, 2, 2]), ("smallest", [1, 1, 1])])
+@pytest.mark.parametrize(
+    ("to", "sizes"), [("original", [3, 3, 1]), ("largest", [2, 2, 2]), ("smallest", [1, 1, 1])]
+)
 def test_balance_brings_class_sizes_back(to: str, sizes: list[int]) -> None:
     """After dropping examples 1 and 5 classes have 2, 2, 1 examples."""
     manifest = run([("keep", {"set": "x < 0.7"}), ("balance", {"to": to})])
@@ -439,10 +540,14 @@ def test_balance_brings_class_sizes_back(to: str, sizes: list[int]) -> None:
 def test_balance_leaves_an_empty_class_empty() -> None:
     """There is nothing to copy."""
     manifest = run("below:x=0.5+balance")
-    assert np.bincount(manifest["label"], weights=manifest["copies"], minlength=3).tolist() == [3.0, 3.0, 0.0]
+    assert np.bincount(manifest["label"], weights=manifest["copies"], minlength=3).tolist() == [
+        3.0,
+        3.0,
+        0.0,
+    ]
 
 
-# --------------------------------------------------------------------------------------------------- labels and weights
+# ------------------------------------------------------------------------------- labels and weights
 
 
 def test_relabel_changes_matching_rows_and_keeps_all_others() -> None:
@@ -450,7 +555,9 @@ def test_relabel_changes_matching_rows_and_keeps_all_others() -> None:
     manifest = run("relabel:set=x > 0.6")
     assert manifest["example_id"].tolist() == [0, 1, 2, 3, 4, 5, 6]
     assert manifest["label"].tolist() == [0, 1, 0, 1, 1, 2, 2]
-    assert run("relabel:set=x > 0.6,to=top-confusion")["label"].tolist() == manifest["label"].tolist()
+    assert (
+        run("relabel:set=x > 0.6,to=top-confusion")["label"].tolist() == manifest["label"].tolist()
+    )
 
 
 def test_relabel_to_the_truth_leaves_unknown_truths_alone() -> None:
@@ -487,7 +594,8 @@ def test_weights_have_mean_one_and_the_published_shape() -> None:
 
 
 def test_weights_by_c_fall_with_c_or_rise() -> None:
-    """Easy: the largest C has the smallest weight, and 2.3 - .95 s lies between 1.35 and 2.3; hard: the other way round."""
+    """Easy: the largest C has the smallest weight, and 2.3 - .95 s lies between 1.35 and 2.3; hard:
+    the other way round."""
     c = frame()["c_perplexity"][:7]
     easy, hard = (run(f"weigh:by=c,favour={f}")["weight"] for f in ("easy", "hard"))
     assert np.argsort(easy).tolist() == np.argsort(-c).tolist()
@@ -501,13 +609,14 @@ def test_weights_count_copies() -> None:
     assert np.average(manifest["weight"], weights=manifest["copies"]) == pytest.approx(1, abs=1e-6)
 
 
-# ------------------------------------------------------------------------------------------------------ all rules, any scores
+# ---------------------------------------------------------------------------- all rules, any scores
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 1000), st.integers(5, 60))
 def test_every_rule_gives_a_proper_manifest(seed: int, examples: int) -> None:
-    """Distinct sorted ids of the scores, labels of the classes, copies and weights positive; the order of the scores does not matter."""
+    """Distinct sorted ids of the scores, labels of the classes, copies and weights positive; the
+    order of the scores does not matter."""
     scores = many(examples, 3, seed)
     texts = {
         "balance": "balance:to=largest",
@@ -533,7 +642,12 @@ def test_every_rule_gives_a_proper_manifest(seed: int, examples: int) -> None:
         assert a["label"].between(0, 2).all()
         assert (a["copies"] >= 1).all()
         assert (a["weight"] > 0).all()
-        assert {k: str(v) for k, v in a.dtypes.items()} == {"example_id": "int64", "label": "int32", "copies": "int16", "weight": "float32"}
+        assert {k: str(v) for k, v in a.dtypes.items()} == {
+            "example_id": "int64",
+            "label": "int32",
+            "copies": "int16",
+            "weight": "float32",
+        }
 
 
 def test_every_rule_works_by_itself_and_is_documented() -> None:
@@ -541,11 +655,13 @@ def test_every_rule_works_by_itself_and_is_documented() -> None:
     for name, rule in RULES.items():
         assert rule.about, name
         assert rule.name == name
-    alone = RULES["below"].apply(frame(), num_classes=3, resolve=lambda name: pytest.fail(name), x=0.5)
+    alone = RULES["below"].apply(
+        frame(), num_classes=3, resolve=lambda name: pytest.fail(name), x=0.5
+    )
     pd.testing.assert_frame_equal(alone.frame(), run("below:x=0.5"))
 
 
-# ------------------------------------------------------------------------------------------------------- about a manifest
+# --------------------------------------------------------------------------------- about a manifest
 
 
 def test_the_digest_is_of_the_content() -> None:
@@ -555,26 +671,44 @@ def test_the_digest_is_of_the_content() -> None:
     assert len(digest) == 16
     assert int(digest, 16) >= 0
     assert manifest.take(np.arange(len(manifest))[::-1]).digest == digest
-    assert replace(manifest, labels=manifest.labels.astype(np.int32), copies=manifest.copies.astype(np.int16)).digest == digest
+    assert (
+        replace(
+            manifest,
+            labels=manifest.labels.astype(np.int32),
+            copies=manifest.copies.astype(np.int16),
+        ).digest
+        == digest
+    )
     for column in ("example_ids", "labels", "copies", "weights"):
         assert replace(manifest, **{column: getattr(manifest, column) + 1}).digest != digest
 
 
 def test_the_digest_is_the_same_on_every_machine() -> None:
-    """Golden: the manifest of two rows written out as little-endian bytes and hashed with the standard library."""
+    """Golden: the manifest of two rows written out as little-endian bytes and hashed with the
+    standard library."""
     import hashlib
     import struct
 
     content = (
-        b"zoo manifest 1\n" + struct.pack("<2q", 1, 2) + struct.pack("<2i", 3, 0) + struct.pack("<2h", 2, 1) + struct.pack("<2f", 0.5, 1.0)
+        b"zoo manifest 1\n"
+        + struct.pack("<2q", 1, 2)
+        + struct.pack("<2i", 3, 0)
+        + struct.pack("<2h", 2, 1)
+        + struct.pack("<2f", 0.5, 1.0)
     )
-    assert manifest([2, 1], [0, 3], [1, 2], [1.0, 0.5]).digest == hashlib.sha256(content).hexdigest()[:16]
+    assert (
+        manifest([2, 1], [0, 3], [1, 2], [1.0, 0.5]).digest
+        == hashlib.sha256(content).hexdigest()[:16]
+    )
 
 
 def test_the_summary_counts() -> None:
-    """Of seven usable examples three are below X = .5; class 2 is empty; filled to two per class, example 2 and 4 or so are repeated."""
+    """Of seven usable examples three are below X = .5; class 2 is empty; filled to two per class,
+    example 2 and 4 or so are repeated."""
     scores = frame()
-    chosen = made("below:x=0.5+relabel:set=c == 2,to=top_confusion+per_class:count=2,empty=drop", scores)
+    chosen = made(
+        "below:x=0.5+relabel:set=c == 2,to=top_confusion+per_class:count=2,empty=drop", scores
+    )
     summary = manifest_summary(chosen, num_classes=3, scores=scores)
     assert summary == {
         "digest": chosen.digest,
@@ -592,28 +726,40 @@ def test_the_summary_counts() -> None:
 
 
 def test_large_tables_are_handled_whole() -> None:
-    """No step of Python per example: 200,000 examples of 100 classes go through four rules in a fraction of a second."""
+    """No step of Python per example: 200,000 examples of 100 classes go through four rules in a
+    fraction of a second."""
     scores = many(200_000, 100)
     manifest = build(
-        parse("below:c=0.9,x=0.9,thresholds=quantile+worst:share=0.1+per_class:count=2500+weigh:by=x"), scores, num_classes=100
+        parse(
+            "below:c=0.9,x=0.9,thresholds=quantile+worst:share=0.1+per_class:count=2500+weigh:by=x"
+        ),
+        scores,
+        num_classes=100,
     )
     assert manifest.copies.sum() == 250_000
 
 
-# ------------------------------------------------------------------------------------------------------- how rules are written
+# ---------------------------------------------------------------------------- how rules are written
 
 
 def test_rules_and_treatments_are_written_alike() -> None:
-    """A plus sign divides steps before a name only; a text is taken as written; a word may have a dash; values stay as they were given."""
-    assert parse("keep:set=c < 1e+3 + worst:share=1") == (("keep", {"set": "c < 1e+3"}), ("worst", {"share": 1}))
+    """A plus sign divides steps before a name only; a text is taken as written; a word may have a
+    dash; values stay as they were given."""
+    assert parse("keep:set=c < 1e+3 + worst:share=1") == (
+        ("keep", {"set": "c < 1e+3"}),
+        ("worst", {"share": 1}),
+    )
     assert parse("random_like:name=0012") == (("random_like", {"name": "0012"}),)
     assert run("relabel:set=x > 0.5,to=label-true").equals(run("relabel:set=x > 0.5,to=label_true"))
-    with pytest.raises(UnknownNameError, match=r"unknown value of weigh:favour 'hrad'\. Did you mean 'hard'"):
+    with pytest.raises(
+        UnknownNameError, match=r"unknown value of weigh:favour 'hrad'\. Did you mean 'hard'"
+    ):
         parse("weigh:by=x,favour=hrad")
 
 
 def test_every_rule_says_how_it_is_written() -> None:
-    """Usage, and for programs each parameter with what it takes; what the program passes itself is not among them."""
+    """Usage, and for programs each parameter with what it takes; what the program passes itself is
+    not among them."""
     assert RULES["worst"].usage == "worst:share=...,by=label_quality,per_class=false"
     assert RULES["below"].usage == "below:thresholds=literal,heldout=false"
     about = RULES["per_class"].as_json()

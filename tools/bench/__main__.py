@@ -1,4 +1,5 @@
-"""All benchmarks, one after the other, or some: ``python -m tools.bench [--quick] [--rounds N] [NAME ...]``."""
+"""All benchmarks, one after the other, or some: ``python -m tools.bench [--quick] [--rounds N]
+[NAME ...]``."""
 
 from __future__ import annotations
 
@@ -9,16 +10,35 @@ from collections.abc import Sequence
 
 __all__ = ["commands", "main"]
 
-NAMES = ("imports", "models", "training", "filling", "scoring", "orchestration", "store", "kernel", "study")
+NAMES = (
+    "imports",
+    "models",
+    "training",
+    "filling",
+    "scoring",
+    "orchestration",
+    "store",
+    "kernel",
+    "study",
+)
 
 
 def commands(argv: Sequence[str]) -> list[list[str]]:
-    """The benchmarks asked for, each as what runs it in a process of its own: none inherits another's threads, caches or Ray session."""
-    parser = argparse.ArgumentParser(prog="python -m tools.bench", description="Run the benchmarks.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which: {', '.join(NAMES)}; default all")
-    parser.add_argument("--quick", action="store_true", help="short runs that only show that the benchmarks work")
+    """The benchmarks asked for, each as what runs it in a process of its own: none inherits
+    another's threads, caches or Ray session."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.bench", description="Run the benchmarks."
+    )
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"which: {', '.join(NAMES)}; default all"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="short runs that only show that the benchmarks work"
+    )
     parser.add_argument("--rounds", type=int, help="rounds of each; default: its own")
-    parser.add_argument("--part", type=int, choices=range(1, 6), help="of store: one of its five parts")
+    parser.add_argument(
+        "--part", type=int, choices=range(1, 6), help="of store: one of its five parts"
+    )
     chosen = parser.parse_args(argv)
     if unknown := [name for name in chosen.names if name not in NAMES]:
         parser.error(f"unknown benchmark {unknown[0]!r}; there are: {', '.join(NAMES)}")
@@ -29,12 +49,16 @@ def commands(argv: Sequence[str]) -> list[list[str]]:
         *(["--quick"] if chosen.quick else []),
         *(["--rounds", str(chosen.rounds)] if chosen.rounds is not None else []),
     ]
-    return [[sys.executable, "-m", f"tools.bench.{name}", *options] for name in chosen.names or NAMES]
+    return [
+        [sys.executable, "-m", f"tools.bench.{name}", *options] for name in chosen.names or NAMES
+    ]
 
 
 def main(argv: Sequence[str]) -> int:
     """Run each; 1 if one breaks off."""
-    failed = [command[2] for command in commands(argv) if subprocess.run(command, check=False).returncode]
+    failed = [
+        command[2] for command in commands(argv) if subprocess.run(command, check=False).returncode
+    ]
     if failed:
         print(f"\nbroke off: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0

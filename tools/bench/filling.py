@@ -1,10 +1,13 @@
-"""The fill: one pass for eight classifiers against eight passes, and end to end on Ray against a loop that writes nothing.
+"""The fill: one pass for eight classifiers against eight passes, and end to end on Ray against a
+loop that writes nothing.
 
-1. Eight LeNet-5s on the PNG pictures of fashion-mini, through ``plan_fill`` and ``LocalRunner`` (one process, one thread), answers and logits
-   written and committed: all eight in one pass, against one pass each.
-2. The same fill on ``RayRunner``, from starting the session to closing it, against a plain torch loop over the same Parquet files that
-   decodes and predicts and writes nothing (one process, two threads). Two sizes give the fixed cost (what it takes at zero pictures)
-   and the cost per picture.
+1. Eight LeNet-5s on the PNG pictures of fashion-mini, through ``plan_fill`` and ``LocalRunner``
+   (one process, one thread), answers and logits written and committed: all eight in one pass,
+   against one pass each.
+2. The same fill on ``RayRunner``, from starting the session to closing it, against a plain torch
+   loop over the same Parquet files that decodes and predicts and writes nothing (one process, two
+   threads). Two sizes give the fixed cost (what it takes at zero pictures) and the cost per
+   picture.
 """
 
 from __future__ import annotations
@@ -56,11 +59,15 @@ def write_pictures(folder: Path, examples: int) -> Dataset:
 
 
 def with_classifiers(root: Path, dataset: Dataset) -> Workspace:
-    """A workspace with eight LeNet-5s of one training step each: what they answer costs the same as after a hundred epochs."""
+    """A workspace with eight LeNet-5s of one training step each: what they answer costs the same as
+    after a hundred epochs."""
     workspace = Workspace.open(root, create=True)
     datasets.commit_dataset(workspace, dataset, {})
     recipe = Recipe(epochs=1, steps_per_epoch=1)
-    trainings = [Training(arch="lenet5", dataset=dataset.ref, recipe=recipe, seed=s, snapshots=(1,)) for s in range(_CLASSIFIERS)]
+    trainings = [
+        Training(arch="lenet5", dataset=dataset.ref, recipe=recipe, seed=s, snapshots=(1,))
+        for s in range(_CLASSIFIERS)
+    ]
     ledger.record_plan(workspace, "bench", "population", trainings)
     LocalRunner("cpu").train(workspace, trainings, {}, _silent)
     return workspace
@@ -71,7 +78,8 @@ def _silent(*_: object) -> None:
 
 
 class Passes:
-    """Fills of copies of one workspace, each copy thrown away afterwards; copying and removing are not measured."""
+    """Fills of copies of one workspace, each copy thrown away afterwards; copying and removing are
+    not measured."""
 
     def __init__(self, template: Workspace, dataset: Dataset, scratch: Path) -> None:
         self.template, self.dataset, self.scratch = template, dataset, scratch
@@ -86,7 +94,9 @@ class Passes:
         began = time.perf_counter()
         for group in np.array_split(names, groups):
             chosen: dict[str, Commit] = {str(name): classifiers[str(name)] for name in group}
-            runner.fill(workspace, plan_fill(workspace, self.dataset, chosen, [_SPLIT], "all"), _silent)
+            runner.fill(
+                workspace, plan_fill(workspace, self.dataset, chosen, [_SPLIT], "all"), _silent
+            )
         seconds = since(began)
         assert len(workspace.commits.all("answers")) == groups
         shutil.rmtree(root)
@@ -105,17 +115,24 @@ class Passes:
         return up + seconds + since(began)
 
     def predict_only(self) -> float:
-        """Seconds of the plain loop: read Parquet, decode PNG, predict with every classifier, keep the answers of the last batch only."""
+        """Seconds of the plain loop: read Parquet, decode PNG, predict with every classifier, keep
+        the answers of the last batch only."""
         from PIL import Image
 
         torch.set_num_threads(2)
         commits = list(ledger.population(self.template).values())
         began = time.perf_counter()
-        group = [load_classifier(self.template.files, commit, torch.device("cpu")) for commit in commits]
+        group = [
+            load_classifier(self.template.files, commit, torch.device("cpu")) for commit in commits
+        ]
         with torch.inference_mode():
-            for batch in pq.ParquetFile(Path(self.dataset.uri) / "train.parquet").iter_batches(EVALUATION_BATCH, columns=["image"]):
+            for batch in pq.ParquetFile(Path(self.dataset.uri) / "train.parquet").iter_batches(
+                EVALUATION_BATCH, columns=["image"]
+            ):
                 encoded = batch.column("image").field("bytes").to_pylist()
-                images = np.stack([np.asarray(Image.open(io.BytesIO(data)).convert("L")) for data in encoded])[..., None]
+                images = np.stack(
+                    [np.asarray(Image.open(io.BytesIO(data)).convert("L")) for data in encoded]
+                )[..., None]
                 raw = torch.from_numpy(images)
                 for network, preprocessing in group:
                     network(normalise(raw, preprocessing)).argmax(1)
@@ -128,9 +145,18 @@ def one_pass(options_rounds: int, examples: int) -> None:
         dataset = write_pictures(Path(folder) / "pictures", examples)
         passes = Passes(with_classifiers(Path(folder) / "template", dataset), dataset, Path(folder))
         runner = LocalRunner("cpu")
-        seconds = interleave({"one": lambda: passes.fill(runner, 1), "eight": lambda: passes.fill(runner, _CLASSIFIERS)}, options_rounds)
+        seconds = interleave(
+            {
+                "one": lambda: passes.fill(runner, 1),
+                "eight": lambda: passes.fill(runner, _CLASSIFIERS),
+            },
+            options_rounds,
+        )
     cells = examples * _CLASSIFIERS
-    names = {"one": f"one pass of {_CLASSIFIERS} classifiers", "eight": f"{_CLASSIFIERS} passes of one classifier"}
+    names = {
+        "one": f"one pass of {_CLASSIFIERS} classifiers",
+        "eight": f"{_CLASSIFIERS} passes of one classifier",
+    }
     rows: list[dict[str, str | float | int]] = [
         {
             "side": names[side],
@@ -141,25 +167,33 @@ def one_pass(options_rounds: int, examples: int) -> None:
         for side, values in seconds.items()
     ]
     print_table(rows, "fill of 8 LeNet-5s from PNG, one process, one thread")
-    ratio_line(f"{_CLASSIFIERS} passes / one pass, seconds", ratios(seconds["eight"], seconds["one"]), 1.7)
+    ratio_line(
+        f"{_CLASSIFIERS} passes / one pass, seconds", ratios(seconds["eight"], seconds["one"]), 1.7
+    )
 
 
 def on_ray(options_rounds: int, sizes: tuple[int, int]) -> None:
     """Part 2."""
-    # As the command line does: our own messages get a descriptor of their own, so that Ray's C++ log lines can be turned away.
+    # As the command line does: our own messages get a descriptor of their own, so that Ray's C++
+    #     log lines can be turned away.
     sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
     found: dict[int, dict[str, list[float]]] = {}
     with tempfile.TemporaryDirectory() as folder:
         for size in sizes:
             dataset = write_pictures(Path(folder) / f"pictures-{size}", size)
-            passes = Passes(with_classifiers(Path(folder) / f"template-{size}", dataset), dataset, Path(folder))
+            passes = Passes(
+                with_classifiers(Path(folder) / f"template-{size}", dataset), dataset, Path(folder)
+            )
             sides = {"ray": passes.fill_on_ray, "loop": passes.predict_only}
             found[size] = interleave(sides, options_rounds, warm_up=size == sizes[0])
     small, large = sizes
     rows: list[dict[str, str | float | int]] = []
     slopes: dict[str, list[float]] = {}
     fixed: dict[str, list[float]] = {}
-    names = {"ray": "zoo fill on Ray, 2 workers, writes answers and logits", "loop": "plain torch loop, 2 threads, writes nothing"}
+    names = {
+        "ray": "zoo fill on Ray, 2 workers, writes answers and logits",
+        "loop": "plain torch loop, 2 threads, writes nothing",
+    }
     for side, name in names.items():
         pairs = list(zip(found[small][side], found[large][side], strict=True))
         slopes[side] = [(b - a) / (large - small) for a, b in pairs]
@@ -170,14 +204,25 @@ def on_ray(options_rounds: int, sizes: tuple[int, int]) -> None:
                 f"seconds_{small}": spread(found[small][side]).text(),
                 f"seconds_{large}": spread(found[large][side]).text(),
                 "fixed_seconds": spread(fixed[side]).text(),
-                "microseconds_per_answer": spread([s / _CLASSIFIERS * 1e6 for s in slopes[side]]).text(),
+                "microseconds_per_answer": (
+                    spread([s / _CLASSIFIERS * 1e6 for s in slopes[side]]).text()
+                ),
             }
         )
     print_table(rows, f"fill of 8 LeNet-5s from PNG, end to end, {small:,} and {large:,} pictures")
     for size in sizes:
-        ratio_line(f"plain loop / zoo fill on Ray, seconds, {size:,} pictures", ratios(found[size]["loop"], found[size]["ray"]))
-    ratio_line("plain loop / zoo fill on Ray, seconds per further picture", ratios(slopes["loop"], slopes["ray"]))
-    print(f"fixed cost of a fill on Ray = {spread(fixed['ray']).text()} s (session, actors, import of torch, closing)")
+        ratio_line(
+            f"plain loop / zoo fill on Ray, seconds, {size:,} pictures",
+            ratios(found[size]["loop"], found[size]["ray"]),
+        )
+    ratio_line(
+        "plain loop / zoo fill on Ray, seconds per further picture",
+        ratios(slopes["loop"], slopes["ray"]),
+    )
+    print(
+        f"fixed cost of a fill on Ray = {spread(fixed['ray']).text()} s (session, actors, import of"
+        " torch, closing)"
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

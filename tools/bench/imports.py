@@ -1,7 +1,7 @@
 """Start-up: seconds and heavy modules of ``import zoo`` and of the commands that must stay light.
 
-Each command runs in a fresh interpreter, in turn with ``import torch`` for comparison. Afterwards the interpreter says which heavy modules it
-has loaded; torch and ray must not be among them.
+Each command runs in a fresh interpreter, in turn with ``import torch`` for comparison. Afterwards
+the interpreter says which heavy modules it has loaded; torch and ray must not be among them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,19 @@ from zoo.store.workspace import Workspace
 
 __all__ = ["main"]
 
-_HEAVY = ("duckdb", "matplotlib", "numpy", "pandas", "pyarrow", "pydantic", "ray", "scipy", "timm", "torch", "torchvision")
+_HEAVY = (
+    "duckdb",
+    "matplotlib",
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "pydantic",
+    "ray",
+    "scipy",
+    "timm",
+    "torch",
+    "torchvision",
+)
 _FORBIDDEN = {"ray", "timm", "torch", "torchvision"}
 _COMMAND = """import sys
 sys.argv = ["zoo", *{arguments!r}]
@@ -30,13 +42,21 @@ try:
 except SystemExit as stop:
     assert not stop.code, stop.code
 """
-_REPORT = "\nimport sys\nprint('heavy:', *[name for name in {heavy!r} if name in sys.modules], file=sys.__stderr__)\n"
+_REPORT = (
+    "\nimport sys\nprint('heavy:', *[name for name in {heavy!r} if name in sys.modules],"
+    " file=sys.__stderr__)\n"
+)
 
 
 def run(code: str, loaded: set[str]) -> float:
     """Seconds of a fresh interpreter that runs the code; adds what it loaded to ``loaded``."""
     began = time.perf_counter()
-    done = subprocess.run([sys.executable, "-c", code + _REPORT.format(heavy=_HEAVY)], check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code + _REPORT.format(heavy=_HEAVY)],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
     seconds = since(began)
     loaded |= set(done.stderr.strip().splitlines()[-1].split()[1:])
     return seconds
@@ -59,16 +79,31 @@ def main(argv: Sequence[str] | None = None) -> int:
             "import torch": "import torch",
         }
         loaded: dict[str, set[str]] = {name: set() for name in codes}
-        seconds = interleave({name: partial(run, code, loaded[name]) for name, code in codes.items()}, options.rounds)
+        seconds = interleave(
+            {name: partial(run, code, loaded[name]) for name, code in codes.items()}, options.rounds
+        )
     rows = [
-        {"command": name, "seconds": spread(values).text(), "loads": " ".join(sorted(loaded[name])) or "-"}
+        {
+            "command": name,
+            "seconds": spread(values).text(),
+            "loads": " ".join(sorted(loaded[name])) or "-",
+        }
         for name, values in seconds.items()
     ]
     print_table(rows, "fresh interpreter, files in the page cache")
     for name in ("import zoo", "zoo --help", "zoo plan demo", "zoo query"):
-        ratio_line(f"import torch / {name}, seconds", ratios(seconds["import torch"], seconds[name]))
-    offenders = {name: loaded[name] & _FORBIDDEN for name in codes if name != "import torch" and loaded[name] & _FORBIDDEN}
-    print(f"torch or ray loaded by: {offenders or 'none'}; target none: {'MISSED' if offenders else 'met'}")
+        ratio_line(
+            f"import torch / {name}, seconds", ratios(seconds["import torch"], seconds[name])
+        )
+    offenders = {
+        name: loaded[name] & _FORBIDDEN
+        for name in codes
+        if name != "import torch" and loaded[name] & _FORBIDDEN
+    }
+    print(
+        f"torch or ray loaded by: {offenders or 'none'}; target none:"
+        f" {'MISSED' if offenders else 'met'}"
+    )
     return 1 if offenders else 0
 
 

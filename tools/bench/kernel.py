@@ -1,13 +1,17 @@
-"""The compiled kernel: from raw logits to entropy, argmax, p(label), margin and top 5, against numpy and torch, per row and element.
+"""The compiled kernel: from raw logits to entropy, argmax, p(label), margin and top 5, against
+numpy and torch, per row and element.
 
 Sides, all on the same rows and all giving the same ten numbers per row:
 
-- *plain numpy*: float32, an expression per line, all rows at once, as a notebook has it; *numpy in pieces*: the same, 64 rows at a time, so
-  that nothing leaves the cache; *fewest numpy*: in pieces, no logarithm per element, no ``argpartition`` but five passes of ``argmax``;
-- *reference*: ``zoo.scores.outputs.answers_from_logits`` (float64); *torch*: ``zoo.fill.predict.answers_of``, what a fill calls;
+- *plain numpy*: float32, an expression per line, all rows at once, as a notebook has it; *numpy in
+  pieces*: the same, 64 rows at a time, so that nothing leaves the cache; *fewest numpy*: in pieces,
+      no logarithm per element, no ``argpartition`` but five passes of ``argmax``;
+- *reference*: ``zoo.scores.outputs.answers_from_logits`` (float64); *torch*:
+  ``zoo.fill.predict.answers_of``, what a fill calls;
 - *kernel*: ``tools.bench.compiled.answers``, if the extra ``fast`` is installed.
 
-One thread each, in CPU time: a side that takes longer is interrupted more often by whatever else runs, and wall time would count that for
+One thread each, in CPU time: a side that takes longer is interrupted more often by whatever else
+    runs, and wall time would count that for
 the kernel.
 """
 
@@ -48,7 +52,14 @@ def plain_numpy(logits: NDArray[Any], labels: NDArray[np.int64]) -> tuple[NDArra
     top_p = np.take_along_axis(p, top, axis=1)
     own = p[np.arange(len(p)), labels]
     prediction = z.argmax(axis=1)
-    return entropy, prediction, own, own - np.where(prediction == labels, top_p[:, 1], top_p[:, 0]), top, top_p
+    return (
+        entropy,
+        prediction,
+        own,
+        own - np.where(prediction == labels, top_p[:, 1], top_p[:, 0]),
+        top,
+        top_p,
+    )
 
 
 def fewest_numpy(logits: NDArray[Any], labels: NDArray[np.int64]) -> tuple[NDArray[Any], ...]:
@@ -65,10 +76,19 @@ def fewest_numpy(logits: NDArray[Any], labels: NDArray[np.int64]) -> tuple[NDArr
         top[:, place] = z.argmax(axis=1)
         z[rows, top[:, place]] = -np.inf
     top_p = e[rows[:, None], top] / total[:, None]
-    return entropy, top[:, 0], own, own - np.where(top[:, 0] == labels, top_p[:, 1], top_p[:, 0]), top, top_p
+    return (
+        entropy,
+        top[:, 0],
+        own,
+        own - np.where(top[:, 0] == labels, top_p[:, 1], top_p[:, 0]),
+        top,
+        top_p,
+    )
 
 
-def in_pieces(function: Callable[..., object], logits: NDArray[Any], labels: NDArray[np.int64]) -> None:
+def in_pieces(
+    function: Callable[..., object], logits: NDArray[Any], labels: NDArray[np.int64]
+) -> None:
     for start in range(0, len(logits), 64):
         function(logits[start : start + 64], labels[start : start + 64])
 
@@ -84,7 +104,9 @@ def _cpu_timed(work: Callable[[], object]) -> Callable[[], float]:
     return side
 
 
-def compare(rounds: int, rows: int, classes: int, dtype: type[np.floating[Any]], target: float | None) -> None:
+def compare(
+    rounds: int, rows: int, classes: int, dtype: type[np.floating[Any]], target: float | None
+) -> None:
     """One table: all sides at one number of classes and one type."""
     generator = np.random.default_rng(classes)
     logits = (generator.normal(size=(rows, classes)) * 3 + _SHIFT).astype(dtype)
@@ -114,27 +136,40 @@ def compare(rounds: int, rows: int, classes: int, dtype: type[np.floating[Any]],
         return
     for name in list(work)[:-1]:
         ratio_line(
-            f"{name} / kernel", ratios(seconds[name], seconds["kernel"]), target if name in ("plain numpy", "numpy in pieces") else None
+            f"{name} / kernel",
+            ratios(seconds[name], seconds["kernel"]),
+            target if name in ("plain numpy", "numpy in pieces") else None,
         )
     found, expected = kernel.answers(logits, labels), answers_from_logits(logits, labels)  # type: ignore[arg-type]
-    same = bool((found.prediction == expected.prediction).all() and (found.top5 == expected.top5).all())
+    same = bool(
+        (found.prediction == expected.prediction).all() and (found.top5 == expected.top5).all()
+    )
     error = float(np.abs(found.entropy - expected.entropy).max())
     p_error = float(np.abs(found.p_label - expected.p_label).max())
-    print(f"predictions and top 5 equal: {same}; largest error {error:.2g} bit, p(label) {p_error:.2g}; target <= 1e-05 bit")
+    print(
+        f"predictions and top 5 equal: {same}; largest error {error:.2g} bit, p(label)"
+        f" {p_error:.2g}; target <= 1e-05 bit"
+    )
 
 
 def vectorised() -> None:
-    """What LLVM made of the kernel: packed or scalar multiply-adds, in which registers, and what the first call costs."""
+    """What LLVM made of the kernel: packed or scalar multiply-adds, in which registers, and what
+    the first call costs."""
     logits = np.zeros((1, 100), dtype=np.float32)
     began = time.perf_counter()
     kernel.answers(logits, np.zeros(1, dtype=np.int64))
-    print(f"first call: {since(began):.2f} s (kept on disk after the first process: later ones only load it)")
+    print(
+        f"first call: {since(began):.2f} s (kept on disk after the first process: later ones only"
+        " load it)"
+    )
     from numba import njit
 
     compiled = njit(error_model="numpy")(kernel._rows.py_func)  # a kept one cannot be looked at
     compiled.compile(kernel._rows.signatures[0])
     listing = next(iter(compiled.inspect_asm().values()))
-    packed, scalar = (len(re.findall(rf"vfn?m(?:add|sub)\d+{kind}", listing)) for kind in ("ps", "ss"))
+    packed, scalar = (
+        len(re.findall(rf"vfn?m(?:add|sub)\d+{kind}", listing)) for kind in ("ps", "ss")
+    )
     wide = {register: len(re.findall(register, listing)) for register in ("zmm", "ymm")}
     print(f"kernel: {packed} packed and {scalar} scalar multiply-adds, registers {wide}")
 
@@ -149,7 +184,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("numba is not installed (the extra 'fast'): without the kernel")
     for classes in (10, 100, 1000):
         for dtype in (np.float32, np.float16):
-            compare(options.rounds, 512 if options.quick else 2048, classes, dtype, 10 if classes == 1000 else None)
+            compare(
+                options.rounds,
+                512 if options.quick else 2048,
+                classes,
+                dtype,
+                10 if classes == 1000 else None,
+            )
     return 0
 
 

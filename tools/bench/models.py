@@ -1,6 +1,8 @@
-"""Speed of the small models: images per second of one core in training (forward, backward, step), batches of 64.
+"""Speed of the small models: images per second of one core in training (forward, backward, step),
+batches of 64.
 
-The figures behind ``zoo.estimate``: beside each stands what the estimate's constants predict, and below the constants that fit best.
+The figures behind ``zoo.estimate``: beside each stands what the estimate's constants predict, and
+    below the constants that fit best.
 Pictures are the models' reference input, noise; float32; one thread.
 """
 
@@ -31,10 +33,16 @@ def stepper(name: str) -> Callable[[int], float]:
     """A function that takes so many training steps and returns their seconds."""
     entry = models.model(name)
     torch.manual_seed(0)
-    network = models.build(name, num_classes=10, in_channels=entry.reference_channels, size=entry.reference_size)
+    network = models.build(
+        name, num_classes=10, in_channels=entry.reference_channels, size=entry.reference_size
+    )
     optimizer = torch.optim.Adam(network.parameters(), fused=True)
     # As zoo.training.tensors.normalise leaves them: laid out with the channels last.
-    pictures = torch.randn(_BATCH, entry.reference_size, entry.reference_size, entry.reference_channels).permute(0, 3, 1, 2).contiguous()
+    pictures = (
+        torch.randn(_BATCH, entry.reference_size, entry.reference_size, entry.reference_channels)
+        .permute(0, 3, 1, 2)
+        .contiguous()
+    )
     labels = torch.randint(0, 10, (_BATCH,))
 
     def steps(count: int) -> float:
@@ -50,7 +58,8 @@ def stepper(name: str) -> Callable[[int], float]:
 
 
 def fitted(seconds: dict[str, float]) -> tuple[float, float]:
-    """(fixed seconds per image, multiply-adds per second in 1e9) with the smallest relative errors; neither below zero."""
+    """(fixed seconds per image, multiply-adds per second in 1e9) with the smallest relative errors;
+    neither below zero."""
     gigamacs = np.array([models.model(name).mega_macs / 1e3 for name in seconds])
     values = np.array(list(seconds.values()))
     weighted = np.stack([1 / values, _PASSES * gigamacs / values], axis=1)
@@ -67,12 +76,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     # As many steps as fit the time, found from a step after the first, which prepares kernels.
     for steps in steppers.values():
         steps(1)
-    counts = {name: max(1, round(_SECONDS / (10 if options.quick else 1) / steps(1))) for name, steps in steppers.items()}
-    found = interleave({name: partial(steppers[name], counts[name]) for name in small}, options.rounds, warm_up=False)
+    counts = {
+        name: max(1, round(_SECONDS / (10 if options.quick else 1) / steps(1)))
+        for name, steps in steppers.items()
+    }
+    found = interleave(
+        {name: partial(steppers[name], counts[name]) for name in small},
+        options.rounds,
+        warm_up=False,
+    )
     core = ACCELERATORS["cpu-core"]
     rows: list[dict[str, str | float | int]] = []
     factors = []
-    seconds = {name: statistics.median(values) / counts[name] / _BATCH for name, values in found.items()}
+    seconds = {
+        name: statistics.median(values) / counts[name] / _BATCH for name, values in found.items()
+    }
     for name in small:
         rates = spread([counts[name] * _BATCH / value for value in found[name]])
         gigamacs = models.model(name).mega_macs / 1e3

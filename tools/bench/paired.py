@@ -1,7 +1,9 @@
-"""What every benchmark here shares: sides that take turns, ratios of neighbours, tables, and a word about the machine.
+"""What every benchmark here shares: sides that take turns, ratios of neighbours, tables, and a word
+about the machine.
 
-Two sides are timed one after the other, round after round, in changing order, and compared round by round: a machine that slows down slows
-both sides of a round, so the ratio of a round says more than the ratio of two separate runs. Reported is the median of those ratios with the
+Two sides are timed one after the other, round after round, in changing order, and compared round by
+round: a machine that slows down slows both sides of a round, so the ratio of a round says more than
+    the ratio of two separate runs. Reported is the median of those ratios with the
 smallest and the largest.
 """
 
@@ -35,7 +37,8 @@ __all__ = [
 ]
 
 Side = Callable[[], float]
-"""Does its work once and returns what counts of it, in seconds (so that a side can leave its own preparation out)."""
+"""Does its work once and returns what counts of it, in seconds (so that a side can leave its own
+preparation out)."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,10 @@ class Spread:
 
     def text(self, digits: int = 3) -> str:
         """``3.61 (3.2..3.9)``."""
-        return f"{_short(self.median, digits)} ({_short(self.low, digits)}..{_short(self.high, digits)})"
+        return (
+            f"{_short(self.median, digits)}"
+            f" ({_short(self.low, digits)}..{_short(self.high, digits)})"
+        )
 
 
 def spread(values: Sequence[float]) -> Spread:
@@ -57,8 +63,11 @@ def spread(values: Sequence[float]) -> Spread:
     return Spread(statistics.median(values), min(values), max(values), len(values))
 
 
-def interleave(sides: Mapping[str, Side], rounds: int, *, warm_up: bool = True) -> dict[str, list[float]]:
-    """Run all sides in turn, ``rounds`` times, every other round backwards, so that no side always follows the same one.
+def interleave(
+    sides: Mapping[str, Side], rounds: int, *, warm_up: bool = True
+) -> dict[str, list[float]]:
+    """Run all sides in turn, ``rounds`` times, every other round backwards, so that no side always
+    follows the same one.
 
     Args:
         warm_up: run every side once before, uncounted.
@@ -98,18 +107,23 @@ def since(began: float) -> float:
     return time.perf_counter() - began
 
 
-# ---------------------------------------------------------------- processes that wait for their turn
+# --------------------------------------------------------------- processes that wait for their turn
 
 
 class Workers:
-    """Processes started once that do their work whenever told: their start-up is outside every measurement.
+    """Processes started once that do their work whenever told: their start-up is outside every
+    measurement.
 
     Args:
-        factory: a function of a module, called in each process with one element of ``arguments`` (and no other work); returns the work.
+        factory: a function of a module, called in each process with one element of ``arguments``
+            (and no other work); returns the work.
     """
 
-    def __init__(self, factory: Callable[..., Callable[[], object]], arguments: Sequence[tuple[Any, ...]]) -> None:
-        context = multiprocessing.get_context("spawn")  # a fork would inherit torch's threads without their thread pool
+    def __init__(
+        self, factory: Callable[..., Callable[[], object]], arguments: Sequence[tuple[Any, ...]]
+    ) -> None:
+        # a fork would inherit torch's threads without their thread pool
+        context = multiprocessing.get_context("spawn")
         self._connections: list[Connection] = []
         self._processes = []
         for values in arguments:
@@ -149,7 +163,9 @@ class Workers:
         self.close()
 
 
-def _serve(connection: Connection, factory: Callable[..., Callable[[], object]], values: tuple[Any, ...]) -> None:
+def _serve(
+    connection: Connection, factory: Callable[..., Callable[[], object]], values: tuple[Any, ...]
+) -> None:
     try:
         work = factory(*values)
         connection.send(None)
@@ -173,12 +189,23 @@ def _short(value: float, digits: int) -> str:
 def print_table(rows: Sequence[Mapping[str, str | float | int]], title: str) -> None:
     """One tidy table: a column per key of the first row, numbers to the right."""
     columns = list(rows[0])
-    cells = [[value if isinstance(value, str) else _short(value, 4) for value in (row[c] for c in columns)] for row in rows]
-    widths = [max(len(column), *(len(line[i]) for line in cells)) for i, column in enumerate(columns)]
+    cells = [
+        [
+            value if isinstance(value, str) else _short(value, 4)
+            for value in (row[c] for c in columns)
+        ]
+        for row in rows
+    ]
+    widths = [
+        max(len(column), *(len(line[i]) for line in cells)) for i, column in enumerate(columns)
+    ]
     numbers = [not isinstance(rows[0][column], str) for column in columns]
 
     def line(texts: Sequence[str]) -> str:
-        placed = (t.rjust(w) if right else t.ljust(w) for t, w, right in zip(texts, widths, numbers, strict=True))
+        placed = (
+            t.rjust(w) if right else t.ljust(w)
+            for t, w, right in zip(texts, widths, numbers, strict=True)
+        )
         return "  ".join(placed).rstrip()
 
     print(f"\n{title}")
@@ -190,15 +217,25 @@ def print_table(rows: Sequence[Mapping[str, str | float | int]], title: str) -> 
 
 def ratio_line(what: str, ratio: Spread, target: float | None = None, *, digits: int = 3) -> None:
     """``ratio WHAT = 3.61 (3.2..3.9) in 5 rounds; target >= 3.0: met``."""
-    verdict = "" if target is None else f"; target >= {target:g}: {'met' if ratio.median >= target else 'MISSED'}"
-    print(f"ratio {what} = {ratio.text(digits)} in {ratio.count} round{'s' if ratio.count != 1 else ''}{verdict}", flush=True)
+    verdict = (
+        ""
+        if target is None
+        else f"; target >= {target:g}: {'met' if ratio.median >= target else 'MISSED'}"
+    )
+    print(
+        f"ratio {what} = {ratio.text(digits)} in {ratio.count}"
+        f" round{'s' if ratio.count != 1 else ''}{verdict}",
+        flush=True,
+    )
 
 
 def processor() -> str:
     """The processor's name."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:  # noqa: PTH123 - no path of the project
-            return next(line.partition(":")[2].strip() for line in file if line.startswith("model name"))
+            return next(
+                line.partition(":")[2].strip() for line in file if line.startswith("model name")
+            )
     except (OSError, StopIteration):  # not Linux, or not a PC
         return platform.processor() or platform.machine()
 
@@ -207,10 +244,15 @@ def machine() -> str:
     """One line: processor, cores, load, versions that matter for speed."""
     load = ", ".join(f"{value:.2f}" for value in os.getloadavg())
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "numpy", "pyarrow", "ray"))
-    return f"machine: {processor()}, {os.cpu_count()} cores, load {load}; Python {platform.python_version()}, {versions}"
+    return (
+        f"machine: {processor()}, {os.cpu_count()} cores, load {load}; Python"
+        f" {platform.python_version()}, {versions}"
+    )
 
 
-def settings(description: str, *, rounds: int, argv: Sequence[str] | None = None) -> argparse.Namespace:
+def settings(
+    description: str, *, rounds: int, argv: Sequence[str] | None = None
+) -> argparse.Namespace:
     """Options that all benchmarks have: ``quick`` and ``rounds``. Prints the machine.
 
     Args:
@@ -218,7 +260,9 @@ def settings(description: str, *, rounds: int, argv: Sequence[str] | None = None
         rounds: default number of rounds; 2 with ``--quick``.
     """
     parser = argparse.ArgumentParser(description=description.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="a short run that only shows that the benchmark works")
+    parser.add_argument(
+        "--quick", action="store_true", help="a short run that only shows that the benchmark works"
+    )
     parser.add_argument("--rounds", type=int, help=f"rounds (default {rounds}, 2 with --quick)")
     chosen = parser.parse_args(argv)
     if chosen.rounds is None:

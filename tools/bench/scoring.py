@@ -1,18 +1,22 @@
-"""Scoring: X and C from answers against a Python loop per classifier and example, and memory for 50 and 500 classifiers.
+"""Scoring: X and C from answers against a Python loop per classifier and example, and memory for 50
+and 500 classifiers.
 
-Answers are synthetic (1,000 classes, written with ``zoo.store.answers``): their cost does not depend on what they say. Sides, each per
+Answers are synthetic (1,000 classes, written with ``zoo.store.answers``): their cost does not
+depend on what they say. Sides, each per
 (classifier, example):
 
-- *loop over probabilities*: how the published implementation of the method works it out: per classifier and example, take the row of
-  probabilities, its argmax, its entropy, count the predicted class in a dictionary, add -p log p per class to a table of examples x
-  classes, add to two running sums. (There the sums and the table are pandas objects, which costs several times more; here they are
-  plain numpy and lists.)
+- *loop over probabilities*: how the published implementation of the method works it out: per
+  classifier and example, take the row of probabilities, its argmax, its entropy, count the
+  predicted class in a dictionary, add -p log p per class to a table of examples x classes, add to
+  two running sums. (There the sums and the table are pandas objects, which costs several times
+  more; here they are plain numpy and lists.)
 - *loop over answers*: predictions and entropies are known already; a bare Python loop adds them up.
 - *zoo score*: all columns of the scores table from the Parquet parts.
-- *zoo X and C from the store*: predictions and entropies from the same parts, then ``zoo.scores.from_arrays.x_and_c``; *in memory*:
-  that function alone.
+- *zoo X and C from the store*: predictions and entropies from the same parts, then
+  ``zoo.scores.from_arrays.x_and_c``; *in memory*: that function alone.
 
-Memory: ``zoo.scores.from_store.score`` in a fresh process each; the largest resident size that was the process's own (without mapped files, which the
+Memory: ``zoo.scores.from_store.score`` in a fresh process each; the largest resident size that was
+    the process's own (without mapped files, which the
 system may drop at any time) above what it was before scoring.
 """
 
@@ -31,7 +35,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tools.bench.paired import interleave, print_table, ratio_line, ratios, settings, since, spread, timed
+from tools.bench.paired import (
+    interleave,
+    print_table,
+    ratio_line,
+    ratios,
+    settings,
+    since,
+    spread,
+    timed,
+)
 from zoo.data import Dataset
 from zoo.data.dataset import Split, fingerprint
 from zoo.data.mnist import ArraySource
@@ -60,12 +73,16 @@ def synthetic_dataset(examples: int) -> Dataset:
 
 
 def synthetic_answers(labels: NDArray[np.int64], generator: np.random.Generator) -> Answers:
-    """Plausible answers: right four times out of five, five distinct classes, probabilities that fall."""
+    """Plausible answers: right four times out of five, five distinct classes, probabilities that
+    fall."""
     n = len(labels)
     first = np.where(generator.random(n) < 0.8, labels, generator.integers(0, _CLASSES, n))
-    steps = np.cumsum(generator.integers(1, 180, (n, 4)), axis=1)  # at most 4 * 179 < 1,000, so the five classes differ
+    # at most 4 * 179 < 1,000, so the five classes differ
+    steps = np.cumsum(generator.integers(1, 180, (n, 4)), axis=1)
     top5 = np.concatenate([first[:, None], (first[:, None] + steps) % _CLASSES], axis=1)
-    top5_p = np.sort(generator.dirichlet(np.full(6, 0.5), n).astype(np.float32)[:, :5], axis=1)[:, ::-1]
+    top5_p = np.sort(generator.dirichlet(np.full(6, 0.5), n).astype(np.float32)[:, :5], axis=1)[
+        :, ::-1
+    ]
     p_label = np.where(first == labels, top5_p[:, 0], top5_p[:, 4])
     margin = np.where(first == labels, top5_p[:, 0] - top5_p[:, 1], p_label - top5_p[:, 0])
     return Answers(
@@ -80,7 +97,8 @@ def synthetic_answers(labels: NDArray[np.int64], generator: np.random.Generator)
 
 
 def filled(root: Path, classifiers: int, examples: int) -> tuple[Workspace, Population]:
-    """A workspace with committed answers of so many classifiers, in groups of 50 as after several fills."""
+    """A workspace with committed answers of so many classifiers, in groups of 50 as after several
+    fills."""
     workspace, dataset = Workspace.open(root, create=True), synthetic_dataset(examples)
     datasets.commit_dataset(workspace, dataset, {})
     labels = dataset.splits[_SPLIT].labels
@@ -93,20 +111,36 @@ def filled(root: Path, classifiers: int, examples: int) -> tuple[Workspace, Popu
             part = labels[shard.start : shard.stop]
             answers = [synthetic_answers(part, generator) for _ in names]
             seen = np.arange(len(part))[None, :] % 2 == np.arange(len(names))[:, None] % 2
-            receipts.append(write_part(workspace.files, unit, shard, answers, np.zeros(len(part), dtype=bool), part, seen, None))
+            receipts.append(
+                write_part(
+                    workspace.files,
+                    unit,
+                    shard,
+                    answers,
+                    np.zeros(len(part), dtype=bool),
+                    part,
+                    seen,
+                    None,
+                )
+            )
         commit_unit(workspace, unit, examples, examples, receipts)
     return workspace, first_classifiers(workspace, classifiers)
 
 
 def first_classifiers(workspace: Workspace, classifiers: int) -> Population:
     """The first so many classifiers of a workspace made by ``filled``."""
-    return Population(next(iter(workspace.commits.all("dataset").values())), tuple(f"{i:016x}-e0001" for i in range(classifiers)))
+    return Population(
+        next(iter(workspace.commits.all("dataset").values())),
+        tuple(f"{i:016x}-e0001" for i in range(classifiers)),
+    )
 
 
 # ---------------------------------------------------------------- the loops
 
 
-def loop_over_probabilities(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> tuple[list[float], list[float]]:
+def loop_over_probabilities(
+    probabilities: NDArray[np.float32], labels: NDArray[np.int64]
+) -> tuple[list[float], list[float]]:
     """X and C of E examples from probabilities [N, E, M], one row at a time."""
     members, examples, classes = probabilities.shape
     wrong, bits = [0.0] * examples, [0.0] * examples
@@ -142,11 +176,18 @@ def loop_over_answers(
     return [w / members for w in wrong], [2.0 ** (b / members) for b in bits]
 
 
-def x_and_c_from_store(workspace: Workspace, population: Population, labels: NDArray[np.int64]) -> tuple[NDArray[np.float64], ...]:
+def x_and_c_from_store(
+    workspace: Workspace, population: Population, labels: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], ...]:
     """X and C of a split from the answers of a population, block by block."""
     blocks = []
-    for block, batches in read_answers(workspace, population.fingerprint, _SPLIT, population.classifiers, ("prediction", "entropy")):
-        answers = [(batch.column("prediction").to_numpy(), batch.column("entropy").to_numpy()) for _, batch in batches]
+    for block, batches in read_answers(
+        workspace, population.fingerprint, _SPLIT, population.classifiers, ("prediction", "entropy")
+    ):
+        answers = [
+            (batch.column("prediction").to_numpy(), batch.column("entropy").to_numpy())
+            for _, batch in batches
+        ]
         predictions, entropies = (np.stack(columns) for columns in zip(*answers, strict=True))
         blocks.append(x_and_c(predictions, entropies, labels[block.start : block.stop]))
     x, c = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
@@ -154,10 +195,13 @@ def x_and_c_from_store(workspace: Workspace, population: Population, labels: NDA
 
 
 def speed(rounds: int, classifiers: int, examples: int) -> None:
-    """Both loops on a part small enough to wait for, zoo on all; compared per (classifier, example)."""
+    """Both loops on a part small enough to wait for, zoo on all; compared per (classifier,
+    example)."""
     generator = np.random.default_rng(2)
     loop_members, loop_examples = 2, 500
-    probabilities = generator.dirichlet(np.full(_CLASSES, 0.02), (loop_members, loop_examples)).astype(np.float32)
+    probabilities = generator.dirichlet(
+        np.full(_CLASSES, 0.02), (loop_members, loop_examples)
+    ).astype(np.float32)
     labels = generator.integers(0, _CLASSES, examples)
     predictions = generator.integers(0, _CLASSES, (classifiers, examples)).astype(np.int16)
     entropies = generator.uniform(0, 9, (classifiers, examples)).astype(np.float32)
@@ -165,27 +209,45 @@ def speed(rounds: int, classifiers: int, examples: int) -> None:
         workspace, population = filled(Path(folder) / "workspace", classifiers, examples)
         truth = synthetic_dataset(examples).splits[_SPLIT].labels
         sides = {
-            "loop over probabilities": timed(lambda: loop_over_probabilities(probabilities, labels)),
-            "loop over answers": timed(lambda: loop_over_answers(predictions[:10], entropies[:10], labels)),
+            "loop over probabilities": timed(
+                lambda: loop_over_probabilities(probabilities, labels)
+            ),
+            "loop over answers": timed(
+                lambda: loop_over_answers(predictions[:10], entropies[:10], labels)
+            ),
             "zoo score, all columns": timed(lambda: score(workspace, population, _SPLIT)),
-            "zoo X and C from the store": timed(lambda: x_and_c_from_store(workspace, population, truth)),
+            "zoo X and C from the store": timed(
+                lambda: x_and_c_from_store(workspace, population, truth)
+            ),
             "zoo X and C in memory": timed(lambda: x_and_c(predictions, entropies, labels)),
         }
         # The fast way and the whole table say the same.
         table = score(workspace, population, _SPLIT)
-        for name, values in zip(("x_perplexity", "c_perplexity"), x_and_c_from_store(workspace, population, truth), strict=True):
+        for name, values in zip(
+            ("x_perplexity", "c_perplexity"),
+            x_and_c_from_store(workspace, population, truth),
+            strict=True,
+        ):
             assert np.array_equal(table.column(name).to_numpy(), values), name
         seconds = interleave(sides, rounds)
     cells = dict.fromkeys(sides, classifiers * examples)
-    cells |= {"loop over probabilities": loop_members * loop_examples, "loop over answers": 10 * examples}
+    cells |= {
+        "loop over probabilities": loop_members * loop_examples,
+        "loop over answers": 10 * examples,
+    }
     each = {side: [s / cells[side] * 1e6 for s in values] for side, values in seconds.items()}
     rows: list[dict[str, str | float | int]] = [
-        {"side": side, "cells": cells[side], "microseconds_per_cell": spread(values).text()} for side, values in each.items()
+        {"side": side, "cells": cells[side], "microseconds_per_cell": spread(values).text()}
+        for side, values in each.items()
     ]
     print_table(rows, f"X and C, {_CLASSES:,} classes; cell = one classifier and one example")
     for loop in ("loop over probabilities", "loop over answers"):
         for side in list(sides)[2:]:
-            target = 300 if (loop, side) == ("loop over probabilities", "zoo X and C from the store") else None
+            target = (
+                300
+                if (loop, side) == ("loop over probabilities", "zoo X and C from the store")
+                else None
+            )
             ratio_line(f"{loop} / {side}, per cell", ratios(each[loop], each[side]), target)
 
 
@@ -193,7 +255,8 @@ def speed(rounds: int, classifiers: int, examples: int) -> None:
 
 
 def _bytes(field: str) -> int:
-    """A field of this process's memory. RssAnon: resident without mapped files; VmHWM: most ever resident (getrusage's would be the parent's)."""
+    """A field of this process's memory. RssAnon: resident without mapped files; VmHWM: most ever
+    resident (getrusage's would be the parent's)."""
     status = Path("/proc/self/status").read_text(encoding="utf-8")
     found = re.search(rf"^{field}:\s+(\d+) kB", status, flags=re.MULTILINE)
     assert found is not None, "needs Linux"
@@ -201,7 +264,8 @@ def _bytes(field: str) -> int:
 
 
 def measure(root: str, classifiers: int) -> None:
-    """Body of the fresh process: score once, print the most memory seen (looked at every millisecond) and the time as JSON."""
+    """Body of the fresh process: score once, print the most memory seen (looked at every
+    millisecond) and the time as JSON."""
     workspace = Workspace.open(root)
     population = first_classifiers(workspace, classifiers)
     before, peak, done = _bytes("RssAnon"), 0, threading.Event()
@@ -218,7 +282,16 @@ def measure(root: str, classifiers: int) -> None:
     seconds = since(began)
     done.set()
     watcher.join()
-    print(json.dumps({"rows": table.num_rows, "seconds": seconds, "own": peak - before, "resident": _bytes("VmHWM")}))
+    print(
+        json.dumps(
+            {
+                "rows": table.num_rows,
+                "seconds": seconds,
+                "own": peak - before,
+                "resident": _bytes("VmHWM"),
+            }
+        )
+    )
 
 
 def memory(members: tuple[int, int], examples: tuple[int, int]) -> None:
@@ -230,8 +303,17 @@ def memory(members: tuple[int, int], examples: tuple[int, int]) -> None:
             root = Path(folder) / "workspace"
             filled(root, members[1], size)
             for count in members:
-                command = [sys.executable, "-m", "tools.bench.scoring", "--measure", str(root), str(count)]
-                result = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+                command = [
+                    sys.executable,
+                    "-m",
+                    "tools.bench.scoring",
+                    "--measure",
+                    str(root),
+                    str(count),
+                ]
+                result = json.loads(
+                    subprocess.run(command, check=True, capture_output=True, text=True).stdout
+                )
                 found[count, size] = result["own"]
                 rows.append(
                     {
@@ -244,13 +326,16 @@ def memory(members: tuple[int, int], examples: tuple[int, int]) -> None:
                     }
                 )
     print_table(
-        rows, "memory of zoo.scores.from_store.score, fresh process each; own = above what it had before scoring, without mapped files"
+        rows,
+        "memory of zoo.scores.from_store.score, fresh process each; own = above what it had before"
+        " scoring, without mapped files",
     )
     large = examples[-1]
     growth = spread([found[members[1], large] / found[members[0], large]])
     print(
-        f"ratio memory, {members[1]} / {members[0]} classifiers at {large:,} examples = {growth.median:.3g}; "
-        f"N x E would give {members[1] / members[0]:g}; target <= 1.5: {'met' if growth.median <= 1.5 else 'MISSED'}"
+        f"ratio memory, {members[1]} / {members[0]} classifiers at {large:,} examples ="
+        f" {growth.median:.3g}; N x E would give {members[1] / members[0]:g}; target <= 1.5:"
+        f" {'met' if growth.median <= 1.5 else 'MISSED'}"
     )
     further = (found[members[1], large] - found[members[1], examples[0]]) / (large - examples[0])
     print(f"memory per further example at {members[1]} classifiers = {further:,.0f} bytes")

@@ -1,17 +1,23 @@
-"""The store at its size: scores of 500 classifiers, the cost of one classifier more, answers against logits, what a fill pays for writing.
+"""The store at its size: scores of 500 classifiers, the cost of one classifier more, answers
+against logits, what a fill pays for writing.
 
-Answers are synthetic (drawn from a small pool; what they say changes no cost) and written with ``zoo.store.answers``.
+Answers are synthetic (drawn from a small pool; what they say changes no cost) and written with
+``zoo.store.answers``.
 
-1. *Scale.* All columns of the scores of 500 classifiers x 60,000 examples x 10 classes in a fresh process (largest resident size, mapped
-   files counted), and time against N and against E up to 8 million answers in one store.
-2. *Shape of ImageNet*, 500 x 1,281,167 x 1,000: ``zoo.scores.from_store.score`` itself, given answers that are made up as it asks for them. A few
-   blocks of 2,048 examples are scored in fresh processes; time and memory per block are multiplied. Extrapolated, and marked so.
-3. *One classifier more.* What planning a fill as ``zoo fill`` does, committing it and finding what to read cost with 5 and with 500
-   classifiers there, each fill having added one (the most records there can be); and planning where each fill added two, whose records
-   are no longer known by name.
-4. *Answers against logits*, 1,000 classes: X and C from the answers' two columns, against the logits of the same store (mapped, softmax,
-   entropy, argmax, then the same sums). And the first row of a classifier's logits, in a small file and in a large one.
-5. *What writing costs a fill*: processor time of one ``ShardWorker`` call for eight LeNet-5s on 2,048 pictures, by what it goes to.
+1. *Scale.* All columns of the scores of 500 classifiers x 60,000 examples x 10 classes in a fresh
+   process (largest resident size, mapped files counted), and time against N and against E up to 8
+   million answers in one store.
+2. *Shape of ImageNet*, 500 x 1,281,167 x 1,000: ``zoo.scores.from_store.score`` itself, given
+   answers that are made up as it asks for them. A few blocks of 2,048 examples are scored in fresh
+   processes; time and memory per block are multiplied. Extrapolated, and marked so.
+3. *One classifier more.* What planning a fill as ``zoo fill`` does, committing it and finding what
+   to read cost with 5 and with 500 classifiers there, each fill having added one (the most records
+   there can be); and planning where each fill added two, whose records are no longer known by name.
+4. *Answers against logits*, 1,000 classes: X and C from the answers' two columns, against the
+   logits of the same store (mapped, softmax, entropy, argmax, then the same sums). And the first
+   row of a classifier's logits, in a small file and in a large one.
+5. *What writing costs a fill*: processor time of one ``ShardWorker`` call for eight LeNet-5s on
+   2,048 pictures, by what it goes to.
 
 ``python -m tools.bench.store --part 3`` runs that part alone.
 """
@@ -32,7 +38,17 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tools.bench.paired import Spread, interleave, print_table, ratio_line, ratios, settings, since, spread, timed
+from tools.bench.paired import (
+    Spread,
+    interleave,
+    print_table,
+    ratio_line,
+    ratios,
+    settings,
+    since,
+    spread,
+    timed,
+)
 from zoo.data import Dataset, Split
 from zoo.data.dataset import fingerprint
 from zoo.data.mnist import ArraySource
@@ -74,7 +90,13 @@ def dataset_of(examples: Mapping[str, int], classes: int) -> Dataset:
     splits = {}
     for name, count in examples.items():
         pictures = ArraySource(np.zeros((count, 1, 1, 1), dtype=np.uint8))
-        splits[name] = Split(name, generator.integers(0, classes, count), None, [f"{name}/{i:08d}" for i in range(count)], pictures)
+        splits[name] = Split(
+            name,
+            generator.integers(0, classes, count),
+            None,
+            [f"{name}/{i:08d}" for i in range(count)],
+            pictures,
+        )
     names = tuple(f"class {i}" for i in range(classes))
     return Dataset("synthetic", "synthetic", names, splits, 1, (1, 1), fingerprint(names, splits))
 
@@ -82,23 +104,44 @@ def dataset_of(examples: Mapping[str, int], classes: int) -> Dataset:
 def answers_pool(classes: int, rows: int) -> list[Answers]:
     """Plausible answers of a few classifiers: five distinct classes, probabilities that fall."""
     generator = np.random.default_rng(1)
-    step = max(1, (classes - 1) // 4)  # four steps of at most this stay below M, so the five classes differ
+    # four steps of at most this stay below M, so the five classes differ
+    step = max(1, (classes - 1) // 4)
     found = []
     for _ in range(_POOL):
         first = generator.integers(0, classes, rows)
         steps = np.cumsum(generator.integers(1, step + 1, (rows, 4)), axis=1)
-        top5 = np.concatenate([first[:, None], (first[:, None] + steps) % classes], axis=1).astype(np.int16)
-        top5_p = np.sort(generator.dirichlet(np.full(6, 0.5), rows)[:, :5], axis=1)[:, ::-1].astype(np.float32)
+        top5 = np.concatenate([first[:, None], (first[:, None] + steps) % classes], axis=1).astype(
+            np.int16
+        )
+        top5_p = np.sort(generator.dirichlet(np.full(6, 0.5), rows)[:, :5], axis=1)[:, ::-1].astype(
+            np.float32
+        )
         entropy = generator.uniform(0, np.log2(classes), rows).astype(np.float32)
         margin = top5_p[:, 0] - top5_p[:, 1]
-        found.append(Answers(top5[:, 0], top5_p[:, 0], entropy, margin, top5, top5_p.astype(np.float16), np.ones(rows, dtype=bool)))
+        found.append(
+            Answers(
+                top5[:, 0],
+                top5_p[:, 0],
+                entropy,
+                margin,
+                top5,
+                top5_p.astype(np.float16),
+                np.ones(rows, dtype=bool),
+            )
+        )
     return found
 
 
 def first_rows(answers: Answers, rows: int) -> Answers:
     a = answers
     return Answers(
-        a.prediction[:rows], a.p_label[:rows], a.entropy[:rows], a.margin[:rows], a.top5[:rows], a.top5_p[:rows], a.finite[:rows]
+        a.prediction[:rows],
+        a.p_label[:rows],
+        a.entropy[:rows],
+        a.margin[:rows],
+        a.top5[:rows],
+        a.top5_p[:rows],
+        a.finite[:rows],
     )
 
 
@@ -106,8 +149,11 @@ def names_of(classifiers: int) -> tuple[str, ...]:
     return tuple(f"{i:016x}-e0001" for i in range(classifiers))
 
 
-def filled(root: Path, dataset: Dataset, classifiers: int, *, logits: NDArray[np.float32] | None = None) -> Workspace:
-    """A workspace with committed answers (and the same logits for everyone) of so many classifiers, in groups, shard by shard."""
+def filled(
+    root: Path, dataset: Dataset, classifiers: int, *, logits: NDArray[np.float32] | None = None
+) -> Workspace:
+    """A workspace with committed answers (and the same logits for everyone) of so many classifiers,
+    in groups, shard by shard."""
     workspace = Workspace.open(root, create=True)
     datasets.commit_dataset(workspace, dataset, {})
     classes = len(dataset.class_names)
@@ -116,9 +162,17 @@ def filled(root: Path, dataset: Dataset, classifiers: int, *, logits: NDArray[np
     for split in dataset.splits.values():
         for start in range(0, classifiers, _GROUP):
             group = names[start : start + _GROUP]
-            unit = AnswerUnit(dataset.fingerprint, split.name, group, classes, "synthetic", logits=logits is not None)
+            unit = AnswerUnit(
+                dataset.fingerprint,
+                split.name,
+                group,
+                classes,
+                "synthetic",
+                logits=logits is not None,
+            )
             receipts = [
-                _part(workspace, unit, shard, split.labels[shard.start : shard.stop], pool, logits) for shard in shards(len(split), 1)
+                _part(workspace, unit, shard, split.labels[shard.start : shard.stop], pool, logits)
+                for shard in shards(len(split), 1)
             ]
             commit_unit(workspace, unit, len(split), len(split), receipts)
     return workspace
@@ -136,7 +190,9 @@ def _part(
     answers = [first_rows(pool[i % _POOL], rows) for i in range(members)]
     seen = np.arange(rows)[None, :] % 2 == np.arange(members)[:, None] % 2
     kept = None if logits is None else (logits[:rows] for _ in range(members))
-    return write_part(workspace.files, unit, shard, answers, np.zeros(rows, dtype=bool), labels, seen, kept)
+    return write_part(
+        workspace.files, unit, shard, answers, np.zeros(rows, dtype=bool), labels, seen, kept
+    )
 
 
 def population_of(workspace: Workspace, classifiers: int) -> Population:
@@ -149,12 +205,15 @@ def population_of(workspace: Workspace, classifiers: int) -> Population:
 def fresh(*arguments: str) -> dict[str, float]:
     """What ``--measure`` prints in a process of its own."""
     command = [sys.executable, "-m", "tools.bench.store", "--measure", *arguments]
-    found: dict[str, float] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+    found: dict[str, float] = json.loads(
+        subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
+    )
     return found
 
 
 def measure_score(root: str, split: str, classifiers: int, synthetic: bool) -> None:
-    """Body of the fresh process: score once; seconds and the largest resident size before and after, in MB, as JSON."""
+    """Body of the fresh process: score once; seconds and the largest resident size before and
+    after, in MB, as JSON."""
     workspace = Workspace.open(root)
     population = population_of(workspace, classifiers)
     if synthetic:
@@ -164,9 +223,27 @@ def measure_score(root: str, split: str, classifiers: int, synthetic: bool) -> N
     table = from_store.score(workspace, population, split)
     seconds, processor = since(began), time.process_time() - processor
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    result = {"rows": table.num_rows, "columns": table.num_columns, "seconds": seconds, "cpu": processor}
-    examples = datasets.examples_of(workspace, population, split).nbytes / 1e6 + 3 * 8 * table.num_rows / 1e6
-    print(json.dumps({**result, "before": before / 1024, "after": after / 1024, "table": table.nbytes / 1e6, "examples": examples}))
+    result = {
+        "rows": table.num_rows,
+        "columns": table.num_columns,
+        "seconds": seconds,
+        "cpu": processor,
+    }
+    examples = (
+        datasets.examples_of(workspace, population, split).nbytes / 1e6
+        + 3 * 8 * table.num_rows / 1e6
+    )
+    print(
+        json.dumps(
+            {
+                **result,
+                "before": before / 1024,
+                "after": after / 1024,
+                "table": table.nbytes / 1e6,
+                "examples": examples,
+            }
+        )
+    )
 
 
 def scale(rounds: int, classifiers: int, examples: int, growth: Sequence[int]) -> None:
@@ -176,7 +253,10 @@ def scale(rounds: int, classifiers: int, examples: int, growth: Sequence[int]) -
         root = Path(folder) / "workspace"
         began = time.perf_counter()
         workspace = filled(root, dataset_of({"all": examples, **sizes}, 10), classifiers)
-        print(f"wrote {classifiers * (examples + sum(growth)):,} answers in {since(began):.0f} s", flush=True)
+        print(
+            f"wrote {classifiers * (examples + sum(growth)):,} answers in {since(began):.0f} s",
+            flush=True,
+        )
         result = fresh(str(root), "all", str(classifiers))
         cells = classifiers * examples
         print_table(
@@ -199,20 +279,35 @@ def scale(rounds: int, classifiers: int, examples: int, growth: Sequence[int]) -
         print(f"largest resident size = {result['after']:.0f} MB; target < 1,000: {verdict}")
 
         largest = f"e{growth[-1]}"
-        by_n = {str(n): (largest, n) for n in (classifiers // 8, classifiers // 4, classifiers // 2, classifiers)}
+        by_n = {
+            str(n): (largest, n)
+            for n in (classifiers // 8, classifiers // 4, classifiers // 2, classifiers)
+        }
         by_e = {str(count): (f"e{count}", classifiers) for count in growth}
-        for letter, cases, other in (("N", by_n, f"{growth[-1]:,} examples"), ("E", by_e, f"{classifiers} classifiers")):
+        for letter, cases, other in (
+            ("N", by_n, f"{growth[-1]:,} examples"),
+            ("E", by_e, f"{classifiers} classifiers"),
+        ):
             sides = {case: timed(_scorer(workspace, *values)) for case, values in cases.items()}
             seconds = interleave(sides, rounds)
-            cells_of = {case: (growth[-1] * n if letter == "N" else sizes[split] * n) for case, (split, n) in cases.items()}
-            each = {case: [s / cells_of[case] * 1e9 for s in values] for case, values in seconds.items()}
+            cells_of = {
+                case: growth[-1] * n if letter == "N" else sizes[split] * n
+                for case, (split, n) in cases.items()
+            }
+            each = {
+                case: [s / cells_of[case] * 1e9 for s in values] for case, values in seconds.items()
+            }
             rows: list[Row] = [
-                {letter: case, "cells": cells_of[case], "ns_per_cell": spread(values).text()} for case, values in each.items()
+                {letter: case, "cells": cells_of[case], "ns_per_cell": spread(values).text()}
+                for case, values in each.items()
             ]
             print_table(rows, f"time by {letter}, {other}")
             first, last = next(iter(cases)), list(cases)[-1]
             growing = ratios(seconds[last], seconds[first])
-            print(f"{cells_of[last] / cells_of[first]:.3g} x {letter}: {growing.text()} x the time (fixed costs make it less than linear)")
+            print(
+                f"{cells_of[last] / cells_of[first]:.3g} x {letter}: {growing.text()} x the time"
+                " (fixed costs make it less than linear)"
+            )
 
 
 def _scorer(workspace: Workspace, split: str, classifiers: int) -> Callable[[], object]:
@@ -223,24 +318,46 @@ def _scorer(workspace: Workspace, split: str, classifiers: int) -> Callable[[], 
 # ---------------------------------------------------------------- 2. shape of ImageNet
 
 
-def _made_up(classes: int) -> Callable[..., Iterator[tuple[Shard, Iterator[tuple[str, pa.RecordBatch]]]]]:
+def _made_up(
+    classes: int,
+) -> Callable[..., Iterator[tuple[Shard, Iterator[tuple[str, pa.RecordBatch]]]]]:
     """A ``read_answers`` whose answers come from nowhere."""
     pool = answers_pool(classes, stored.SMALL_SHARD)
 
     def batch(answers: Answers) -> pa.RecordBatch:
         a = answers
-        lists = [pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), 5) for values in (a.top5, a.top5_p)]
-        columns = [pa.array(a.prediction), pa.array(a.p_label), pa.array(a.entropy), pa.array(a.margin), *lists]
+        lists = [
+            pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), 5)
+            for values in (a.top5, a.top5_p)
+        ]
+        columns = [
+            pa.array(a.prediction),
+            pa.array(a.p_label),
+            pa.array(a.entropy),
+            pa.array(a.margin),
+            *lists,
+        ]
         columns.append(pa.array(np.arange(len(a)) % 2 == 0))
-        return pa.RecordBatch.from_arrays(columns, ["prediction", "p_label", "entropy", "margin", "top5", "top5_p", "in_train"])
+        return pa.RecordBatch.from_arrays(
+            columns, ["prediction", "p_label", "entropy", "margin", "top5", "top5_p", "in_train"]
+        )
 
     batches = [batch(answers) for answers in pool]
 
-    def read(workspace: Workspace, _dataset: str, split: str, classifiers: Sequence[str], _columns: object) -> Iterator[Any]:
+    def read(
+        workspace: Workspace,
+        _dataset: str,
+        split: str,
+        classifiers: Sequence[str],
+        _columns: object,
+    ) -> Iterator[Any]:
         count = next(iter(workspace.commits.all("dataset").values())).facts["splits"][split]
         for block in shards(count, 1):
             rows = block.stop - block.start
-            yield block, ((name, batches[i % _POOL].slice(0, rows)) for i, name in enumerate(classifiers))
+            yield (
+                block,
+                ((name, batches[i % _POOL].slice(0, rows)) for i, name in enumerate(classifiers)),
+            )
 
     return read
 
@@ -267,15 +384,22 @@ def imagenet_shape(classifiers: int, blocks: Sequence[int]) -> None:
                     "table_MB": result["table"],
                 }
             )
-    print_table(rows, f"{classifiers} classifiers, 1,000 classes, answers made up on the way, fresh process each")
-    # Below the peak of the imports nothing shows: what grows is counted, not seen. Table, and its examples with three columns of labels.
+    print_table(
+        rows,
+        f"{classifiers} classifiers, 1,000 classes, answers made up on the way, fresh process each",
+    )
+    # Below the peak of the imports nothing shows: what grows is counted, not seen. Table, and its
+    # examples with three columns of labels.
     few, many = results[0], results[-1]
-    seconds = many["cpu"] + (many["cpu"] - few["cpu"]) / (many["rows"] - few["rows"]) * (_IMAGENET - many["rows"])
+    seconds = many["cpu"] + (many["cpu"] - few["cpu"]) / (many["rows"] - few["rows"]) * (
+        _IMAGENET - many["rows"]
+    )
     per_example = (many["table"] + many["examples"]) / many["rows"]  # MB
     memory = many["after"] + per_example * (_IMAGENET - many["rows"])
     print(
-        f"EXTRAPOLATED to {classifiers} x {_IMAGENET:,}: {seconds:,.0f} s of one core without reading, {memory:,.0f} MB "
-        f"({many['table'] / many['rows'] * _IMAGENET:,.0f} MB of them the table), {per_example * 1e6:,.0f} bytes per example"
+        f"EXTRAPOLATED to {classifiers} x {_IMAGENET:,}: {seconds:,.0f} s of one core without"
+        f" reading, {memory:,.0f} MB ({many['table'] / many['rows'] * _IMAGENET:,.0f} MB of them"
+        f" the table), {per_example * 1e6:,.0f} bytes per example"
     )
 
 
@@ -283,11 +407,15 @@ def imagenet_shape(classifiers: int, blocks: Sequence[int]) -> None:
 
 
 def with_members(root: Path, dataset: Dataset, members: int, group: int = 1) -> list[Training]:
-    """A workspace of records alone: so many trained and filled classifiers, ``group`` of them at a time, and one that is not filled."""
+    """A workspace of records alone: so many trained and filled classifiers, ``group`` of them at a
+    time, and one that is not filled."""
     workspace = Workspace.open(root, create=True)
     datasets.commit_dataset(workspace, dataset, {})
     recipe = Recipe(epochs=1)
-    trainings = [Training(arch="lenet5", dataset=dataset.ref, recipe=recipe, seed=seed, snapshots=(1,)) for seed in range(members + 1)]
+    trainings = [
+        Training(arch="lenet5", dataset=dataset.ref, recipe=recipe, seed=seed, snapshots=(1,))
+        for seed in range(members + 1)
+    ]
     ledger.record_plan(workspace, "bench", "population", trainings)
     classes = content_id(list(dataset.class_names))
     for training in trainings:
@@ -305,12 +433,21 @@ def with_members(root: Path, dataset: Dataset, members: int, group: int = 1) -> 
             "test_acc5": 1.0,
         }
         file = FileRef(f"checkpoints/{name}-0123456789abcdef.safetensors", 250_000, "0" * 64)
-        workspace.commits.publish("checkpoint", name, identity={"training_id": training.id}, facts=facts, files=[file])
+        workspace.commits.publish(
+            "checkpoint", name, identity={"training_id": training.id}, facts=facts, files=[file]
+        )
         outcome = {"status": "done", "epochs": 1, "metrics": [], "stop_reason": "all epochs"}
-        workspace.commits.publish("training", training.id, identity={"training_id": training.id}, facts=outcome)
+        workspace.commits.publish(
+            "training", training.id, identity={"training_id": training.id}, facts=outcome
+        )
     for start in range(0, members, group):
         _commit_some(
-            workspace, dataset, tuple(classifier_id(training.id, 1) for training in trainings[start : min(start + group, members)])
+            workspace,
+            dataset,
+            tuple(
+                classifier_id(training.id, 1)
+                for training in trainings[start : min(start + group, members)]
+            ),
         )
     return trainings
 
@@ -318,21 +455,41 @@ def with_members(root: Path, dataset: Dataset, members: int, group: int = 1) -> 
 def _commit_some(workspace: Workspace, dataset: Dataset, names: tuple[str, ...]) -> None:
     """Commit a fill of some classifiers whose parts are there and hold nothing."""
     split = dataset.splits["train"]
-    unit = AnswerUnit(dataset.fingerprint, "train", names, len(dataset.class_names), content_id(list(dataset.class_names)), logits=False)
+    unit = AnswerUnit(
+        dataset.fingerprint,
+        "train",
+        names,
+        len(dataset.class_names),
+        content_id(list(dataset.class_names)),
+        logits=False,
+    )
     receipts = []
     for s in shards(len(split), 1):
         ref = FileRef(f"{unit.folder}/{s.stem}-0123456789abcdef.parquet", 50_000, "0" * 64)
         workspace.files.replace(ref.path, b"")
-        receipts.append(Receipt(s.index, (s.stop - s.start) * len(names), 0, (0,) * len(names), ref, None))
-    commit_unit(workspace, unit, len(split), len(split), receipts, dict.fromkeys(names, _PREPROCESSING.as_json()))
+        receipts.append(
+            Receipt(s.index, (s.stop - s.start) * len(names), 0, (0,) * len(names), ref, None)
+        )
+    commit_unit(
+        workspace,
+        unit,
+        len(split),
+        len(split),
+        receipts,
+        dict.fromkeys(names, _PREPROCESSING.as_json()),
+    )
 
 
 def one_more(rounds: int, few: int, many: int, examples: int) -> None:
-    """Part 3: each step in a workspace opened anew, as a new command finds it. Processor time: other work on the machine does not count."""
+    """Part 3: each step in a workspace opened anew, as a new command finds it. Processor time:
+    other work on the machine does not count."""
     dataset = dataset_of({"train": examples}, 10)
     with tempfile.TemporaryDirectory() as folder:
         roots = {count: Path(folder) / f"members-{count}" for count in (few, many)}
-        last = {count: classifier_id(with_members(root, dataset, count)[-1].id, 1) for count, root in roots.items()}
+        last = {
+            count: classifier_id(with_members(root, dataset, count)[-1].id, 1)
+            for count, root in roots.items()
+        }
         pairs = {count: Path(folder) / f"pairs-{count}" for count in (few, many)}
         for count, root in pairs.items():
             with_members(root, dataset, count, group=2)
@@ -382,24 +539,40 @@ def one_more(rounds: int, few: int, many: int, examples: int) -> None:
         rows: list[Row] = []
         found: dict[str, dict[int, list[float]]] = {}
         for step, work in steps.items():
-            seconds = interleave({str(c): (lambda c=c, work=work: work(c)) for c in (few, many)}, rounds)  # type: ignore[misc]
+            seconds = interleave(
+                {str(c): lambda c=c, work=work: work(c) for c in (few, many)}, rounds
+            )  # type: ignore[misc]
             found[step] = {count: seconds[str(count)] for count in (few, many)}
             here: Row = {
                 "step": step,
-                **{f"cpu_ms_{count}": spread([s * 1000 for s in values]).text() for count, values in found[step].items()},
+                **{
+                    f"cpu_ms_{count}": spread([s * 1000 for s in values]).text()
+                    for count, values in found[step].items()
+                },
             }
-            further = [(b - a) / (many - few) * 1e6 for a, b in zip(found[step][few], found[step][many], strict=True)]
+            further = [
+                (b - a) / (many - few) * 1e6
+                for a, b in zip(found[step][few], found[step][many], strict=True)
+            ]
             here["us_per_classifier_there"] = spread(further).text()
             rows.append(here)
-        print_table(rows, f"filling one classifier more, {few} and {many} there, {examples:,} examples, workspace opened anew each time")
+        print_table(
+            rows,
+            f"filling one classifier more, {few} and {many} there, {examples:,} examples, workspace"
+            " opened anew each time",
+        )
         planned = found["plan, as zoo fill does"]
-        both = {n: [a + b for a, b in zip(planned[n], found["commit"][n], strict=True)] for n in (few, many)}
+        both = {
+            n: [a + b for a, b in zip(planned[n], found["commit"][n], strict=True)]
+            for n in (few, many)
+        }
         milliseconds = {count: spread([s * 1000 for s in values]) for count, values in both.items()}
         ratio = ratios(both[many], both[few])
         verdict = "met" if ratio.median <= 2 or milliseconds[many].median <= 15 else "MISSED"
         print(
-            f"plan and commit, processor time = {milliseconds[few].text()} ms with {few}, {milliseconds[many].text()} ms with {many}, "
-            f"ratio {ratio.text()}; target <= 2 x or <= 15 ms: {verdict}"
+            f"plan and commit, processor time = {milliseconds[few].text()} ms with {few},"
+            f" {milliseconds[many].text()} ms with {many}, ratio {ratio.text()}; target <= 2 x or"
+            f" <= 15 ms: {verdict}"
         )
 
 
@@ -411,21 +584,38 @@ def against_logits(rounds: int, classifiers: int, examples: int) -> None:
     classes = 1000
     dataset = dataset_of({"train": examples}, classes)
     labels = dataset.splits["train"].labels
-    logits = (np.random.default_rng(3).normal(size=(stored.SMALL_SHARD, classes)) * 3).astype(np.float32)
+    logits = (np.random.default_rng(3).normal(size=(stored.SMALL_SHARD, classes)) * 3).astype(
+        np.float32
+    )
     with tempfile.TemporaryDirectory() as folder:
         workspace = filled(Path(folder) / "workspace", dataset, classifiers, logits=logits)
         names = names_of(classifiers)
 
         def from_answers() -> None:
-            for block, batches in read_answers(workspace, dataset.fingerprint, "train", names, ("prediction", "entropy")):
-                pairs = [(b.column("prediction").to_numpy(), b.column("entropy").to_numpy()) for _, b in batches]
-                x_and_c(np.stack([p for p, _ in pairs]), np.stack([e for _, e in pairs]), labels[block.start : block.stop])
+            for block, batches in read_answers(
+                workspace, dataset.fingerprint, "train", names, ("prediction", "entropy")
+            ):
+                pairs = [
+                    (b.column("prediction").to_numpy(), b.column("entropy").to_numpy())
+                    for _, b in batches
+                ]
+                x_and_c(
+                    np.stack([p for p, _ in pairs]),
+                    np.stack([e for _, e in pairs]),
+                    labels[block.start : block.stop],
+                )
 
-        def from_logits(answer: Callable[[NDArray[np.float16]], tuple[NDArray[np.int16], NDArray[np.float32]]]) -> None:
+        def from_logits(
+            answer: Callable[[NDArray[np.float16]], tuple[NDArray[np.int16], NDArray[np.float32]]],
+        ) -> None:
             mapped = [logits_blocks(workspace, name, "train") for name in names]
             for number, block in enumerate(shards(examples, 1)):
                 pairs = [answer(blocks[number]) for blocks in mapped]
-                x_and_c(np.stack([p for p, _ in pairs]), np.stack([e for _, e in pairs]), labels[block.start : block.stop])
+                x_and_c(
+                    np.stack([p for p, _ in pairs]),
+                    np.stack([e for _, e in pairs]),
+                    labels[block.start : block.stop],
+                )
 
         sides = {
             "answers": timed(from_answers),
@@ -435,7 +625,10 @@ def against_logits(rounds: int, classifiers: int, examples: int) -> None:
         seconds = interleave(sides, rounds)
         cells = classifiers * examples
         print_table(
-            [{"from": side, "us_per_cell": spread([s / cells * 1e6 for s in values]).text()} for side, values in seconds.items()],
+            [
+                {"from": side, "us_per_cell": spread([s / cells * 1e6 for s in values]).text()}
+                for side, values in seconds.items()
+            ],
             f"X and C of {classifiers} x {examples:,}, {classes:,} classes, from one store",
         )
         plain, cached = (ratios(seconds[side], seconds["answers"]) for side in list(sides)[1:])
@@ -446,11 +639,17 @@ def against_logits(rounds: int, classifiers: int, examples: int) -> None:
 
 
 def first_row(rounds: int, classifiers: int, logits: NDArray[np.float32]) -> None:
-    """The first row of one classifier of many, in a file of 32 examples and in one of a whole shard."""
+    """The first row of one classifier of many, in a file of 32 examples and in one of a whole
+    shard."""
     name = names_of(classifiers)[classifiers // 2]
     with tempfile.TemporaryDirectory() as folder:
         spaces = {
-            side: filled(Path(folder) / side, dataset_of({"train": examples}, logits.shape[1]), classifiers, logits=logits)
+            side: filled(
+                Path(folder) / side,
+                dataset_of({"train": examples}, logits.shape[1]),
+                classifiers,
+                logits=logits,
+            )
             for side, examples in (("small", 32), ("large", stored.SMALL_SHARD))
         }
 
@@ -459,19 +658,37 @@ def first_row(rounds: int, classifiers: int, logits: NDArray[np.float32]) -> Non
 
         found = interleave({side: timed(read(space)) for side, space in spaces.items()}, rounds)
         bytes_of = {
-            side: max(ref.bytes for commit, _ in answer_parts(space) for ref in commit.files if ref.path.endswith(".arrow"))
+            side: max(
+                ref.bytes
+                for commit, _ in answer_parts(space)
+                for ref in commit.files
+                if ref.path.endswith(".arrow")
+            )
             for side, space in spaces.items()
         }
     print_table(
-        [{"file_MB": bytes_of[side] / 1e6, "ms_first_row": spread([s * 1000 for s in found[side]]).text()} for side in spaces],
+        [
+            {
+                "file_MB": bytes_of[side] / 1e6,
+                "ms_first_row": spread([s * 1000 for s in found[side]]).text(),
+            }
+            for side in spaces
+        ],
         "first row of one classifier's logits: open, map, read one row",
     )
-    print(f"{bytes_of['large'] / bytes_of['small']:.0f} x the file: {ratios(found['large'], found['small']).text()} x the time")
+    print(
+        f"{bytes_of['large'] / bytes_of['small']:.0f} x the file:"
+        f" {ratios(found['large'], found['small']).text()} x the time"
+    )
 
 
 def _plain(logits: NDArray[np.float16]) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
-    """Predictions and entropies of one block [n, M] of logits in float32: softmax and entropy as they are written, 256 rows at a time."""
-    predictions, entropies = np.empty(len(logits), dtype=np.int16), np.empty(len(logits), dtype=np.float32)
+    """Predictions and entropies of one block [n, M] of logits in float32: softmax and entropy as
+    they are written, 256 rows at a time."""
+    predictions, entropies = (
+        np.empty(len(logits), dtype=np.int16),
+        np.empty(len(logits), dtype=np.float32),
+    )
     for start in range(0, len(logits), 256):
         part = slice(start, start + 256)
         z = logits[part].astype(np.float32)
@@ -484,8 +701,12 @@ def _plain(logits: NDArray[np.float16]) -> tuple[NDArray[np.int16], NDArray[np.f
 
 
 def _in_cache(logits: NDArray[np.float16]) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
-    """The same as fast as numpy can: without a division or a second logarithm per element, 64 rows at a time."""
-    predictions, entropies = np.empty(len(logits), dtype=np.int16), np.empty(len(logits), dtype=np.float32)
+    """The same as fast as numpy can: without a division or a second logarithm per element, 64 rows
+    at a time."""
+    predictions, entropies = (
+        np.empty(len(logits), dtype=np.int16),
+        np.empty(len(logits), dtype=np.float32),
+    )
     for start in range(0, len(logits), 64):
         part = slice(start, start + 64)
         z = logits[part].astype(np.float32)
@@ -493,7 +714,9 @@ def _in_cache(logits: NDArray[np.float16]) -> tuple[NDArray[np.int16], NDArray[n
         z -= z.max(axis=1, keepdims=True)
         e = np.exp(z)
         total = e.sum(axis=1)
-        entropies[part] = (np.log(total) - np.einsum("em,em->e", e, z) / total) / np.float32(np.log(2))
+        entropies[part] = (np.log(total) - np.einsum("em,em->e", e, z) / total) / np.float32(
+            np.log(2)
+        )
     return predictions, np.maximum(entropies, 0)
 
 
@@ -529,7 +752,11 @@ def writing(rounds: int, examples: int) -> None:
         task = plan.tasks[0]
         worker = predict.ShardWorker(workspace, torch.device("cpu"))
         files = workspace.files
-        seal, group_logits, answers_of = files.seal, predict.ClassifierGroup.logits, predict.answers_of
+        seal, group_logits, answers_of = (
+            files.seal,
+            predict.ClassifierGroup.logits,
+            predict.answers_of,
+        )
 
         def sealed(folder: str, stem: str, suffix: str, write: Callable[[Path], None]) -> FileRef:
             found: FileRef = counted(f"write {suffix[1:]}", seal)(folder, stem, suffix, write)
@@ -540,13 +767,21 @@ def writing(rounds: int, examples: int) -> None:
         predict.answers_of = counted("answers_of", answers_of)
         try:
             for number in range(rounds + 1):
-                for name in files.names(task.unit.folder):  # or an equal file would be found there and not renamed
+                # or an equal file would be found there and not renamed
+                for name in files.names(task.unit.folder):
                     files.remove(f"{task.unit.folder}/{name}")
                 spent.clear()
                 pictures, unreadable = counted("decode (apart)", decode_task)(task)
                 counted("whole call", worker)(task, pictures, unreadable)
                 if number:  # the first is the warm-up
-                    for part in ("network", "answers_of", "write parquet", "write arrow", "whole call", "decode (apart)"):
+                    for part in (
+                        "network",
+                        "answers_of",
+                        "write parquet",
+                        "write arrow",
+                        "whole call",
+                        "decode (apart)",
+                    ):
                         shares.setdefault(part, []).append(spent[part])
         finally:
             predict.ClassifierGroup.logits, predict.answers_of = group_logits, answers_of  # type: ignore[method-assign]
@@ -560,10 +795,15 @@ def writing(rounds: int, examples: int) -> None:
         for part, values in shares.items()
     ]
     print_table(
-        rows, f"one ShardWorker call, {len(task.unit.classifiers)} LeNet-5s x {task.shard.stop - task.shard.start:,} pictures, one thread"
+        rows,
+        f"one ShardWorker call, {len(task.unit.classifiers)} LeNet-5s x"
+        f" {task.shard.stop - task.shard.start:,} pictures, one thread",
     )
     share = _percent(shares["write arrow"], shares["whole call"])
-    print(f"logits written = {share.text()} % of the call; target <= 5: {'met' if share.median <= 5 else 'MISSED'}")
+    print(
+        f"logits written = {share.text()} % of the call; target <= 5:"
+        f" {'met' if share.median <= 5 else 'MISSED'}"
+    )
 
 
 def _percent(values: Sequence[float], whole: Sequence[float]) -> Spread:

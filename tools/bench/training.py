@@ -1,10 +1,14 @@
-"""Training on both cores: zoo's loop against a torchvision data set, a DataLoader and an eager loop.
+"""Training on both cores: zoo's loop against a torchvision data set, a DataLoader and an eager
+loop.
 
-zoo: two processes of one thread each, as its runners make them, every one a training of its own (``prepare`` and ``fit``; the pictures are
-decoded once per sweep, which the first training of each process pays outside the measurement). Baseline: one process of two threads,
-``torchvision.datasets.FashionMNIST`` and ``DataLoader(num_workers=2)`` with workers that stay, the loop of the tutorials. Both read the same
-idx files, train the same network with Adam and the same batches per epoch; start-up of processes and workers is outside the measurement on
-both sides, reading the data inside.
+zoo: two processes of one thread each, as its runners make them, every one a training of its own
+    (``prepare`` and ``fit``; the pictures are
+decoded once per sweep, which the first training of each process pays outside the measurement).
+Baseline: one process of two threads,
+``torchvision.datasets.FashionMNIST`` and ``DataLoader(num_workers=2)`` with workers that stay, the
+    loop of the tutorials. Both read the same
+idx files, train the same network with Adam and the same batches per epoch; start-up of processes
+and workers is outside the measurement on both sides, reading the data inside.
 """
 
 from __future__ import annotations
@@ -22,7 +26,15 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from tools.bench.paired import Workers, interleave, print_table, ratio_line, ratios, settings, spread
+from tools.bench.paired import (
+    Workers,
+    interleave,
+    print_table,
+    ratio_line,
+    ratios,
+    settings,
+    spread,
+)
 from zoo import models
 from zoo.data import load_split, open_dataset
 from zoo.spec import Recipe, Training
@@ -57,15 +69,20 @@ def cases(quick: bool) -> list[Case]:
 
 
 def write_idx(folder: Path, examples: int) -> None:
-    """Pictures of fashion-mini, repeated to ``examples``, in the form that torchvision and zoo both read."""
+    """Pictures of fashion-mini, repeated to ``examples``, in the form that torchvision and zoo both
+    read."""
     raw = folder / "FashionMNIST" / "raw"
     raw.mkdir(parents=True)
     dataset = open_dataset("fashion-mini")
     for split, prefix, count in (("train", "train", examples), ("test", "t10k", 256)):
-        images = load_split(dataset, split, size=28, channels=1, fit="pad", cache=None).images[..., 0]
+        images = load_split(dataset, split, size=28, channels=1, fit="pad", cache=None).images[
+            ..., 0
+        ]
         rows = np.arange(count) % len(images)
         _write(raw / f"{prefix}-images-idx3-ubyte", images[rows])
-        _write(raw / f"{prefix}-labels-idx1-ubyte", dataset.splits[split].labels[rows].astype(np.uint8))
+        _write(
+            raw / f"{prefix}-labels-idx1-ubyte", dataset.splits[split].labels[rows].astype(np.uint8)
+        )
 
 
 def _write(path: Path, values: NDArray[np.uint8]) -> None:
@@ -77,13 +94,19 @@ def zoo_training(root: str, spec: dict[str, Any]) -> Callable[[], None]:
     """One process of zoo: a training each time it is told, through zoo's own loop."""
     torch.set_num_threads(1)
     workspace, training = Workspace.open(root), Training(**spec)
-    prepare(workspace, training)  # the first training of a process decodes, or maps what another has decoded
+    # the first training of a process decodes, or maps what another has decoded
+    prepare(workspace, training)
 
     def work() -> None:
         data = prepare(workspace, training)
         torch.manual_seed(training.seed)
         shape = data.preprocessing
-        model = models.build(training.arch, num_classes=len(data.class_names), in_channels=shape.channels, size=shape.size)
+        model = models.build(
+            training.arch,
+            num_classes=len(data.class_names),
+            in_channels=shape.channels,
+            size=shape.size,
+        )
         if training.recipe.channels_last:
             model = model.to(memory_format=torch.channels_last)
         optimizer = optimizer_of(model, training.recipe)
@@ -94,16 +117,25 @@ def zoo_training(root: str, spec: dict[str, Any]) -> Callable[[], None]:
 
 
 def loader_training(folder: str, arch: str, batch_size: int, augmented: bool) -> Callable[[], None]:
-    """The baseline's process: Dataset, DataLoader with two workers, eager float32 loop with two threads."""
+    """The baseline's process: Dataset, DataLoader with two workers, eager float32 loop with two
+    threads."""
     from torch.utils.data import DataLoader
     from torchvision import transforms
     from torchvision.datasets import FashionMNIST
 
     torch.set_num_threads(_PROCESSES)
-    augmentation = [transforms.RandomCrop(28, padding=4), transforms.RandomHorizontalFlip()] if augmented else []
-    transform = transforms.Compose([*augmentation, transforms.ToTensor(), transforms.Normalize((0.2860,), (0.3530,))])
+    augmentation = (
+        [transforms.RandomCrop(28, padding=4), transforms.RandomHorizontalFlip()]
+        if augmented
+        else []
+    )
+    transform = transforms.Compose(
+        [*augmentation, transforms.ToTensor(), transforms.Normalize((0.2860,), (0.3530,))]
+    )
     dataset = FashionMNIST(folder, train=True, transform=transform)
-    loader = DataLoader(dataset, batch_size=batch_size, shuffle=True, num_workers=2, persistent_workers=True)
+    loader = DataLoader(
+        dataset, batch_size=batch_size, shuffle=True, num_workers=2, persistent_workers=True
+    )
     for _ in loader:  # starts the workers
         pass
 
@@ -135,7 +167,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             write_idx(Path(folder), case.examples)
             workspace = Workspace.open(Path(folder) / "workspace", create=True)
             dataset = open_dataset(folder)
-            specs = [Training(arch=case.arch, dataset=dataset.ref, recipe=case.recipe, seed=seed).as_json() for seed in range(_PROCESSES)]
+            specs = [
+                Training(
+                    arch=case.arch, dataset=dataset.ref, recipe=case.recipe, seed=seed
+                ).as_json()
+                for seed in range(_PROCESSES)
+            ]
             baseline = (folder, case.arch, case.recipe.batch_size, case.recipe.augment != "none")
             with (
                 Workers(zoo_training, [(str(workspace.root), spec) for spec in specs]) as ours,
@@ -143,10 +180,18 @@ def main(argv: Sequence[str] | None = None) -> int:
             ):
                 seconds = interleave({"zoo": ours.run, "loader": theirs.run}, options.rounds)
         rates = {
-            name: [images / s for s in seconds[name]] for name, images in (("zoo", _PROCESSES * case.examples), ("loader", case.examples))
+            name: [images / s for s in seconds[name]]
+            for name, images in (("zoo", _PROCESSES * case.examples), ("loader", case.examples))
         }
-        for name, what in (("zoo", f"zoo, {_PROCESSES} processes x 1 thread"), ("loader", f"DataLoader, 1 process x {_PROCESSES} threads")):
-            precision = f"{case.recipe.precision}, channels last" if name == "zoo" and case.recipe.channels_last else "fp32"
+        for name, what in (
+            ("zoo", f"zoo, {_PROCESSES} processes x 1 thread"),
+            ("loader", f"DataLoader, 1 process x {_PROCESSES} threads"),
+        ):
+            precision = (
+                f"{case.recipe.precision}, channels last"
+                if name == "zoo" and case.recipe.channels_last
+                else "fp32"
+            )
             rows.append(
                 {
                     "network": case.arch,
@@ -156,7 +201,13 @@ def main(argv: Sequence[str] | None = None) -> int:
                     "images_per_second": spread(rates[name]).text(4),
                 }
             )
-        found.append((f"{case.arch}: zoo / DataLoader loop, images per second", ratios(rates["zoo"], rates["loader"]), case.target))
+        found.append(
+            (
+                f"{case.arch}: zoo / DataLoader loop, images per second",
+                ratios(rates["zoo"], rates["loader"]),
+                case.target,
+            )
+        )
     print_table(rows, "training, 28 x 28 x 1, batches of 128")
     for what, ratio, target in found:
         ratio_line(what, ratio, target)

@@ -43,20 +43,41 @@ __all__ = ["register"]
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
     app.command(
-        rich_help_panel=CLEAN, epilog="Example: zoo select --below c=10,x=0.7 --thresholds scaled --per-class 500 --resample -o easy"
+        rich_help_panel=CLEAN,
+        epilog=(
+            "Example: zoo select --below c=10,x=0.7 --thresholds scaled --per-class 500 --resample"
+            " -o easy"
+        ),
     )(select)
-    app.command(rich_help_panel=CLEAN, epilog='Example: zoo relabel --set "x>0.95 and c<2" --to top-confusion -o relabelled')(relabel)
-    app.command(rich_help_panel=CLEAN, epilog="Example: zoo weigh --by x -o weighted")(weigh)
-    app.command(rich_help_panel=CLEAN, epilog="Example: zoo retrain baseline cleaned --arch lenet5 --recipe onecycle --seeds 0,1,2")(
-        retrain
-    )
     app.command(
-        rich_help_panel=CLEAN, epilog="Example: zoo compare baseline cleaned --arch lenet5 --on below:c=10,x=0.7,thresholds=scaled"
+        rich_help_panel=CLEAN,
+        epilog='Example: zoo relabel --set "x>0.95 and c<2" --to top-confusion -o relabelled',
+    )(relabel)
+    app.command(rich_help_panel=CLEAN, epilog="Example: zoo weigh --by x -o weighted")(weigh)
+    app.command(
+        rich_help_panel=CLEAN,
+        epilog=(
+            "Example: zoo retrain baseline cleaned --arch lenet5 --recipe onecycle --seeds 0,1,2"
+        ),
+    )(retrain)
+    app.command(
+        rich_help_panel=CLEAN,
+        epilog=(
+            "Example: zoo compare baseline cleaned --arch lenet5 --on"
+            " below:c=10,x=0.7,thresholds=scaled"
+        ),
     )(compare)
 
 
 def _make_selection(
-    space: Workspace, name: str, rules: str, split: str, data: str | None, replace: bool, as_json: bool, draws: int = 1
+    space: Workspace,
+    name: str,
+    rules: str,
+    split: str,
+    data: str | None,
+    replace: bool,
+    as_json: bool,
+    draws: int = 1,
 ) -> None:
     from zoo import pipeline
     from zoo.scores.population import choose_population
@@ -65,11 +86,18 @@ def _make_selection(
     from zoo.store.results import read_scores
     from zoo.trainsets.rules import parse
 
-    population = choose_population(space, dataset=None if data is None else dataset_fingerprint(space, data))
+    population = choose_population(
+        space, dataset=None if data is None else dataset_fingerprint(space, data)
+    )
     scores, origin = read_scores(space, population.fingerprint, split)
     chain = tuple(Op(name=rule, params=params) for rule, params in parse(rules))
-    rule, seeds = SelectionRule(name=name, rules=chain, split=split), range(draws) if draws > 1 else ()
-    summary = pipeline.select(space, rule, scores, origin, len(population.class_names), seeds=seeds, replace=replace)
+    rule, seeds = (
+        SelectionRule(name=name, rules=chain, split=split),
+        (range(draws) if draws > 1 else ()),
+    )
+    summary = pipeline.select(
+        space, rule, scores, origin, len(population.class_names), seeds=seeds, replace=replace
+    )
     if as_json:
         print_json({"schema": 1, "selection": name, "rules": rules, **origin.as_json(), **summary})
     else:
@@ -78,35 +106,70 @@ def _make_selection(
         print(f"selection {name!r} = {rules}\n{summary_text(summary)}")
         if split == "train":
             where = f" --data {data}" if data else ""
-            print(f"Next: zoo retrain baseline {name} --arch lenet5 --seeds 0,1,2{where} -w {space.location}")
+            print(
+                f"Next: zoo retrain baseline {name} --arch lenet5 --seeds 0,1,2{where} -w"
+                f" {space.location}"
+            )
 
 
 def select(
     rules: Annotated[
         list[str] | None,
         typer.Argument(
-            autocompletion=complete.rules, help="Rules in order, such as below:c=10,x=0.7 worst:share=0.1; or the options below."
+            autocompletion=complete.rules,
+            help="Rules in order, such as below:c=10,x=0.7 worst:share=0.1; or the options below.",
         ),
     ] = None,
     output: NameOption = "",
-    below: Annotated[str | None, typer.Option("--below", help="Keep examples under thresholds: c=10,x=0.7")] = None,
-    thresholds: Annotated[Literal["literal", "scaled", "quantile"], typer.Option("--thresholds", help="How to read --below.")] = "literal",
-    quantile: Annotated[str | None, typer.Option("--quantile", help="Keep these shares of lowest C and X: c=0.9,x=0.9")] = None,
-    worst: Annotated[float | None, typer.Option("--worst", help="Drop this share of lowest label quality.")] = None,
-    per_class: Annotated[int | None, typer.Option("--per-class", help="Keep so many of each class.")] = None,
-    resample: Annotated[bool, typer.Option("--resample", help="With --per-class: fill up small classes by repetition.")] = False,
-    balance: Annotated[bool, typer.Option("--balance", help="Fill every class up to its original size by repetition.")] = False,
+    below: Annotated[
+        str | None, typer.Option("--below", help="Keep examples under thresholds: c=10,x=0.7")
+    ] = None,
+    thresholds: Annotated[
+        Literal["literal", "scaled", "quantile"],
+        typer.Option("--thresholds", help="How to read --below."),
+    ] = "literal",
+    quantile: Annotated[
+        str | None,
+        typer.Option("--quantile", help="Keep these shares of lowest C and X: c=0.9,x=0.9"),
+    ] = None,
+    worst: Annotated[
+        float | None, typer.Option("--worst", help="Drop this share of lowest label quality.")
+    ] = None,
+    per_class: Annotated[
+        int | None, typer.Option("--per-class", help="Keep so many of each class.")
+    ] = None,
+    resample: Annotated[
+        bool,
+        typer.Option("--resample", help="With --per-class: fill up small classes by repetition."),
+    ] = False,
+    balance: Annotated[
+        bool,
+        typer.Option("--balance", help="Fill every class up to its original size by repetition."),
+    ] = False,
     random_like: Annotated[
         str | None,
         typer.Option(
-            "--random-like", autocompletion=complete.selections, help="Control: as many examples as this selection keeps, at random."
+            "--random-like",
+            autocompletion=complete.selections,
+            help="Control: as many examples as this selection keeps, at random.",
         ),
     ] = None,
-    by_class: Annotated[bool, typer.Option("--by-class", help="With --random-like: as many of each class.")] = False,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Key of the random choices of the rules.")] = 0,
+    by_class: Annotated[
+        bool, typer.Option("--by-class", help="With --random-like: as many of each class.")
+    ] = False,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, help="Key of the random choices of the rules.")
+    ] = 0,
     draws: Annotated[
         int,
-        typer.Option("--draws", min=1, help="Draws of the random choices: one for each retraining seed 0, 1, ...; 1 = one for all seeds."),
+        typer.Option(
+            "--draws",
+            min=1,
+            help=(
+                "Draws of the random choices: one for each retraining seed 0, 1, ...; 1 = one for"
+                " all seeds."
+            ),
+        ),
     ] = 10,
     split: SplitScores = "train",
     data: SeveralOption = None,
@@ -123,7 +186,9 @@ def select(
     if worst is not None:
         chain.append(f"worst:share={worst}")
     if random_like:
-        chain.append(f"random_like:name={random_like},seed={seed},per_class={str(by_class).lower()}")
+        chain.append(
+            f"random_like:name={random_like},seed={seed},per_class={str(by_class).lower()}"
+        )
     if per_class is not None:
         chain.append(f"per_class:count={per_class},resample={str(resample).lower()},seed={seed}")
     if balance:
@@ -131,12 +196,17 @@ def select(
     if not chain:
         raise UsageError("select needs a rule. Example: zoo select --worst 0.05 -o cleaned")
     _named(output)
-    _make_selection(open_workspace(workspace), output, "+".join(chain), split, data, replace, as_json, draws)
+    _make_selection(
+        open_workspace(workspace), output, "+".join(chain), split, data, replace, as_json, draws
+    )
 
 
 def relabel(
     condition: Annotated[str, typer.Option("--set", help='Which examples: "x>0.95 and c<2".')],
-    to: Annotated[str, typer.Option("--to", help="New label: top-confusion, or label-true where known (oracle).")] = "top-confusion",
+    to: Annotated[
+        str,
+        typer.Option("--to", help="New label: top-confusion, or label-true where known (oracle)."),
+    ] = "top-confusion",
     output: NameOption = "",
     split: SplitScores = "train",
     data: SeveralOption = None,
@@ -146,7 +216,15 @@ def relabel(
 ) -> None:
     """Make a manifest with new labels for the examples of a set; all others stay as they are."""
     _named(output)
-    _make_selection(open_workspace(workspace), output, f"relabel:set={condition},to={to.replace('-', '_')}", split, data, replace, as_json)
+    _make_selection(
+        open_workspace(workspace),
+        output,
+        f"relabel:set={condition},to={to.replace('-', '_')}",
+        split,
+        data,
+        replace,
+        as_json,
+    )
 
 
 def weigh(
@@ -160,7 +238,9 @@ def weigh(
 ) -> None:
     """Make a manifest with a weight per example (mean 1)."""
     _named(output)
-    _make_selection(open_workspace(workspace), output, f"weigh:by={by}", split, data, replace, as_json)
+    _make_selection(
+        open_workspace(workspace), output, f"weigh:by={by}", split, data, replace, as_json
+    )
 
 
 def _named(output: str) -> None:
@@ -169,12 +249,26 @@ def _named(output: str) -> None:
 
 
 def retrain(
-    names: Annotated[list[str], typer.Argument(autocompletion=complete.arms, help="Selections; 'baseline' is the training set as it is.")],
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            autocompletion=complete.arms,
+            help="Selections; 'baseline' is the training set as it is.",
+        ),
+    ],
     archs: ArchsOption,
     recipe: Annotated[
-        str, typer.Option("--recipe", autocompletion=complete.recipes, help="Recipe; every arm gets the same number of optimiser steps.")
+        str,
+        typer.Option(
+            "--recipe",
+            autocompletion=complete.recipes,
+            help="Recipe; every arm gets the same number of optimiser steps.",
+        ),
     ] = "adam",
-    seeds: Annotated[list[str] | None, typer.Option("--seeds", help="Seeds, with commas between them. Default 0,1,2.")] = None,
+    seeds: Annotated[
+        list[str] | None,
+        typer.Option("--seeds", help="Seeds, with commas between them. Default 0,1,2."),
+    ] = None,
     data: OwnDataOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     runner: RunnerOption = "ray",
@@ -182,7 +276,8 @@ def retrain(
     cpus: CpusOption = None,
     gpus: GpusOption = 0.0,
 ) -> None:
-    """Train the same networks on selections, with the same number of optimiser steps and the same seeds."""
+    """Train the same networks on selections, with the same number of optimiser steps and the same
+    seeds."""
     from zoo import pipeline
     from zoo.progress import Progress, counted
     from zoo.store.datasets import dataset_of
@@ -194,36 +289,70 @@ def retrain(
     trainings = [t for mine in arm_trainings(space, group, dataset).values() for t in mine]
     pipeline.prepare_dataset(space, dataset.uri, group.retraining.inputs, progress)
     with runner_for(runner, address, cpus, gpus) as make:
-        diverged = pipeline.train(space, dataset, "retrain", "retraining", trainings, make, progress, stage="retraining")
+        diverged = pipeline.train(
+            space, dataset, "retrain", "retraining", trainings, make, progress, stage="retraining"
+        )
     pipeline.refuse_diverged(diverged)
     options = " ".join(
-        ["--arch", ",".join(group.retraining.archs), "--recipe", recipe, "--seeds", ",".join(map(str, group.retraining.seeds))]
+        [
+            "--arch",
+            ",".join(group.retraining.archs),
+            "--recipe",
+            recipe,
+            "--seeds",
+            ",".join(map(str, group.retraining.seeds)),
+        ]
     )
     options += f" --data {data}" if data else ""
     arms = " ".join(arm.name for arm in group.arms)
     print(
-        f"{counted(len(trainings), 'training')} of {counted(len(group.arms), 'arm')} done. Next: zoo compare {arms} {options} -w {workspace}"
+        f"{counted(len(trainings), 'training')} of {counted(len(group.arms), 'arm')} done. Next:"
+        f" zoo compare {arms} {options} -w {workspace}"
     )
 
 
-def _group(names: Sequence[str], archs: Sequence[str], recipe: str, seeds: list[str] | None) -> ArmGroup:
+def _group(
+    names: Sequence[str], archs: Sequence[str], recipe: str, seeds: list[str] | None
+) -> ArmGroup:
     from zoo.spec import Arm, ArmGroup
 
-    sweep = sweep_of(list(dict.fromkeys(listed(archs))), None, None, None, recipe, None, seeds or ["0,1,2"], None)
-    arms = tuple(Arm(name=name, selection=None if name == "baseline" else name) for name in dict.fromkeys(listed(names)))
-    return ArmGroup(name="arms", arms=arms, retraining=sweep.replace(seeds=tuple(dict.fromkeys(sweep.seeds))))
+    sweep = sweep_of(
+        list(dict.fromkeys(listed(archs))), None, None, None, recipe, None, seeds or ["0,1,2"], None
+    )
+    arms = tuple(
+        Arm(name=name, selection=None if name == "baseline" else name)
+        for name in dict.fromkeys(listed(names))
+    )
+    return ArmGroup(
+        name="arms", arms=arms, retraining=sweep.replace(seeds=tuple(dict.fromkeys(sweep.seeds)))
+    )
 
 
 def compare(
     names: Annotated[
-        list[str], typer.Argument(autocompletion=complete.arms, help="Arms to compare; the first is what the others are measured against.")
+        list[str],
+        typer.Argument(
+            autocompletion=complete.arms,
+            help="Arms to compare; the first is what the others are measured against.",
+        ),
     ],
     archs: ArchsOption,
-    recipe: Annotated[str, typer.Option("--recipe", autocompletion=complete.recipes, help="Recipe they were retrained with.")] = "adam",
-    seeds: Annotated[list[str] | None, typer.Option("--seeds", help="Seeds. Default 0,1,2.")] = None,
+    recipe: Annotated[
+        str,
+        typer.Option(
+            "--recipe", autocompletion=complete.recipes, help="Recipe they were retrained with."
+        ),
+    ] = "adam",
+    seeds: Annotated[
+        list[str] | None, typer.Option("--seeds", help="Seeds. Default 0,1,2.")
+    ] = None,
     on: Annotated[
         list[str] | None,
-        typer.Option("--on", autocompletion=complete.rules, help="Also on a cleaned test set: a selection rule. Repeatable."),
+        typer.Option(
+            "--on",
+            autocompletion=complete.rules,
+            help="Also on a cleaned test set: a selection rule. Repeatable.",
+        ),
     ] = None,
     data: OwnDataOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
@@ -233,7 +362,8 @@ def compare(
     gpus: GpusOption = 0.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Accuracy of retraining arms on full and cleaned test sets with 95 % intervals, paired by seed, and how alike they answer."""
+    """Accuracy of retraining arms on full and cleaned test sets with 95 % intervals, paired by
+    seed, and how alike they answer."""
     from zoo import pipeline
     from zoo.progress import Progress
     from zoo.spec import Op
@@ -250,14 +380,28 @@ def compare(
     check_retrained(space, group, by_arm, group.arms)
     rules = [Op(name=name, params=params) for text in on or () for name, params in parse(text)]
     with runner_for(runner, address, cpus, gpus) as make:
-        finals = ledger.classifiers_of(space, [training for mine in by_arm.values() for training in mine])
+        finals = ledger.classifiers_of(
+            space, [training for mine in by_arm.values() for training in mine]
+        )
         pipeline.fill(space, dataset, finals, ("test",), "none", make, progress, stage="evaluation")
     scores = read_scores(space, dataset.fingerprint, "test")[0] if rules else None
     found = compare_trainings(space, [(group, by_arm)], rules, scores, len(dataset.class_names))
     found.write(space)
     if as_json:
-        tables = {"arms": found.arms, "comparisons": found.comparisons, "similarities": found.similarities}
-        print_json({"schema": 1, **{name: json.loads(table.to_json(orient="records")) for name, table in tables.items()}})
+        tables = {
+            "arms": found.arms,
+            "comparisons": found.comparisons,
+            "similarities": found.similarities,
+        }
+        print_json(
+            {
+                "schema": 1,
+                **{
+                    name: json.loads(table.to_json(orient="records"))
+                    for name, table in tables.items()
+                },
+            }
+        )
     else:
         from zoo.cli.text import comparison_table
 

@@ -1,7 +1,9 @@
-"""Values that a shell completes: names of networks, recipes, experiments and their scales, data sets, selections, rules, tables.
+"""Values that a shell completes: names of networks, recipes, experiments and their scales, data
+sets, selections, rules, tables.
 
-Nothing is imported before a value is asked for. Whatever goes wrong, nothing is offered and nothing is said: a message would land in the
-middle of the line being typed. Nothing is run and no other machine is asked: an experiment's file is read, not imported, and the selections
+Nothing is imported before a value is asked for. Whatever goes wrong, nothing is offered and nothing
+is said: a message would land in the middle of the line being typed. Nothing is run and no other
+    machine is asked: an experiment's file is read, not imported, and the selections
 of a workspace in a bucket are not offered.
 """
 
@@ -35,17 +37,27 @@ __all__ = [
 Completer = Callable[[typer.Context, str], list[str]]
 
 
-def _completer(find: Callable[[typer.Context], Iterable[str]], *, several: bool = False) -> Completer:
-    """What typer calls. ``several``: the value is a list with commas, whose last part is completed by what is not in it yet."""
+def _completer(
+    find: Callable[[typer.Context], Iterable[str]], *, several: bool = False
+) -> Completer:
+    """What typer calls. ``several``: the value is a list with commas, whose last part is completed
+    by what is not in it yet."""
 
     def complete(ctx: typer.Context, incomplete: str) -> list[str]:
         before, comma, begun = incomplete.rpartition(",") if several else ("", "", incomplete)
         try:
-            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            with (
+                contextlib.redirect_stdout(io.StringIO()),
+                contextlib.redirect_stderr(io.StringIO()),
+            ):
                 found = list(dict.fromkeys(find(ctx)))
         except Exception:  # noqa: BLE001 - see above
             return []
-        return [f"{before}{comma}{name}" for name in found if name.startswith(begun) and name not in before.split(",")]
+        return [
+            f"{before}{comma}{name}"
+            for name in found
+            if name.startswith(begun) and name not in before.split(",")
+        ]
 
     return complete
 
@@ -93,10 +105,12 @@ def _experiments(_: typer.Context) -> Iterable[str]:
 
 
 def _scales(ctx: typer.Context) -> Iterable[str]:
-    """SCALES of the experiment on the line, as written in its file: a tuple or list of names, or a dict by name."""
+    """SCALES of the experiment on the line, as written in its file: a tuple or list of names, or a
+    dict by name."""
     from zoo.studies.load import names
 
-    # While the value of the option before the cursor is missing, typer leaves arguments where they are.
+    # While the value of the option before the cursor is missing, typer leaves arguments where they
+    # are.
     words = [ctx.params.get("experiment"), *ctx.args]
     name = "demo" if ctx.command.name == "demo" else next(word for word in words if word)
     tree = ast.parse((names().get(name) or Path(name)).read_text(encoding="utf-8"))
@@ -104,8 +118,16 @@ def _scales(ctx: typer.Context) -> Iterable[str]:
         if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             if any(isinstance(target, ast.Name) and target.id == "SCALES" for target in targets):
-                written = node.value.keys if isinstance(node.value, ast.Dict) else getattr(node.value, "elts", [])
-                return [part.value for part in written if isinstance(part, ast.Constant) and isinstance(part.value, str)]
+                written = (
+                    node.value.keys
+                    if isinstance(node.value, ast.Dict)
+                    else getattr(node.value, "elts", [])
+                )
+                return [
+                    part.value
+                    for part in written
+                    if isinstance(part, ast.Constant) and isinstance(part.value, str)
+                ]
     return []
 
 

@@ -1,4 +1,5 @@
-"""Commands about data sets: which there are, whether one is sound, fetch one; what treatments there are, and what one looks like."""
+"""Commands about data sets: which there are, whether one is sound, fetch one; what treatments there
+are, and what one looks like."""
 
 from __future__ import annotations
 
@@ -16,12 +17,18 @@ __all__ = ["NamesTreatments", "register"]
 
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-_SHOW_EXAMPLE = 'Example: zoo data show fashion-mini --treatment "label_noise:fraction=0.2+gaussian_noise:sigma=16"'
+_SHOW_EXAMPLE = (
+    "Example: zoo data show fashion-mini --treatment"
+    ' "label_noise:fraction=0.2+gaussian_noise:sigma=16"'
+)
 
 
 def register(app: typer.Typer) -> None:
     """Add the group of commands to the program."""
-    group = Program(no_args_is_help=True, help="What data sets are found where; check, fetch, treat and look at one.")
+    group = Program(
+        no_args_is_help=True,
+        help="What data sets are found where; check, fetch, treat and look at one.",
+    )
     group.command("ls", epilog="Example: zoo data ls --json")(ls)
     group.command("check", epilog="Example: zoo data check ./pictures")(check)
     group.command("show", cls=NamesTreatments, epilog=_SHOW_EXAMPLE)(show)
@@ -31,7 +38,8 @@ def register(app: typer.Typer) -> None:
 
 
 class NamesTreatments(typer.core.TyperCommand):
-    """A command whose help names all treatments. They are looked up only when help is asked for: their module takes 0.2 s to import."""
+    """A command whose help names all treatments. They are looked up only when help is asked for:
+    their module takes 0.2 s to import."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         from zoo.trainsets.treatments import TREATMENTS
@@ -65,9 +73,13 @@ def ls(as_json: JsonOption = False) -> None:
 
 
 def check(
-    name: Annotated[str, typer.Argument(autocompletion=complete.datasets, help="Name or path of a data set.")], as_json: JsonOption = False
+    name: Annotated[
+        str, typer.Argument(autocompletion=complete.datasets, help="Name or path of a data set.")
+    ],
+    as_json: JsonOption = False,
 ) -> None:
-    """Count classes; find what is not read, unreadable files, duplicates and overlap between splits; say whether zoo train takes it.
+    """Count classes; find what is not read, unreadable files, duplicates and overlap between
+    splits; say whether zoo train takes it.
 
     Exit code 1 if there is a warning or an error.
     """
@@ -85,7 +97,9 @@ def check(
 
 
 def show(
-    name: Annotated[str, typer.Argument(autocompletion=complete.datasets, help="Name or path of a data set.")],
+    name: Annotated[
+        str, typer.Argument(autocompletion=complete.datasets, help="Name or path of a data set.")
+    ],
     treatment: Annotated[
         str,
         typer.Option(
@@ -94,34 +108,61 @@ def show(
             help="What to do to it, as for zoo train. With their parameters: zoo data treatments.",
         ),
     ] = "none",
-    split: Annotated[str, typer.Option("--split", help="Split to treat. A training treats train and no other.")] = "train",
+    split: Annotated[
+        str, typer.Option("--split", help="Split to treat. A training treats train and no other.")
+    ] = "train",
     count: Annotated[int, typer.Option("--count", min=1, max=400, help="How many examples.")] = 24,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Key of the random choice of the examples shown.")] = 0,
-    epoch: Annotated[int, typer.Option("--epoch", min=1, help="Epoch, for treatments that draw anew in each.")] = 1,
-    output: Annotated[Path, typer.Option("--output", "-o", help="PNG file to write.")] = Path("contact-sheet.png"),
-    replace: Annotated[bool, typer.Option("--replace", help="Replace the file if there is one.")] = False,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, help="Key of the random choice of the examples shown.")
+    ] = 0,
+    epoch: Annotated[
+        int, typer.Option("--epoch", min=1, help="Epoch, for treatments that draw anew in each.")
+    ] = 1,
+    output: Annotated[Path, typer.Option("--output", "-o", help="PNG file to write.")] = Path(
+        "contact-sheet.png"
+    ),
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace the file if there is one.")
+    ] = False,
 ) -> None:
-    """Examples of a data set in one picture; with a treatment, before and after it: pixels, and labels where they are changed."""
+    """Examples of a data set in one picture; with a treatment, before and after it: pixels, and
+    labels where they are changed."""
     from zoo.trainsets.treatments import parse, resolve
 
     if output.suffix.lower() != ".png":
-        raise UsageError(f"--output {str(output)!r}: a contact sheet is a PNG file. Write it as {output.with_suffix('.png')}.")
+        raise UsageError(
+            f"--output {str(output)!r}: a contact sheet is a PNG file. Write it as"
+            f" {output.with_suffix('.png')}."
+        )
     if output.exists() and not replace:
-        raise UsageError(f"--output {str(output)!r}: there is a file of this name. Give another name with -o FILE.png, or --replace.")
+        raise UsageError(
+            f"--output {str(output)!r}: there is a file of this name. Give another name with -o"
+            " FILE.png, or --replace."
+        )
     steps = parse(treatment)  # a wrong word is found before the data are read
     from zoo.data import open_dataset
     from zoo.report.sheets import save_sheet
     from zoo.trainsets.sample import sample
 
     dataset = open_dataset(name)
-    found = sample(dataset, resolve(steps, dataset.class_names), split=split, count=count, seed=seed, epoch=epoch)
+    found = sample(
+        dataset,
+        resolve(steps, dataset.class_names),
+        split=split,
+        count=count,
+        seed=seed,
+        epoch=epoch,
+    )
     print(save_sheet(found, output))
 
 
 def treatments(
     name: Annotated[
         str | None,
-        typer.Argument(autocompletion=complete.treatments, help="One treatment, with all that is to be said; default: all, in short."),
+        typer.Argument(
+            autocompletion=complete.treatments,
+            help="One treatment, with all that is to be said; default: all, in short.",
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -138,7 +179,10 @@ def treatments(
 
 def fetch(
     name: Annotated[str, typer.Argument(help="mnist or cifar10.")],
-    folder: Annotated[Path | None, typer.Option("--folder", help="Where to put it. Default: the user's data folder.")] = None,
+    folder: Annotated[
+        Path | None,
+        typer.Option("--folder", help="Where to put it. Default: the user's data folder."),
+    ] = None,
 ) -> None:
     """Download a data set through torchvision. The only command that downloads anything."""
     from zoo.data import fetch as download

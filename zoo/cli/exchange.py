@@ -15,7 +15,13 @@ __all__ = ["register"]
 
 
 WorkspaceOption = Annotated[
-    str, typer.Option("--workspace", "-w", envvar="ZOO_WORKSPACE", help="Folder that holds everything a study makes.")
+    str,
+    typer.Option(
+        "--workspace",
+        "-w",
+        envvar="ZOO_WORKSPACE",
+        help="Folder that holds everything a study makes.",
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _MOST_LISTED = 20
@@ -35,36 +41,75 @@ def _listed(values: Sequence[str] | None) -> list[str]:
 
 def import_(
     files: Annotated[
-        list[Path], typer.Argument(help="Predictions: .npy [E, M] or [N, E, M], or .parquet; examples by classes. A file = a classifier.")
+        list[Path],
+        typer.Argument(
+            help=(
+                "Predictions: .npy [E, M] or [N, E, M], or .parquet; examples by classes. A file ="
+                " a classifier."
+            )
+        ),
     ],
     labels: Annotated[
-        Path | None, typer.Option("--labels", help="Labels of the examples: .npy, .csv, .parquet or .txt; -1 = unknown.")
+        Path | None,
+        typer.Option(
+            "--labels", help="Labels of the examples: .npy, .csv, .parquet or .txt; -1 = unknown."
+        ),
     ] = None,
-    label_true: Annotated[Path | None, typer.Option("--label-true", help="True labels where they are known.")] = None,
-    ids: Annotated[Path | None, typer.Option("--ids", help="Ids or paths of the examples, in the order of the labels.")] = None,
+    label_true: Annotated[
+        Path | None, typer.Option("--label-true", help="True labels where they are known.")
+    ] = None,
+    ids: Annotated[
+        Path | None,
+        typer.Option("--ids", help="Ids or paths of the examples, in the order of the labels."),
+    ] = None,
     in_train: Annotated[
-        Path | None, typer.Option("--in-train", help="What each classifier was trained on: bool [N, E] (.npy), or a .parquet of N columns.")
+        Path | None,
+        typer.Option(
+            "--in-train",
+            help=(
+                "What each classifier was trained on: bool [N, E] (.npy), or a .parquet of N"
+                " columns."
+            ),
+        ),
     ] = None,
-    names: Annotated[list[str] | None, typer.Option("--names", help="Names of the classifiers. Default: after the files.")] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Option("--names", help="Names of the classifiers. Default: after the files."),
+    ] = None,
     kind: Annotated[
-        Literal["auto", "logits", "probs"], typer.Option("--kind", help="What the numbers are. auto: probabilities if rows sum to 1.")
+        Literal["auto", "logits", "probs"],
+        typer.Option("--kind", help="What the numbers are. auto: probabilities if rows sum to 1."),
     ] = "auto",
     split: Annotated[str, typer.Option("--split", help="Split that the examples are.")] = "train",
     classes: Annotated[
         Path | None,
         typer.Option(
-            "--classes", help="Class names in the order of the labels' numbers, one a line. Default: the names of columns, or 0, 1, ..."
+            "--classes",
+            help=(
+                "Class names in the order of the labels' numbers, one a line. Default: the names of"
+                " columns, or 0, 1, ..."
+            ),
         ),
     ] = None,
     dataset: Annotated[
         str | None,
-        typer.Option("--dataset", help="Name of the data set; several imports with one name are splits of one. Default: imported."),
+        typer.Option(
+            "--dataset",
+            help=(
+                "Name of the data set; several imports with one name are splits of one. Default:"
+                " imported."
+            ),
+        ),
     ] = None,
-    keep_logits: Annotated[Literal["none", "all"], typer.Option("--keep-logits", help="Keep logits beside the answers.")] = "all",
+    keep_logits: Annotated[
+        Literal["none", "all"],
+        typer.Option("--keep-logits", help="Keep logits beside the answers."),
+    ] = "all",
     workspace: WorkspaceOption = "./zoo-workspace",
     as_json: JsonOption = False,
 ) -> None:
-    """Make predictions from elsewhere classifiers of the population. No pictures are needed. All is checked before anything is written."""
+    """Make predictions from elsewhere classifiers of the population. No pictures are needed. All is
+    checked before anything is written."""
     import sys
 
     from zoo.exchange.importing import Request, import_predictions
@@ -89,46 +134,99 @@ def import_(
         return
     for warning in done.warnings:
         print(f"Warning: {warning}", file=sys.stderr)
-    worst = sorted(done.accuracy.items(), key=lambda item: item[1])  # NaN, where no label is known, stays in place
+    # NaN, where no label is known, stays in place
+    worst = sorted(done.accuracy.items(), key=lambda item: item[1])
     for key, accuracy in worst[:_MOST_LISTED]:
         print(
-            f"{done.classifiers[key]}: accuracy {accuracy:.4f}" if accuracy == accuracy else f"{done.classifiers[key]}: no label is known"
+            f"{done.classifiers[key]}: accuracy {accuracy:.4f}"
+            if accuracy == accuracy
+            else f"{done.classifiers[key]}: no label is known"
         )
     if len(worst) > _MOST_LISTED:
-        print(f'... and {len(worst) - _MOST_LISTED} more up to {worst[-1][1]:.4f}: zoo query "select * from classifiers" -w {workspace}')
+        print(
+            f'... and {len(worst) - _MOST_LISTED} more up to {worst[-1][1]:.4f}: zoo query "select'
+            f' * from classifiers" -w {workspace}'
+        )
     for note in done.notes:
         print(f"Note: {note}")
     print(
-        f"{len(done.added)} classifiers added ({len(done.classifiers) - len(done.added)} were there) with {done.kind} of {done.num_classes} classes "
-        f"on {done.examples:,} examples: split {done.split} of data set {done.dataset}. Next: zoo score --split {done.split} -w {workspace}"
+        f"{len(done.added)} classifiers added ({len(done.classifiers) - len(done.added)} were"
+        f" there) with {done.kind} of {done.num_classes} classes on {done.examples:,} examples:"
+        f" split {done.split} of data set {done.dataset}. Next: zoo score --split {done.split} -w"
+        f" {workspace}"
     )
 
 
 def export(
-    what: Annotated[Literal["scores", "predictions", "selection", "logits"], typer.Argument(help="What to export.")],
+    what: Annotated[
+        Literal["scores", "predictions", "selection", "logits"],
+        typer.Argument(help="What to export."),
+    ],
     to: Annotated[
-        Literal["csv", "parquet", "perplexity", "cleanlab", "npy", "keep-list", "hf", "imagefolder"],
-        typer.Option("--to", help="Form. Not every form exists of everything; a wrong pair is answered with the possible ones."),
+        Literal[
+            "csv", "parquet", "perplexity", "cleanlab", "npy", "keep-list", "hf", "imagefolder"
+        ],
+        typer.Option(
+            "--to",
+            help=(
+                "Form. Not every form exists of everything; a wrong pair is answered with the"
+                " possible ones."
+            ),
+        ),
     ],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="File or folder to write. Default for texts (csv and the like): stdout.")
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="File or folder to write. Default for texts (csv and the like): stdout.",
+        ),
     ] = None,
-    split: Annotated[str | None, typer.Option("--split", help="Split. Default: train, or the one a selection was made of.")] = None,
-    where: Annotated[str | None, typer.Option("--where", help="SQL condition over the classifiers table: a sub-population.")] = None,
+    split: Annotated[
+        str | None,
+        typer.Option("--split", help="Split. Default: train, or the one a selection was made of."),
+    ] = None,
+    where: Annotated[
+        str | None,
+        typer.Option("--where", help="SQL condition over the classifiers table: a sub-population."),
+    ] = None,
     selection: Annotated[
-        str | None, typer.Option("--selection", autocompletion=complete.arms, help="Name of the selection; 'baseline' is everything.")
+        str | None,
+        typer.Option(
+            "--selection",
+            autocompletion=complete.arms,
+            help="Name of the selection; 'baseline' is everything.",
+        ),
     ] = None,
     probabilities: Annotated[
-        bool, typer.Option("--probabilities", help="With predictions as npy: [N, E, M] from the kept logits, instead of classes [N, E].")
+        bool,
+        typer.Option(
+            "--probabilities",
+            help=(
+                "With predictions as npy: [N, E, M] from the kept logits, instead of classes"
+                " [N, E]."
+            ),
+        ),
     ] = False,
     data: Annotated[
-        str | None, typer.Option("--data", autocompletion=complete.datasets, help="Data set, where the workspace holds several.")
+        str | None,
+        typer.Option(
+            "--data",
+            autocompletion=complete.datasets,
+            help="Data set, where the workspace holds several.",
+        ),
     ] = None,
-    force: Annotated[bool, typer.Option("--replace", "--force", help="Replace a file, or a folder that an export made.")] = False,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--replace", "--force", help="Replace a file, or a folder that an export made."
+        ),
+    ] = False,
     workspace: WorkspaceOption = "./zoo-workspace",
     as_json: JsonOption = False,
 ) -> None:
-    """Write scores, predictions, logits or a selection for other programs. Written whole or not at all."""
+    """Write scores, predictions, logits or a selection for other programs. Written whole or not at
+    all."""
     import sys
     from functools import partial
 
@@ -137,10 +235,32 @@ def export(
     from zoo.store.workspace import Workspace
 
     if as_json and output is None:
-        raise UsageError("--json says where something was written; without a place the data itself goes to stdout. Give one with -o PATH.")
-    request = places.Request(what, to, output, split, where, selection, data, probabilities, force, partial(print, file=sys.stderr))
+        raise UsageError(
+            "--json says where something was written; without a place the data itself goes to"
+            " stdout. Give one with -o PATH."
+        )
+    request = places.Request(
+        what,
+        to,
+        output,
+        split,
+        where,
+        selection,
+        data,
+        probabilities,
+        force,
+        partial(print, file=sys.stderr),
+    )
     done = exporting.export(Workspace.open(workspace), request)
     if isinstance(done, str):
         sys.stdout.write(done)
     else:
-        print(json.dumps({"schema": 1, "what": what, "to": to, "output": str(done)}, indent=2, ensure_ascii=False) if as_json else done)
+        print(
+            json.dumps(
+                {"schema": 1, "what": what, "to": to, "output": str(done)},
+                indent=2,
+                ensure_ascii=False,
+            )
+            if as_json
+            else done
+        )

@@ -27,7 +27,11 @@ __all__ = ["register"]
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
     app.command(
-        rich_help_panel=LOOK, epilog='Example: zoo query "select arch, avg(test_acc1) from classifiers group by arch" --format csv'
+        rich_help_panel=LOOK,
+        epilog=(
+            'Example: zoo query "select arch, avg(test_acc1) from classifiers group by arch"'
+            " --format csv"
+        ),
     )(query)
     app.command(rich_help_panel=LOOK, epilog="Example: zoo schema scores")(schema)
     app.command(rich_help_panel=LOOK, epilog="Example: zoo models --json")(models)
@@ -41,13 +45,23 @@ def register(app: typer.Typer) -> None:
 def query(
     sql: Annotated[str, typer.Argument(help="One SELECT over the tables of 'zoo schema'.")],
     output_format: Annotated[
-        Literal["table", "csv", "json", "parquet"] | None, typer.Option("--format", help="How to print it. Default: table.")
+        Literal["table", "csv", "json", "parquet"] | None,
+        typer.Option("--format", help="How to print it. Default: table."),
     ] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write instead of stdout; needed for parquet.")] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Replace the file if there is one.")] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="File to write instead of stdout; needed for parquet."),
+    ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace the file if there is one.")
+    ] = False,
     snapshot: Annotated[
         str | None,
-        typer.Option("--snapshot", autocompletion=complete.snapshots, help="Ask the store as it was when this snapshot was made."),
+        typer.Option(
+            "--snapshot",
+            autocompletion=complete.snapshots,
+            help="Ask the store as it was when this snapshot was made.",
+        ),
     ] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
 ) -> None:
@@ -58,7 +72,9 @@ def query(
 
     form = output_format or "table"
     check_place(form, output, replace=replace)
-    space = open_workspace(workspace) if snapshot is None else open_workspace(workspace).at(snapshot)
+    space = (
+        open_workspace(workspace) if snapshot is None else open_workspace(workspace).at(snapshot)
+    )
 
     def say_empty(table: str, command: str) -> None:
         print(f"table {table} holds nothing yet: {command} fills it.", file=sys.stderr, flush=True)
@@ -69,7 +85,9 @@ def query(
 
 
 def schema(
-    table: Annotated[str | None, typer.Argument(autocompletion=complete.tables, help="One table; default: all.")] = None,
+    table: Annotated[
+        str | None, typer.Argument(autocompletion=complete.tables, help="One table; default: all.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Every table and column that queries can use."""
@@ -118,13 +136,17 @@ def status(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOption =
 def report(
     experiment: Annotated[
         str | None,
-        typer.Argument(autocompletion=complete.experiments, help="Experiment to judge by again. Default: as recorded, without its file."),
+        typer.Argument(
+            autocompletion=complete.experiments,
+            help="Experiment to judge by again. Default: as recorded, without its file.",
+        ),
     ] = None,
     scale: ScaleOption = None,
     data: SeveralOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
 ) -> None:
-    """Tables and figures of the workspace in one self-contained HTML page, each figure with its CSV."""
+    """Tables and figures of the workspace in one self-contained HTML page, each figure with its
+    CSV."""
     from zoo.api import Zoo
 
     print(Zoo(open_workspace(workspace)).report(experiment, scale, data=data))

@@ -1,9 +1,11 @@
-"""The command line: parse, call, print. Everything heavy is imported inside the command that needs it.
+"""The command line: parse, call, print. Everything heavy is imported inside the command that needs
+it.
 
 A command is a function in the file of its group and a line in that file's ``register``.
 
-Data goes to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 finished with failed trainings, 4 nothing found,
-130 interrupted (the same command goes on; 143 after a SIGTERM).
+Data goes to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage, 3
+finished with failed trainings, 4 nothing found, 130 interrupted (the same command goes on; 143
+after a SIGTERM).
 """
 
 from __future__ import annotations
@@ -38,7 +40,10 @@ app = Program(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Train a zoo of image classifiers, run a data set through all of them, and read off which examples are hard, ambiguous or mislabelled.",
+    help=(
+        "Train a zoo of image classifiers, run a data set through all of them, and read off which"
+        " examples are hard, ambiguous or mislabelled."
+    ),
 )
 _state: dict[str, bool] = {"debug": False, "terminated": False}
 
@@ -55,7 +60,10 @@ def _print_version(wanted: bool) -> None:
 def _options(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
     version: Annotated[  # noqa: ARG001 - its callback has printed it
-        bool, typer.Option("--version", help="Print the version and stop.", is_eager=True, callback=_print_version)
+        bool,
+        typer.Option(
+            "--version", help="Print the version and stop.", is_eager=True, callback=_print_version
+        ),
     ] = False,
 ) -> None:
     _state["debug"] = debug
@@ -71,7 +79,9 @@ def _help(
     words: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[COMMAND]...", autocompletion=complete.commands, help="Command to explain. Default: the program, with a list of all."
+            metavar="[COMMAND]...",
+            autocompletion=complete.commands,
+            help="Command to explain. Default: the program, with a list of all.",
         ),
     ] = None,
 ) -> None:
@@ -83,7 +93,8 @@ def _help(
 
 
 def _on_sigterm(*_: object) -> None:
-    # Said and noted at once: whoever terminates may not wait for the way out, and libraries on it turn the exit code into their own.
+    # Said and noted at once: whoever terminates may not wait for the way out, and libraries on it
+    #     turn the exit code into their own.
     _state["terminated"] = True
     _say("terminated. Nothing committed is lost; the same command goes on.")
     raise SystemExit(143)
@@ -95,7 +106,8 @@ def main() -> None:
     _own_home()
     signal.signal(signal.SIGTERM, _on_sigterm)
     code = _run()
-    # An output that cannot be written is found out here at the latest: what was printed last is still in memory.
+    # An output that cannot be written is found out here at the latest: what was printed last is
+    # still in memory.
     try:
         output.flush()
         if output.closed_at_start and output.written:
@@ -106,7 +118,8 @@ def main() -> None:
 
 
 class _Unwritten(Exception):
-    """Standard output cannot be written. Not an OSError: the files and sockets of a command are another matter, and have their own messages."""
+    """Standard output cannot be written. Not an OSError: the files and sockets of a command are
+    another matter, and have their own messages."""
 
     def __init__(self, cause: OSError) -> None:
         super().__init__(str(cause))
@@ -114,7 +127,8 @@ class _Unwritten(Exception):
 
 
 class _Output(io.TextIOWrapper):
-    """Standard output whose failures are told from all others, and which writes any text in any encoding."""
+    """Standard output whose failures are told from all others, and which writes any text in any
+    encoding."""
 
     closed_at_start = False
     written = False
@@ -134,7 +148,8 @@ class _Output(io.TextIOWrapper):
 
 
 def _own_streams() -> _Output:
-    """Standard streams that can be written to, whatever the caller has closed and whatever their encoding lacks."""
+    """Standard streams that can be written to, whatever the caller has closed and whatever their
+    encoding lacks."""
     closed = []
     for fd in (0, 1, 2):
         try:
@@ -142,13 +157,21 @@ def _own_streams() -> _Output:
         except OSError:  # else the next file opened would take its place, and our messages
             closed.append(fd)
             os.open(os.devnull, os.O_RDWR)
-    # Our own messages keep a way to the terminal of their own: file descriptor 2 is what Ray's C++ side writes to, see zoo.cluster.session.
+    # Our own messages keep a way to the terminal of their own: file descriptor 2 is what Ray's C++
+    # side writes to, see zoo.cluster.session.
     encoding = getattr(sys.stderr, "encoding", None)
-    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, encoding=encoding, errors="backslashreplace")
+    sys.stderr = os.fdopen(
+        os.dup(2), "w", buffering=1, encoding=encoding, errors="backslashreplace"
+    )
     encoding, interactive = getattr(sys.stdout, "encoding", None), os.isatty(1)
     if sys.stdout is not None:
         sys.stdout.flush()
-    output = _Output(os.fdopen(1, "wb", closefd=False), encoding=encoding, errors="backslashreplace", line_buffering=interactive)
+    output = _Output(
+        os.fdopen(1, "wb", closefd=False),
+        encoding=encoding,
+        errors="backslashreplace",
+        line_buffering=interactive,
+    )
     output.closed_at_start = 1 in closed
     sys.stdout = output
     return output
@@ -162,13 +185,14 @@ def _unwritten(error: OSError, code: int = 0) -> int:
         return code  # the reader has seen enough, as with 'zoo ... | head'; nothing to tell it
     _say(
         f"zoo: cannot write to stdout: {error.strerror}. What the command has done is kept; "
-        f"run it again with its output going elsewhere, such as > FILE."
+        "run it again with its output going elsewhere, such as > FILE."
     )
     return code or 1
 
 
 def _own_home() -> None:
-    """A home folder for this process where the account has none (a container run as an unknown user): many libraries cannot do without."""
+    """A home folder for this process where the account has none (a container run as an unknown
+    user): many libraries cannot do without."""
     try:
         Path.home()
     except RuntimeError:
@@ -179,7 +203,8 @@ def _own_home() -> None:
 
 def _run() -> int:
     try:
-        with listening(_say):  # what is to be known of a data set is said by every command that opens one, once
+        # what is to be known of a data set is said by every command that opens one, once
+        with listening(_say):
             result = app(standalone_mode=False)
         if result == Interrupted.exit_code:  # what typer makes of a Ctrl-C
             return _interrupted()
@@ -199,7 +224,10 @@ def _run() -> int:
         return stop.code if isinstance(stop.code, int) else 0
     except Exception as error:  # noqa: BLE001 - a bug: one line for the user, the traceback with --debug
         _debug()
-        _say(f"zoo: unexpected {type(error).__name__}: {error}\nThis is a bug in zoo. Show where with: zoo --debug ...")
+        _say(
+            f"zoo: unexpected {type(error).__name__}: {error}\nThis is a bug in zoo. Show where"
+            " with: zoo --debug ..."
+        )
         return 1
 
 

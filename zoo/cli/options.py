@@ -56,31 +56,68 @@ __all__ = [
 
 STUDIES, STEPS, CLEAN, LOOK = "Whole studies", "Step by step", "Clean and compare", "Look"
 WorkspaceOption = Annotated[
-    str, typer.Option("--workspace", "-w", envvar="ZOO_WORKSPACE", help="Folder that holds everything a study makes.")
+    str,
+    typer.Option(
+        "--workspace",
+        "-w",
+        envvar="ZOO_WORKSPACE",
+        help="Folder that holds everything a study makes.",
+    ),
 ]
 DataOption = Annotated[
-    str, typer.Option("--data", autocompletion=complete.datasets, help="Data set: a name (looked up in ZOO_DATA), or a path.")
+    str,
+    typer.Option(
+        "--data",
+        autocompletion=complete.datasets,
+        help="Data set: a name (looked up in ZOO_DATA), or a path.",
+    ),
 ]
 SeveralOption = Annotated[
     str | None,
-    typer.Option("--data", autocompletion=complete.datasets, help="Data set by name or fingerprint, where the workspace holds several."),
+    typer.Option(
+        "--data",
+        autocompletion=complete.datasets,
+        help="Data set by name or fingerprint, where the workspace holds several.",
+    ),
 ]
 OwnDataOption = Annotated[
     str | None,
-    typer.Option("--data", autocompletion=complete.datasets, help="Data set by name, path or fingerprint; default: the workspace's own."),
+    typer.Option(
+        "--data",
+        autocompletion=complete.datasets,
+        help="Data set by name, path or fingerprint; default: the workspace's own.",
+    ),
 ]
-_ARCHS: Any = typer.Option("--archs", "--arch", autocompletion=complete.archs, help="Architectures, with commas between them.")
+_ARCHS: Any = typer.Option(
+    "--archs",
+    "--arch",
+    autocompletion=complete.archs,
+    help="Architectures, with commas between them.",
+)
 ArchsOption = Annotated[list[str], _ARCHS]
 NewArchsOption = Annotated[list[str] | None, _ARCHS]
-RunnerOption = Annotated[Literal["ray", "local"], typer.Option(help="Where to run: Ray, or everything in this process.")]
-AddressOption = Annotated[str | None, typer.Option(envvar="RAY_ADDRESS", help="Ray cluster to use; default: one on this machine.")]
-CpusOption = Annotated[
-    int | None, typer.Option(min=1, help="Workers of a Ray session on this machine. Default: the CPUs that zoo may use.")
+RunnerOption = Annotated[
+    Literal["ray", "local"], typer.Option(help="Where to run: Ray, or everything in this process.")
 ]
-GpusOption = Annotated[float, typer.Option("--gpus", help="GPU per training: 1, or a part such as 0.25; 0 = CPU.")]
+AddressOption = Annotated[
+    str | None,
+    typer.Option(envvar="RAY_ADDRESS", help="Ray cluster to use; default: one on this machine."),
+]
+CpusOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Workers of a Ray session on this machine. Default: the CPUs that zoo may use."
+    ),
+]
+GpusOption = Annotated[
+    float, typer.Option("--gpus", help="GPU per training: 1, or a part such as 0.25; 0 = CPU.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 ScaleOption = Annotated[
-    str | None, typer.Option(autocompletion=complete.scales, help="One of the experiment's scales. Default: its first.")
+    str | None,
+    typer.Option(
+        autocompletion=complete.scales, help="One of the experiment's scales. Default: its first."
+    ),
 ]
 DEFAULT_WORKSPACE = "./zoo-workspace"
 AD_HOC = "train"
@@ -94,8 +131,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Program(typer.Typer):
-    """A group of commands, each of which takes ``--json`` and ``--format json`` alike where it prints JSON; the one it does not declare is
-    hidden."""
+    """A group of commands, each of which takes ``--json`` and ``--format json`` alike where it
+    prints JSON; the one it does not declare is hidden."""
 
     def command(self, *name: Any, **settings: Any) -> Callable[[F], F]:
         add: Callable[[F], F] = super().command(*name, **settings)
@@ -103,28 +140,44 @@ class Program(typer.Typer):
 
 
 def _either_way(command: Callable[..., Any]) -> Any:
-    """A command with ``as_json`` (``--json``) or ``output_format`` (``--format``) -> the same with the other one too."""
+    """A command with ``as_json`` (``--json``) or ``output_format`` (``--format``) -> the same with
+    the other one too."""
     signature = inspect.signature(command, eval_str=True)
     plain = "as_json" in signature.parameters
     if not plain and "output_format" not in signature.parameters:
         return command
     if plain:
-        kind: Any = Annotated[Literal["table", "json"] | None, typer.Option("--format", hidden=True, help="json is the same as --json.")]
-        other = inspect.Parameter("output_format", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
+        kind: Any = Annotated[
+            Literal["table", "json"] | None,
+            typer.Option("--format", hidden=True, help="json is the same as --json."),
+        ]
+        other = inspect.Parameter(
+            "output_format", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind
+        )
     else:
-        kind = Annotated[bool, typer.Option("--json", hidden=True, help="The same as --format json.")]
-        other = inspect.Parameter("as_json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=kind)
+        kind = Annotated[
+            bool, typer.Option("--json", hidden=True, help="The same as --format json.")
+        ]
+        other = inspect.Parameter(
+            "as_json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=kind
+        )
 
     @functools.wraps(command)
     def either(*, as_json: bool, output_format: str | None, **options: Any) -> Any:
         if as_json and output_format not in (None, "json"):
-            raise UsageError(f"--json and --format {output_format} are two forms of output. Give one of them.")
+            raise UsageError(
+                f"--json and --format {output_format} are two forms of output. Give one of them."
+            )
         chosen = "json" if as_json else output_format
-        return command(**options, **({"as_json": chosen == "json"} if plain else {"output_format": chosen}))
+        return command(
+            **options, **({"as_json": chosen == "json"} if plain else {"output_format": chosen})
+        )
 
     made = signature.replace(parameters=[*signature.parameters.values(), other])
     either.__signature__ = made  # type: ignore[attr-defined]
-    either.__annotations__ = {name: parameter.annotation for name, parameter in made.parameters.items()}
+    either.__annotations__ = {
+        name: parameter.annotation for name, parameter in made.parameters.items()
+    }
     return either
 
 
@@ -138,7 +191,9 @@ def listed(values: Sequence[str] | None) -> list[str]:
 
 
 @contextlib.contextmanager
-def runner_for(kind: str, address: str | None, cpus: int | None, gpus: float) -> Iterator[Callable[[], Runner]]:
+def runner_for(
+    kind: str, address: str | None, cpus: int | None, gpus: float
+) -> Iterator[Callable[[], Runner]]:
     """Gives a function that makes the runner when it is first needed; closes it at the end.
 
     What no machine here can grant is refused on entry, so enter before anything is made.
@@ -158,8 +213,12 @@ def runner_for(kind: str, address: str | None, cpus: int | None, gpus: float) ->
         return made[0]
 
     if kind == "local" and cpus is not None:
-        raise UsageError(f"--cpus {cpus}: --runner local does everything in one process. Leave one of the two out.")
-    # Made now where it says now what it cannot have. (The local one loads torch, for which a command with nothing to do need not wait.)
+        raise UsageError(
+            f"--cpus {cpus}: --runner local does everything in one process. Leave one of the two"
+            " out."
+        )
+    # Made now where it says now what it cannot have. (The local one loads torch, for which a
+    # command with nothing to do need not wait.)
     if kind == "ray" or gpus:
         make()
     try:
@@ -170,7 +229,8 @@ def runner_for(kind: str, address: str | None, cpus: int | None, gpus: float) ->
 
 
 def print_json(value: Any) -> None:
-    # An escape of JSON's own where the output cannot hold a letter: one of Python's would not be JSON.
+    # An escape of JSON's own where the output cannot hold a letter: one of Python's would not be
+    # JSON.
     ascii_only = not (sys.stdout.encoding or "").lower().startswith("utf")
     print(json.dumps(value, indent=2, ensure_ascii=ascii_only, default=str))
 

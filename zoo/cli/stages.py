@@ -42,26 +42,47 @@ def register(app: typer.Typer) -> None:
     app.command(
         rich_help_panel=STEPS,
         cls=data_commands.NamesTreatments,
-        epilog="Example: zoo train --data fashion-mini --archs lenet5,mlp --fractions 0.25x3,1 --epochs 10 --snapshots 5,10",
+        epilog=(
+            "Example: zoo train --data fashion-mini --archs lenet5,mlp --fractions 0.25x3,1"
+            " --epochs 10 --snapshots 5,10"
+        ),
     )(train)
-    app.command(rich_help_panel=STEPS, epilog="Example: zoo fill --splits train,test --keep-logits val")(fill)
     app.command(
-        rich_help_panel=STEPS, epilog="Example: zoo score --split test --where \"fraction <= 0.5 and arch not like 'vgg%'\" --json"
+        rich_help_panel=STEPS, epilog="Example: zoo fill --splits train,test --keep-logits val"
+    )(fill)
+    app.command(
+        rich_help_panel=STEPS,
+        epilog=(
+            "Example: zoo score --split test --where \"fraction <= 0.5 and arch not like 'vgg%'\""
+            " --json"
+        ),
     )(score)
 
 
 def train(
     experiment: Annotated[
         str | None,
-        typer.Argument(autocompletion=complete.experiments, help="An experiment whose sweep to train, instead of the options below."),
+        typer.Argument(
+            autocompletion=complete.experiments,
+            help="An experiment whose sweep to train, instead of the options below.",
+        ),
     ] = None,
     data: DataOption = "fashion-mini",
     archs: NewArchsOption = None,
     fractions: Annotated[
-        list[str] | None, typer.Option("--fractions", help="Shares of the training set; 0.25x3 = three independent quarters. Default 1.")
+        list[str] | None,
+        typer.Option(
+            "--fractions",
+            help="Shares of the training set; 0.25x3 = three independent quarters. Default 1.",
+        ),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs; default: the recipe's.")] = None,
-    snapshots: Annotated[list[str] | None, typer.Option("--snapshots", help="Epochs that become classifiers. Default: the last.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Epochs; default: the recipe's.")
+    ] = None,
+    snapshots: Annotated[
+        list[str] | None,
+        typer.Option("--snapshots", help="Epochs that become classifiers. Default: the last."),
+    ] = None,
     recipe: Annotated[
         str,
         typer.Option(
@@ -75,12 +96,20 @@ def train(
         typer.Option(
             "--treatment",
             autocompletion=complete.treatments,
-            help="What to do to the training set, steps in order: label_noise:fraction=0.2+delete_class:label=cat. "
-            "With their parameters: zoo data treatments.",
+            help=(
+                "What to do to the training set, steps in order:"
+                " label_noise:fraction=0.2+delete_class:label=cat. "
+                "With their parameters: zoo data treatments."
+            ),
         ),
     ] = None,
-    seeds: Annotated[list[str] | None, typer.Option("--seeds", help="Seeds, with commas between them.")] = None,
-    input_size: Annotated[int | None, typer.Option("--input-size", min=1, help="Side of the network's input in pixels.")] = None,
+    seeds: Annotated[
+        list[str] | None, typer.Option("--seeds", help="Seeds, with commas between them.")
+    ] = None,
+    input_size: Annotated[
+        int | None,
+        typer.Option("--input-size", min=1, help="Side of the network's input in pixels."),
+    ] = None,
     scale: ScaleOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     runner: RunnerOption = "ray",
@@ -108,7 +137,10 @@ def train(
         pipeline.refuse_diverged(diverged)
         return
     if not archs:
-        raise UsageError("train needs architectures. Example: zoo train --data fashion-mini --archs lenet5,mlp --fractions 0.25x3,1")
+        raise UsageError(
+            "train needs architectures. Example: zoo train --data fashion-mini --archs lenet5,mlp"
+            " --fractions 0.25x3,1"
+        )
     sweep = sweep_of(archs, fractions, epochs, snapshots, recipe, treatment, seeds, input_size)
     with runner_for(runner, address, cpus, gpus) as make:
         dataset, trainings, space = planned(data, sweep, workspace, progress)
@@ -116,24 +148,39 @@ def train(
     pipeline.refuse_diverged(diverged)
     count = len(ledger.classifiers_of(space, trainings))
     following = f" Next: zoo fill -w {workspace} --data {data}" if count else ""
-    print(f"{counted(len(trainings), 'training')} done, {counted(count, 'classifier')} in {space.location}.{following}")
+    print(
+        f"{counted(len(trainings), 'training')} done, {counted(count, 'classifier')} in"
+        f" {space.location}.{following}"
+    )
 
 
 def fill(
     data: OwnDataOption = None,
-    splits: Annotated[list[str] | None, typer.Option("--splits", help="Splits to fill. Default: train,test.")] = None,
+    splits: Annotated[
+        list[str] | None, typer.Option("--splits", help="Splits to fill. Default: train,test.")
+    ] = None,
     keep_logits: Annotated[
         Literal["none", "val", "all"] | None,
-        typer.Option("--keep-logits", help="Keep logits: none, val (all but train), all. Default: all up to 100 classifiers, else val."),
+        typer.Option(
+            "--keep-logits",
+            help=(
+                "Keep logits: none, val (all but train), all. Default: all up to 100 classifiers,"
+                " else val."
+            ),
+        ),
     ] = None,
-    where: Annotated[str | None, typer.Option("--where", help="SQL condition over the classifiers table: fill these alone.")] = None,
+    where: Annotated[
+        str | None,
+        typer.Option("--where", help="SQL condition over the classifiers table: fill these alone."),
+    ] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     runner: RunnerOption = "ray",
     address: AddressOption = None,
     cpus: CpusOption = None,
     gpus: GpusOption = 0.0,
 ) -> None:
-    """Stream the splits through every checkpoint that has no committed answers. One whose outputs are not finite is left out for good."""
+    """Stream the splits through every checkpoint that has no committed answers. One whose outputs
+    are not finite is left out for good."""
     import shlex
 
     from zoo import pipeline
@@ -145,9 +192,22 @@ def fill(
     dataset = dataset_of(space, data)
     with runner_for(runner, address, cpus, gpus) as make:
         chosen = None if where is None else classifiers_where(space, dataset.fingerprint, where)
-        pipeline.fill(space, dataset, chosen, listed(splits) or ["train", "test"], keep_logits, make, Progress())
-    some, again = ("", "") if where is None else (f" where {where}", f" --where {shlex.quote(where)}")
-    print(f"Every classifier of {space.location}{some} has answers. Next: zoo score -w {workspace}{again}")
+        pipeline.fill(
+            space,
+            dataset,
+            chosen,
+            listed(splits) or ["train", "test"],
+            keep_logits,
+            make,
+            Progress(),
+        )
+    some, again = (
+        ("", "") if where is None else (f" where {where}", f" --where {shlex.quote(where)}")
+    )
+    print(
+        f"Every classifier of {space.location}{some} has answers. Next: zoo score -w"
+        f" {workspace}{again}"
+    )
 
 
 def score(
@@ -156,23 +216,39 @@ def score(
         str | None,
         typer.Option(
             "--where",
-            help="SQL condition over the classifiers table. Default: all that were trained on the data as given or random parts of it.",
+            help=(
+                "SQL condition over the classifiers table. Default: all that were trained on the"
+                " data as given or random parts of it."
+            ),
         ),
     ] = None,
     label_column: Annotated[
-        str, typer.Option("--label-column", autocompletion=complete.labels, help="label, label_true, or the name of a selection.")
+        str,
+        typer.Option(
+            "--label-column",
+            autocompletion=complete.labels,
+            help="label, label_true, or the name of a selection.",
+        ),
     ] = "label",
-    output: Annotated[str | None, typer.Option("--output", "-o", help="Name of the table in results/; default scores-SPLIT.")] = None,
+    output: Annotated[
+        str | None,
+        typer.Option("--output", "-o", help="Name of the table in results/; default scores-SPLIT."),
+    ] = None,
     top: Annotated[int, typer.Option("--top", min=0, help="How many suspects to print.")] = 10,
     snapshot: Annotated[
         str | None,
-        typer.Option("--snapshot", autocompletion=complete.snapshots, help="Score the store as it was when this snapshot was made."),
+        typer.Option(
+            "--snapshot",
+            autocompletion=complete.snapshots,
+            help="Score the store as it was when this snapshot was made.",
+        ),
     ] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     data: SeveralOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """X- and C-perplexity, label quality and confusions of every example, by a population or a part of it."""
+    """X- and C-perplexity, label quality and confusions of every example, by a population or a part
+    of it."""
     from zoo.cli.text import suspect_table
     from zoo.progress import Progress
     from zoo.scores import from_store
@@ -184,12 +260,16 @@ def score(
     from zoo.store import datasets
     from zoo.store.results import write_scores, write_table
 
-    if output and (not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", output) or output.startswith("scores-")):
+    if output and (
+        not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", output) or output.startswith("scores-")
+    ):
         raise UsageError(
-            f"--output {output!r} names a table in results/: allowed are letters, digits, dots, dashes and underscores, "
-            f"but not scores-..., which are those of the whole population."
+            f"--output {output!r} names a table in results/: allowed are letters, digits, dots,"
+            " dashes and underscores, but not scores-..., which are those of the whole population."
         )
-    space = open_workspace(workspace) if snapshot is None else open_workspace(workspace).at(snapshot)
+    space = (
+        open_workspace(workspace) if snapshot is None else open_workspace(workspace).at(snapshot)
+    )
     fingerprint = None if data is None else datasets.dataset_fingerprint(space, data)
     population = choose_population(space, where, dataset=fingerprint, say=Progress().say)
     table = from_store.score(space, population, split, label_column)
@@ -197,9 +277,17 @@ def score(
     if output is None and where is None and label_column == "label" and snapshot is None:
         name = write_scores(space, table, population.origin(split), len(population.classifiers))
     else:
-        # A name per sub-population and labels: one part of the classifiers never overwrites another's scores.
-        name = output or f"subscores-{split}-{content_id([population.id, label_column, snapshot])[:8]}"
-        about = {"n": len(population.classifiers), "where": where, "label": label_column, "snapshot": snapshot}
+        # A name per sub-population and labels: one part of the classifiers never overwrites
+        # another's scores.
+        name = (
+            output or f"subscores-{split}-{content_id([population.id, label_column, snapshot])[:8]}"
+        )
+        about = {
+            "n": len(population.classifiers),
+            "where": where,
+            "label": label_column,
+            "snapshot": snapshot,
+        }
         write_table(space, name, table, {**population.origin(split).as_json(), **about})
     if name.startswith("scores-") and split == "train":
         found = detect(space, population, split, frame)
@@ -221,16 +309,30 @@ def score(
                 "cleanlab": found.reason or "measured",
                 "suspects": json.loads(
                     suspects(frame, top)[
-                        ["example_id", "key", "label", "top_confusion", "suggested", "ranked_x", "ranked_n", "heldout", "label_quality"]
+                        [
+                            "example_id",
+                            "key",
+                            "label",
+                            "top_confusion",
+                            "suggested",
+                            "ranked_x",
+                            "ranked_n",
+                            "heldout",
+                            "label_quality",
+                        ]
                     ].to_json(orient="records")
                 ),
             }
         )
         return
-    print(f"{len(frame):,} examples of {split} by {len(population.classifiers)} classifiers: {space.results / f'{name}.csv'}")
+    print(
+        f"{len(frame):,} examples of {split} by {len(population.classifiers)} classifiers:"
+        f" {space.results / f'{name}.csv'}"
+    )
     if frame["label"].isna().all():
         print(
-            f"No example of {split} has a label: X and all that needs one are null, and there are no suspects. C and confusions are there."
+            f"No example of {split} has a label: X and all that needs one are null, and there are"
+            " no suspects. C and confusions are there."
         )
         return
     if len(found.table):

@@ -35,7 +35,9 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
     app.command(rich_help_panel=STUDIES, epilog="Example: zoo demo -w /tmp/demo")(demo)
     app.command(rich_help_panel=STUDIES, epilog="Example: zoo run demo --until score")(run)
-    app.command(rich_help_panel=STUDIES, epilog="Example: zoo plan demo --gpu a100 --gpu-price 1.8")(plan)
+    app.command(
+        rich_help_panel=STUDIES, epilog="Example: zoo plan demo --gpu a100 --gpu-price 1.8"
+    )(plan)
 
 
 # ---------------------------------------------------------------- whole studies
@@ -49,16 +51,26 @@ def demo(
     cpus: CpusOption = None,
     gpus: GpusOption = 0.0,
 ) -> None:
-    """The whole loop on embedded pictures in a few minutes: train, fill, score, find planted label errors, clean, retrain, report."""
+    """The whole loop on embedded pictures in a few minutes: train, fill, score, find planted label
+    errors, clean, retrain, report."""
     run("demo", workspace, scale, "report", runner, address, cpus, gpus)
 
 
 def run(
-    experiment: Annotated[str, typer.Argument(autocompletion=complete.experiments, help="A name in experiments/, or the path of a file.")],
+    experiment: Annotated[
+        str,
+        typer.Argument(
+            autocompletion=complete.experiments,
+            help="A name in experiments/, or the path of a file.",
+        ),
+    ],
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     scale: ScaleOption = None,
     until: Annotated[
-        str, typer.Option(help="Last stage to do: train, fill, score, select, retrain, compare, conclude, report.")
+        str,
+        typer.Option(
+            help="Last stage to do: train, fill, score, select, retrain, compare, conclude, report."
+        ),
     ] = "report",
     runner: RunnerOption = "ray",
     address: AddressOption = None,
@@ -84,7 +96,9 @@ def run(
         from zoo.report.write import write_report
 
         with progress.stage("report"):
-            done.report = write_report(space, spec, done.dataset, progress.timings, done.concluded, done.measured)
+            done.report = write_report(
+                space, spec, done.dataset, progress.timings, done.concluded, done.measured
+            )
     print(summary(space, done, progress.timings))
     pipeline.refuse_diverged(done.diverged)
 
@@ -93,27 +107,61 @@ def plan(
     experiment: Annotated[
         str | None,
         typer.Argument(
-            autocompletion=complete.experiments, help="A name in experiments/, or the path of a file; or describe a sweep as for train."
+            autocompletion=complete.experiments,
+            help="A name in experiments/, or the path of a file; or describe a sweep as for train.",
         ),
     ] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     scale: ScaleOption = None,
-    data: Annotated[str | None, typer.Option("--data", autocompletion=complete.datasets, help="Data set of an ad-hoc sweep.")] = None,
-    archs: NewArchsOption = None,
-    fractions: Annotated[list[str] | None, typer.Option("--fractions", help="Training fractions, 0.25x3 = three replicas.")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs; default: the recipe's.")] = None,
-    snapshots: Annotated[list[str] | None, typer.Option("--snapshots", help="Epochs that become classifiers. Default: the last.")] = None,
-    recipe: Annotated[str, typer.Option("--recipe", autocompletion=complete.recipes, help="Recipe, as for train.")] = "adam",
-    seeds: Annotated[list[str] | None, typer.Option("--seeds", help="Seeds, with commas between them. Default 0.")] = None,
-    assume: Annotated[
-        str | None, typer.Option("--assume", help="TRAIN,TEST,CLASSES,SIZE of a data set that is not here, such as 1281167,50000,1000,400.")
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data", autocompletion=complete.datasets, help="Data set of an ad-hoc sweep."
+        ),
     ] = None,
-    gpu: Annotated[str, typer.Option("--gpu", help="Device to plan for: cpu-core (this machine), rtx3090, a100, h100.")] = "cpu-core",
+    archs: NewArchsOption = None,
+    fractions: Annotated[
+        list[str] | None,
+        typer.Option("--fractions", help="Training fractions, 0.25x3 = three replicas."),
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Epochs; default: the recipe's.")
+    ] = None,
+    snapshots: Annotated[
+        list[str] | None,
+        typer.Option("--snapshots", help="Epochs that become classifiers. Default: the last."),
+    ] = None,
+    recipe: Annotated[
+        str, typer.Option("--recipe", autocompletion=complete.recipes, help="Recipe, as for train.")
+    ] = "adam",
+    seeds: Annotated[
+        list[str] | None,
+        typer.Option("--seeds", help="Seeds, with commas between them. Default 0."),
+    ] = None,
+    assume: Annotated[
+        str | None,
+        typer.Option(
+            "--assume",
+            help=(
+                "TRAIN,TEST,CLASSES,SIZE of a data set that is not here, such as"
+                " 1281167,50000,1000,400."
+            ),
+        ),
+    ] = None,
+    gpu: Annotated[
+        str,
+        typer.Option(
+            "--gpu", help="Device to plan for: cpu-core (this machine), rtx3090, a100, h100."
+        ),
+    ] = "cpu-core",
     devices: Annotated[int | None, typer.Option(min=1, help="How many of them.")] = None,
-    gpu_price: Annotated[float | None, typer.Option("--gpu-price", min=0.0, help="Dollars per device hour.")] = None,
+    gpu_price: Annotated[
+        float | None, typer.Option("--gpu-price", min=0.0, help="Dollars per device hour.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """What a study would cost, before anything runs: trainings and classifiers done and missing, image passes, hours, dollars, disk."""
+    """What a study would cost, before anything runs: trainings and classifiers done and missing,
+    image passes, hours, dollars, disk."""
     from zoo.data import open_or_published, require_trainable
     from zoo.errors import NotFoundError
     from zoo.estimate import assumed_dataset
@@ -121,7 +169,10 @@ def plan(
     from zoo.studies import load as experiments
 
     if (experiment is None) == (archs is None):
-        raise UsageError("plan needs either an experiment or --archs, not both and not neither. Example: zoo plan demo")
+        raise UsageError(
+            "plan needs either an experiment or --archs, not both and not neither. Example: zoo"
+            " plan demo"
+        )
     space: Workspace | None
     try:
         space = open_workspace(workspace)
@@ -138,11 +189,37 @@ def plan(
             data or "fashion-mini",
         )
         title = "ad-hoc sweep"
-    dataset, stand_in = (assumed_dataset(assume), False) if assume else open_or_published(data or name)
+    dataset, stand_in = (
+        (assumed_dataset(assume), False) if assume else open_or_published(data or name)
+    )
     require_trainable(dataset)
     groups, keep = (spec.arm_groups, spec.keep_logits) if spec else ((), None)
-    cost = cost_of(space, dataset, sweeps, splits, groups, keep_logits=keep, accelerator=gpu, devices=devices, price=gpu_price)
+    cost = cost_of(
+        space,
+        dataset,
+        sweeps,
+        splits,
+        groups,
+        keep_logits=keep,
+        accelerator=gpu,
+        devices=devices,
+        price=gpu_price,
+    )
     if as_json:
-        print_json({"schema": 1, "plan": title, "dataset": dataset.name, "published_shape": stand_in, "device": gpu, **cost.as_json()})
+        print_json(
+            {
+                "schema": 1,
+                "plan": title,
+                "dataset": dataset.name,
+                "published_shape": stand_in,
+                "device": gpu,
+                **cost.as_json(),
+            }
+        )
     else:
-        print(cost.text(title, f"{dataset.name} (not here, by its published shape)" if stand_in else dataset.name))
+        print(
+            cost.text(
+                title,
+                f"{dataset.name} (not here, by its published shape)" if stand_in else dataset.name,
+            )
+        )

@@ -45,10 +45,16 @@ def text_table(frame: pd.DataFrame, *, limit: int = _MOST_ROWS) -> str:
     rows = [[_cell(value) for value in row] for row in frame.head(limit).itertuples(index=False)]
     heads = [str(name) for name in frame.columns]
     numeric = [pd.api.types.is_numeric_dtype(frame[name].dtype) for name in frame.columns]
-    widths = [max(len(head), *(len(row[i]) for row in rows)) if rows else len(head) for i, head in enumerate(heads)]
+    widths = [
+        max(len(head), *(len(row[i]) for row in rows)) if rows else len(head)
+        for i, head in enumerate(heads)
+    ]
 
     def line(cells: Sequence[str]) -> str:
-        padded = (cell.rjust(w) if right else cell.ljust(w) for cell, w, right in zip(cells, widths, numeric, strict=True))
+        padded = (
+            cell.rjust(w) if right else cell.ljust(w)
+            for cell, w, right in zip(cells, widths, numeric, strict=True)
+        )
         return "  ".join(padded).rstrip()
 
     lines = [line(heads), line(["-" * w for w in widths]), *map(line, rows)]
@@ -63,7 +69,11 @@ def _cell(value: Any) -> str:
     if value is None or value is pd.NA or (isinstance(value, float) and value != value):
         return ""
     if isinstance(value, float):
-        return f"{value:.4g}" if abs(value) < 1e-3 or abs(value) >= 1e5 else f"{value:.4f}".rstrip("0").rstrip(".")
+        return (
+            f"{value:.4g}"
+            if abs(value) < 1e-3 or abs(value) >= 1e5
+            else f"{value:.4f}".rstrip("0").rstrip(".")
+        )
     return _printable(str(value)).replace("\n", "\ufffd")
 
 
@@ -83,36 +93,57 @@ def _plain(value: Any) -> Any:
 def interval_text(mean: float, low: float, high: float, *, signed: bool = False) -> str:
     """``0.851 [0.838, 0.863]``; without bounds where there is one seed."""
     shown = f"{mean:+.3f}" if signed else f"{mean:.3f}"
-    return shown if low != low else f"{shown} [{low:+.3f}, {high:+.3f}]" if signed else f"{shown} [{low:.3f}, {high:.3f}]"
+    return (
+        shown
+        if low != low
+        else f"{shown} [{low:+.3f}, {high:+.3f}]"
+        if signed
+        else f"{shown} [{low:.3f}, {high:.3f}]"
+    )
 
 
 def suspect_table(suspects: pd.DataFrame, class_names: Sequence[str]) -> pd.DataFrame:
-    """The columns of a list of suspects that a person reads: which example, label -> suggested label, what ranks it, planted or not.
+    """The columns of a list of suspects that a person reads: which example, label -> suggested
+    label, what ranks it, planted or not.
 
-    ``X`` is over the classifiers that rank the example, ``of`` says how many and whether they were held out.
+    ``X`` is over the classifiers that rank the example, ``of`` says how many and whether they were
+        held out.
     """
     names = dict(enumerate(distinct(class_names)))
-    heldout = [{True: " held out", False: " trained on it"}.get(value, "") for value in suspects["heldout"].astype(object)]
+    heldout = [
+        {True: " held out", False: " trained on it"}.get(value, "")
+        for value in suspects["heldout"].astype(object)
+    ]
     columns = {
         "example": suspects["key"],
         "label": [names.get(label, "") for label in suspects["label"]],
-        "suggested": ["" if pd.isna(label) else names.get(int(label), "") for label in suspects["suggested"]],
+        "suggested": [
+            "" if pd.isna(label) else names.get(int(label), "") for label in suspects["suggested"]
+        ],
         "X": suspects["ranked_x"].round(3),
-        "of": [f"{'' if pd.isna(n) else n}{told}" for n, told in zip(suspects["ranked_n"], heldout, strict=True)],
+        "of": [
+            f"{'' if pd.isna(n) else n}{told}"
+            for n, told in zip(suspects["ranked_n"], heldout, strict=True)
+        ],
         "C": suspects["c_perplexity"].round(3),
         "quality": [f"{quality:.2g}" for quality in suspects["label_quality"]],
     }
     if "planted" in suspects:
-        columns["planted"] = ["" if value is pd.NA else "planted" if value else "no" for value in suspects["planted"]]
+        columns["planted"] = [
+            "" if value is pd.NA else "planted" if value else "no" for value in suspects["planted"]
+        ]
     return pd.DataFrame(columns)
 
 
 def comparison_table(comparisons: pd.DataFrame, metric: str | None = None) -> pd.DataFrame:
-    """Arms with mean accuracy and 95 % interval, and the difference to the first arm of their group; how it was taken, where it is not
-    paired over all seeds."""
+    """Arms with mean accuracy and 95 % interval, and the difference to the first arm of their
+    group; how it was taken, where it is not paired over all seeds."""
     chosen = comparisons if metric is None else comparisons[comparisons["metric"] == metric]
     several = {name: chosen[name] for name in ("arm_group", "arch") if len(set(chosen[name])) > 1}
-    plain = [method in ("baseline", f"paired over {n} seeds") for method, n in zip(chosen["method"], chosen["n_seeds"], strict=True)]
+    plain = [
+        method in ("baseline", f"paired over {n} seeds")
+        for method, n in zip(chosen["method"], chosen["n_seeds"], strict=True)
+    ]
     notes = zip(chosen["note"], chosen["method"], plain, strict=True)
     return pd.DataFrame(
         {
@@ -121,12 +152,20 @@ def comparison_table(comparisons: pd.DataFrame, metric: str | None = None) -> pd
             "on": chosen["on"],
             "metric": chosen["metric"],
             "seeds": chosen["n_seeds"],
-            "mean [95 %]": [interval_text(*row) for row in zip(chosen["mean"], chosen["low"], chosen["high"], strict=True)],
+            "mean [95 %]": [
+                interval_text(*row)
+                for row in zip(chosen["mean"], chosen["low"], chosen["high"], strict=True)
+            ],
             "difference [95 %]": [
                 "" if d != d else interval_text(d, low, high, signed=True)
-                for d, low, high in zip(chosen["delta"], chosen["delta_low"], chosen["delta_high"], strict=True)
+                for d, low, high in zip(
+                    chosen["delta"], chosen["delta_low"], chosen["delta_high"], strict=True
+                )
             ],
-            "note": ["; ".join(filter(None, (note, "" if usual else method))) for note, method, usual in notes],
+            "note": [
+                "; ".join(filter(None, (note, "" if usual else method)))
+                for note, method, usual in notes
+            ],
         }
     )
 
@@ -142,7 +181,10 @@ def dataset_rows(rows: Sequence[DatasetRow]) -> list[dict[str, Any]]:
         {
             "name": row.name,
             "form": row.form,
-            "splits": ", ".join(split if row.counts.get(split) is None else f"{split} {row.counts[split]:,}" for split in row.splits),
+            "splits": ", ".join(
+                split if row.counts.get(split) is None else f"{split} {row.counts[split]:,}"
+                for split in row.splits
+            ),
             "path": row.path,
             "problem": row.problem or "",
         }
@@ -151,21 +193,33 @@ def dataset_rows(rows: Sequence[DatasetRow]) -> list[dict[str, Any]]:
 
 
 def check_text(check: DatasetCheck) -> str:
-    """Result of ``zoo data check`` for people: counts, and what reading the images has shown. What opening has shown is on stderr already."""
+    """Result of ``zoo data check`` for people: counts, and what reading the images has shown. What
+    opening has shown is on stderr already."""
     size = "x".join(map(str, check.native_size)) if check.native_size else "sizes vary"
-    lines = [f"{check.name} ({check.form}): {check.classes} classes, {check.channels} channel(s), {size}, fingerprint {check.fingerprint}"]
+    lines = [
+        (
+            f"{check.name} ({check.form}): {check.classes} classes, {check.channels} channel(s),"
+            f" {size}, fingerprint {check.fingerprint}"
+        )
+    ]
     for split in check.splits:
         lines.append(
-            f"{split.name}: {split.examples:,} examples; per class {', '.join(f'{name} {n:,}' for name, n in split.counts.items())}"
+            f"{split.name}: {split.examples:,} examples; per class"
+            f" {', '.join(f'{name} {n:,}' for name, n in split.counts.items())}"
         )
         if split.empty_classes:
             lines.append(f"  classes without an example: {', '.join(split.empty_classes)}")
         if split.known_label_errors is not None:
             lines.append(f"  labels that differ from label_true: {split.known_label_errors:,}")
-        lines += [f"  unreadable: {u.key} ({u.reason})" for u in split.unreadable[:10]] + _more(len(split.unreadable))
+        lines += [f"  unreadable: {u.key} ({u.reason})" for u in split.unreadable[:10]] + _more(
+            len(split.unreadable)
+        )
         if split.duplicates:
             conflicts = sum(group.conflicting for group in split.duplicates)
-            lines.append(f"  same picture more than once: {len(split.duplicates):,} groups, {conflicts:,} of them with different labels")
+            lines.append(
+                f"  same picture more than once: {len(split.duplicates):,} groups, {conflicts:,} of"
+                " them with different labels"
+            )
         for conflicting, said in ((True, "labels"), (False, "label")):
             groups = [group for group in split.duplicates if group.conflicting is conflicting]
             for group in groups[:10]:
@@ -173,17 +227,35 @@ def check_text(check: DatasetCheck) -> str:
                 lines.append(f"  same picture, {said} {labels}: {_some(group.keys)}")
             lines += _more(len(groups))
     for overlap in check.overlap[:10]:
-        lines.append(f"in train and {overlap.split}: train {_some(overlap.train_ids)}, {overlap.split} {_some(overlap.example_ids)}")
+        lines.append(
+            f"in train and {overlap.split}: train {_some(overlap.train_ids)}, {overlap.split}"
+            f" {_some(overlap.example_ids)}"
+        )
     lines += _more(len(check.overlap))
-    errors, warnings = (sum(note.level == level for note in check.notes) for level in ("error", "warning"))
-    found = ", ".join(f"{n} {word}{'' if n == 1 else 's'}" for n, word in ((errors, "error"), (warnings, "warning")) if n)
-    verdict = "ok" if check.ok else f"not ok: {found}; zoo train {'takes' if check.trainable else 'refuses'} it. All with --json"
+    errors, warnings = (
+        sum(note.level == level for note in check.notes) for level in ("error", "warning")
+    )
+    found = ", ".join(
+        f"{n} {word}{'' if n == 1 else 's'}"
+        for n, word in ((errors, "error"), (warnings, "warning"))
+        if n
+    )
+    verdict = (
+        "ok"
+        if check.ok
+        else (
+            f"not ok: {found}; zoo train {'takes' if check.trainable else 'refuses'} it. All with"
+            " --json"
+        )
+    )
     return _printable("\n".join([*lines, verdict]))
 
 
 def _some(values: Sequence[object]) -> str:
     """The first ten of a list, and how many more."""
-    return ", ".join(map(str, values[:10])) + (f" and {len(values) - 10:,} more" if len(values) > 10 else "")
+    return ", ".join(map(str, values[:10])) + (
+        f" and {len(values) - 10:,} more" if len(values) > 10 else ""
+    )
 
 
 def _printable(text: str) -> str:
@@ -202,7 +274,8 @@ def check_place(form: Form, output: Path | None, *, replace: bool) -> None:
     """Refuse the place of a result before the work is done.
 
     Raises:
-        UsageError: for Parquet without a file; for a file that is there, unless ``replace``; for a link to one, or a folder.
+        UsageError: for Parquet without a file; for a file that is there, unless ``replace``; for a
+            link to one, or a folder.
     """
     from zoo.exchange.places import check_free
 
@@ -211,7 +284,9 @@ def check_place(form: Form, output: Path | None, *, replace: bool) -> None:
             raise UsageError("Parquet is not for a terminal. Give a file with --output FILE.")
     elif not _is_stream(output):
         if output.is_dir():
-            raise UsageError(f"{output} is a folder; a file is to be written. Choose another place with -o FILE.")
+            raise UsageError(
+                f"{output} is a folder; a file is to be written. Choose another place with -o FILE."
+            )
         check_free(output, force=replace)
 
 
@@ -245,7 +320,8 @@ def write_result(table: pa.Table, form: Form, output: Path | None, *, replace: b
 
 
 def summary(workspace: Workspace, done: Run, timings: Mapping[str, float]) -> str:
-    """What was trained, which planted label errors were found, the ten most suspicious examples, accuracy per arm, what to type next."""
+    """What was trained, which planted label errors were found, the ten most suspicious examples,
+    accuracy per arm, what to type next."""
     from zoo.scores.suspects import suspects
 
     parts = [_trained(workspace, done, timings)]
@@ -259,7 +335,10 @@ def summary(workspace: Workspace, done: Run, timings: Mapping[str, float]) -> st
         full = table[(table["on"] == "full") & (table["metric"] == "acc1")]
         for (_, arch), mine in full.groupby(["arm_group", "arch"], sort=False):
             shown = comparison_table(mine).drop(columns=["on", "metric"])
-            parts.append(f"Test accuracy of {arch} retrained on each selection, same number of steps, paired by seed\n" + text_table(shown))
+            parts.append(
+                f"Test accuracy of {arch} retrained on each selection, same number of steps, paired"
+                " by seed\n" + text_table(shown)
+            )
     if done.report is not None:
         parts.append(f"Report: {done.report}")
     if done.experiment.next_command:
@@ -271,7 +350,10 @@ def _trained(workspace: Workspace, done: Run, timings: Mapping[str, float]) -> s
     from zoo.store import ledger
 
     frame = ledger.trainings_frame(workspace)
-    mine = frame[frame["training_id"].isin(ledger.trainings_of(workspace, done.experiment.name)) & (frame["status"] == "done")]
+    mine = frame[
+        frame["training_id"].isin(ledger.trainings_of(workspace, done.experiment.name))
+        & (frame["status"] == "done")
+    ]
     population, retraining = (mine[mine["role"] == role] for role in ("population", "retraining"))
     classifiers = ledger.classifiers_frame(workspace)
     count = int(classifiers["training_id"].isin(population["training_id"]).sum())
@@ -279,8 +361,10 @@ def _trained(workspace: Workspace, done: Run, timings: Mapping[str, float]) -> s
     lines = [
         f"{done.experiment.title} (scale: {done.experiment.scale})",
         (
-            f"  {count} classifiers from {len(population)} trainings of {population['arch'].nunique()} architectures on {done.dataset.name}; "
-            f"{len(retraining)} retrainings; {mine['train_seconds'].sum():.0f} s of training in all"
+            f"  {count} classifiers from {len(population)} trainings of"
+            f" {population['arch'].nunique()} architectures on {done.dataset.name};"
+            f" {len(retraining)} retrainings; {mine['train_seconds'].sum():.0f} s of training"
+            " in all"
         ),
         f"  this run: {spent}",
     ]
@@ -293,8 +377,9 @@ def _found(done: Run) -> str:
     best = table.set_index("score").loc["label_quality"]
     n = int(table["n_errors"].max())
     return (
-        f"Planted label errors found by label_quality: precision {best['precision_at_n']:.3f} and recall {best['recall_at_n']:.3f} "
-        f"at the planted number ({n}), AUROC {best['auroc']:.4f}, average precision {best['average_precision']:.3f}"
+        f"Planted label errors found by label_quality: precision {best['precision_at_n']:.3f} and"
+        f" recall {best['recall_at_n']:.3f} at the planted number ({n}), AUROC {best['auroc']:.4f},"
+        f" average precision {best['average_precision']:.3f}"
     )
 
 
@@ -302,19 +387,31 @@ def status_text(found: Mapping[str, Any]) -> str:
     """``status`` for people."""
     lines = [f"workspace   {found['workspace']}"]
     for name, splits in found["datasets"].items():
-        lines.append(f"data set    {name}: " + ", ".join(f"{split} {count:,}" for split, count in splits.items()))
-    for title, key in (("trainings", "trainings"), ("classifiers", "classifiers"), ("answered", "answered")):
-        lines.append(f"{title:<12}" + (", ".join(f"{name} {count:,}" for name, count in found[key].items()) or "none"))
+        lines.append(
+            f"data set    {name}: "
+            + ", ".join(f"{split} {count:,}" for split, count in splits.items())
+        )
+    for title, key in (
+        ("trainings", "trainings"),
+        ("classifiers", "classifiers"),
+        ("answered", "answered"),
+    ):
+        lines.append(
+            f"{title:<12}"
+            + (", ".join(f"{name} {count:,}" for name, count in found[key].items()) or "none")
+        )
     if empty := found["trainings"].get("empty"):
         lines.append(
-            f"empty       {empty:,} of the trainings: their treatment leaves no example, so they have no classifier and count as chance; "
+            f"empty       {empty:,} of the trainings: their treatment leaves no example, so they"
+            " have no classifier and count as chance; "
             f"""which: zoo query "select treatment from trainings where status = 'empty'\""""
         )
     lines += [f"left out    {name}: {reason}" for name, reason in found["left_out"].items()]
     lines.append(f"selections  {', '.join(found['selections']) or 'none'}")
     lines.append(f"tables      {', '.join(found['tables']) or 'none'}")
     lines += [
-        f"{f['status']}: {f['training_id']} ({f['arch']}, {f['treatment']}, seed {f['seed']}): {f['stop_reason']}"
+        f"{f['status']}: {f['training_id']} ({f['arch']}, {f['treatment']}, seed {f['seed']}):"
+        f" {f['stop_reason']}"
         for f in found["failures"]
     ]
     return "\n".join(lines)

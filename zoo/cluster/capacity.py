@@ -1,4 +1,5 @@
-"""What there is to run on, compared with what one piece of work asks for: nothing is started that no node can ever take.
+"""What there is to run on, compared with what one piece of work asks for: nothing is started that
+no node can ever take.
 
 Ray lets such work wait, without a word, for a node that never comes.
 """
@@ -25,12 +26,15 @@ def worker_resources(gpus: float) -> dict[str, float]:
     return {"CPU": 1.0} | ({"GPU": gpus} if gpus else {})
 
 
-def check(asked: Resources, there: Sequence[Resources], possible: Sequence[Resources] | None, where: str) -> None:
+def check(
+    asked: Resources, there: Sequence[Resources], possible: Sequence[Resources] | None, where: str
+) -> None:
     """Refuse a request that no single node can grant.
 
     Args:
         there: all that each living node has, whether in use or not.
-        possible: what a node has of each type that an autoscaler may start; None = there is an autoscaler, and it does not tell.
+        possible: what a node has of each type that an autoscaler may start; None = there is an
+            autoscaler, and it does not tell.
         where: the cluster, in words.
 
     Raises:
@@ -44,7 +48,10 @@ def check(asked: Resources, there: Sequence[Resources], possible: Sequence[Resou
     elif len(there) > 1 or "GPU" not in asked:
         found += ", and nothing that starts more"
     advice = "Leave --gpus out to run on CPUs" if asked.get("GPU") else "Give it nodes with CPUs"
-    raise UsageError(f"a worker asks for {_words(asked)} on one node, and {found}. {advice}, or name another cluster with --address.")
+    raise UsageError(
+        f"a worker asks for {_words(asked)} on one node, and {found}. {advice}, or name another"
+        " cluster with --address."
+    )
 
 
 def _fits(asked: Resources, node: Resources) -> bool:
@@ -52,7 +59,11 @@ def _fits(asked: Resources, node: Resources) -> bool:
 
 
 def _words(resources: Resources) -> str:
-    return ", ".join(f"{name} {resources.get(name, 0.0):g}" for name in _SHOWN if name in resources or name in ("CPU", "GPU"))
+    return ", ".join(
+        f"{name} {resources.get(name, 0.0):g}"
+        for name in _SHOWN
+        if name in resources or name in ("CPU", "GPU")
+    )
 
 
 def _listed(nodes: Sequence[Resources]) -> str:
@@ -71,11 +82,13 @@ def nodes() -> list[dict[str, float]]:
 
 
 def node_types() -> list[dict[str, float]] | None:
-    """The resources of every type of node that an autoscaler may start; empty without an autoscaler; None where it does not tell."""
+    """The resources of every type of node that an autoscaler may start; empty without an
+    autoscaler; None where it does not tell."""
     import ray
     from ray.experimental.internal_kv import _internal_kv_get
 
-    # Ray tells this only inside; where it has moved, or the connection cannot carry it, nothing is known.
+    # Ray tells this only inside; where it has moved, or the connection cannot carry it, nothing is
+    # known.
     try:
         config = ray._private.state.state.get_cluster_config()
         status: Any = _internal_kv_get("__autoscaling_status")
@@ -84,6 +97,15 @@ def node_types() -> list[dict[str, float]] | None:
     if config is not None and config.node_group_configs:
         return [dict(group.resources) for group in config.node_group_configs if group.max_count]
     report = (json.loads(status).get("autoscaler_report") or {}) if status else {}
-    named = {*(report.get("active_nodes") or {}), *(report.get("idle_nodes") or {}), *(report.get("pending_launches") or {})}
-    # A cluster without an autoscaler has a monitor all the same: it calls each node a type of its own.
-    return [] if all(re.fullmatch(r"node_[0-9a-f]+|ray\.head\.default", name) for name in named) else None
+    named = {
+        *(report.get("active_nodes") or {}),
+        *(report.get("idle_nodes") or {}),
+        *(report.get("pending_launches") or {}),
+    }
+    # A cluster without an autoscaler has a monitor all the same: it calls each node a type of its
+    # own.
+    return (
+        []
+        if all(re.fullmatch(r"node_[0-9a-f]+|ray\.head\.default", name) for name in named)
+        else None
+    )

@@ -24,21 +24,32 @@ class RayRunner:
         gpus: GPUs per training or fill actor, fractions allowed; 0 = CPU.
 
     Raises:
-        UsageError: if no node has what a worker asks for, or ever will have. Of a cluster only its nodes can say, so it is connected to at once.
+        UsageError: if no node has what a worker asks for, or ever will have. Of a cluster only its
+            nodes can say, so it is connected to at once.
         ZooError: if the cluster cannot be reached.
     """
 
-    def __init__(self, address: str | None = None, cpus: int | None = None, gpus: float = 0.0) -> None:
+    def __init__(
+        self, address: str | None = None, cpus: int | None = None, gpus: float = 0.0
+    ) -> None:
         if address == "local":  # Ray's own word for a session on this machine
             address = None
         self._address, self._cpus, self._gpus = address, cpus, gpu_share(gpus)
         self._stack, self._started = contextlib.ExitStack(), False
         if address is not None:
             if cpus is not None:
-                raise UsageError(f"--cpus {cpus} is for a session on this machine; the cluster at {address!r} has the CPUs it has.")
+                raise UsageError(
+                    f"--cpus {cpus} is for a session on this machine; the cluster at {address!r}"
+                    " has the CPUs it has."
+                )
             self.start()
             try:
-                check(worker_resources(self._gpus), nodes(), node_types(), f"the cluster at {address!r}")
+                check(
+                    worker_resources(self._gpus),
+                    nodes(),
+                    node_types(),
+                    f"the cluster at {address!r}",
+                )
             except UsageError:
                 self.close()
                 raise
@@ -55,11 +66,17 @@ class RayRunner:
         """Start the session on this machine. Does nothing where there is one."""
         if not self._started:
             with _told("Ray did not start"):
-                self._stack.enter_context(session(self._address, self._cpus, _visible_gpus() if self._gpus else 0))
+                self._stack.enter_context(
+                    session(self._address, self._cpus, _visible_gpus() if self._gpus else 0)
+                )
             self._started = True
 
     def train(
-        self, workspace: Workspace, trainings: Sequence[Training], costs: Mapping[str, float], on_epoch: Callable[[str, int], None]
+        self,
+        workspace: Workspace,
+        trainings: Sequence[Training],
+        costs: Mapping[str, float],
+        on_epoch: Callable[[str, int], None],
     ) -> None:
         self.start()
         with _told("the sweep broke off"):
@@ -79,7 +96,8 @@ class RayRunner:
 
 
 def _visible_gpus() -> int:
-    # As torch counts them, since torch will use them: Ray would also offer a GPU that the torch installed here cannot drive.
+    # As torch counts them, since torch will use them: Ray would also offer a GPU that the torch
+    # installed here cannot drive.
     from zoo.training.device import visible_gpus
 
     return visible_gpus()
@@ -87,14 +105,16 @@ def _visible_gpus() -> int:
 
 @contextlib.contextmanager
 def _told(what: str) -> Iterator[None]:
-    """What Ray, the system or its limits raise becomes a sentence; an error of a worker's that has a known cause is raised as it is."""
+    """What Ray, the system or its limits raise becomes a sentence; an error of a worker's that has
+    a known cause is raised as it is."""
     try:
         yield
     except ZooError:
         raise
     except (MemoryError, ImportError, OSError) as error:
         raise ZooError(
-            f"{what}: {in_words(error)}. What is finished is kept; run the same command again, or with --runner local."
+            f"{what}: {in_words(error)}. What is finished is kept; run the same command again, or"
+            " with --runner local."
         ) from error
     except Exception as error:
         cause = known_cause(error)
@@ -102,4 +122,6 @@ def _told(what: str) -> Iterator[None]:
             raise cause from None
         if not type(error).__module__.startswith("ray."):
             raise
-        raise ZooError(f"{what}: {last_words(error)}. What is finished is kept; run the same command again.") from error
+        raise ZooError(
+            f"{what}: {last_words(error)}. What is finished is kept; run the same command again."
+        ) from error

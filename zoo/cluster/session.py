@@ -1,4 +1,5 @@
-"""A quiet Ray session: started when first needed, on this machine or an existing cluster, with one display: ours."""
+"""A quiet Ray session: started when first needed, on this machine or an existing cluster, with one
+display: ours."""
 
 from __future__ import annotations
 
@@ -31,7 +32,8 @@ _QUIET = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Tune's own makes fit() return as if all were well
     "TUNE_MAX_PENDING_TRIALS_PG": "16",
-    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # a trial that lost its worker is tried again; one that cannot is named by zoo
+    # a trial that lost its worker is tried again; one that cannot is named by zoo
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_DEDUP_LOGS": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
@@ -42,26 +44,32 @@ _SECONDS_TO_END = 2.0
 _SECONDS_TO_REACH = 20.0
 
 _LONGEST_FOLDER = 107 - len("/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store")
-"""The name of a socket has at most 107 bytes, and Ray's lie so deep below the folder it is given."""
+"""The name of a socket has at most 107 bytes, and Ray's lie so deep below the folder it is
+given."""
 
 
 def hush() -> None:
-    """Raise the level of Ray's loggers. Its libraries set their own at import, so this is called after each of them too."""
+    """Raise the level of Ray's loggers. Its libraries set their own at import, so this is called
+    after each of them too."""
     for name in ("ray", "ray.data", "ray.tune"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
 @contextlib.contextmanager
-def session(address: str | None = None, cpus: int | None = None, gpus: int | None = None) -> Iterator[None]:
-    """Connect to the cluster at ``address``, or start one on this machine with ``cpus`` and ``gpus`` slots (default: those it may use).
+def session(
+    address: str | None = None, cpus: int | None = None, gpus: int | None = None
+) -> Iterator[None]:
+    """Connect to the cluster at ``address``, or start one on this machine with ``cpus`` and
+    ``gpus`` slots (default: those it may use).
 
     Raises:
         ZooError: if the cluster cannot be reached or started.
     """
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
-    # Ray's ports listen on every address of this machine, so a local session asks for a token too: one of its own, that only this process and
-    # its workers know. (Left alone, Ray would write one into the home folder.) Ray reads it once, hence one for the life of the process.
+    # Ray's ports listen on every address of this machine, so a local session asks for a token too:
+    # one of its own, that only this process and its workers know. (Left alone, Ray would write one
+    # into the home folder.) Ray reads it once, hence one for the life of the process.
     if address is None and os.environ.setdefault("RAY_AUTH_MODE", "token") == "token":
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     hush()
@@ -73,11 +81,15 @@ def session(address: str | None = None, cpus: int | None = None, gpus: int | Non
         try:
             folder = stack.enter_context(_short_folder()) if address is None else None
             diverted = stack.enter_context(_Diverted(folder))
-            # A thread of Ray's prints the death of a worker on stdout, where our data goes; nothing of ours prints before the session ends.
-            stack.enter_context(contextlib.redirect_stdout(stack.enter_context(Path(os.devnull).open("w"))))
+            # A thread of Ray's prints the death of a worker on stdout, where our data goes; nothing
+            # of ours prints before the session ends.
+            stack.enter_context(
+                contextlib.redirect_stdout(stack.enter_context(Path(os.devnull).open("w")))
+            )
             import ray
 
-            # Ray puts the current folder on the workers' path, where a file of the user's called torch.py would be taken for torch.
+            # Ray puts the current folder on the workers' path, where a file of the user's called
+            # torch.py would be taken for torch.
             with _elsewhere(folder or "/"):
                 if folder is not None:
                     ray.init(
@@ -94,12 +106,18 @@ def session(address: str | None = None, cpus: int | None = None, gpus: int | Non
                     ray.init(address=address, **quiet)
         except ZooError:
             raise
-        # Whatever Ray, the system or its limits raise here: the user cannot have it otherwise, and it is no fault in zoo.
+        # Whatever Ray, the system or its limits raise here: the user cannot have it otherwise, and
+        # it is no fault in zoo.
         except Exception as error:
-            raise ZooError(_cannot_start(address, error, diverted.tail() if diverted else "")) from error
-        # Ray puts its own handler in place of the caller's, and its exit code says nothing of SIGTERM. Only the main thread may set one.
+            raise ZooError(
+                _cannot_start(address, error, diverted.tail() if diverted else "")
+            ) from error
+        # Ray puts its own handler in place of the caller's, and its exit code says nothing of
+        # SIGTERM. Only the main thread may set one.
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, _in_time(terminate, diverted) if callable(terminate) else terminate)
+            signal.signal(
+                signal.SIGTERM, _in_time(terminate, diverted) if callable(terminate) else terminate
+            )
         try:
             yield
         finally:
@@ -122,18 +140,34 @@ def _cannot_start(address: str | None, error: Exception, tail: str) -> str:
     if address is not None:
         named = "RAY_ADDRESS" if os.environ.get("RAY_ADDRESS") == address else "--address"
         return (
-            f"cannot reach the Ray cluster at {address!r}: {in_words(error)}. Check {named}, or run without a cluster: --runner local, "
-            f"or {'unset RAY_ADDRESS' if named == 'RAY_ADDRESS' else 'leave --address out'} for a session on this machine.{said}"
+            f"cannot reach the Ray cluster at {address!r}: {in_words(error)}. Check {named}, or run"
+            " without a cluster: --runner local, or"
+            f" {'unset RAY_ADDRESS' if named == 'RAY_ADDRESS' else 'leave --address out'} for a"
+            f" session on this machine.{said}"
         )
-    bounds = f" This process is limited to {limits()}; Ray takes several GB of address space and some hundred threads." if limits() else ""
-    return f"cannot start Ray on this machine: {in_words(error)}.{bounds} Run without Ray: --runner local.{said}"
+    bounds = (
+        f" This process is limited to {limits()}; Ray takes several GB of address space and some"
+        " hundred threads."
+        if limits()
+        else ""
+    )
+    return (
+        f"cannot start Ray on this machine: {in_words(error)}.{bounds} Run without Ray: --runner"
+        f" local.{said}"
+    )
 
 
 def in_words(error: BaseException) -> str:
     """The first line of what an error says, with its kind where that says more."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     name = type(error).__name__
-    text = lines[0].rstrip(".") if lines else "no more memory" if isinstance(error, MemoryError) else ""
+    text = (
+        lines[0].rstrip(".")
+        if lines
+        else "no more memory"
+        if isinstance(error, MemoryError)
+        else ""
+    )
     return text if isinstance(error, ZooError) else f"{name}: {text}" if text else name
 
 
@@ -152,10 +186,13 @@ def last_words(error: BaseException) -> str:
     return lines[-1].rstrip(".") if lines else type(error).__name__
 
 
-def _in_time(handler: Callable[[int, FrameType | None], object], diverted: _Diverted) -> Callable[[int, FrameType | None], object]:
+def _in_time(
+    handler: Callable[[int, FrameType | None], object], diverted: _Diverted
+) -> Callable[[int, FrameType | None], object]:
     """A handler whose SystemExit is kept, whatever happens on the way out.
 
-    Where a whole group is terminated (systemd, Slurm), Ray's own processes die first, and its driver side then aborts or waits for them.
+    Where a whole group is terminated (systemd, Slurm), Ray's own processes die first, and its
+    driver side then aborts or waits for them.
     """
 
     def on_signal(number: int, frame: FrameType | None) -> object:
@@ -176,13 +213,16 @@ def _in_time(handler: Callable[[int, FrameType | None], object], diverted: _Dive
 
 @contextlib.contextmanager
 def _short_folder() -> Iterator[str]:
-    """A new folder of our own for Ray's sockets and logs, with a path short enough for a socket; gone afterwards.
+    """A new folder of our own for Ray's sockets and logs, with a path short enough for a socket;
+    gone afterwards.
 
     Raises:
         ZooError: if there is no place for one.
     """
     tried = []
-    for place in dict.fromkeys(filter(None, (os.environ.get("RAY_TMPDIR"), _temporary(), "/tmp", "/var/tmp", "/dev/shm"))):  # noqa: S108
+    for place in dict.fromkeys(
+        filter(None, (os.environ.get("RAY_TMPDIR"), _temporary(), "/tmp", "/var/tmp", "/dev/shm"))  # noqa: S108
+    ):
         path = Path(place).absolute()
         if len(os.fsencode(path)) + len("/zoo-12345678") > _LONGEST_FOLDER:
             tried.append(f"{place} (too long)")
@@ -198,8 +238,9 @@ def _short_folder() -> Iterator[str]:
             shutil.rmtree(folder, ignore_errors=True)
         return
     raise ZooError(
-        f"Ray needs a folder for its sockets that can be written, with a path of at most {_LONGEST_FOLDER - len('/zoo-12345678')} bytes. "
-        f"Tried: {', '.join(tried)}. Name one with TMPDIR, or run without Ray: --runner local."
+        "Ray needs a folder for its sockets that can be written, with a path of at most"
+        f" {_LONGEST_FOLDER - len('/zoo-12345678')} bytes. Tried: {', '.join(tried)}. Name one with"
+        " TMPDIR, or run without Ray: --runner local."
     )
 
 
@@ -231,10 +272,12 @@ def _elsewhere(folder: str) -> Iterator[None]:
 
 
 class _Diverted:
-    """Sends file descriptor 2 to a scratch file, where ``sys.stderr`` has another way out (``zoo.cli.main.main`` gives it one).
+    """Sends file descriptor 2 to a scratch file, where ``sys.stderr`` has another way out
+    (``zoo.cli.main.main`` gives it one).
 
-    Ray's C++ side writes log lines, and stack traces on SIGTERM, straight to the descriptor, past every Python setting. It also ends this
-    process where it cannot go on, and then nothing of ours runs any more: a process beside it waits for that, and shows the last lines.
+    Ray's C++ side writes log lines, and stack traces on SIGTERM, straight to the descriptor, past
+    every Python setting. It also ends this process where it cannot go on, and then nothing of ours
+    runs any more: a process beside it waits for that, and shows the last lines.
     """
 
     def __init__(self, folder: str | None) -> None:
@@ -251,14 +294,25 @@ class _Diverted:
             own = 2
         if own != 2:
             # In memory where the system can: a place for files may be just what is missing.
-            self._scratch = os.memfd_create("zoo-stderr") if hasattr(os, "memfd_create") else _unnamed_file()
+            self._scratch = (
+                os.memfd_create("zoo-stderr") if hasattr(os, "memfd_create") else _unnamed_file()
+            )
             bounds = f" It was limited to {limits()}." if limits() else ""
             words = (
-                f"zoo: the process ended without a word of its own.{bounds} What is committed is kept, and the same command goes on; "
-                f"--runner local does without Ray. The last of what Ray wrote:"
+                f"zoo: the process ended without a word of its own.{bounds} What is committed is"
+                " kept, and the same command goes on; --runner local does without Ray. The last of"
+                " what Ray wrote:"
             )
             self._watch = subprocess.Popen(  # noqa: S603 - this interpreter, and a file of ours
-                [sys.executable, "-I", "-S", watch.__file__, str(self._scratch), self._folder, words],
+                [
+                    sys.executable,
+                    "-I",
+                    "-S",
+                    watch.__file__,
+                    str(self._scratch),
+                    self._folder,
+                    words,
+                ],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=own,
@@ -274,8 +328,13 @@ class _Diverted:
         return "" if self._scratch is None else watch.tail(self._scratch)
 
     def ends_well(self) -> None:
-        """This process says itself what became of it: whatever happens now, nothing is to be shown."""
-        if self._watch is not None and self._watch.stdin is not None and not self._watch.stdin.closed:
+        """This process says itself what became of it: whatever happens now, nothing is to be
+        shown."""
+        if (
+            self._watch is not None
+            and self._watch.stdin is not None
+            and not self._watch.stdin.closed
+        ):
             with contextlib.suppress(OSError):
                 self._watch.stdin.write(b".")
                 self._watch.stdin.close()

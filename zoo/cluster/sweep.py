@@ -1,6 +1,8 @@
-"""Trainings on Ray Tune. A trial is a batch of trainings: a worker that has torch and the data loaded takes the next one for nothing.
+"""Trainings on Ray Tune. A trial is a batch of trainings: a worker that has torch and the data
+loaded takes the next one for nothing.
 
-Tune places, retries and survives lost nodes. It is not asked what is done: that is the ledger's, so nothing is ever restored from Tune's state.
+Tune places, retries and survives lost nodes. It is not asked what is done: that is the ledger's, so
+nothing is ever restored from Tune's state.
 """
 
 from __future__ import annotations
@@ -32,8 +34,11 @@ _REPORT_SECONDS = 0.5
 _RETRIES = 3
 
 
-def batches(trainings: Sequence[Training], costs: Mapping[str, float], slots: int) -> list[list[Training]]:
-    """Cut a sweep into trials: neighbours share architecture, a trial is minutes at most, and there are a few per slot to even out.
+def batches(
+    trainings: Sequence[Training], costs: Mapping[str, float], slots: int
+) -> list[list[Training]]:
+    """Cut a sweep into trials: neighbours share architecture, a trial is minutes at most, and there
+    are a few per slot to even out.
 
     Args:
         costs: estimated seconds by training id.
@@ -64,7 +69,8 @@ def _train_batch(config: dict[str, Any]) -> None:
     torch.set_num_threads(int(config["threads"]))
     device = device_for(config["gpus"])
     workspace = Workspace.open(config["workspace"])
-    # Progress is the list of epochs since the last report, at most twice a second: a report costs milliseconds.
+    # Progress is the list of epochs since the last report, at most twice a second: a report costs
+    # milliseconds.
     epochs: dict[str, int] = {}
     last = time.monotonic()
 
@@ -90,7 +96,9 @@ class _Listener(tune.Callback):  # type: ignore[misc]
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its callbacks; a display does not travel
 
-    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
         for training_id, epoch in json.loads(result.get("epochs", "{}")).items():
             self._on_epoch(training_id, epoch)
 
@@ -103,7 +111,8 @@ def run_sweep(
     *,
     resources: Resources,
 ) -> None:
-    """Run trainings as Tune trials; returns when each is committed, has diverged or has failed for good."""
+    """Run trainings as Tune trials; returns when each is committed, has diverged or has failed for
+    good."""
     slots = max(1, int(ray.cluster_resources().get("CPU", 1) // max(resources.get("CPU", 1), 1e-9)))
     if resources.get("GPU"):
         slots = max(1, int(ray.cluster_resources().get("GPU", 0) / resources["GPU"]))
@@ -111,10 +120,15 @@ def run_sweep(
         "workspace": workspace.location,
         "threads": max(1, int(resources.get("CPU", 1))) if resources.get("GPU") else 1,
         "gpus": resources.get("GPU", 0.0),
-        "batch": tune.grid_search([[json.dumps(t.as_json()) for t in batch] for batch in batches(trainings, costs, slots)]),
+        "batch": tune.grid_search(
+            [[json.dumps(t.as_json()) for t in batch] for batch in batches(trainings, costs, slots)]
+        ),
     }
-    # Tune's own files are scratch: in the workspace, because every node must see them, and gone afterwards.
-    scratch = workspace.root / "attempts" / f"tune-{process_space()}-{os.getpid()}-{secrets.token_hex(4)}"
+    # Tune's own files are scratch: in the workspace, because every node must see them, and gone
+    # afterwards.
+    scratch = (
+        workspace.root / "attempts" / f"tune-{process_space()}-{os.getpid()}-{secrets.token_hex(4)}"
+    )
     _remove_leftovers(scratch.parent)
     scratch.mkdir(parents=True, exist_ok=True)
     hush()
@@ -122,7 +136,9 @@ def run_sweep(
         trials = tune.Tuner(
             tune.with_resources(_train_batch, dict(resources)),
             param_space=space,
-            tune_config=tune.TuneConfig(reuse_actors=True, trial_dirname_creator=lambda trial: str(trial.trial_id)),
+            tune_config=tune.TuneConfig(
+                reuse_actors=True, trial_dirname_creator=lambda trial: str(trial.trial_id)
+            ),
             run_config=tune.RunConfig(
                 name="sweep",
                 storage_path=str(scratch),
@@ -135,14 +151,20 @@ def run_sweep(
         shutil.rmtree(scratch, ignore_errors=True)
     for trial in trials:
         if trial.error is not None:
-            _record_broken(workspace, [Training(**json.loads(text)) for text in trial.config["batch"]], trial.error)
+            _record_broken(
+                workspace,
+                [Training(**json.loads(text)) for text in trial.config["batch"]],
+                trial.error,
+            )
 
 
 def _record_broken(workspace: Workspace, batch: Sequence[Training], error: Exception) -> None:
-    """A trial failed as a whole, outside any training of its batch: its error is the reason of each that has no outcome and no reason of its own.
+    """A trial failed as a whole, outside any training of its batch: its error is the reason of each
+    that has no outcome and no reason of its own.
 
     Raises:
-        ZooError: if that is the error: the storage is at fault, or the machine, so that all would fail alike.
+        ZooError: if that is the error: the storage is at fault, or the machine, so that all would
+            fail alike.
     """
     if (cause := known_cause(error)) is not None:
         raise cause from None
@@ -153,7 +175,8 @@ def _record_broken(workspace: Workspace, batch: Sequence[Training], error: Excep
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Remove the scratch of sweeps that were killed here; a living one's is not ours to judge, nor one whose process we could not see."""
+    """Remove the scratch of sweeps that were killed here; a living one's is not ours to judge, nor
+    one whose process we could not see."""
     mine = f"tune-{process_space()}-"
     for old in folder.glob(f"{mine}*"):
         try:

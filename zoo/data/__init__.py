@@ -2,14 +2,32 @@
 
 ``open_dataset("fashion-mini")`` -> ``Dataset`` with splits of labelled examples; ``load_split`` or
 ``decode_examples`` -> uint8 pictures.
-Where things are: ``catalog`` (names, paths, the table of forms), one module per form, ``decode`` (the rules), ``cache``, ``check``,
+Where things are: ``catalog`` (names, paths, the table of forms), one module per form, ``decode``
+    (the rules), ``cache``, ``check``,
 ``fetch``.
 """
 
 from zoo.data.cache import channel_statistics, load_split
-from zoo.data.catalog import DATASETS, DatasetRow, Form, list_datasets, open_dataset, open_or_published, search_places
+from zoo.data.catalog import (
+    DATASETS,
+    DatasetRow,
+    Form,
+    list_datasets,
+    open_dataset,
+    open_or_published,
+    search_places,
+)
 from zoo.data.check import DatasetCheck, SplitCheck, check_dataset
-from zoo.data.dataset import Contents, Dataset, EncodedSource, Found, ImageSource, PixelSource, Split, UnreadableImage
+from zoo.data.dataset import (
+    Contents,
+    Dataset,
+    EncodedSource,
+    Found,
+    ImageSource,
+    PixelSource,
+    Split,
+    UnreadableImage,
+)
 from zoo.data.decode import Decoded, Fit, decode_examples, decode_image, encode_examples
 from zoo.data.fetch import FETCHABLE, fetch
 from zoo.data.notes import Note, require_trainable

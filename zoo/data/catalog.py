@@ -1,11 +1,14 @@
 """From what a user types to an opened data set: NAME, PATH or URI.
 
-A NAME is looked for among the embedded data, then as a folder (or NAME.parquet) in every place of the path list ZOO_DATA, in
-``./data`` and in the user's data folder (``$XDG_DATA_HOME/zoo``, else ``~/.local/share/zoo``). Case, dashes and
-underscores in it do not matter. A PATH is an existing file or folder; what is in it decides which form it has. A URI other
-than ``file://`` is Parquet in a file system pyarrow knows.
+A NAME is looked for among the embedded data, then as a folder (or NAME.parquet) in every place of
+the path list ZOO_DATA, in
+``./data`` and in the user's data folder (``$XDG_DATA_HOME/zoo``, else ``~/.local/share/zoo``).
+    Case, dashes and
+underscores in it do not matter. A PATH is an existing file or folder; what is in it decides which
+form it has. A URI other than ``file://`` is Parquet in a file system pyarrow knows.
 
-A new form is one function ``Path -> Found | None`` in a module of its own and one line in ``DATASETS``.
+A new form is one function ``Path -> Found | None`` in a module of its own and one line in
+``DATASETS``.
 """
 
 from __future__ import annotations
@@ -24,7 +27,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from zoo.data.dataset import Contents, Dataset, EncodedSource, Found, Split, UnreadableImage, fingerprint, split_name, unique_keys
+from zoo.data.dataset import (
+    Contents,
+    Dataset,
+    EncodedSource,
+    Found,
+    Split,
+    UnreadableImage,
+    fingerprint,
+    split_name,
+    unique_keys,
+)
 from zoo.data.decode import encoded_or_reason, image_facts
 from zoo.data.embedded_sets import EMBEDDED, embedded_path
 from zoo.data.files import left_out, subfolders
@@ -36,12 +49,21 @@ from zoo.machine import user_folder
 from zoo.progress import announce
 from zoo.registry import Registry
 
-__all__ = ["DATASETS", "DatasetRow", "Form", "list_datasets", "open_dataset", "open_or_published", "search_places"]
+__all__ = [
+    "DATASETS",
+    "DatasetRow",
+    "Form",
+    "list_datasets",
+    "open_dataset",
+    "open_or_published",
+    "search_places",
+]
 
 
 @dataclass(frozen=True)
 class Form:
-    """A form data sets come in. ``finder``: ``module:function``, or the function. ``looks_for``: for the message when none fits."""
+    """A form data sets come in. ``finder``: ``module:function``, or the function. ``looks_for``:
+    for the message when none fits."""
 
     finder: str | Callable[[Path], Found | None]
     looks_for: str
@@ -60,14 +82,25 @@ DATASETS: Registry[Form] = Registry(
     {
         "embedded": Form("zoo.data.embedded_sets:embedded", "a data set that comes with zoo"),
         "mnist-idx": Form(
-            "zoo.data.mnist:mnist", "{train,t10k}-images-idx3-ubyte and -labels-idx1-ubyte (or .idx3-ubyte, or .gz), here or in raw/"
+            "zoo.data.mnist:mnist",
+            "{train,t10k}-images-idx3-ubyte and -labels-idx1-ubyte (or .idx3-ubyte, or .gz), here"
+            " or in raw/",
         ),
         "cifar-batches": Form(
-            "zoo.data.cifar:cifar", "data_batch_1..5 and test_batch, here or in cifar-10-batches-py/ (or cifar-100-python/)"
+            "zoo.data.cifar:cifar",
+            "data_batch_1..5 and test_batch, here or in cifar-10-batches-py/ (or"
+            " cifar-100-python/)",
         ),
-        "imagenet": Form("zoo.data.imagenet:imagenet", "train/n01440764/, val/n01440764/ or flat val/ILSVRC2012_val_*.JPEG"),
-        "imagefolder": Form("zoo.data.imagefolder:imagefolder", "SPLIT/CLASS/ or CLASS/ folders with image files"),
-        "parquet": Form("zoo.data.parquet:parquet", "*.parquet, here or in data/ or SPLIT/ folders"),
+        "imagenet": Form(
+            "zoo.data.imagenet:imagenet",
+            "train/n01440764/, val/n01440764/ or flat val/ILSVRC2012_val_*.JPEG",
+        ),
+        "imagefolder": Form(
+            "zoo.data.imagefolder:imagefolder", "SPLIT/CLASS/ or CLASS/ folders with image files"
+        ),
+        "parquet": Form(
+            "zoo.data.parquet:parquet", "*.parquet, here or in data/ or SPLIT/ folders"
+        ),
     },
 )
 """Forms in the order they are tried: those with fixed file names before those that take any."""
@@ -86,7 +119,8 @@ _OPENING = threading.RLock()
 
 @dataclass(frozen=True)
 class DatasetRow:
-    """A line of ``zoo data ls``. ``counts``: examples per split, None where counting is not cheap. ``problem``: why it cannot be opened."""
+    """A line of ``zoo data ls``. ``counts``: examples per split, None where counting is not cheap.
+    ``problem``: why it cannot be opened."""
 
     name: str
     form: str
@@ -101,13 +135,18 @@ class DatasetRow:
 
 def search_places() -> list[Path]:
     """Folders where names are looked up, in order; they need not exist."""
-    listed = [Path(place).expanduser() for place in os.environ.get("ZOO_DATA", "").split(os.pathsep) if place]
+    listed = [
+        Path(place).expanduser()
+        for place in os.environ.get("ZOO_DATA", "").split(os.pathsep)
+        if place
+    ]
     user = user_folder("XDG_DATA_HOME", ".local/share")
     return list(dict.fromkeys([*listed, Path("data"), *([user / "zoo"] if user else [])]))
 
 
 def list_datasets() -> list[DatasetRow]:
-    """What is found where: the embedded data, then every place of the search path. Reads listings and footers, no images."""
+    """What is found where: the embedded data, then every place of the search path. Reads listings
+    and footers, no images."""
     rows = [_row(name, embedded_path(name)) for name in EMBEDDED]
     for place in search_places():
         children = [row for name, path in _children(place) if (row := _row(name, path)) is not None]
@@ -117,14 +156,19 @@ def list_datasets() -> list[DatasetRow]:
 
 
 def _children(place: Path) -> Iterator[tuple[str, Path]]:
-    """Things in a place that may be data sets, sorted. Its own train/ and test/ folders are parts of one, not data sets."""
+    """Things in a place that may be data sets, sorted. Its own train/ and test/ folders are parts
+    of one, not data sets."""
     try:
         entries = sorted(place.iterdir(), key=lambda entry: entry.name)
     except OSError:  # a place that does not exist or may not be read has nothing to list
         return
     for entry in entries:
         is_part = split_name(entry.name) is not None
-        if not entry.name.startswith(".") and not is_part and (entry.is_dir() or (entry.is_file() and entry.suffix == ".parquet")):
+        if (
+            not entry.name.startswith(".")
+            and not is_part
+            and (entry.is_dir() or (entry.is_file() and entry.suffix == ".parquet"))
+        ):
             yield _name_of(entry), entry
 
 
@@ -156,11 +200,15 @@ def _recognise(path: Path) -> tuple[str, Found] | None:
 
 def _unreadable(path: Path, error: OSError) -> DataError:
     place = error.filename if error.filename is not None else path
-    return DataError(f"{place}: cannot be read ({error.strerror or error}). Make it readable for the user who runs zoo, or move it away.")
+    return DataError(
+        f"{place}: cannot be read ({error.strerror or error}). Make it readable for the user who"
+        " runs zoo, or move it away."
+    )
 
 
 def open_dataset(uri: str) -> Dataset:
-    """Open a data set by NAME, PATH or URI (module docstring). Opened ones are kept for the life of the process.
+    """Open a data set by NAME, PATH or URI (module docstring). Opened ones are kept for the life of
+    the process.
 
     What is to be said of it (``Dataset.notes``) is announced, see ``zoo.progress.announce``.
 
@@ -170,15 +218,23 @@ def open_dataset(uri: str) -> Dataset:
     """
     text = os.fspath(uri)
     if _URI.match(text) and not text.startswith("file://"):
-        return _opened(text, text.rstrip("/").rpartition("/")[2], lambda: ("parquet", _at_uri(text)))
+        return _opened(
+            text, text.rstrip("/").rpartition("/")[2], lambda: ("parquet", _at_uri(text))
+        )
     if text in EMBEDDED:
         return _opened(text, text, lambda: _recognised_or_error(embedded_path(text)))
     path = _located(text)
-    return _opened(str(path), _name_of(path), lambda: _recognised_or_error(path), path if path.is_dir() else None)
+    return _opened(
+        str(path),
+        _name_of(path),
+        lambda: _recognised_or_error(path),
+        path if path.is_dir() else None,
+    )
 
 
 def open_or_published(uri: str) -> tuple[Dataset, bool]:
-    """For a plan: the data set, or where a well-known one is not here a stand-in of its published shape, and whether it is one.
+    """For a plan: the data set, or where a well-known one is not here a stand-in of its published
+    shape, and whether it is one.
 
     Raises:
         UnknownNameError, DataError: as ``open_dataset``.
@@ -189,12 +245,17 @@ def open_or_published(uri: str) -> tuple[Dataset, bool]:
         wanted = _plain(uri)
         for name, shape in PUBLISHED.items():
             if wanted == _plain(name) or wanted in _ALIASES.get(_plain(name), ()):
-                announce(f"published/{name}", [f"note: {name}: not here; planned from its published shape ({shape.text})"])
+                announce(
+                    f"published/{name}",
+                    [f"note: {name}: not here; planned from its published shape ({shape.text})"],
+                )
                 return dataset_of(name, shape), True
         raise
 
 
-def _opened(uri: str, name: str, find: Callable[[], tuple[str, Found]], folder: Path | None = None) -> Dataset:
+def _opened(
+    uri: str, name: str, find: Callable[[], tuple[str, Found]], folder: Path | None = None
+) -> Dataset:
     with _OPENING:
         if uri not in _OPENED:
             form, found = find()
@@ -209,28 +270,43 @@ def _at_uri(uri: str) -> Found:
         filesystem, path = pafs.FileSystem.from_uri(uri)
         found = parquet_at(filesystem, path)
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise DataError(f"{uri}: cannot be opened ({str(error)[:200]}). Check the address and the credentials.") from None
+        raise DataError(
+            f"{uri}: cannot be opened ({str(error)[:200]}). Check the address and the credentials."
+        ) from None
     if found is None:
-        raise DataError(f"{uri}: no *.parquet there; over a network only Parquet is read. Copy other forms to a local folder.")
+        raise DataError(
+            f"{uri}: no *.parquet there; over a network only Parquet is read. Copy other forms to a"
+            " local folder."
+        )
     return found
 
 
 def _recognised_or_error(path: Path) -> tuple[str, Found]:
     recognised = _recognise(path)
     if recognised is None:
-        forms = "; ".join(f"{name}: {form.looks_for}" for name, form in DATASETS.items() if name != "embedded")
-        raise DataError(f"{path}: no data set of a known form. Looked for {forms}. Give the folder that holds these.{_in_the_way(path)}")
+        forms = "; ".join(
+            f"{name}: {form.looks_for}" for name, form in DATASETS.items() if name != "embedded"
+        )
+        raise DataError(
+            f"{path}: no data set of a known form. Looked for {forms}. Give the folder that holds"
+            f" these.{_in_the_way(path)}"
+        )
     return recognised
 
 
 def _in_the_way(path: Path) -> str:
-    """What kept the forms from looking at all there is: broken links and folders without permission, two levels deep."""
+    """What kept the forms from looking at all there is: broken links and folders without
+    permission, two levels deep."""
     if not path.is_dir():
         return ""
     notes, root = Notes(), path.resolve()
     for name in subfolders(root, root, notes):
         subfolders(root / name, root, notes)
-    found = [note.text for note in (*left_out(root, ()), *notes.all()) if note.kind in ("link", "unreadable folder", "special file")]
+    found = [
+        note.text
+        for note in (*left_out(root, ()), *notes.all())
+        if note.kind in ("link", "unreadable folder", "special file")
+    ]
     return f" In the way: {'; '.join(dict.fromkeys(found))}." if found else ""
 
 
@@ -251,12 +327,21 @@ def _located(text: str) -> Path:
     if is_name:
         known = [row.name for row in list_datasets()]
         places = ", ".join(str(place) for place in search_places())
-        raise UnknownNameError("data set", text, known, f"Looked in {places}. Set ZOO_DATA, give a path, or `zoo data fetch` it.")
-    raise DataError(f"{text!r}: no such file or folder. Give an existing path, or one of the names `zoo data ls` lists.")
+        raise UnknownNameError(
+            "data set",
+            text,
+            known,
+            f"Looked in {places}. Set ZOO_DATA, give a path, or `zoo data fetch` it.",
+        )
+    raise DataError(
+        f"{text!r}: no such file or folder. Give an existing path, or one of the names `zoo data"
+        " ls` lists."
+    )
 
 
 def _named(name: str) -> Iterator[Path]:
-    """Folders and files of the search path that bear a name, the exactly equal ones of each place first."""
+    """Folders and files of the search path that bear a name, the exactly equal ones of each place
+    first."""
     wanted = {_plain(name), *_ALIASES.get(_plain(name), ())}
     for place in search_places():
         matching = [(child, path) for child, path in _children(place) if _plain(child) in wanted]
@@ -272,13 +357,20 @@ def _plain(name: str) -> str:
 def _dataset(uri: str, name: str, form: str, found: Found, folder: Path | None) -> Dataset:
     try:
         contents = found.read()
-        unread = () if folder is None or contents.covered is None else left_out(folder, contents.covered)
+        unread = (
+            () if folder is None or contents.covered is None else left_out(folder, contents.covered)
+        )
     except OSError as error:
         raise _unreadable(Path(uri), error) from None
     if not contents.class_names or not any(len(split) for split in contents.splits.values()):
-        raise DataError(f"{uri}: has no examples in its splits ({', '.join(contents.splits) or 'none'}). Give a data set with some.")
+        raise DataError(
+            f"{uri}: has no examples in its splits ({', '.join(contents.splits) or 'none'}). Give a"
+            " data set with some."
+        )
     splits, renamed = _with_unique_keys(contents)
-    channels, native_size = _geometry(splits.get("train") or next(s for s in splits.values() if len(s)))
+    channels, native_size = _geometry(
+        splits.get("train") or next(s for s in splits.values() if len(s))
+    )
     return Dataset(
         uri=uri,
         name=name,
@@ -298,15 +390,21 @@ def _with_unique_keys(contents: Contents) -> tuple[dict[str, Split], list[Note]]
         keys = unique_keys(split.keys, split.labels, contents.class_names)
         changed = [new for old, new in zip(split.keys, keys, strict=True) if new != old]
         if changed:
-            reason = f"of {len(keys):,} keys {len(changed):,} are not unique; they are shown with their class or row, such as {changed[0]}"
+            reason = (
+                f"of {len(keys):,} keys {len(changed):,} are not unique; they are shown with their"
+                f" class or row, such as {changed[0]}"
+            )
             notes.append(Note("note", "equal keys", reason, (name,), len(changed)))
         splits[name] = replace(split, keys=keys)
     return splits, notes
 
 
 def _geometry(split: Split) -> tuple[Literal[1, 3], tuple[int, int] | None]:
-    """Channels and common (height, width) of up to 256 evenly spaced images; unreadable ones have no say."""
-    ids = np.unique(np.linspace(0, len(split) - 1, min(_SAMPLE, len(split))).round().astype(np.int64))
+    """Channels and common (height, width) of up to 256 evenly spaced images; unreadable ones have
+    no say."""
+    ids = np.unique(
+        np.linspace(0, len(split) - 1, min(_SAMPLE, len(split))).round().astype(np.int64)
+    )
     if not isinstance(split.source, EncodedSource):
         pixels = split.source.pixels(ids)  # [n, H, W, K]
         return 1 if (pixels == pixels[..., :1]).all() else 3, (pixels.shape[1], pixels.shape[2])
@@ -316,7 +414,8 @@ def _geometry(split: Split) -> tuple[Literal[1, 3], tuple[int, int] | None]:
         if isinstance(data, UnreadableImage):
             continue
         try:
-            # After the first coloured picture the headers are enough: 256 photographs would take two seconds to decode.
+            # After the first coloured picture the headers are enough: 256 photographs would take
+            # two seconds to decode.
             size, grey = image_facts(data, colour=all_grey)
         except UnreadableImage:
             continue

@@ -1,7 +1,10 @@
-"""``zoo data check``: what a data set holds, and what is wrong with it. Reads every image once; changes nothing.
+"""``zoo data check``: what a data set holds, and what is wrong with it. Reads every image once;
+changes nothing.
 
-Duplicates are exact: equal stored bytes (or equal pixels, where a form keeps bare arrays), compared by sha256. The same picture saved twice
-by different programs is not found. Unreadable images are reported as such and take no part in the comparison.
+Duplicates are exact: equal stored bytes (or equal pixels, where a form keeps bare arrays), compared
+    by sha256. The same picture saved twice
+by different programs is not found. Unreadable images are reported as such and take no part in the
+comparison.
 """
 
 from __future__ import annotations
@@ -37,7 +40,8 @@ class Unreadable:
 
 @dataclass(frozen=True)
 class Duplicates:
-    """Examples of one split with the same image. ``conflicting``: their labels differ, so at least one is wrong."""
+    """Examples of one split with the same image. ``conflicting``: their labels differ, so at least
+    one is wrong."""
 
     example_ids: tuple[int, ...]
     keys: tuple[str, ...]
@@ -57,8 +61,8 @@ class Overlap:
 
 @dataclass(frozen=True)
 class SplitCheck:
-    """One split. ``counts``: examples per class, by its name as ``zoo.registry.distinct`` shows it. ``sizes``: "height x width" -> images,
-    the 20 commonest and ``other``.
+    """One split. ``counts``: examples per class, by its name as ``zoo.registry.distinct`` shows it.
+    ``sizes``: "height x width" -> images, the 20 commonest and ``other``.
 
     ``known_label_errors``: labels that differ from label_true, None where the truth is not known.
     """
@@ -75,9 +79,11 @@ class SplitCheck:
 
 @dataclass(frozen=True)
 class DatasetCheck:
-    """Result of a check. ``notes``: all that was found, by level (``zoo.data.notes``), what reading the images has shown included.
+    """Result of a check. ``notes``: all that was found, by level (``zoo.data.notes``), what reading
+    the images has shown included.
 
-    ``ok``: no warning and no error: all that is there was read, every class has training examples, every image is readable, no image is
+    ``ok``: no warning and no error: all that is there was read, every class has training examples,
+        every image is readable, no image is
     in train and elsewhere, and ``zoo train`` takes the data set. ``trainable``: no error.
     """
 
@@ -102,12 +108,18 @@ class DatasetCheck:
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, for ``--json``."""
-        return {**asdict(self), "notes": [note.as_json() for note in self.notes], "ok": self.ok, "trainable": self.trainable}
+        return {
+            **asdict(self),
+            "notes": [note.as_json() for note in self.notes],
+            "ok": self.ok,
+            "trainable": self.trainable,
+        }
 
 
 @dataclass(frozen=True)
 class _Read:
-    """What one pass over a split's images gives. ``digests``: bytes [E, 32]; ``readable``: bool [E]."""
+    """What one pass over a split's images gives. ``digests``: bytes [E, 32]; ``readable``: bool
+    [E]."""
 
     digests: NDArray[np.uint8]
     readable: NDArray[np.bool_]
@@ -115,8 +127,11 @@ class _Read:
     sizes: Counter[tuple[int, int]]
 
 
-def check_dataset(dataset: Dataset, progress: Callable[[str, int, int], None] | None = None) -> DatasetCheck:
-    """Count classes, and decode every image to find unreadable ones, exact duplicates and overlap between train and the other splits.
+def check_dataset(
+    dataset: Dataset, progress: Callable[[str, int, int], None] | None = None
+) -> DatasetCheck:
+    """Count classes, and decode every image to find unreadable ones, exact duplicates and overlap
+    between train and the other splits.
 
     Args:
         dataset: an opened data set.
@@ -127,9 +142,14 @@ def check_dataset(dataset: Dataset, progress: Callable[[str, int, int], None] | 
         pair
         for name in dataset.splits
         if name != "train" and "train" in dataset.splits
-        for pair in _overlap(dataset.splits["train"], read["train"], dataset.splits[name], read[name])
+        for pair in _overlap(
+            dataset.splits["train"], read["train"], dataset.splits[name], read[name]
+        )
     ]
-    splits = tuple(_split_check(split, dataset.class_names, read[name]) for name, split in dataset.splits.items())
+    splits = tuple(
+        _split_check(split, dataset.class_names, read[name])
+        for name, split in dataset.splits.items()
+    )
     return DatasetCheck(
         name=dataset.name,
         uri=dataset.uri,
@@ -140,7 +160,9 @@ def check_dataset(dataset: Dataset, progress: Callable[[str, int, int], None] | 
         native_size=dataset.native_size,
         splits=splits,
         overlap=tuple(overlap),
-        notes=merged(dataset.notes, *(_seen(split) for split in splits), _overlapping(dataset, overlap)),
+        notes=merged(
+            dataset.notes, *(_seen(split) for split in splits), _overlapping(dataset, overlap)
+        ),
     )
 
 
@@ -153,9 +175,20 @@ def _seen(split: SplitCheck) -> list[Note]:
         reason = f"cannot be decoded, {'all of its split' if lost else 'left out of trainings'}"
         notes.append(_note("error" if lost else "warning", "unreadable", reason, keys))
     for conflicting in (True, False):
-        keys = [f"{split.name} {' = '.join(group.keys)}" for group in split.duplicates if group.conflicting is conflicting]
+        keys = [
+            f"{split.name} {' = '.join(group.keys)}"
+            for group in split.duplicates
+            if group.conflicting is conflicting
+        ]
         if keys:
-            notes.append(_note("note", "duplicates", f"the same picture, with {'different labels' if conflicting else 'one label'}", keys))
+            notes.append(
+                _note(
+                    "note",
+                    "duplicates",
+                    f"the same picture, with {'different labels' if conflicting else 'one label'}",
+                    keys,
+                )
+            )
     return notes
 
 
@@ -163,7 +196,11 @@ def _overlapping(dataset: Dataset, overlap: list[Overlap]) -> list[Note]:
     if not overlap:
         return []
     keys = dataset.splits["train"].keys
-    places = [f"train {keys[pair.train_ids[0]]} = {pair.split} {dataset.splits[pair.split].keys[pair.example_ids[0]]}" for pair in overlap]
+    places = [
+        f"train {keys[pair.train_ids[0]]} = {pair.split}"
+        f" {dataset.splits[pair.split].keys[pair.example_ids[0]]}"
+        for pair in overlap
+    ]
     return [_note("warning", "overlap", "the same picture in train and in another split", places)]
 
 
@@ -182,7 +219,11 @@ def _read(split: Split, progress: Callable[[str, int, int], None] | None) -> _Re
             try:
                 if isinstance(image, UnreadableImage):
                     raise image
-                size = image.shape[:2] if isinstance(image, np.ndarray) else image_facts(image, colour=True)[0]
+                size = (
+                    image.shape[:2]
+                    if isinstance(image, np.ndarray)
+                    else image_facts(image, colour=True)[0]
+                )
             except UnreadableImage as error:
                 readable[example_id] = False
                 unreadable.append(Unreadable(example_id, split.keys[example_id], error.reason))
@@ -195,7 +236,9 @@ def _read(split: Split, progress: Callable[[str, int, int], None] | None) -> _Re
     return _Read(digests, readable, tuple(unreadable), sizes)
 
 
-def _stored(split: Split, ids: NDArray[np.int64]) -> list[bytes | UnreadableImage] | list[NDArray[np.uint8]]:
+def _stored(
+    split: Split, ids: NDArray[np.int64]
+) -> list[bytes | UnreadableImage] | list[NDArray[np.uint8]]:
     if isinstance(split.source, EncodedSource):
         return encoded_or_reason(split.source, ids)
     return list(split.source.pixels(ids))
@@ -213,7 +256,9 @@ def _split_check(split: Split, class_names: tuple[str, ...], read: _Read) -> Spl
         examples=len(split),
         counts=dict(zip(shown, counts.tolist(), strict=True)),
         empty_classes=tuple(shown[label] for label in np.flatnonzero(counts == 0)),
-        known_label_errors=None if split.labels_true is None else int((split.labels != split.labels_true).sum()),
+        known_label_errors=(
+            None if split.labels_true is None else int((split.labels != split.labels_true).sum())
+        ),
         unreadable=read.unreadable,
         duplicates=tuple(_duplicates(split, read)),
         sizes=sizes,
@@ -238,18 +283,29 @@ def _duplicates(split: Split, read: _Read) -> list[Duplicates]:
         same = ids[group]
         labels = split.labels[same]
         keys = tuple(split.keys[i] for i in same.tolist())
-        found.append(Duplicates(tuple(same.tolist()), keys, tuple(labels.tolist()), bool((labels != labels[0]).any())))
+        found.append(
+            Duplicates(
+                tuple(same.tolist()),
+                keys,
+                tuple(labels.tolist()),
+                bool((labels != labels[0]).any()),
+            )
+        )
     return found
 
 
 def _overlap(train: Split, train_read: _Read, other: Split, other_read: _Read) -> list[Overlap]:
     train_ids, other_ids = np.flatnonzero(train_read.readable), np.flatnonzero(other_read.readable)
     found = []
-    for group in _groups(np.concatenate([train_read.digests[train_ids], other_read.digests[other_ids]])):
+    for group in _groups(
+        np.concatenate([train_read.digests[train_ids], other_read.digests[other_ids]])
+    ):
         in_train = train_ids[group[group < len(train_ids)]]
         in_other = other_ids[group[group >= len(train_ids)] - len(train_ids)]
         if len(in_train) and len(in_other):
             labels = np.concatenate([train.labels[in_train], other.labels[in_other]])
             conflicting = bool((labels != labels[0]).any())
-            found.append(Overlap(other.name, tuple(in_train.tolist()), tuple(in_other.tolist()), conflicting))
+            found.append(
+                Overlap(other.name, tuple(in_train.tolist()), tuple(in_other.tolist()), conflicting)
+            )
     return found

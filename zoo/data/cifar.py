@@ -1,10 +1,13 @@
-"""CIFAR-10 and CIFAR-100 as the authors' Python batches (the form torchvision downloads), without running what a pickle says.
+"""CIFAR-10 and CIFAR-100 as the authors' Python batches (the form torchvision downloads), without
+running what a pickle says.
 
-``cifar-10-batches-py/{data_batch_1..5,test_batch,batches.meta}`` and ``cifar-100-python/{train,test,meta}``, in that folder or one
-level up.
-The files are pickles, which can call any function when loaded. The reader here resolves nothing but what numpy arrays are made of.
+``cifar-10-batches-py/{data_batch_1..5,test_batch,batches.meta}`` and
+``cifar-100-python/{train,test,meta}``, in that folder or one level up.
+The files are pickles, which can call any function when loaded. The reader here resolves nothing but
+what numpy arrays are made of.
 
-Source: the "Dataset layout" section of the CIFAR page: data is uint8 [E, 3072], red, green, blue planes of 32 x 32.
+Source: the "Dataset layout" section of the CIFAR page: data is uint8 [E, 3072], red, green, blue
+    planes of 32 x 32.
 """
 
 from __future__ import annotations
@@ -37,7 +40,8 @@ _ROW_BYTES = 3 * 32 * 32
 
 
 def _reconstruct(kind: type, shape: tuple[int, ...], _typecode: bytes) -> NDArray[Any]:
-    """numpy's own maker of an empty array to be filled by the pickle's state; refuses to reserve memory ahead of the data."""
+    """numpy's own maker of an empty array to be filled by the pickle's state; refuses to reserve
+    memory ahead of the data."""
     if kind is not np.ndarray or tuple(shape) != (0,):
         raise pickle.UnpicklingError(f"array of kind {kind!r} and shape {shape!r}")
     return np.empty(0, dtype=np.uint8)
@@ -45,7 +49,9 @@ def _reconstruct(kind: type, shape: tuple[int, ...], _typecode: bytes) -> NDArra
 
 def _from_buffer(buffer: Any, dtype: Any, shape: tuple[int, ...], order: str) -> NDArray[Any]:
     """Arrays of pickle protocol 5."""
-    array: NDArray[Any] = np.frombuffer(buffer, dtype=dtype).reshape(shape, order="F" if order == "F" else "C")
+    array: NDArray[Any] = np.frombuffer(buffer, dtype=dtype).reshape(
+        shape, order="F" if order == "F" else "C"
+    )
     return array
 
 
@@ -68,20 +74,24 @@ _ALLOWED: Mapping[tuple[str, str], Callable[..., Any]] = {
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """Loads lists, dicts, texts, bytes, numbers and numpy arrays; any other name in the pickle is refused before it is imported."""
+    """Loads lists, dicts, texts, bytes, numbers and numpy arrays; any other name in the pickle is
+    refused before it is imported."""
 
     def find_class(self, module: str, name: str) -> Callable[..., Any]:
         try:
             return _ALLOWED[module, name]
         except KeyError:
-            raise pickle.UnpicklingError(f"names {module}.{name}; allowed are numpy arrays, lists, dicts, texts, numbers") from None
+            raise pickle.UnpicklingError(
+                f"names {module}.{name}; allowed are numpy arrays, lists, dicts, texts, numbers"
+            ) from None
 
 
 def load_batch(path: Path) -> dict[str, Any]:
     """A batch file as dict with text keys.
 
     Raises:
-        DataError: if it is damaged, or names anything but arrays and plain values (nothing of it is run).
+        DataError: if it is damaged, or names anything but arrays and plain values (nothing of it is
+            run).
     """
     try:
         # latin1 keeps every byte of Python 2's strings, file names among them.
@@ -89,10 +99,12 @@ def load_batch(path: Path) -> dict[str, Any]:
     except Exception as error:  # noqa: BLE001  damaged pickles raise anything from EOFError to IndexError
         raise DataError(
             f"{path}: cannot be loaded as a CIFAR batch ({type(error).__name__}: {error}). "
-            f"Only arrays and plain values are allowed in it; fetch it again."
+            "Only arrays and plain values are allowed in it; fetch it again."
         ) from None
     if not isinstance(batch, dict):
-        raise DataError(f"{path}: holds a {type(batch).__name__}; a CIFAR batch is a dict. Fetch it again.")
+        raise DataError(
+            f"{path}: holds a {type(batch).__name__}; a CIFAR batch is a dict. Fetch it again."
+        )
     return {_text(key): value for key, value in batch.items()}
 
 
@@ -106,12 +118,26 @@ def cifar(path: Path) -> Found | None:
         return None
     for folder in (path, path / "cifar-10-batches-py", path / "cifar-100-python"):
         for files, meta, rows in ((_CIFAR10, "batches.meta", 10_000), (_CIFAR100, "meta", None)):
-            present = {split: found for split, names in files.items() if (found := [folder / n for n in names if (folder / n).is_file()])}
-            # "train" and "test" are common names: CIFAR-100 is believed only beside its file of class names.
+            present = {
+                split: found
+                for split, names in files.items()
+                if (found := [folder / n for n in names if (folder / n).is_file()])
+            }
+            # "train" and "test" are common names: CIFAR-100 is believed only beside its file of
+            # class names.
             if present and (files is _CIFAR10 or (folder / meta).is_file()):
-                # Official batches have 10,000 rows and 30.7 MB; counting others would mean loading them.
-                counts = {split: rows * len(found) if rows and _official(found) else None for split, found in present.items()}
-                absent = [name for split, names in files.items() for name in names if split in present and not (folder / name).is_file()]
+                # Official batches have 10,000 rows and 30.7 MB; counting others would mean loading
+                # them.
+                counts = {
+                    split: rows * len(found) if rows and _official(found) else None
+                    for split, found in present.items()
+                }
+                absent = [
+                    name
+                    for split, names in files.items()
+                    for name in names
+                    if split in present and not (folder / name).is_file()
+                ]
                 return Found(counts, partial(_read, path, folder / meta, present, absent))
     return None
 
@@ -120,13 +146,28 @@ def _official(files: list[Path]) -> bool:
     return all(file.stat().st_size > 10_000 * _ROW_BYTES for file in files)
 
 
-def _read(root: Path, meta: Path, present: Mapping[str, list[Path]], absent: Sequence[str]) -> Contents:
+def _read(
+    root: Path, meta: Path, present: Mapping[str, list[Path]], absent: Sequence[str]
+) -> Contents:
     notes = Notes()
     for name in absent:
-        notes.add("warning", "missing file", name, "not there, so its examples are missing. Fetch it again")
-    covered = {file.relative_to(root).as_posix() for file in (meta, *(file for files in present.values() for file in files))}
-    batches = {split: [(file, load_batch(file)) for file in files] for split, files in present.items()}
-    labels = {split: np.concatenate([_labels(file, batch) for file, batch in loaded]) for split, loaded in batches.items()}
+        notes.add(
+            "warning",
+            "missing file",
+            name,
+            "not there, so its examples are missing. Fetch it again",
+        )
+    covered = {
+        file.relative_to(root).as_posix()
+        for file in (meta, *(file for files in present.values() for file in files))
+    }
+    batches = {
+        split: [(file, load_batch(file)) for file in files] for split, files in present.items()
+    }
+    labels = {
+        split: np.concatenate([_labels(file, batch) for file, batch in loaded])
+        for split, loaded in batches.items()
+    }
     names = _class_names(meta)
     if names is None:
         largest = max((int(values.max()) for values in labels.values() if values.size), default=0)
@@ -150,26 +191,47 @@ def _class_names(meta: Path) -> tuple[str, ...] | None:
     for key in _NAME_KEYS:
         if isinstance(batch.get(key), list):
             return tuple(_text(name) for name in batch[key])
-    raise DataError(f"{meta}: has no {' or '.join(_NAME_KEYS)}; its keys are {', '.join(sorted(batch))}. Fetch it again.")
+    raise DataError(
+        f"{meta}: has no {' or '.join(_NAME_KEYS)}; its keys are {', '.join(sorted(batch))}. Fetch"
+        " it again."
+    )
 
 
 def _labels(file: Path, batch: Mapping[str, Any]) -> NDArray[np.int64]:
     values = next((batch[key] for key in _LABEL_KEYS if key in batch), None)
     rows = len(_data(file, batch))
     if not isinstance(values, list | np.ndarray) or len(values) != rows:
-        found = "none" if values is None else len(values) if isinstance(values, list | np.ndarray) else type(values).__name__
-        raise DataError(f"{file}: {rows} images, labels: {found}; there must be one label per image. Fetch it again.")
+        found = (
+            "none"
+            if values is None
+            else len(values)
+            if isinstance(values, list | np.ndarray)
+            else type(values).__name__
+        )
+        raise DataError(
+            f"{file}: {rows} images, labels: {found}; there must be one label per image. Fetch it"
+            " again."
+        )
     for row, value in enumerate(values):
         if not isinstance(value, int | np.integer) or isinstance(value, bool):
-            raise DataError(f"{file}: row {row} has label {value!r}; labels must be integers. Fetch it again.")
+            raise DataError(
+                f"{file}: row {row} has label {value!r}; labels must be integers. Fetch it again."
+            )
     return np.asarray(values, dtype=np.int64)
 
 
 def _data(file: Path, batch: Mapping[str, Any]) -> NDArray[np.uint8]:
     data = batch.get("data")
-    if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != _ROW_BYTES:
+    if (
+        not isinstance(data, np.ndarray)
+        or data.dtype != np.uint8
+        or data.ndim != 2
+        or data.shape[1] != _ROW_BYTES
+    ):
         seen = f"{data.dtype} {data.shape}" if isinstance(data, np.ndarray) else type(data).__name__
-        raise DataError(f"{file}: data is {seen}; a CIFAR batch has uint8 (rows, {_ROW_BYTES}). Fetch it again.")
+        raise DataError(
+            f"{file}: data is {seen}; a CIFAR batch has uint8 (rows, {_ROW_BYTES}). Fetch it again."
+        )
     return data
 
 

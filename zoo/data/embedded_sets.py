@@ -1,6 +1,7 @@
 """Data that come with the package, so that the demo and the tests need nothing else.
 
-``fashion-mini``: 5,000 + 2,000 images of Fashion-MNIST (10 classes, 28 x 28 grey, MIT licence), 250 of the training labels planted wrong.
+``fashion-mini``: 5,000 + 2,000 images of Fashion-MNIST (10 classes, 28 x 28 grey, MIT licence), 250
+    of the training labels planted wrong.
 Made by ``tools/make_fashion_mini.py``; the hashes below are what it prints.
 """
 
@@ -33,7 +34,8 @@ def embedded_path(name: str) -> Path:
 
 
 def embedded(path: Path) -> Found | None:
-    """Recognise a folder of this package; its files are checked against their hashes before anything is believed of them."""
+    """Recognise a folder of this package; its files are checked against their hashes before
+    anything is believed of them."""
     if path.parent != _FOLDER or path.name not in EMBEDDED:
         return None
     _verify(path, EMBEDDED[path.name])
@@ -48,4 +50,7 @@ def _verify(path: Path, hashes: Mapping[str, str]) -> None:
         file = path / name
         seen = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else "missing"
         if seen != expected:
-            raise DataError(f"{file}: embedded data are damaged: sha256 {seen}, should be {expected}. Install the package again.")
+            raise DataError(
+                f"{file}: embedded data are damaged: sha256 {seen}, should be {expected}. Install"
+                " the package again."
+            )

@@ -1,7 +1,8 @@
-"""Downloads, through torchvision, into the folder form that ``open_dataset`` reads. Nothing else in zoo.data opens a connection.
+"""Downloads, through torchvision, into the folder form that ``open_dataset`` reads. Nothing else in
+zoo.data opens a connection.
 
-torchvision (and with it torch) is imported when a download is asked for and at no other time: the one exception to the rule that the
-number ring knows no torch.
+torchvision (and with it torch) is imported when a download is asked for and at no other time: the
+one exception to the rule that the number ring knows no torch.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ __all__ = ["FETCHABLE", "Download", "fetch"]
 
 @dataclass(frozen=True)
 class Download:
-    """``reader``: class of torchvision.datasets, called with (root, train, download). ``megabytes``: to transfer."""
+    """``reader``: class of torchvision.datasets, called with (root, train, download).
+    ``megabytes``: to transfer."""
 
     reader: str
     megabytes: int
@@ -37,7 +39,8 @@ _HINT = (
 
 
 def fetch(name: str, folder: Path) -> Path:
-    """Download a data set into ``folder/name`` and return that path. What is there and complete is not downloaded again.
+    """Download a data set into ``folder/name`` and return that path. What is there and complete is
+    not downloaded again.
 
     Raises:
         UnknownNameError: if there is nothing of that name to download.
@@ -50,15 +53,19 @@ def fetch(name: str, folder: Path) -> Path:
         from torchvision import datasets
     except ImportError as error:
         raise DataError(
-            f"{name}: downloads need torchvision, which cannot be imported ({error}). Install it, or {_by_hand(name)}"
+            f"{name}: downloads need torchvision, which cannot be imported ({error}). Install it,"
+            f" or {_by_hand(name)}"
         ) from None
     reader = getattr(datasets, FETCHABLE[name].reader)
     try:
         target.mkdir(parents=True, exist_ok=True)
         for train in (True, False):
             reader(root=str(target), train=train, download=True)
-    except (OSError, RuntimeError, EOFError) as error:  # URLError is an OSError; a wrong checksum a RuntimeError
-        raise DataError(f"{name}: download into {target} failed ({error}). Try again, or {_by_hand(name)}") from None
+    # URLError is an OSError; a wrong checksum a RuntimeError
+    except (OSError, RuntimeError, EOFError) as error:
+        raise DataError(
+            f"{name}: download into {target} failed ({error}). Try again, or {_by_hand(name)}"
+        ) from None
     return target
 
 

@@ -1,12 +1,15 @@
-"""What must be known about a data set before its numbers are believed: one list, made by whoever reads it, shown by every command.
+"""What must be known about a data set before its numbers are believed: one list, made by whoever
+reads it, shown by every command.
 
 Three levels, and what follows from each:
 
-- ``note``: nothing of the data is missing (a system folder passed over, two classes of one name). Said; ``zoo data check`` is still ok.
-- ``warning``: something that may belong to the data was left out, or a class has no training example. ``zoo data check`` is not ok; every
-  other command says it and goes on.
-- ``error``: nothing can be trained on the data set as it is (one class, no test split, an empty split). ``zoo data check`` is not ok,
-  and whatever trains or plans a training refuses it with these words.
+- ``note``: nothing of the data is missing (a system folder passed over, two classes of one name).
+  Said; ``zoo data check`` is still ok.
+- ``warning``: something that may belong to the data was left out, or a class has no training
+  example. ``zoo data check`` is not ok; every other command says it and goes on.
+- ``error``: nothing can be trained on the data set as it is (one class, no test split, an empty
+  split). ``zoo data check`` is not ok, and whatever trains or plans a training refuses it with
+  these words.
 
 Equal findings at several places are one note, so the list is short whatever the size of the set.
 """
@@ -39,7 +42,8 @@ _PLACES_KEPT = 1000
 class Note:
     """One finding.
 
-    ``kind``: its name for programs, such as ``link``. ``reason``: the sentence after the places. ``places``: paths, splits or classes, at
+    ``kind``: its name for programs, such as ``link``. ``reason``: the sentence after the places.
+        ``places``: paths, splits or classes, at
     most 1,000. ``count``: how many things it is about, places that are not kept included.
     """
 
@@ -53,16 +57,25 @@ class Note:
 
     @property
     def text(self) -> str:
-        """One line: the first three places, how many more, and what is the matter. Control characters in names are made visible."""
+        """One line: the first three places, how many more, and what is the matter. Control
+        characters in names are made visible."""
         if not self.places:
             return self.reason
         more = len(self.places) - _PLACES_SHOWN + self.more
-        places = ", ".join(_visible(place) for place in self.places[:_PLACES_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
+        places = ", ".join(_visible(place) for place in self.places[:_PLACES_SHOWN]) + (
+            f" and {more:,} more" if more > 0 else ""
+        )
         return f"{places}: {self.reason}"
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, for ``--json``."""
-        return {"level": self.level, "kind": self.kind, "text": self.text, "count": self.count, "places": list(self.places)}
+        return {
+            "level": self.level,
+            "kind": self.kind,
+            "text": self.text,
+            "count": self.count,
+            "places": list(self.places),
+        }
 
 
 def _visible(text: str) -> str:
@@ -74,7 +87,8 @@ def _visible(text: str) -> str:
 class Notes:
     """Collects findings place by place; each place counts once per finding.
 
-    ``linked``: what links inside the data set led to, relative to its root: that has been read too, under the name of the link.
+    ``linked``: what links inside the data set led to, relative to its root: that has been read too,
+        under the name of the link.
     """
 
     linked: set[str] = field(default_factory=set)
@@ -86,13 +100,21 @@ class Notes:
     def all(self) -> tuple[Note, ...]:
         """One note per finding, in the order they were met."""
         return tuple(
-            Note(level, kind, reason, tuple(list(places)[:_PLACES_KEPT]), len(places), max(0, len(places) - _PLACES_KEPT))
+            Note(
+                level,
+                kind,
+                reason,
+                tuple(list(places)[:_PLACES_KEPT]),
+                len(places),
+                max(0, len(places) - _PLACES_KEPT),
+            )
             for (level, kind, reason), places in self._found.items()
         )
 
 
 def merged(*lists: Iterable[Note]) -> tuple[Note, ...]:
-    """One list out of several, errors first, then warnings. The same place met by two readers is one."""
+    """One list out of several, errors first, then warnings. The same place met by two readers is
+    one."""
     met: dict[tuple[Level, str, str], Note] = {}
     for note in (note for notes in lists for note in notes):
         key = note.level, note.kind, note.reason
@@ -103,22 +125,38 @@ def merged(*lists: Iterable[Note]) -> tuple[Note, ...]:
         new = tuple(place for place in note.places if place not in before.places)
         places = (*before.places, *new)[:_PLACES_KEPT]
         more = before.more + note.more + len(before.places) + len(new) - len(places)
-        met[key] = Note(*key, places, before.count + note.count - (len(note.places) - len(new)), more)
+        met[key] = Note(
+            *key, places, before.count + note.count - (len(note.places) - len(new)), more
+        )
     return tuple(sorted(met.values(), key=lambda note: _LEVELS.index(note.level)))
 
 
 def judged(class_names: tuple[str, ...], splits: Mapping[str, Split]) -> tuple[Note, ...]:
-    """What follows from the labels alone: splits that training needs, classes without an example, class names that can be mixed up."""
+    """What follows from the labels alone: splits that training needs, classes without an example,
+    class names that can be mixed up."""
     found: list[Note] = []
     for name in ("train", "test"):
         if name not in splits:
             there = ", ".join(splits) or "none"
             found.append(
-                Note("error", "no split", f"has no split {name!r}. Its splits: {there}. Training needs train and test: add files for it.")
+                Note(
+                    "error",
+                    "no split",
+                    f"has no split {name!r}. Its splits: {there}. Training needs train and test:"
+                    " add files for it.",
+                )
             )
     if empty := tuple(name for name, split in splits.items() if not len(split)):
         level: Level = "error" if {"train", "test"} & set(empty) else "warning"
-        found.append(Note(level, "empty split", "a split without examples. Add some, or remove its files.", empty, len(empty)))
+        found.append(
+            Note(
+                level,
+                "empty split",
+                "a split without examples. Add some, or remove its files.",
+                empty,
+                len(empty),
+            )
+        )
     shown = distinct(class_names)
     if "train" in splits and len(splits["train"]):
         counts = np.bincount(splits["train"].labels, minlength=len(class_names))  # [M]
@@ -128,8 +166,9 @@ def judged(class_names: tuple[str, ...], splits: Mapping[str, Split]) -> tuple[N
                 Note(
                     "error",
                     "one class",
-                    f"all {len(splits['train']):,} training examples are of one class ({_visible(shown[present[0]])}), so there is nothing to "
-                    f"learn. Training needs two classes or more: one folder, or one label, for each.",
+                    f"all {len(splits['train']):,} training examples are of one class"
+                    f" ({_visible(shown[present[0]])}), so there is nothing to learn. Training"
+                    " needs two classes or more: one folder, or one label, for each.",
                 )
             )
         if missing := tuple(shown[label] for label in np.flatnonzero(counts == 0)):
@@ -137,7 +176,8 @@ def judged(class_names: tuple[str, ...], splits: Mapping[str, Split]) -> tuple[N
                 Note(
                     "warning",
                     "empty class",
-                    f"{'classes' if len(missing) > 1 else 'a class'} without a training example. Add some, or remove the class.",
+                    f"{'classes' if len(missing) > 1 else 'a class'} without a training example."
+                    " Add some, or remove the class.",
                     missing[:_PLACES_KEPT],
                     len(missing),
                     max(0, len(missing) - _PLACES_KEPT),
@@ -152,14 +192,21 @@ def _names_alike(class_names: tuple[str, ...], shown: tuple[str, ...]) -> Iterab
     equal = tuple(label for name, label in zip(class_names, shown, strict=True) if name != label)
     if equal:
         yield Note(
-            "note", "equal class names", "classes of one name; shown with their number, which is how to name one.", equal, len(equal)
+            "note",
+            "equal class names",
+            "classes of one name; shown with their number, which is how to name one.",
+            equal,
+            len(equal),
         )
     alike: dict[str, dict[str, None]] = {}
     for name in class_names:
         alike.setdefault(unicodedata.normalize("NFKC", name).casefold().strip(), {})[name] = None
     for names in alike.values():
         if len(names) > 1:
-            reason = "class names that differ only in case, spaces or the spelling of a letter; read as classes of their own."
+            reason = (
+                "class names that differ only in case, spaces or the spelling of a letter; read as"
+                " classes of their own."
+            )
             yield Note("note", "similar class names", reason, tuple(names), len(names))
 
 
@@ -170,4 +217,7 @@ def require_trainable(dataset: Dataset) -> None:
         DataError: with everything that has to be mended first.
     """
     if errors := [note.text for note in dataset.notes if note.level == "error"]:
-        raise DataError(f"{dataset.name}: {' '.join(errors)} All that is known of it: zoo data check {dataset.uri}")
+        raise DataError(
+            f"{dataset.name}: {' '.join(errors)} All that is known of it: zoo data check"
+            f" {dataset.uri}"
+        )

@@ -1,4 +1,5 @@
-"""Label columns of Parquet files: from whatever type they have to class indices, or an error that names the row."""
+"""Label columns of Parquet files: from whatever type they have to class indices, or an error that
+names the row."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ class LabelColumn:
 
 
 def joined(columns: Sequence[LabelColumn]) -> LabelColumn:
-    """The labels of all shards of a split as one column, whichever width of integer, float or text each shard uses.
+    """The labels of all shards of a split as one column, whichever width of integer, float or text
+    each shard uses.
 
     Raises:
         DataError: if some shards have numbers and some texts, naming one of each.
@@ -37,19 +39,28 @@ def joined(columns: Sequence[LabelColumn]) -> LabelColumn:
     if len(set(kinds)) > 1:
         other = next(i for i, kind in enumerate(kinds) if kind != kinds[0])
         raise DataError(
-            f"{columns[0].where} is {values[0].type}, {columns[other].where} is {values[other].type}; labels of one split are all numbers or "
-            f"all texts. Convert one of the files."
+            f"{columns[0].where} is {values[0].type}, {columns[other].where} is"
+            f" {values[other].type}; labels of one split are all numbers or all texts. Convert one"
+            " of the files."
         )
     types = {one.type for one in values}
     if len(types) > 1:
         if kinds[0] == "number":
-            values = [_whole(LabelColumn(one, column.where)) for one, column in zip(values, columns, strict=True)]
+            values = [
+                _whole(LabelColumn(one, column.where))
+                for one, column in zip(values, columns, strict=True)
+            ]
         wanted = pa.int64() if kinds[0] == "number" else pa.large_string()
         try:
             values = [one.cast(wanted) for one in values]
         except pa.ArrowInvalid as error:  # an unsigned label beyond 2**63
-            raise DataError(f"{columns[0].where}: labels do not fit into 64 bits ({error}). Correct them.") from None
-    return LabelColumn(pa.chunked_array([chunk for one in values for chunk in one.chunks], values[0].type), columns[0].where)
+            raise DataError(
+                f"{columns[0].where}: labels do not fit into 64 bits ({error}). Correct them."
+            ) from None
+    return LabelColumn(
+        pa.chunked_array([chunk for one in values for chunk in one.chunks], values[0].type),
+        columns[0].where,
+    )
 
 
 def _plain(values: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -60,16 +71,25 @@ def _plain(values: pa.ChunkedArray) -> pa.ChunkedArray:
 def _kind(kind: pa.DataType) -> str:
     if pa.types.is_integer(kind) or pa.types.is_floating(kind):
         return "number"
-    return "text" if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind) else str(kind)
+    return (
+        "text"
+        if pa.types.is_string(kind)
+        or pa.types.is_large_string(kind)
+        or pa.types.is_string_view(kind)
+        else str(kind)
+    )
 
 
 def all_hidden(values: pa.ChunkedArray) -> bool:
     """Whether every label is -1, Hugging Face's mark for a test set whose labels are secret."""
-    return bool(len(values) and pa.types.is_integer(values.type) and pc.all(pc.equal(values, -1)).as_py())
+    return bool(
+        len(values) and pa.types.is_integer(values.type) and pc.all(pc.equal(values, -1)).as_py()
+    )
 
 
 def distinct_labels(columns: Sequence[LabelColumn]) -> tuple[str, ...]:
-    """Class names of data without any: the distinct labels of all columns, sorted (numbers as numbers).
+    """Class names of data without any: the distinct labels of all columns, sorted (numbers as
+    numbers).
 
     Raises:
         DataError: if a label is null, negative, not whole, or some are numbers and some texts.
@@ -82,23 +102,33 @@ def distinct_labels(columns: Sequence[LabelColumn]) -> tuple[str, ...]:
             negative = np.flatnonzero(whole.to_numpy() < 0)
             if negative.size:
                 row = int(negative[0])
-                raise DataError(f"{column.where}: row {row} has label {whole[row]}; labels must be 0 or more. Correct or drop such rows.")
+                raise DataError(
+                    f"{column.where}: row {row} has label {whole[row]}; labels must be 0 or more."
+                    " Correct or drop such rows."
+                )
     if len({type(value) for value in values}) > 1:
         places = ", ".join(column.where for column in columns)
-        raise DataError(f"some labels are numbers and some texts ({places}); a data set uses one kind. Convert the columns.")
+        raise DataError(
+            f"some labels are numbers and some texts ({places}); a data set uses one kind. Convert"
+            " the columns."
+        )
     return tuple(str(value) for value in sorted(values))
 
 
-def label_array(column: LabelColumn, class_names: tuple[str, ...], *, by_value: bool) -> NDArray[np.int64]:
+def label_array(
+    column: LabelColumn, class_names: tuple[str, ...], *, by_value: bool
+) -> NDArray[np.int64]:
     """Class index of every row, int64 [E].
 
     Args:
         column: integers, whole floats or texts.
         class_names: M names.
-        by_value: a number is looked up among the names (they were taken from the data) instead of being an index. Texts always are.
+        by_value: a number is looked up among the names (they were taken from the data) instead of
+            being an index. Texts always are.
 
     Raises:
-        DataError: naming the first row whose label is null, not whole, out of range or not a class name.
+        DataError: naming the first row whose label is null, not whole, out of range or not a class
+            name.
     """
     values = _whole(column)
     if pa.types.is_integer(values.type) and not by_value:
@@ -106,14 +136,18 @@ def label_array(column: LabelColumn, class_names: tuple[str, ...], *, by_value: 
     for name, count in Counter(class_names).items():
         if count > 1 and pc.any(pc.equal(values.cast(pa.large_string()), name)).as_py():
             raise DataError(
-                f"{column.where}: label {name!r} is the name of {count} classes. Write class numbers (0 to {len(class_names) - 1}) as labels, "
-                f"or give each class a name of its own."
+                f"{column.where}: label {name!r} is the name of {count} classes. Write class"
+                f" numbers (0 to {len(class_names) - 1}) as labels, or give each class a name of"
+                " its own."
             )
     found = pc.index_in(values.cast(pa.large_string()), pa.array(class_names, pa.large_string()))
     if found.null_count:
         row = pc.index(pc.is_null(found), True).as_py()
         known = ", ".join(class_names)[:200]
-        raise DataError(f"{column.where}: row {row} has label {values[row].as_py()!r}; class names are {known}. Correct the label.")
+        raise DataError(
+            f"{column.where}: row {row} has label {values[row].as_py()!r}; class names are {known}."
+            " Correct the label."
+        )
     indices: NDArray[np.int64] = found.to_numpy().astype(np.int64)
     return indices
 
@@ -123,7 +157,10 @@ def _whole(column: LabelColumn) -> pa.ChunkedArray:
     values, where = column.values, column.where
     if values.null_count:
         row = pc.index(pc.is_null(values), True).as_py()
-        raise DataError(f"{where}: row {row} has no label (null); every row needs one ({values.null_count} have none). Fill or drop them.")
+        raise DataError(
+            f"{where}: row {row} has no label (null); every row needs one ({values.null_count} have"
+            " none). Fill or drop them."
+        )
     values = _plain(values)
     kind = values.type
     if pa.types.is_string_view(kind):
@@ -131,10 +168,16 @@ def _whole(column: LabelColumn) -> pa.ChunkedArray:
     if pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind):
         return values
     if not pa.types.is_floating(kind):
-        raise DataError(f"{where}: row 0 has a label of type {kind}; labels must be integers or texts. Convert the column.")
+        raise DataError(
+            f"{where}: row 0 has a label of type {kind}; labels must be integers or texts. Convert"
+            " the column."
+        )
     numbers = values.to_numpy()  # [E]
     bad = np.flatnonzero(~(np.isfinite(numbers) & (numbers == np.floor(numbers))))
     if bad.size:
         row = int(bad[0])
-        raise DataError(f"{where}: row {row} has label {numbers[row]}; labels must be integers ({bad.size} are not). Correct them.")
+        raise DataError(
+            f"{where}: row {row} has label {numbers[row]}; labels must be integers ({bad.size} are"
+            " not). Correct them."
+        )
     return pa.chunked_array([pa.array(numbers.astype(np.int64))])

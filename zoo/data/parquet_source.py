@@ -1,10 +1,13 @@
 """Images out of Parquet files, by example id.
 
-A split of up to 512 MB of images is read once and held as encoded bytes. A larger one keeps footers only and reads the row groups that hold
-the ids asked for, keeping the last one: a range of consecutive ids touches one or two row groups, whatever the size of the set. So
+A split of up to 512 MB of images is read once and held as encoded bytes. A larger one keeps footers
+only and reads the row groups that hold
+the ids asked for, keeping the last one: a range of consecutive ids touches one or two row groups,
+    whatever the size of the set. So
 fingerprint what is held by its bytes, and larger splits by the sizes of their row groups.
 
-Files are opened when read and closed again: ImageNet in Parquet has hundreds of files, a process has 1024 descriptors.
+Files are opened when read and closed again: ImageNet in Parquet has hundreds of files, a process
+has 1024 descriptors.
 """
 
 from __future__ import annotations
@@ -26,12 +29,14 @@ from zoo.errors import DataError
 __all__ = ["HELD_BYTES", "ParquetFileAt", "ParquetSource", "holds_images", "open_at", "short"]
 
 HELD_BYTES = 512 << 20
-"""Splits with no more image bytes than this are held in memory; larger ones are read by row group."""
+"""Splits with no more image bytes than this are held in memory; larger ones are read by row
+group."""
 
 
 @dataclass(frozen=True)
 class ParquetFileAt:
-    """A Parquet file whose footer has been read. ``name``: its path, for opening and for messages."""
+    """A Parquet file whose footer has been read. ``name``: its path, for opening and for
+    messages."""
 
     filesystem: pafs.FileSystem
     name: str
@@ -46,12 +51,19 @@ class ParquetFileAt:
         """
         try:
             with self.filesystem.open_input_file(self.name) as source:
-                reader = pq.ParquetFile(source, metadata=self.metadata, page_checksum_verification=True)
-                table = reader.read(columns) if group is None else reader.read_row_group(group, columns)
+                reader = pq.ParquetFile(
+                    source, metadata=self.metadata, page_checksum_verification=True
+                )
+                table = (
+                    reader.read(columns) if group is None else reader.read_row_group(group, columns)
+                )
                 return table.replace_schema_metadata(None)
         except (pa.ArrowException, OSError) as error:
             part = "" if group is None else f", row group {group}"
-            raise DataError(f"{self.name}{part}: cannot be read ({short(error)}). Fetch or write the file again.") from None
+            raise DataError(
+                f"{self.name}{part}: cannot be read ({short(error)}). Fetch or write the file"
+                " again."
+            ) from None
 
 
 def open_at(filesystem: pafs.FileSystem, name: str) -> ParquetFileAt:
@@ -65,11 +77,14 @@ def open_at(filesystem: pafs.FileSystem, name: str) -> ParquetFileAt:
             reader = pq.ParquetFile(source)
             return ParquetFileAt(filesystem, name, reader.metadata, reader.schema_arrow)
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{name}: not a readable Parquet file ({short(error)}). Fetch or write it again.") from None
+        raise DataError(
+            f"{name}: not a readable Parquet file ({short(error)}). Fetch or write it again."
+        ) from None
 
 
 def holds_images(files: list[ParquetFileAt], leaf: str) -> bool:
-    """Whether any row of some files has image bytes. Footers say it where they count nulls; else row groups are read up to the first such row."""
+    """Whether any row of some files has image bytes. Footers say it where they count nulls; else
+    row groups are read up to the first such row."""
     for number, file in enumerate(files):
         for group in _row_groups(number, file, leaf):
             if group.nulls is None:
@@ -89,7 +104,8 @@ def short(error: BaseException) -> str:
 
 @dataclass(frozen=True)
 class _RowGroup:
-    """One row group of one file. ``bytes``: of its images, uncompressed; ``stored``: as they lie in the file. ``nulls``: None = not counted."""
+    """One row group of one file. ``bytes``: of its images, uncompressed; ``stored``: as they lie in
+    the file. ``nulls``: None = not counted."""
 
     file: int
     group: int
@@ -108,9 +124,13 @@ class ParquetSource:
         leaf: name of the leaf that holds the bytes (``image.bytes``, or the column itself).
     """
 
-    def __init__(self, files: list[ParquetFileAt], image: str, leaf: str, held_bytes: int = HELD_BYTES) -> None:
+    def __init__(
+        self, files: list[ParquetFileAt], image: str, leaf: str, held_bytes: int = HELD_BYTES
+    ) -> None:
         self._files, self._image, self._leaf = files, image, leaf
-        self._groups = [group for number, file in enumerate(files) for group in _row_groups(number, file, leaf)]
+        self._groups = [
+            group for number, file in enumerate(files) for group in _row_groups(number, file, leaf)
+        ]
         self._firsts = np.cumsum([0, *(group.rows for group in self._groups)])  # [groups + 1]
         self._holds = sum(group.bytes for group in self._groups) <= held_bytes
         self._held: pa.LargeBinaryArray | None = None
@@ -130,11 +150,16 @@ class ParquetSource:
         return found
 
     def content_digest(self) -> bytes:
-        """Of a held split: lengths and bytes of all images, whatever row groups they lie in. Of a larger one: its row groups' sizes."""
+        """Of a held split: lengths and bytes of all images, whatever row groups they lie in. Of a
+        larger one: its row groups' sizes."""
         if not self._holds:
-            return hashlib.sha256(repr([(group.rows, group.bytes, group.stored) for group in self._groups]).encode()).digest()
+            return hashlib.sha256(
+                repr([(group.rows, group.bytes, group.stored) for group in self._groups]).encode()
+            ).digest()
         images = self._all()
-        offsets = np.frombuffer(images.buffers()[1], dtype=np.int64)[images.offset : images.offset + len(images) + 1]
+        offsets = np.frombuffer(images.buffers()[1], dtype=np.int64)[
+            images.offset : images.offset + len(images) + 1
+        ]
         digest = hashlib.sha256(np.diff(offsets).astype("<i8").tobytes())
         if len(images):
             digest.update(memoryview(images.buffers()[2])[offsets[0] : offsets[-1]])
@@ -168,11 +193,23 @@ def _row_groups(number: int, file: ParquetFileAt, leaf: str) -> list[_RowGroup]:
     found = []
     for index in range(file.metadata.num_row_groups):
         group: Any = file.metadata.row_group(index)
-        column = next(group.column(c) for c in range(group.num_columns) if group.column(c).path_in_schema == leaf)
+        column = next(
+            group.column(c)
+            for c in range(group.num_columns)
+            if group.column(c).path_in_schema == leaf
+        )
         if group.num_rows:
             sizes = column.total_uncompressed_size, column.total_compressed_size
             counted = column.is_stats_set and column.statistics.has_null_count
-            found.append(_RowGroup(number, index, group.num_rows, *sizes, column.statistics.null_count if counted else None))
+            found.append(
+                _RowGroup(
+                    number,
+                    index,
+                    group.num_rows,
+                    *sizes,
+                    column.statistics.null_count if counted else None,
+                )
+            )
     return found
 
 

@@ -1,6 +1,8 @@
-"""Shapes of well-known data sets, so that a plan needs no data: how many examples and classes, which size.
+"""Shapes of well-known data sets, so that a plan needs no data: how many examples and classes,
+which size.
 
-Sources: LeCun et al. 1998 (MNIST), Xiao et al. 2017 (Fashion-MNIST), Krizhevsky 2009 (CIFAR), Russakovsky et al. 2015, table 2
+Sources: LeCun et al. 1998 (MNIST), Xiao et al. 2017 (Fashion-MNIST), Krizhevsky 2009 (CIFAR),
+    Russakovsky et al. 2015, table 2
 (ILSVRC2012: 1,281,167 training and 50,000 validation images of many sizes).
 """
 
@@ -22,7 +24,8 @@ __all__ = ["PUBLISHED", "Shape", "dataset_of"]
 
 @dataclass(frozen=True)
 class Shape:
-    """What a plan asks of a data set. ``classes``: their names, or how many. ``size``: (height, width), None where pictures differ."""
+    """What a plan asks of a data set. ``classes``: their names, or how many. ``size``: (height,
+    width), None where pictures differ."""
 
     train: int
     test: int
@@ -32,15 +35,30 @@ class Shape:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        return tuple(map(str, range(self.classes))) if isinstance(self.classes, int) else self.classes
+        return (
+            tuple(map(str, range(self.classes))) if isinstance(self.classes, int) else self.classes
+        )
 
     @property
     def text(self) -> str:
         size = "many sizes" if self.size is None else f"{self.size[0]} x {self.size[1]} pixels"
-        return f"{self.train:,} + {self.test:,} pictures of {size}, {len(self.class_names):,} classes"
+        return (
+            f"{self.train:,} + {self.test:,} pictures of {size}, {len(self.class_names):,} classes"
+        )
 
 
-_CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+_CIFAR10_CLASSES = (
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
+)
 
 PUBLISHED: Mapping[str, Shape] = {
     "cifar10": Shape(50_000, 10_000, _CIFAR10_CLASSES, 3, (32, 32)),
@@ -52,11 +70,19 @@ PUBLISHED: Mapping[str, Shape] = {
 
 
 def dataset_of(name: str, shape: Shape) -> Dataset:
-    """A data set of this shape without pictures: enough to plan with, and for nothing else. Its classes are of equal size."""
+    """A data set of this shape without pictures: enough to plan with, and for nothing else. Its
+    classes are of equal size."""
     counts = {"train": shape.train, "test": shape.test}
-    labels = {split: np.arange(count, dtype=np.int64) % len(shape.class_names) for split, count in counts.items()}
-    splits = {split: Split(split, values, None, [], _NoPictures()) for split, values in labels.items()}
-    return Dataset("assumed", name, shape.class_names, splits, shape.channels, shape.size, "assumed")
+    labels = {
+        split: np.arange(count, dtype=np.int64) % len(shape.class_names)
+        for split, count in counts.items()
+    }
+    splits = {
+        split: Split(split, values, None, [], _NoPictures()) for split, values in labels.items()
+    }
+    return Dataset(
+        "assumed", name, shape.class_names, splits, shape.channels, shape.size, "assumed"
+    )
 
 
 class _NoPictures:

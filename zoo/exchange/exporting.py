@@ -17,14 +17,17 @@ selection    hf                              a folder of Parquet files in the Hu
 selection    imagefolder                     SPLIT/CLASS/ folders of links to the pictures (files where they are not in files), manifest.csv
 ===========  ==============================  ==============================================================================================
 
-Everything is written under a temporary name beside its place and renamed when it is whole. What is there already is left alone unless
-``force``; a folder is replaced only if an export made it. A cell of a CSV that a spreadsheet would take for a formula gets a leading quote.
+Everything is written under a temporary name beside its place and renamed when it is whole. What is
+there already is left alone unless ``force``; a folder is replaced only if an export made it. A cell
+of a CSV that a spreadsheet would take for a formula gets a leading quote.
 
-``is_label_issue``: most classifiers miss the label (X above 0.5, of those not trained on the example where they are known) and the most-voted
-class is another one. ``copies`` are repeated files in an image folder; everywhere else they are a column.
+``is_label_issue``: most classifiers miss the label (X above 0.5, of those not trained on the
+    example where they are known) and the most-voted
+class is another one. ``copies`` are repeated files in an image folder; everywhere else they are a
+column.
 
 Letters: N classifiers, E examples, M classes.
-"""
+"""  # noqa: E501
 
 from __future__ import annotations
 
@@ -44,7 +47,15 @@ from numpy.typing import NDArray
 from zoo.data import Dataset, Split, encode_examples, open_dataset
 from zoo.data.files import FileSource
 from zoo.errors import DataError, NotFoundError, UsageError
-from zoo.exchange.places import Request, check_free, new_folder, put, write_file, write_table, write_text
+from zoo.exchange.places import (
+    Request,
+    check_free,
+    new_folder,
+    put,
+    write_file,
+    write_table,
+    write_text,
+)
 from zoo.manifest import Manifest
 from zoo.registry import distinct
 from zoo.scores import from_store
@@ -78,25 +89,40 @@ def export(workspace: Workspace, request: Request) -> str | Path:
     """Write what is asked for; its path, or the text itself where no output is named.
 
     Raises:
-        UsageError: for a combination that does not exist, or a place that is taken; nothing was written.
+        UsageError: for a combination that does not exist, or a place that is taken; nothing was
+            written.
         NotFoundError: if there is no such selection, or nothing to score with.
         DataError: if pictures are needed and the data set cannot be opened, or has changed.
     """
     write = FORMATS.get((request.what, request.to))
     if write is None:
-        raise UsageError(f"cannot export {request.what} as {request.to}. Possible are {formats_text()}.")
+        raise UsageError(
+            f"cannot export {request.what} as {request.to}. Possible are {formats_text()}."
+        )
     if request.output is None and request.to not in _TO_STDOUT:
-        raise UsageError(f"export of {request.what} as {request.to} needs a place. Give one with -o PATH.")
+        raise UsageError(
+            f"export of {request.what} as {request.to} needs a place. Give one with -o PATH."
+        )
     for given, option, allowed in (
         (request.selection, "--selection", request.what == "selection"),
         (request.where, "--where", request.what != "selection"),
-        (request.probabilities or None, "--probabilities", (request.what, request.to) == ("predictions", "npy")),
+        (
+            request.probabilities or None,
+            "--probabilities",
+            (request.what, request.to) == ("predictions", "npy"),
+        ),
     ):
         if given is not None and not allowed:
-            raise UsageError(f"{option} has no meaning for the export of {request.what} as {request.to}. Leave it out.")
+            raise UsageError(
+                f"{option} has no meaning for the export of {request.what} as {request.to}. Leave"
+                " it out."
+            )
     if request.what == "selection" and request.selection is None:
         names = ", ".join(workspace.commits.all("selection")) or "none"
-        raise UsageError(f"export of a selection needs its name. Give one with --selection NAME; there are: {names}.")
+        raise UsageError(
+            "export of a selection needs its name. Give one with --selection NAME; there are:"
+            f" {names}."
+        )
     if request.output is not None:
         check_free(request.output, force=request.force)
     return write(workspace, request)
@@ -106,7 +132,9 @@ def export(workspace: Workspace, request: Request) -> str | Path:
 
 
 def _population(workspace: Workspace, request: Request) -> Population:
-    fingerprint = None if request.data is None else datasets.dataset_fingerprint(workspace, request.data)
+    fingerprint = (
+        None if request.data is None else datasets.dataset_fingerprint(workspace, request.data)
+    )
     return choose_population(workspace, request.where, dataset=fingerprint, say=request.say)
 
 
@@ -126,29 +154,48 @@ def _scores_parquet(workspace: Workspace, request: Request) -> Path:
 def _scores_perplexity(workspace: Workspace, request: Request) -> str | Path:
     table, population = _scores(workspace, request)
     exact = None
-    if len(population.class_names) > TOP_CLASSES:  # up to five classes, the answers keep all of them
+    # up to five classes, the answers keep all of them
+    if len(population.class_names) > TOP_CLASSES:
         exact = from_store.entropy_classes(workspace, population, request.split or "train")
     return write_text(request, csv_text(perplexity_table(table, population.class_names, exact)))
 
 
-def perplexity_table(scores: pa.Table, class_names: Sequence[str], entropy_classes: Listed | None = None) -> pd.DataFrame:
-    """Scores as the columns of perplexity.csv. Labels and classes are names; the lists are Python literals, as that project writes them.
+def perplexity_table(
+    scores: pa.Table, class_names: Sequence[str], entropy_classes: Listed | None = None
+) -> pd.DataFrame:
+    """Scores as the columns of perplexity.csv. Labels and classes are names; the lists are Python
+    literals, as that project writes them.
 
     Args:
-        entropy_classes: the classes with most of the entropy by the definition. None = take ``top5_c``: with more than five classes it knows each
-            classifier's five most probable ones only, and the column's name says so.
+        entropy_classes: the classes with most of the entropy by the definition. None = take
+            ``top5_c``: with more than five classes it knows each classifier's five most probable
+                ones only, and the column's name says so.
 
-    Source: Validation_Images_Test/c_x_perplexity_and_top_5.py there. Departure: columns of the row index are left out.
+    Source: Validation_Images_Test/c_x_perplexity_and_top_5.py there. Departure: columns of the row
+        index are left out.
     """
     names = dict(enumerate(distinct(class_names)))
     title = "top 5 c_perplexity class"
     if entropy_classes is not None:
-        pairs = [zip(*lists, strict=True) for lists in zip(*(part.tolist() for part in entropy_classes), strict=True)]
-        top_c = [str([(names[index], value) for index, value in row if index >= 0]) for row in pairs]
+        pairs = [
+            zip(*lists, strict=True)
+            for lists in zip(*(part.tolist() for part in entropy_classes), strict=True)
+        ]
+        top_c = [
+            str([(names[index], value) for index, value in row if index >= 0]) for row in pairs
+        ]
     else:
-        top_c = [str([(names[item["class"]], item["value"]) for item in row or ()]) for row in scores.column("top5_c").to_pylist()]
-        title += "" if len(class_names) <= TOP_CLASSES else " (of each classifier's five most probable)"
-    top_x = [str([(names[item["class"]], item["votes"]) for item in row or ()]) for row in scores.column("top5_x").to_pylist()]
+        top_c = [
+            str([(names[item["class"]], item["value"]) for item in row or ()])
+            for row in scores.column("top5_c").to_pylist()
+        ]
+        title += (
+            "" if len(class_names) <= TOP_CLASSES else " (of each classifier's five most probable)"
+        )
+    top_x = [
+        str([(names[item["class"]], item["votes"]) for item in row or ()])
+        for row in scores.column("top5_x").to_pylist()
+    ]
     return pd.DataFrame(
         {
             "filename": scores.column("key").to_pylist(),
@@ -167,13 +214,18 @@ def _scores_cleanlab(workspace: Workspace, request: Request) -> str | Path:
 
 
 def cleanlab_table(scores: pd.DataFrame) -> pd.DataFrame:
-    """The ``scores`` table as cleanlab's columns. An issue: most classifiers miss the label, of the held-out ones where there are some, and the
-    most-voted class is another one."""
+    """The ``scores`` table as cleanlab's columns. An issue: most classifiers miss the label, of the
+    held-out ones where there are some, and the most-voted class is another one."""
     x = scores["x_heldout"].where(scores["n_heldout"] > 0, scores["x_perplexity"])
     given, predicted = scores["label"].astype("Int64"), scores["top_confusion"].astype("Int64")
     issue = (x > 0.5) & (given != predicted).fillna(value=False).astype(bool)
     return pd.DataFrame(
-        {"is_label_issue": issue, "label_quality": scores["label_quality"], "given_label": given, "predicted_label": predicted}
+        {
+            "is_label_issue": issue,
+            "label_quality": scores["label_quality"],
+            "given_label": given,
+            "predicted_label": predicted,
+        }
     )
 
 
@@ -182,17 +234,23 @@ def cleanlab_table(scores: pd.DataFrame) -> pd.DataFrame:
 
 def _classifiers(workspace: Workspace, population: Population) -> pd.DataFrame:
     frame = ledger.classifiers_frame(workspace)
-    return frame[frame["classifier_id"].isin(population.classifiers)].sort_values("classifier_id", ignore_index=True)
+    return frame[frame["classifier_id"].isin(population.classifiers)].sort_values(
+        "classifier_id", ignore_index=True
+    )
 
 
 def _npy_header(file: BinaryIO, dtype: type[np.generic], shape: tuple[int, ...]) -> int:
-    """Write the header; where the numbers begin. Written, not mapped: a full disk must be an error, not a SIGBUS."""
-    np.lib.format.write_array_header_2_0(file, {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape})
+    """Write the header; where the numbers begin. Written, not mapped: a full disk must be an error,
+    not a SIGBUS."""
+    np.lib.format.write_array_header_2_0(
+        file, {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape}
+    )
     return file.tell()
 
 
 def _predictions_npy(workspace: Workspace, request: Request) -> Path:
-    """int16 [N, E], or float32 [N, E, M] of probabilities; rows in the order of the .csv beside, which is written first."""
+    """int16 [N, E], or float32 [N, E, M] of probabilities; rows in the order of the .csv beside,
+    which is written first."""
     population, split = _population(workspace, request), request.split or "train"
     examples = datasets.examples_of(workspace, population.dataset, split).num_rows
     output = request.output
@@ -203,23 +261,42 @@ def _predictions_npy(workspace: Workspace, request: Request) -> Path:
     if request.probabilities:
         for name in population.classifiers:
             logits_of(workspace, name, split)  # refused before anything is written
-    write_file(beside, lambda file: put(file, csv_text(_classifiers(workspace, population)).encode()), force=request.force)
-    return write_file(output, lambda file: write(file, workspace, population, split, examples), force=request.force)
+    write_file(
+        beside,
+        lambda file: put(file, csv_text(_classifiers(workspace, population)).encode()),
+        force=request.force,
+    )
+    return write_file(
+        output,
+        lambda file: write(file, workspace, population, split, examples),
+        force=request.force,
+    )
 
 
-def _write_predictions(file: BinaryIO, workspace: Workspace, population: Population, split: str, examples: int) -> None:
+def _write_predictions(
+    file: BinaryIO, workspace: Workspace, population: Population, split: str, examples: int
+) -> None:
     """Block by block of the store, each classifier's stretch at its place in the file."""
     place = {name: i for i, name in enumerate(population.classifiers)}
     begin = _npy_header(file, np.int16, (len(place), examples))
     file.truncate(begin + len(place) * examples * 2)
-    for block, answers in read_answers(workspace, population.fingerprint, split, population.classifiers):
+    for block, answers in read_answers(
+        workspace, population.fingerprint, split, population.classifiers
+    ):
         for name, batch in answers:
-            values = batch.column("prediction").fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int16)
+            values = (
+                batch.column("prediction")
+                .fill_null(-1)
+                .to_numpy(zero_copy_only=False)
+                .astype(np.int16)
+            )
             file.seek(begin + (place[name] * examples + block.start) * 2)
             file.write(values.data)
 
 
-def _write_probabilities(file: BinaryIO, workspace: Workspace, population: Population, split: str, examples: int) -> None:
+def _write_probabilities(
+    file: BinaryIO, workspace: Workspace, population: Population, split: str, examples: int
+) -> None:
     """Softmax of the kept logits, in float64, one classifier after the other."""
     classes = len(population.class_names)
     _npy_header(file, np.float32, (len(population.classifiers), examples, classes))
@@ -236,9 +313,13 @@ def _predictions_frame(workspace: Workspace, request: Request) -> pa.Table:
     examples = datasets.examples_of(workspace, population.dataset, split)
     columns = np.full((len(population.classifiers), examples.num_rows), -1, dtype=np.int16)
     place = {name: i for i, name in enumerate(population.classifiers)}
-    for block, answers in read_answers(workspace, population.fingerprint, split, population.classifiers):
+    for block, answers in read_answers(
+        workspace, population.fingerprint, split, population.classifiers
+    ):
         for name, batch in answers:
-            columns[place[name], block.start : block.stop] = batch.column("prediction").fill_null(-1).to_numpy(zero_copy_only=False)
+            columns[place[name], block.start : block.stop] = (
+                batch.column("prediction").fill_null(-1).to_numpy(zero_copy_only=False)
+            )
     table = examples.select(["example_id", "key", "label"])
     for name, values in zip(population.classifiers, columns, strict=True):
         table = table.append_column(name, pa.array(values, mask=values < 0))
@@ -246,7 +327,9 @@ def _predictions_frame(workspace: Workspace, request: Request) -> pa.Table:
 
 
 def _predictions_csv(workspace: Workspace, request: Request) -> str | Path:
-    frame = _predictions_frame(workspace, request).to_pandas(types_mapper={pa.int16(): pd.Int16Dtype(), pa.int64(): pd.Int64Dtype()}.get)
+    frame = _predictions_frame(workspace, request).to_pandas(
+        types_mapper={pa.int16(): pd.Int16Dtype(), pa.int64(): pd.Int64Dtype()}.get
+    )
     return write_text(request, csv_text(frame))
 
 
@@ -254,7 +337,12 @@ def _predictions_parquet(workspace: Workspace, request: Request) -> Path:
     return write_table(request, _predictions_frame(workspace, request))
 
 
-def _logits(workspace: Workspace, request: Request, suffix: str, write: Callable[[Path, NDArray[np.float16], pa.Table], None]) -> Path:
+def _logits(
+    workspace: Workspace,
+    request: Request,
+    suffix: str,
+    write: Callable[[Path, NDArray[np.float16], pa.Table], None],
+) -> Path:
     """A folder: a file per classifier, and what one needs to import them again."""
     population, split = _population(workspace, request), request.split or "train"
     examples = datasets.examples_of(workspace, population.dataset, split)
@@ -266,21 +354,39 @@ def _logits(workspace: Workspace, request: Request, suffix: str, write: Callable
         listed = examples.select(["example_id", "key", "label", "label_true"])
         if listed.column("label_true").null_count == listed.num_rows:
             listed = listed.drop_columns(["label_true"])
-        (folder / "examples.csv").write_text(csv_text(listed.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)), encoding="utf-8")
-        (folder / "classes.json").write_text(json.dumps(list(population.class_names), ensure_ascii=False) + "\n", encoding="utf-8")
-        (folder / "classifiers.csv").write_text(csv_text(_classifiers(workspace, population)), encoding="utf-8")
+        (folder / "examples.csv").write_text(
+            csv_text(listed.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)),
+            encoding="utf-8",
+        )
+        (folder / "classes.json").write_text(
+            json.dumps(list(population.class_names), ensure_ascii=False) + "\n", encoding="utf-8"
+        )
+        (folder / "classifiers.csv").write_text(
+            csv_text(_classifiers(workspace, population)), encoding="utf-8"
+        )
     assert request.output is not None
     return request.output
 
 
 def _logits_npy(workspace: Workspace, request: Request) -> Path:
-    return _logits(workspace, request, ".npy", lambda path, values, _: np.save(path, values, allow_pickle=False))
+    return _logits(
+        workspace,
+        request,
+        ".npy",
+        lambda path, values, _: np.save(path, values, allow_pickle=False),
+    )
 
 
 def _logits_parquet(workspace: Workspace, request: Request) -> Path:
     def write(path: Path, values: NDArray[np.float16], examples: pa.Table) -> None:
-        lists = pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(values).reshape(-1)), values.shape[1])
-        pq.write_table(examples.select(["example_id", "key"]).append_column("logits", lists), path, compression="zstd")
+        lists = pa.FixedSizeListArray.from_arrays(
+            pa.array(np.ascontiguousarray(values).reshape(-1)), values.shape[1]
+        )
+        pq.write_table(
+            examples.select(["example_id", "key"]).append_column("logits", lists),
+            path,
+            compression="zstd",
+        )
 
     return _logits(workspace, request, ".parquet", write)
 
@@ -299,7 +405,9 @@ def _origin_split(workspace: Workspace, request: Request) -> str:
         return request.split or "train"
     split = _origin(workspace, name).split or "train"
     if request.split not in (None, split):
-        raise UsageError(f"selection {name!r} is of split {split}, not {request.split}. Leave --split out.")
+        raise UsageError(
+            f"selection {name!r} is of split {split}, not {request.split}. Leave --split out."
+        )
     return split
 
 
@@ -311,9 +419,14 @@ def _origin(workspace: Workspace, name: str) -> Origin:
 
 
 def _dataset_record(workspace: Workspace, request: Request) -> Commit:
-    """The data set that was named, else the one that the selection was made from, else the only one."""
+    """The data set that was named, else the one that the selection was made from, else the only
+    one."""
     records = workspace.commits.all("dataset")
-    made_from = "" if request.selection == "baseline" else _origin(workspace, str(request.selection)).dataset
+    made_from = (
+        ""
+        if request.selection == "baseline"
+        else _origin(workspace, str(request.selection)).dataset
+    )
     if request.data is None and made_from in records:
         return records[made_from]
     if request.data is not None:
@@ -321,10 +434,14 @@ def _dataset_record(workspace: Workspace, request: Request) -> Commit:
         if key in records:
             return records[key]
         raise NotFoundError(
-            f"data set {request.data!r} is not recorded in {workspace.location}. Choose one of: {_names(records.values())}."
+            f"data set {request.data!r} is not recorded in {workspace.location}. Choose one of:"
+            f" {_names(records.values())}."
         )
     if len(records) != 1:
-        raise UsageError(f"the workspace holds {len(records)} data sets: {_names(records.values())}. Choose one with --data.")
+        raise UsageError(
+            f"the workspace holds {len(records)} data sets: {_names(records.values())}. Choose one"
+            " with --data."
+        )
     return next(iter(records.values()))
 
 
@@ -333,26 +450,32 @@ def _names(records: Any) -> str:
 
 
 def _manifest(workspace: Workspace, request: Request) -> tuple[pd.DataFrame, str, Commit]:
-    """The manifest with keys, original labels and X, sorted by example; its split; the data set's record.
+    """The manifest with keys, original labels and X, sorted by example; its split; the data set's
+    record.
 
     Raises:
         UsageError: if it names examples that the data set does not have.
     """
     split, record = _origin_split(workspace, request), _dataset_record(workspace, request)
-    table = pq.read_table(workspace.files.local(record.files[0].path), filters=[("split", "=", split)]).to_pandas()
+    table = pq.read_table(
+        workspace.files.local(record.files[0].path), filters=[("split", "=", split)]
+    ).to_pandas()
     if request.selection == "baseline":
         usable = table[table["label"].notna() & table["error"].isna()]
         ids, labels = (usable[name].to_numpy(dtype=np.int64) for name in ("example_id", "label"))
         chosen = Manifest(ids, labels, np.ones_like(ids), np.ones(len(ids), dtype=np.float32))
     else:
-        chosen = selections.selection_of(workspace, str(request.selection), dataset=record.key, split=split)
+        chosen = selections.selection_of(
+            workspace, str(request.selection), dataset=record.key, split=split
+        )
     order = np.argsort(chosen.example_ids)
     chosen = chosen.take(order[chosen.copies[order] > 0])
     ids = chosen.example_ids
     if len(ids) and (ids[0] < 0 or ids[-1] >= len(table)):
         raise UsageError(
-            f"selection {request.selection!r} names example {ids[-1]}; split {split} of {record.facts['name']} has {len(table)}. "
-            f"Choose the data set that it was made of with --data."
+            f"selection {request.selection!r} names example {ids[-1]}; split {split} of"
+            f" {record.facts['name']} has {len(table)}. Choose the data set that it was made of"
+            " with --data."
         )
     rows = table.iloc[ids]
     frame = pd.DataFrame(
@@ -360,8 +483,12 @@ def _manifest(workspace: Workspace, request: Request) -> tuple[pd.DataFrame, str
             "example_id": ids,
             "key": rows["key"].to_numpy(),
             "label": chosen.labels,
-            "label_original": pd.array(rows["label"].to_numpy(dtype=np.float64, na_value=np.nan), dtype="Int64"),
-            "label_true": pd.array(rows["label_true"].to_numpy(dtype=np.float64, na_value=np.nan), dtype="Int64"),
+            "label_original": pd.array(
+                rows["label"].to_numpy(dtype=np.float64, na_value=np.nan), dtype="Int64"
+            ),
+            "label_true": pd.array(
+                rows["label_true"].to_numpy(dtype=np.float64, na_value=np.nan), dtype="Int64"
+            ),
             "x_perplexity": _x_of(workspace, record.key, split, ids),
             "weight": chosen.weights,
             "copies": chosen.copies,
@@ -370,7 +497,9 @@ def _manifest(workspace: Workspace, request: Request) -> tuple[pd.DataFrame, str
     return frame, split, record
 
 
-def _x_of(workspace: Workspace, dataset: str, split: str, ids: NDArray[np.int64]) -> NDArray[np.float64]:
+def _x_of(
+    workspace: Workspace, dataset: str, split: str, ids: NDArray[np.int64]
+) -> NDArray[np.float64]:
     """X of examples by the workspace's scores table; NaN where there is none."""
     try:
         scores, _ = read_scores(workspace, dataset, split)
@@ -383,18 +512,26 @@ def _x_of(workspace: Workspace, dataset: str, split: str, ids: NDArray[np.int64]
 
 def _selection_keep_list(workspace: Workspace, request: Request) -> str | Path:
     frame, split, record = _manifest(workspace, request)
-    table = pq.read_table(workspace.files.local(record.files[0].path), columns=["key"], filters=[("split", "=", split)])
-    shared = {key: count for key, count in Counter(table.column("key").to_pylist()).items() if count > 1}
+    table = pq.read_table(
+        workspace.files.local(record.files[0].path),
+        columns=["key"],
+        filters=[("split", "=", split)],
+    )
+    shared = {
+        key: count for key, count in Counter(table.column("key").to_pylist()).items() if count > 1
+    }
     unclear = next((key for key in frame["key"] if key in shared), None)
     if unclear is not None:
         raise DataError(
-            f"the key {unclear!r} is borne by {shared[unclear]} examples of {record.facts['name']} {split} ({len(shared):,} keys are borne by "
-            f"several), so a list of keys would not say which are kept. Export the selection as csv or parquet, by example_id."
+            f"the key {unclear!r} is borne by {shared[unclear]} examples of {record.facts['name']}"
+            f" {split} ({len(shared):,} keys are borne by several), so a list of keys would not say"
+            " which are kept. Export the selection as csv or parquet, by example_id."
         )
     broken = next((key for key in frame["key"] if "\n" in key or "\r" in key), None)
     if broken is not None:
         raise DataError(
-            f"the key {broken!r} holds a line break, so one key a line would not be one. Export the selection as csv or parquet."
+            f"the key {broken!r} holds a line break, so one key a line would not be one. Export the"
+            " selection as csv or parquet."
         )
     return write_text(request, "".join(f"{key}\n" for key in frame["key"]))
 
@@ -404,7 +541,10 @@ def _selection_csv(workspace: Workspace, request: Request) -> str | Path:
 
 
 def _selection_parquet(workspace: Workspace, request: Request) -> Path:
-    return write_table(request, pa.Table.from_pandas(_listed(_manifest(workspace, request)[0]), preserve_index=False))
+    return write_table(
+        request,
+        pa.Table.from_pandas(_listed(_manifest(workspace, request)[0]), preserve_index=False),
+    )
 
 
 def _listed(frame: pd.DataFrame) -> pd.DataFrame:
@@ -419,29 +559,36 @@ def _pictures(record: Commit, split: str) -> tuple[Dataset, Split]:
     """
     if record.facts.get("imported"):
         raise DataError(
-            f"data set {record.facts['name']!r} was imported without pictures. Export the selection as keep-list, csv or parquet."
+            f"data set {record.facts['name']!r} was imported without pictures. Export the selection"
+            " as keep-list, csv or parquet."
         )
     dataset = open_dataset(str(record.facts["uri"]))
     if dataset.fingerprint != record.key:
         raise DataError(
-            f"data set {record.facts['uri']!r} has changed: its fingerprint is {dataset.fingerprint}, the selection was made on {record.key}. "
-            f"Restore the data, or export the selection as keep-list."
+            f"data set {record.facts['uri']!r} has changed: its fingerprint is"
+            f" {dataset.fingerprint}, the selection was made on {record.key}. Restore the data, or"
+            " export the selection as keep-list."
         )
     return dataset, dataset.splits[split]
 
 
 def _selection_hf(workspace: Workspace, request: Request) -> Path:
-    """Parquet in the layout that Hugging Face datasets and ``zoo.data`` open: image struct<bytes, path>, label, and what zoo knows."""
+    """Parquet in the layout that Hugging Face datasets and ``zoo.data`` open: image struct<bytes,
+    path>, label, and what zoo knows."""
     frame, split, record = _manifest(workspace, request)
     dataset, pictures = _pictures(record, split)
-    schema = _hf_schema(dataset.class_names, truth=bool(frame["label_true"].notna().all() and len(frame)))
+    schema = _hf_schema(
+        dataset.class_names, truth=bool(frame["label_true"].notna().all() and len(frame))
+    )
     files = _hf_files(pictures, frame["example_id"].to_numpy())
     with new_folder(workspace, request) as folder:
         for number, (start, stop) in enumerate(files):
             name = f"{split}-{number:05d}-of-{len(files):05d}.parquet"
             with pq.ParquetWriter(folder / name, schema, compression="zstd") as writer:
                 for first in range(start, stop, _BLOCK):
-                    writer.write_table(_hf_rows(pictures, frame.iloc[first : min(first + _BLOCK, stop)], schema))
+                    writer.write_table(
+                        _hf_rows(pictures, frame.iloc[first : min(first + _BLOCK, stop)], schema)
+                    )
     assert request.output is not None
     return request.output
 
@@ -460,7 +607,11 @@ def _hf_files(pictures: Split, ids: NDArray[np.int64]) -> list[tuple[int, int]]:
 def _hf_schema(class_names: Sequence[str], *, truth: bool) -> pa.Schema:
     # The datasets library refuses a ClassLabel in which two names are equal.
     label = {"names": list(distinct(class_names)), "_type": "ClassLabel"}
-    features: dict[str, Any] = {"image": {"_type": "Image"}, "label": label, "label_original": label}
+    features: dict[str, Any] = {
+        "image": {"_type": "Image"},
+        "label": label,
+        "label_original": label,
+    }
     columns = [
         pa.field("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
         pa.field("label", pa.int64()),
@@ -476,13 +627,22 @@ def _hf_schema(class_names: Sequence[str], *, truth: bool) -> pa.Schema:
     ):
         features[name] = {"dtype": text, "_type": "Value"}
         columns.append(pa.field(name, kind))
-    return pa.schema(columns, metadata={"huggingface": json.dumps({"info": {"features": features}}, ensure_ascii=False)})
+    return pa.schema(
+        columns,
+        metadata={"huggingface": json.dumps({"info": {"features": features}}, ensure_ascii=False)},
+    )
 
 
 def _hf_rows(pictures: Split, rows: pd.DataFrame, schema: pa.Schema) -> pa.Table:
     encoded = encode_examples(pictures, rows["example_id"].to_numpy())
-    image = pa.StructArray.from_arrays([pa.array(encoded, pa.binary()), pa.array(list(rows["key"]), pa.string())], names=["bytes", "path"])
-    columns = [image, *(pa.Array.from_pandas(rows[field.name], type=field.type) for field in list(schema)[1:])]
+    image = pa.StructArray.from_arrays(
+        [pa.array(encoded, pa.binary()), pa.array(list(rows["key"]), pa.string())],
+        names=["bytes", "path"],
+    )
+    columns = [
+        image,
+        *(pa.Array.from_pandas(rows[field.name], type=field.type) for field in list(schema)[1:]),
+    ]
     return pa.Table.from_arrays(columns, schema=schema)
 
 
@@ -498,7 +658,8 @@ _MAGIC: Final = (
 
 
 def _selection_imagefolder(workspace: Workspace, request: Request) -> Path:
-    """SPLIT/CLASS/ of links where the data set is files, else of files; manifest.csv says what each was."""
+    """SPLIT/CLASS/ of links where the data set is files, else of files; manifest.csv says what each
+    was."""
     frame, split, record = _manifest(workspace, request)
     dataset, pictures = _pictures(record, split)
     folders, shown = _class_folders(dataset.class_names), distinct(dataset.class_names)
@@ -511,21 +672,36 @@ def _selection_imagefolder(workspace: Workspace, request: Request) -> Path:
             rows = frame.iloc[first : first + _BLOCK]
             ids = rows["example_id"].to_numpy()
             encoded = None if isinstance(source, FileSource) else encode_examples(pictures, ids)
-            columns = zip(ids.tolist(), rows["key"].tolist(), rows["label"].tolist(), rows["copies"].tolist(), strict=True)
+            columns = zip(
+                ids.tolist(),
+                rows["key"].tolist(),
+                rows["label"].tolist(),
+                rows["copies"].tolist(),
+                strict=True,
+            )
             for position, (example_id, key, label, copies) in enumerate(columns):
                 original = source.path(example_id) if isinstance(source, FileSource) else None
-                suffix = original.suffix if original is not None else _suffix(encoded[position] if encoded is not None else b"")
-                # The example's number makes names unique: two classes, or two folders, may hold files of one name.
+                suffix = (
+                    original.suffix
+                    if original is not None
+                    else _suffix(encoded[position] if encoded is not None else b"")
+                )
+                # The example's number makes names unique: two classes, or two folders, may hold
+                # files of one name.
                 stem = f"{example_id:08d}-{_safe(Path(str(key)).stem)[:80]}"
                 for copy in range(copies):
-                    name = f"{split}/{folders[label]}/{stem}{f'-copy{copy}' if copy else ''}{suffix}"
+                    name = (
+                        f"{split}/{folders[label]}/{stem}{f'-copy{copy}' if copy else ''}{suffix}"
+                    )
                     if original is not None:
                         (folder / name).symlink_to(original)
                     elif encoded is not None:
                         (folder / name).write_bytes(encoded[position])
                     names.append(name)
         repeated = frame.loc[frame.index.repeat(frame["copies"])].reset_index(drop=True)
-        manifest = _listed(repeated.drop(columns="copies")).assign(class_name=[shown[i] for i in repeated["label"]])
+        manifest = _listed(repeated.drop(columns="copies")).assign(
+            class_name=[shown[i] for i in repeated["label"]]
+        )
         manifest.insert(0, "file", names)
         (folder / "manifest.csv").write_text(csv_text(manifest), encoding="utf-8")
     assert request.output is not None
@@ -533,7 +709,8 @@ def _selection_imagefolder(workspace: Workspace, request: Request) -> Path:
 
 
 def _class_folders(class_names: Sequence[str]) -> list[str]:
-    """Folder names of classes. Readers number classes by sorted folder names: a number goes in front where that would not be their order."""
+    """Folder names of classes. Readers number classes by sorted folder names: a number goes in
+    front where that would not be their order."""
     names = [_safe(name) for name in class_names]
     if sorted(set(names)) == names:
         return names

@@ -27,8 +27,8 @@ MARKER: Final = "zoo-export.json"
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked for. ``split``: None = train, or the split a selection was made of. ``output``: None = text for stdout. ``say``: is told what
-    a user should know of it."""
+    """What is asked for. ``split``: None = train, or the split a selection was made of. ``output``:
+    None = text for stdout. ``say``: is told what a user should know of it."""
 
     what: str
     to: str
@@ -52,12 +52,19 @@ def check_free(path: Path, *, force: bool) -> None:
             raise UsageError(f"{path} is a link. Choose a place that is free with -o PATH.")
         return
     if not force:
-        raise UsageError(f"{path} exists already. Choose another place with -o PATH, or replace it with --replace.")
+        raise UsageError(
+            f"{path} exists already. Choose another place with -o PATH, or replace it with"
+            " --replace."
+        )
     if not path.is_file() and not path.is_dir():
-        raise UsageError(f"{path} is a device or a pipe, not a file. It is not replaced: choose another place with -o PATH.")
+        raise UsageError(
+            f"{path} is a device or a pipe, not a file. It is not replaced: choose another place"
+            " with -o PATH."
+        )
     if path.is_dir() and not (path / MARKER).is_file():
         raise UsageError(
-            f"{path} is a folder that no export made (it has no {MARKER}). It is not replaced, even with --replace: choose another."
+            f"{path} is a folder that no export made (it has no {MARKER}). It is not replaced, even"
+            " with --replace: choose another."
         )
 
 
@@ -68,7 +75,8 @@ def _writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise StoreError(
-            f"cannot write {path}: {error.strerror or error}. Nothing there was changed: choose another place with -o PATH."
+            f"cannot write {path}: {error.strerror or error}. Nothing there was changed: choose"
+            " another place with -o PATH."
         ) from error
 
 
@@ -83,7 +91,10 @@ def write_file(path: Path, write: Callable[[BinaryIO], object], *, force: bool) 
                 file.flush()
                 os.fsync(file.fileno())
             if path.is_dir():
-                raise UsageError(f"{path} is a folder; a file is to be written. Choose another place with -o PATH.")
+                raise UsageError(
+                    f"{path} is a folder; a file is to be written. Choose another place with -o"
+                    " PATH."
+                )
             check_free(path, force=force)
             temporary.replace(path)
         finally:
@@ -104,16 +115,23 @@ def put(file: BinaryIO, data: bytes | memoryview) -> None:
 
 def write_table(request: Request, table: pa.Table) -> Path:
     assert request.output is not None
-    return write_file(request.output, lambda file: pq.write_table(table, file, compression="zstd"), force=request.force)
+    return write_file(
+        request.output,
+        lambda file: pq.write_table(table, file, compression="zstd"),
+        force=request.force,
+    )
 
 
 @contextlib.contextmanager
 def new_folder(workspace: Workspace, request: Request) -> Iterator[Path]:
-    """A temporary folder beside the place asked for, that takes its name when everything is in it."""
+    """A temporary folder beside the place asked for, that takes its name when everything is in
+    it."""
     path = request.output
     assert path is not None
     if path.exists() and not path.is_dir():
-        raise UsageError(f"{path} is a file; a folder is to be written. Choose another place with -o PATH.")
+        raise UsageError(
+            f"{path} is a file; a folder is to be written. Choose another place with -o PATH."
+        )
     token = secrets.token_hex(4)
     temporary, old = (path.parent / f".{kind}-{path.name[:80]}-{token}" for kind in ("tmp", "old"))
     with _writing(path):
@@ -127,7 +145,9 @@ def new_folder(workspace: Workspace, request: Request) -> Iterator[Path]:
                 "selection": request.selection,
                 "where": request.where,
             }
-            (temporary / MARKER).write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            (temporary / MARKER).write_text(
+                json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+            )
             check_free(path, force=request.force)
             if path.exists():
                 path.rename(old)

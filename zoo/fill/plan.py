@@ -1,7 +1,8 @@
-"""What a fill has to do, and the end of it: units, shards, receipts, commits. Where it runs is a runner's business.
+"""What a fill has to do, and the end of it: units, shards, receipts, commits. Where it runs is a
+runner's business.
 
-A unit is a group of classifiers of one input geometry on one split. Its shards are decoded once each for the whole group. Only the driver
-commits, and only when all receipts of a unit are there.
+A unit is a group of classifiers of one input geometry on one split. Its shards are decoded once
+each for the whole group. Only the driver commits, and only when all receipts of a unit are there.
 """
 
 from __future__ import annotations
@@ -17,7 +18,15 @@ from numpy.typing import NDArray
 from zoo.data import Dataset, decode_examples
 from zoo.errors import DataError, NotFoundError, UnknownNameError
 from zoo.spec import DatasetRef, Preprocessing, canonical_json, content_id
-from zoo.store.answers import AnswerUnit, Receipt, Shard, answered, commit_unit, find_receipt, shards
+from zoo.store.answers import (
+    AnswerUnit,
+    Receipt,
+    Shard,
+    answered,
+    commit_unit,
+    find_receipt,
+    shards,
+)
 from zoo.store.commits import Commit
 from zoo.store.datasets import changed_since
 from zoo.store.files import FileRef
@@ -45,7 +54,8 @@ _KEEP_ALL_UP_TO = 100
 
 
 def default_keep_logits(classifiers: int) -> KeepLogits:
-    """What is kept where nothing is said: all logits of a population of up to 100, else those of the test splits."""
+    """What is kept where nothing is said: all logits of a population of up to 100, else those of
+    the test splits."""
     return "all" if classifiers <= _KEEP_ALL_UP_TO else "val"
 
 
@@ -76,7 +86,10 @@ class FillTask:
     def from_json(cls, text: str) -> FillTask:
         body = json.loads(text)
         return cls(
-            DatasetRef(**body["dataset"]), AnswerUnit.from_identity(body["unit"]), Shard(**body["shard"]), Geometry(**body["geometry"])
+            DatasetRef(**body["dataset"]),
+            AnswerUnit.from_identity(body["unit"]),
+            Shard(**body["shard"]),
+            Geometry(**body["geometry"]),
         )
 
 
@@ -88,24 +101,31 @@ def receipt_from_json(text: str) -> tuple[str, Receipt | Refusal]:
     body = json.loads(text)
     if "reasons" in body:
         return body["unit"], Refusal(body["shard"], body["reasons"])
-    answers, logits = (None if body[name] is None else FileRef(**body[name]) for name in ("answers", "logits"))
+    answers, logits = (
+        None if body[name] is None else FileRef(**body[name]) for name in ("answers", "logits")
+    )
     assert answers is not None
-    return body["unit"], Receipt(body["shard"], body["rows"], body["unreadable"], tuple(body["hits"]), answers, logits)
+    return body["unit"], Receipt(
+        body["shard"], body["rows"], body["unreadable"], tuple(body["hits"]), answers, logits
+    )
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """What a worker hands back instead of a receipt where some classifiers of a unit cannot answer: id -> reason. No part is written."""
+    """What a worker hands back instead of a receipt where some classifiers of a unit cannot answer:
+    id -> reason. No part is written."""
 
     shard: int
     reasons: Mapping[str, str]
 
 
 class FillPlan:
-    """The units a fill still has to do, with what is finished of them. ``tasks`` is the work; give each receipt to ``receive``.
-    A unit of which a classifier is refused is not committed; ``refused`` says which and why, so that the others can be planned without it.
+    """The units a fill still has to do, with what is finished of them. ``tasks`` is the work; give
+    each receipt to ``receive``. A unit of which a classifier is refused is not committed;
+    ``refused`` says which and why, so that the others can be planned without it.
 
-    ``preprocessing``: as the checkpoint of each classifier of the units records it; goes into the record of their answers.
+    ``preprocessing``: as the checkpoint of each classifier of the units records it; goes into the
+        record of their answers.
     """
 
     def __init__(
@@ -125,7 +145,8 @@ class FillPlan:
             cut = shards(len(dataset.splits[unit.split]), geometry.bytes_per_example)
             self._shards[unit.key] = len(cut)
             for shard in cut:
-                # A part finished before a kill is found by its name and hash, and not computed again.
+                # A part finished before a kill is found by its name and hash, and not computed
+                # again.
                 if (receipt := find_receipt(workspace.files, unit, shard)) is not None:
                     self._receipts[unit.key].append(receipt)
                 else:
@@ -145,7 +166,8 @@ class FillPlan:
     def receive(self, unit_key: str, receipt: Receipt | Refusal) -> None:
         """Take a receipt; commits the unit when it was the last one."""
         if isinstance(receipt, Refusal):
-            self.refused = {**receipt.reasons, **self.refused}  # the first reason is as good as a later one
+            # the first reason is as good as a later one
+            self.refused = {**receipt.reasons, **self.refused}
             return
         self._receipts[unit_key].append(receipt)
         self._commit_if_whole(unit_key)
@@ -154,7 +176,14 @@ class FillPlan:
         unit, receipts = self._units[key], self._receipts[key]
         if len({receipt.shard for receipt in receipts}) == self._shards[key]:
             split = self._dataset.splits[unit.split]
-            commit_unit(self._workspace, unit, len(split), int((split.labels >= 0).sum()), receipts, self._preprocessing)
+            commit_unit(
+                self._workspace,
+                unit,
+                len(split),
+                int((split.labels >= 0).sum()),
+                receipts,
+                self._preprocessing,
+            )
 
 
 def cells_of(task: FillTask) -> int:
@@ -163,12 +192,18 @@ def cells_of(task: FillTask) -> int:
 
 
 def plan_fill(
-    workspace: Workspace, dataset: Dataset, classifiers: Mapping[str, Commit] | None, splits: Iterable[str], keep_logits: KeepLogits | None
+    workspace: Workspace,
+    dataset: Dataset,
+    classifiers: Mapping[str, Commit] | None,
+    splits: Iterable[str],
+    keep_logits: KeepLogits | None,
 ) -> FillPlan:
-    """Group what has no committed answers: by split and input geometry, in sorted order, so that a rerun makes the same groups.
+    """Group what has no committed answers: by split and input geometry, in sorted order, so that a
+    rerun makes the same groups.
 
     Args:
-        classifiers: None = every trained one of the workspace; then nothing is read of those that have their answers.
+        classifiers: None = every trained one of the workspace; then nothing is read of those that
+            have their answers.
         keep_logits: None = ``default_keep_logits`` of the workspace's population.
 
     Raises:
@@ -179,20 +214,29 @@ def plan_fill(
     splits = list(splits)
     for split in splits:
         if split not in dataset.splits:
-            raise UnknownNameError(f"split of {dataset.name}", split, dataset.splits, "Choose with --splits.")
+            raise UnknownNameError(
+                f"split of {dataset.name}", split, dataset.splits, "Choose with --splits."
+            )
     there = answered(workspace)
     known = {name for names in there.values() for name in names}
     done = {split: there.get((dataset.fingerprint, split), set()) for split in splits}
     everyone = classifiers is None
     if classifiers is None:
-        # A classifier belongs to one data set: where it has answers on another one, there is nothing to do for it here.
-        elsewhere = {name for (fingerprint, _), names in there.items() if fingerprint != dataset.fingerprint for name in names}
+        # A classifier belongs to one data set: where it has answers on another one, there is
+        #     nothing to do for it here.
+        elsewhere = {
+            name
+            for (fingerprint, _), names in there.items()
+            if fingerprint != dataset.fingerprint
+            for name in names
+        }
         filled = {name for name in known if all(name in names for names in done.values())}
         classifiers = trained(workspace, dataset.fingerprint, elsewhere | filled)
     if not classifiers and not (everyone and (known or workspace.commits.keys("member"))):
         raise NotFoundError(
-            f"no trained classifier in {workspace.location} for {dataset.name} ({dataset.fingerprint}). "
-            f"{changed_since(workspace, dataset) or 'Train some first.'} See zoo train --help"
+            f"no trained classifier in {workspace.location} for {dataset.name}"
+            f" ({dataset.fingerprint}). {changed_since(workspace, dataset) or 'Train some first.'}"
+            " See zoo train --help"
         )
     if keep_logits is None and classifiers:
         keep_logits = default_keep_logits(population_size(workspace, _KEEP_ALL_UP_TO + 1, known))
@@ -202,21 +246,39 @@ def plan_fill(
         for name, commit in sorted(classifiers.items()):
             facts = commit.facts
             # An imported classifier has no checkpoint: its answers come with 'zoo import'.
-            if name in done[split] or facts["dataset"] != dataset.fingerprint or commit.kind == "member":
+            if (
+                name in done[split]
+                or facts["dataset"] != dataset.fingerprint
+                or commit.kind == "member"
+            ):
                 continue
             p = Preprocessing(**facts["preprocessing"])
-            groups.setdefault((Geometry(p.size, p.channels, p.fit), facts["num_classes"], facts["classes"]), []).append(name)
-        for (geometry, num_classes, classes), names in sorted(groups.items(), key=lambda item: item[1][0]):
+            groups.setdefault(
+                (Geometry(p.size, p.channels, p.fit), facts["num_classes"], facts["classes"]), []
+            ).append(name)
+        for (geometry, num_classes, classes), names in sorted(
+            groups.items(), key=lambda item: item[1][0]
+        ):
             if classes != content_id(list(dataset.class_names)):
                 raise DataError(
-                    f"classifier {names[0]} knows another class list than {dataset.name}. Fill it on the data set it was trained on."
+                    f"classifier {names[0]} knows another class list than {dataset.name}. Fill it"
+                    " on the data set it was trained on."
                 )
             logits = keep_logits == "all" or (keep_logits == "val" and split != "train")
             units += [
-                (AnswerUnit(dataset.fingerprint, split, tuple(group), num_classes, classes, logits), geometry)
+                (
+                    AnswerUnit(
+                        dataset.fingerprint, split, tuple(group), num_classes, classes, logits
+                    ),
+                    geometry,
+                )
                 for group in _chunks(names, classifiers)
             ]
-    preprocessing = {name: classifiers[name].facts["preprocessing"] for unit, _ in units for name in unit.classifiers}
+    preprocessing = {
+        name: classifiers[name].facts["preprocessing"]
+        for unit, _ in units
+        for name in unit.classifiers
+    }
     return FillPlan(workspace, dataset, units, preprocessing)
 
 
@@ -238,12 +300,15 @@ def decode_task(task: FillTask) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """Read and decode the pictures of a task: (uint8 [n, H, W, K], mask [n] of unreadable ones)."""
     dataset, g = open_verified(task.dataset), task.geometry
     ids = task.shard.example_ids
-    decoded = decode_examples(dataset.splits[task.unit.split], ids, size=g.size, channels=g.channels, fit=g.fit)
+    decoded = decode_examples(
+        dataset.splits[task.unit.split], ids, size=g.size, channels=g.channels, fit=g.fit
+    )
     return decoded.images, np.isin(ids, list(decoded.errors))
 
 
 def membership(workspace: Workspace, task: FillTask) -> NDArray[np.bool_]:
-    """Which examples of a task's shard each of its classifiers was trained on, bool [N, n]; all false away from the training split."""
+    """Which examples of a task's shard each of its classifiers was trained on, bool [N, n]; all
+    false away from the training split."""
     shard, classifiers = task.shard, task.unit.classifiers
     if task.unit.split != "train":
         return np.zeros((len(classifiers), shard.stop - shard.start), dtype=bool)

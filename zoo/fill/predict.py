@@ -1,7 +1,8 @@
-"""Answers and logits of a group of classifiers on a block of pictures: decoded once, normalised once, run through all of them.
+"""Answers and logits of a group of classifiers on a block of pictures: decoded once, normalised
+once, run through all of them.
 
-p(label), entropy, margin and the five most probable classes are made in ``answers_of``, in float32; ``zoo.scores.outputs`` has the same in numpy,
-for predictions from elsewhere and as its reference.
+p(label), entropy, margin and the five most probable classes are made in ``answers_of``, in float32;
+``zoo.scores.outputs`` has the same in numpy, for predictions from elsewhere and as its reference.
 """
 
 from __future__ import annotations
@@ -44,10 +45,13 @@ class ClassifierGroup:
 
     @torch.inference_mode()
     def logits(self, images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-        """float32 [n, M] of each member on uint8 pictures [n, H, W, K]; the same whatever else is in the group."""
+        """float32 [n, M] of each member on uint8 pictures [n, H, W, K]; the same whatever else is
+        in the group."""
         found: list[list[Tensor]] = [[] for _ in self.members]
         for start in range(0, len(images), EVALUATION_BATCH):
-            raw = torch.from_numpy(np.ascontiguousarray(images[start : start + EVALUATION_BATCH])).to(self.device)
+            raw = torch.from_numpy(
+                np.ascontiguousarray(images[start : start + EVALUATION_BATCH])
+            ).to(self.device)
             normalised: dict[Preprocessing, Tensor] = {}
             for index, (network, preprocessing) in enumerate(self.members):
                 if preprocessing not in normalised:
@@ -61,16 +65,24 @@ def answers_of(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> Answer
     """Answers from logits float32 [n, M] before anything is rounded; ties go to the lowest class.
 
     Args:
-        labels: int64 [n], -1 where unknown (p_label and margin are then NaN). A row that is not finite answers nothing: -1 and NaN.
+        labels: int64 [n], -1 where unknown (p_label and margin are then NaN). A row that is not
+            finite answers nothing: -1 and NaN.
     """
     z = torch.from_numpy(logits)
     n, classes = z.shape
     log_p = torch.log_softmax(z, dim=1)
     p = log_p.exp()
-    entropy = (-(p * log_p).nan_to_num_(nan=0.0, neginf=0.0).sum(1).div_(float(np.log(2)))).add_(0.0)  # -0. becomes 0
+    # -0. becomes 0
+    entropy = (-(p * log_p).nan_to_num_(nan=0.0, neginf=0.0).sum(1).div_(float(np.log(2)))).add_(
+        0.0
+    )
     top = min(5, classes)
     # A stable sort keeps the lowest class first among equals; topk does not promise an order.
-    order = torch.sort(z, dim=1, descending=True, stable=True).indices[:, : max(top, 2)] if classes <= 64 else _top_stable(z, max(top, 2))
+    order = (
+        torch.sort(z, dim=1, descending=True, stable=True).indices[:, : max(top, 2)]
+        if classes <= 64
+        else _top_stable(z, max(top, 2))
+    )
     ranked = p.gather(1, order)
     known = torch.from_numpy(labels >= 0)
     own = p.gather(1, torch.from_numpy(np.maximum(labels, 0))[:, None])[:, 0]
@@ -96,7 +108,8 @@ def answers_of(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> Answer
 
 
 def _top_stable(z: Tensor, top: int) -> Tensor:
-    """Indices [n, top] of the largest, ties to the lowest index; topk first, a stable sort only for the rare rows with ties."""
+    """Indices [n, top] of the largest, ties to the lowest index; topk first, a stable sort only for
+    the rare rows with ties."""
     values, order = torch.topk(z, min(top + 1, z.shape[1]), dim=1)
     tied = (values[:, 1:] == values[:, :-1]).any(1)
     order = order[:, :top]
@@ -106,7 +119,8 @@ def _top_stable(z: Tensor, top: int) -> Tensor:
 
 
 class ShardWorker:
-    """Runs groups of classifiers over decoded shards; keeps the newest group loaded. One per process."""
+    """Runs groups of classifiers over decoded shards; keeps the newest group loaded. One per
+    process."""
 
     def __init__(self, workspace: Workspace, device: torch.device) -> None:
         settle(device)
@@ -114,18 +128,29 @@ class ShardWorker:
         self._groups: dict[tuple[str, ...], ClassifierGroup] = {}
         self._refused: dict[str, Mapping[str, str]] = {}
 
-    def __call__(self, task: FillTask, images: NDArray[np.uint8], unreadable: NDArray[np.bool_]) -> Receipt | Refusal:
-        """Answers (and logits) of the task's classifiers on its pictures, written as one part. See ``zoo.fill.plan.decode_task``.
+    def __call__(
+        self, task: FillTask, images: NDArray[np.uint8], unreadable: NDArray[np.bool_]
+    ) -> Receipt | Refusal:
+        """Answers (and logits) of the task's classifiers on its pictures, written as one part. See
+        ``zoo.fill.plan.decode_task``.
 
-        A classifier with an output that is not finite is refused, and the unit with it: it will be planned again without that one.
+        A classifier with an output that is not finite is refused, and the unit with it: it will be
+        planned again without that one.
         """
         if task.unit.key in self._refused:
             return Refusal(task.shard.index, self._refused[task.unit.key])
-        labels = open_verified(task.dataset).splits[task.unit.split].labels[task.shard.start : task.shard.stop]
+        labels = (
+            open_verified(task.dataset)
+            .splits[task.unit.split]
+            .labels[task.shard.start : task.shard.stop]
+        )
         logits = self._group(task.unit.classifiers).logits(images)
         answers = [answers_of(values, labels) for values in logits]
         bad = {
-            name: f"its outputs are not finite on {int((~(answer.finite | unreadable)).sum())} of {len(labels)} pictures of {task.unit.split}"
+            name: (
+                f"its outputs are not finite on {int((~(answer.finite | unreadable)).sum())} of"
+                f" {len(labels)} pictures of {task.unit.split}"
+            )
             for name, answer in zip(task.unit.classifiers, answers, strict=True)
             if not (answer.finite | unreadable).all()
         }
@@ -134,13 +159,24 @@ class ShardWorker:
             return Refusal(task.shard.index, bad)
         kept = logits if task.unit.logits else None
         in_train = membership(self.workspace, task)
-        return write_part(self.workspace.files, task.unit, task.shard, answers, unreadable, labels, in_train, kept)
+        return write_part(
+            self.workspace.files, task.unit, task.shard, answers, unreadable, labels, in_train, kept
+        )
 
     def _group(self, classifiers: tuple[str, ...]) -> ClassifierGroup:
         if classifiers not in self._groups:
             commits = [self.workspace.commits.get("checkpoint", name) for name in classifiers]
-            absent = [name for name, commit in zip(classifiers, commits, strict=True) if commit is None]
+            absent = [
+                name for name, commit in zip(classifiers, commits, strict=True) if commit is None
+            ]
             if absent:
-                raise NotFoundError(f"classifier {absent[0]} is not in {self.workspace.location}. Train it, or plan the fill again.")
-            self._groups = {classifiers: ClassifierGroup.load(self.workspace.files, [c for c in commits if c is not None], self.device)}
+                raise NotFoundError(
+                    f"classifier {absent[0]} is not in {self.workspace.location}. Train it, or plan"
+                    " the fill again."
+                )
+            self._groups = {
+                classifiers: ClassifierGroup.load(
+                    self.workspace.files, [c for c in commits if c is not None], self.device
+                )
+            }
         return self._groups[classifiers]

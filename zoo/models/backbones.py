@@ -1,4 +1,5 @@
-"""Networks of the timm library (PyTorch Image Models), always with random weights: nothing is ever downloaded.
+"""Networks of the timm library (PyTorch Image Models), always with random weights: nothing is ever
+downloaded.
 
 Shapes: n images of a batch, K channels, S side in pixels, M classes.
 """
@@ -15,7 +16,16 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-__all__ = ["cost", "create", "default_size", "family", "forward_macs", "names", "near_names", "refusal"]
+__all__ = [
+    "cost",
+    "create",
+    "default_size",
+    "family",
+    "forward_macs",
+    "names",
+    "near_names",
+    "refusal",
+]
 
 
 @functools.cache
@@ -40,18 +50,24 @@ def default_size(name: str) -> int:
 
 
 def create(name: str, *, num_classes: int, in_channels: int, size: int) -> nn.Module:
-    """A timm network with random weights. ``img_size`` is passed to those built for one size (transformers), and only to them."""
+    """A timm network with random weights. ``img_size`` is passed to those built for one size
+    (transformers), and only to them."""
     settings = timm.get_pretrained_cfg(name)
-    extra: dict[str, Any] = {"img_size": size} if settings is not None and settings.fixed_input_size else {}
+    extra: dict[str, Any] = (
+        {"img_size": size} if settings is not None and settings.fixed_input_size else {}
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # remarks of timm about its own internals
-        network: nn.Module = timm.create_model(name, pretrained=False, num_classes=num_classes, in_chans=in_channels, **extra)
+        network: nn.Module = timm.create_model(
+            name, pretrained=False, num_classes=num_classes, in_chans=in_channels, **extra
+        )
     return network
 
 
 @functools.cache
 def refusal(name: str, size: int) -> str | None:
-    """Why the network cannot learn from S x S pictures, or None if it can. Tried in training mode on the meta device, without memory."""
+    """Why the network cannot learn from S x S pictures, or None if it can. Tried in training mode
+    on the meta device, without memory."""
     classes = 7
     try:
         with torch.device("meta"), torch.no_grad():
@@ -60,12 +76,16 @@ def refusal(name: str, size: int) -> str | None:
     except Exception as error:  # noqa: BLE001 - timm's networks fail with whatever their layers raise
         return (str(error).partition("\n")[0] or type(error).__name__).rstrip(".")
     if not isinstance(logits, torch.Tensor) or tuple(logits.shape) != (2, classes):
-        return f"for 2 pictures and {classes} classes it returns {tuple(getattr(logits, 'shape', ())) or type(logits).__name__}"
+        return (
+            f"for 2 pictures and {classes} classes it returns"
+            f" {tuple(getattr(logits, 'shape', ())) or type(logits).__name__}"
+        )
     return None
 
 
 def forward_macs(network: nn.Module, channels: int, size: int) -> float:
-    """Multiply-adds of one forward pass of one image, in millions: half of what torch's counter calls floating-point operations."""
+    """Multiply-adds of one forward pass of one image, in millions: half of what torch's counter
+    calls floating-point operations."""
     device = next(network.parameters()).device
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network.eval()(torch.empty(1, channels, size, size, device=device))
@@ -74,7 +94,8 @@ def forward_macs(network: nn.Module, channels: int, size: int) -> float:
 
 @functools.cache
 def cost(name: str, size: int) -> tuple[int, float]:
-    """Parameters and ``forward_macs`` of a timm network for S x S x 3 and 10 classes, counted on the meta device."""
+    """Parameters and ``forward_macs`` of a timm network for S x S x 3 and 10 classes, counted on
+    the meta device."""
     with torch.device("meta"):
         network = create(name, num_classes=10, in_channels=3, size=size)
     return sum(p.numel() for p in network.parameters()), forward_macs(network, 3, size)

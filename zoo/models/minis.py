@@ -1,11 +1,15 @@
 """Small relatives of the ImageNet families, made for 28 to 32 pixels and one CPU core.
 
-Each keeps the one idea its family is known for and costs about as much as LeNet-5. The common plan, from measurement: the first
-convolution has stride 2, because at full resolution normalisation and activation cost more than the convolutions; depthwise
-convolutions run at 7x7 only, because on a CPU they are bound by memory, not by arithmetic. No dropout, torch's default start.
+Each keeps the one idea its family is known for and costs about as much as LeNet-5. The common plan,
+from measurement: the first convolution has stride 2, because at full resolution normalisation and
+    activation cost more than the convolutions; depthwise
+convolutions run at 7x7 only, because on a CPU they are bound by memory, not by arithmetic. No
+dropout, torch's default start.
 
-Shapes: n images of a batch, K channels, S side in pixels, M classes; comments give those for S = 28. Every builder has the form
-``builder(num_classes=M, in_channels=K, size=S) -> Module`` with ``Module: float32 [n, K, S, S] -> logits float32 [n, M]``.
+Shapes: n images of a batch, K channels, S side in pixels, M classes; comments give those for S =
+    28. Every builder has the form
+``builder(num_classes=M, in_channels=K, size=S) -> Module`` with ``Module: float32 [n, K, S, S] ->
+logits float32 [n, M]``.
 """
 
 # ruff: noqa: ARG001 - all builders have one signature; networks that end in a global average do not need the size
@@ -45,11 +49,19 @@ def _silu() -> nn.Module:
 
 
 def _conv(
-    in_width: int, width: int, kernel: int, *, stride: int = 1, groups: int = 1, activation: Activation | None = _relu
+    in_width: int,
+    width: int,
+    kernel: int,
+    *,
+    stride: int = 1,
+    groups: int = 1,
+    activation: Activation | None = _relu,
 ) -> nn.Sequential:
     """Convolution (same padding, no bias), batch normalisation, activation."""
     layers: list[nn.Module] = [
-        nn.Conv2d(in_width, width, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=False),
+        nn.Conv2d(
+            in_width, width, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=False
+        ),
         nn.BatchNorm2d(width),
     ]
     if activation is not None:
@@ -62,7 +74,8 @@ def _head(width: int, num_classes: int) -> list[nn.Module]:
 
 
 def vgg_mini(num_classes: int, in_channels: int, size: int) -> nn.Module:
-    """Stacks of 3x3 convolutions between 2x2 max-pools, two dense layers. Source: Simonyan, Zisserman 2015 (VGG); batch-normalised."""
+    """Stacks of 3x3 convolutions between 2x2 max-pools, two dense layers. Source: Simonyan,
+    Zisserman 2015 (VGG); batch-normalised."""
     side = -(-size // 2) // 2 // 2
     return nn.Sequential(
         _conv(in_channels, 16, 3, stride=2),  # [n, 16, 14, 14]
@@ -93,7 +106,8 @@ class _Residual(nn.Module):
 
 
 def resnet_mini(num_classes: int, in_channels: int, size: int) -> nn.Module:
-    """Bottleneck blocks (1x1, 3x3, 1x1) with projection shortcuts. Source: He et al. 2016 (ResNet-50), figure 5."""
+    """Bottleneck blocks (1x1, 3x3, 1x1) with projection shortcuts. Source: He et al. 2016
+    (ResNet-50), figure 5."""
 
     def bottleneck(in_width: int, width: int, stride: int) -> nn.Module:
         inner = width // 4
@@ -103,7 +117,9 @@ def resnet_mini(num_classes: int, in_channels: int, size: int) -> nn.Module:
             _conv(inner, width, 1, activation=None),
         )
         same = in_width == width and stride == 1
-        shortcut = nn.Identity() if same else _conv(in_width, width, 1, stride=stride, activation=None)
+        shortcut = (
+            nn.Identity() if same else _conv(in_width, width, 1, stride=stride, activation=None)
+        )
         return _Residual(body, shortcut, _relu())
 
     return nn.Sequential(
@@ -117,10 +133,12 @@ def resnet_mini(num_classes: int, in_channels: int, size: int) -> nn.Module:
 
 
 class _Inception(nn.Module):
-    """Four branches side by side: 1x1; 3x3; two 3x3 in a row; average pool. Output width is four times ``width``.
+    """Four branches side by side: 1x1; 3x3; two 3x3 in a row; average pool. Output width is four
+    times ``width``.
 
-    The 1x1 convolutions that open the branches are one convolution of four times the width, split afterwards: the same function, a
-    third faster on a CPU. The pooling branch projects before it pools for the same reason.
+    The 1x1 convolutions that open the branches are one convolution of four times the width, split
+    afterwards: the same function, a third faster on a CPU. The pooling branch projects before it
+        pools for the same reason.
     """
 
     def __init__(self, in_width: int, width: int) -> None:
@@ -136,7 +154,8 @@ class _Inception(nn.Module):
 
 
 def inception_mini(num_classes: int, in_channels: int, size: int) -> nn.Module:
-    """Parallel branches of different reach, concatenated. Source: Szegedy et al. 2016 (Inception v3), figure 5."""
+    """Parallel branches of different reach, concatenated. Source: Szegedy et al. 2016 (Inception
+    v3), figure 5."""
     return nn.Sequential(
         _conv(in_channels, 16, 3, stride=2),  # [n, 16, 14, 14]
         nn.MaxPool2d(2),  # [n, 16, 7, 7]
@@ -157,10 +176,16 @@ def _separable(in_width: int, width: int) -> nn.Module:
 
 
 def xception_mini(num_classes: int, in_channels: int, size: int) -> nn.Module:
-    """Depthwise separable convolutions in residual blocks, activation before each. Source: Chollet 2017 (Xception), figure 5."""
+    """Depthwise separable convolutions in residual blocks, activation before each. Source: Chollet
+    2017 (Xception), figure 5."""
 
     def block(in_width: int, width: int, *, pool: bool) -> nn.Module:
-        body: list[nn.Module] = [nn.ReLU(), _separable(in_width, in_width), nn.ReLU(inplace=True), _separable(in_width, width)]
+        body: list[nn.Module] = [
+            nn.ReLU(),
+            _separable(in_width, in_width),
+            nn.ReLU(inplace=True),
+            _separable(in_width, width),
+        ]
         if pool:
             body.append(nn.MaxPool2d(2, ceil_mode=True))
         shortcut = _conv(in_width, width, 1, stride=2, activation=None) if pool else nn.Identity()
@@ -177,7 +202,8 @@ def xception_mini(num_classes: int, in_channels: int, size: int) -> nn.Module:
 
 
 class _DenseLayer(nn.Module):
-    """Normalise, ReLU, 3x3 convolution; its ``growth`` new maps are appended to all earlier ones."""
+    """Normalise, ReLU, 3x3 convolution; its ``growth`` new maps are appended to all earlier
+    ones."""
 
     def __init__(self, in_width: int, growth: int) -> None:
         super().__init__()
@@ -194,21 +220,28 @@ def densenet_mini(num_classes: int, in_channels: int, size: int) -> nn.Module:
     Source: Huang et al. 2017 (DenseNet), section 3: the basic form, without bottlenecks.
     """
     growth, layers_per_block = 16, 3
-    layers: list[nn.Module] = [_conv(in_channels, 16, 3, stride=2), nn.MaxPool2d(2)]  # [n, 16, 7, 7]
+    # [n, 16, 7, 7]
+    layers: list[nn.Module] = [_conv(in_channels, 16, 3, stride=2), nn.MaxPool2d(2)]
     width = 16
     for block in range(2):
         for _ in range(layers_per_block):
             layers.append(_DenseLayer(width, growth))
             width += growth
         if block == 0:  # transition to [n, width / 2, 3, 3]
-            layers += [nn.BatchNorm2d(width), nn.ReLU(inplace=True), nn.Conv2d(width, width // 2, 1, bias=False), nn.AvgPool2d(2)]
+            layers += [
+                nn.BatchNorm2d(width),
+                nn.ReLU(inplace=True),
+                nn.Conv2d(width, width // 2, 1, bias=False),
+                nn.AvgPool2d(2),
+            ]
             width //= 2
     layers += [nn.BatchNorm2d(width), nn.ReLU(inplace=True), *_head(width, num_classes)]
     return nn.Sequential(*layers)
 
 
 class _SqueezeExcite(nn.Module):
-    """Scales each channel by a gate computed from the mean of all channels. Source: Hu et al. 2018."""
+    """Scales each channel by a gate computed from the mean of all channels. Source: Hu et al.
+    2018."""
 
     def __init__(self, width: int, squeezed: int) -> None:
         super().__init__()
@@ -216,12 +249,16 @@ class _SqueezeExcite(nn.Module):
         self.expand = nn.Linear(squeezed, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        gate: Tensor = torch.sigmoid(self.expand(functional.silu(self.reduce(x.mean(dim=(2, 3))))))  # [n, width]
+        # [n, width]
+        gate: Tensor = torch.sigmoid(self.expand(functional.silu(self.reduce(x.mean(dim=(2, 3))))))
         return x * gate[:, :, None, None]
 
 
-def _inverted_residual(in_width: int, width: int, *, stride: int, expansion: int, activation: Activation, excite: bool) -> nn.Module:
-    """Expand 1x1, depthwise 3x3, (squeeze-excite), project 1x1 without activation; a shortcut where shapes allow."""
+def _inverted_residual(
+    in_width: int, width: int, *, stride: int, expansion: int, activation: Activation, excite: bool
+) -> nn.Module:
+    """Expand 1x1, depthwise 3x3, (squeeze-excite), project 1x1 without activation; a shortcut where
+    shapes allow."""
     inner = in_width * expansion
     layers: list[nn.Module] = [
         _conv(in_width, inner, 1, activation=activation),
@@ -231,14 +268,19 @@ def _inverted_residual(in_width: int, width: int, *, stride: int, expansion: int
         layers.append(_SqueezeExcite(inner, max(4, in_width // 4)))
     layers.append(_conv(inner, width, 1, activation=None))
     body = nn.Sequential(*layers)
-    return _Residual(body, nn.Identity(), nn.Identity()) if stride == 1 and in_width == width else body
+    return (
+        _Residual(body, nn.Identity(), nn.Identity()) if stride == 1 and in_width == width else body
+    )
 
 
 def mobilenet_mini(num_classes: int, in_channels: int, size: int) -> nn.Module:
-    """Inverted residuals with linear bottlenecks and ReLU6. Source: Sandler et al. 2018 (MobileNetV2), figure 3."""
+    """Inverted residuals with linear bottlenecks and ReLU6. Source: Sandler et al. 2018
+    (MobileNetV2), figure 3."""
 
     def block(in_width: int, width: int, stride: int) -> nn.Module:
-        return _inverted_residual(in_width, width, stride=stride, expansion=3, activation=_relu6, excite=False)
+        return _inverted_residual(
+            in_width, width, stride=stride, expansion=3, activation=_relu6, excite=False
+        )
 
     return nn.Sequential(
         _conv(in_channels, 16, 3, stride=2, activation=_relu6),  # [n, 16, 14, 14]
@@ -252,10 +294,13 @@ def mobilenet_mini(num_classes: int, in_channels: int, size: int) -> nn.Module:
 
 
 def efficientnet_mini(num_classes: int, in_channels: int, size: int) -> nn.Module:
-    """MBConv blocks: inverted residuals with squeeze-and-excitation and SiLU. Source: Tan, Le 2019 (EfficientNet), table 1."""
+    """MBConv blocks: inverted residuals with squeeze-and-excitation and SiLU. Source: Tan, Le 2019
+    (EfficientNet), table 1."""
 
     def block(in_width: int, width: int, stride: int) -> nn.Module:
-        return _inverted_residual(in_width, width, stride=stride, expansion=3, activation=_silu, excite=True)
+        return _inverted_residual(
+            in_width, width, stride=stride, expansion=3, activation=_silu, excite=True
+        )
 
     return nn.Sequential(
         _conv(in_channels, 12, 3, stride=2, activation=_silu),  # [n, 12, 14, 14]
@@ -269,7 +314,8 @@ def efficientnet_mini(num_classes: int, in_channels: int, size: int) -> nn.Modul
 
 
 def nin_mini(num_classes: int, in_channels: int, size: int) -> nn.Module:
-    """Convolutions each followed by a 1x1 one, class maps averaged, no dense layer. Source: Lin et al. 2014 (NIN); batch-normalised."""
+    """Convolutions each followed by a 1x1 one, class maps averaged, no dense layer. Source: Lin et
+    al. 2014 (NIN); batch-normalised."""
     return nn.Sequential(
         _conv(in_channels, 24, 5, stride=2),  # [n, 24, 14, 14]
         _conv(24, 16, 1),

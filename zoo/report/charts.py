@@ -1,8 +1,10 @@
 """Charts: the figures of a study, drawn from the tidy tables its experiment made.
 
-``save`` writes NAME.svg, NAME.png and NAME.csv of a ``zoo.studies.findings.Chart`` by the rules of ``zoo.report.figures``: the CSV is the very
-table drawn, equal inputs give equal bytes, names from data are text. A kind of chart is one function and one line in ``KINDS``. What has no
-place in a figure (a null, an infinity, zero on a log axis) leaves a gap, a dash or a remark.
+``save`` writes NAME.svg, NAME.png and NAME.csv of a ``zoo.studies.findings.Chart`` by the rules of
+    ``zoo.report.figures``: the CSV is the very
+table drawn, equal inputs give equal bytes, names from data are text. A kind of chart is one
+function and one line in ``KINDS``. What has no place in a figure (a null, an infinity, zero on a
+log axis) leaves a gap, a dash or a remark.
 """
 
 from __future__ import annotations
@@ -50,23 +52,36 @@ __all__ = ["KINDS", "ChartKind", "draw", "entry_of", "save"]
 
 WIDTH = 10.0  # inches, as all figures of a report
 COLOURS = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY, "#6a4c2f")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")  # eight, not seven: colour and marker part ways at the eighth series
-HATCHES = ("", "////", "\\\\\\\\", "xxxx", "----", "++++")  # no dots: a page of them weighs ten times as much
-DASHES: tuple[Any, ...] = ("solid", (0, (6, 1.5)), (0, (2.5, 1.2)), (0, (7, 1.5, 1.5, 1.5)), (0, (1.2, 1.2)), (0, (9, 2, 3, 2)))
+# eight, not seven: colour and marker part ways at the eighth series
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+# no dots: a page of them weighs ten times as much
+HATCHES = ("", "////", "\\\\\\\\", "xxxx", "----", "++++")
+DASHES: tuple[Any, ...] = (
+    "solid",
+    (0, (6, 1.5)),
+    (0, (2.5, 1.2)),
+    (0, (7, 1.5, 1.5, 1.5)),
+    (0, (1.2, 1.2)),
+    (0, (9, 2, 3, 2)),
+)
 REFERENCE_DASHES: tuple[Any, ...] = ((0, (4, 3)), (0, (1, 1.8)), (0, (8, 2.5, 1.5, 2.5)))
 MOST_MARKERS = 40
 MOST_LABELS = 12
 INK = "#24292f"
 NULL_CELL = "#dfe2e6"
 MINUS = "\u2212"
-# From negative to positive; a quantity of one sign uses its half, so that a darker cell is always farther from zero.
-_SIGNED = LinearSegmentedColormap.from_list("signed", ["#7a2f00", VERMILION, "#f2b48a", "#f7f7f7", "#9fcbe8", BLUE, "#08375c"])
+# From negative to positive; a quantity of one sign uses its half, so that a darker cell is always
+# farther from zero.
+_SIGNED = LinearSegmentedColormap.from_list(
+    "signed", ["#7a2f00", VERMILION, "#f2b48a", "#f7f7f7", "#9fcbe8", BLUE, "#08375c"]
+)
 _POSITIVE = LinearSegmentedColormap.from_list("positive", _SIGNED(np.linspace(0.5, 1, 129)))
 _NEGATIVE = LinearSegmentedColormap.from_list("negative", _SIGNED(np.linspace(0, 0.5, 129)))
 
 
 def save(chart: Chart, folder: Path, provenance: Provenance) -> FigureFiles:
-    """Draw a chart and write <name>.svg, <name>.png and <name>.csv, its table. Equal inputs give equal bytes.
+    """Draw a chart and write <name>.svg, <name>.png and <name>.csv, its table. Equal inputs give
+    equal bytes.
 
     Args:
         folder: where to write; made if absent. Each file appears whole or not at all.
@@ -99,22 +114,28 @@ def entry_of(chart: Chart) -> FigureEntry:
     )
 
 
-# ---------------------------------------------------------------------------------------------------------------- tables and texts
+# --------------------------------------------------------------------------------- tables and texts
 
 
 def _tidy(table: pd.DataFrame) -> pd.DataFrame:
-    """A table of lines or bars with plain types: names without nulls, float64 with NaN, ``reference`` without nulls."""
+    """A table of lines or bars with plain types: names without nulls, float64 with NaN,
+    ``reference`` without nulls."""
     return pd.DataFrame(
         {
             **{name: _plain(table[name]) for name in ("panel", "series", "x_text")},
-            **{name: table[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in ("x", "y", "sd", "n")},
+            **{
+                name: table[name].to_numpy(dtype=np.float64, na_value=np.nan)
+                for name in ("x", "y", "sd", "n")
+            },
             "reference": table["reference"].eq(True).fillna(False).to_numpy(dtype=np.bool_),
         }
     )
 
 
 def _plain(column: pd.Series[Any]) -> list[str]:
-    return ["" if missing else str(value) for value, missing in zip(column, column.isna(), strict=True)]
+    return [
+        "" if missing else str(value) for value, missing in zip(column, column.isna(), strict=True)
+    ]
 
 
 def _unique(names: Iterable[str]) -> list[str]:
@@ -131,7 +152,9 @@ def _number(value: float) -> str:
 
 
 def _values_text(chart: Chart) -> FuncFormatter:
-    return FuncFormatter(lambda value, _: f"{_number(round(100 * value, 8))} %" if chart.percent else _number(value))
+    return FuncFormatter(
+        lambda value, _: f"{_number(round(100 * value, 8))} %" if chart.percent else _number(value)
+    )
 
 
 def _inches(text: str, points: float) -> float:
@@ -140,14 +163,15 @@ def _inches(text: str, points: float) -> float:
 
 
 def _thinned(labels: Sequence[str], width: float) -> list[str]:
-    """The labels of an even axis of ``width`` inches, of which every second, third, ... is kept so that they fit; the others are empty."""
+    """The labels of an even axis of ``width`` inches, of which every second, third, ... is kept so
+    that they fit; the others are empty."""
     longest = max((_inches(label, 9) for label in labels), default=0.0)
     fitting = max(2, min(MOST_LABELS, int(width / (longest + 0.12))))
     step = max(1, -(-(len(labels) - 1) // (fitting - 1)))
     return [label if at % step == 0 else "" for at, label in enumerate(labels)]
 
 
-# ---------------------------------------------------------------------------------------------------------------- looks and legend
+# --------------------------------------------------------------------------------- looks and legend
 
 
 @dataclass(frozen=True)
@@ -190,17 +214,23 @@ def _spread_text(rows: pd.DataFrame) -> str:
     if n.empty:
         return ""
     counts = sorted({int(value) for value in n.dropna()})
-    return "mean \u00b1 sd" + ("" if not counts else f" over {counts[0]}" + (f" to {counts[-1]}" if len(counts) > 1 else "") + " seeds")
+    return "mean \u00b1 sd" + (
+        ""
+        if not counts
+        else f" over {counts[0]}" + (f" to {counts[-1]}" if len(counts) > 1 else "") + " seeds"
+    )
 
 
 def _legend(figure: Figure, entries: Sequence[tuple[Any, str]], spread: str) -> None:
-    """One legend below all panels, read row by row, under the words that say what bands or error bars are."""
+    """One legend below all panels, read row by row, under the words that say what bands or error
+    bars are."""
     if not entries and not spread:
         return
     longest = max((_inches(text, 9) for _, text in entries), default=0.0) + 0.75
     most = max(1, min(len(entries), int((WIDTH - 0.2) / longest)))
     columns = -(-len(entries) // -(-len(entries) // most)) if entries else 1
-    ordered = [entry for column in range(columns) for entry in entries[column::columns]]  # the legend fills its columns first
+    # the legend fills its columns first
+    ordered = [entry for column in range(columns) for entry in entries[column::columns]]
     legend = figure.legend(
         [handle for handle, _ in ordered],
         [text for _, text in ordered],
@@ -213,7 +243,7 @@ def _legend(figure: Figure, entries: Sequence[tuple[Any, str]], spread: str) -> 
     legend.get_title().set_color(GREY)
 
 
-# ---------------------------------------------------------------------------------------------------------------- panels
+# ------------------------------------------------------------------------------------------- panels
 
 
 def _side_by_side(panels: int) -> int:
@@ -226,8 +256,11 @@ def _panel_width(columns: int) -> float:
     return (WIDTH - 1.0) / columns - 0.2
 
 
-def _panels(chart: Chart, names: Sequence[str], columns: int, foot: float = 0.0) -> tuple[Figure, list[Axes]]:
-    """A figure with one panel per name, with its titles and the names of its axes, and the panels. ``foot``: inches of slanting labels."""
+def _panels(
+    chart: Chart, names: Sequence[str], columns: int, foot: float = 0.0
+) -> tuple[Figure, list[Axes]]:
+    """A figure with one panel per name, with its titles and the names of its axes, and the panels.
+    ``foot``: inches of slanting labels."""
     rows = -(-len(names) // columns)
     height = {1: 3.7, 2: 3.1}.get(columns, 2.6)
     figure = new_figure(WIDTH, 0.75 + (height + 0.3 + foot) * rows, pad=0.06)
@@ -258,7 +291,8 @@ def _wrapped(text: str, width: float, *, points: float = 10, longest: int = 200)
 
 
 def _even_places(rows: pd.DataFrame) -> tuple[NDArray[np.float64], list[str]]:
-    """Equal steps in the order of x: (place of each row, label of each place). A row without x stands where its text stands.
+    """Equal steps in the order of x: (place of each row, label of each place). A row without x
+    stands where its text stands.
 
     A reference without x and without such a place has none (NaN): it holds for all.
     """
@@ -268,7 +302,11 @@ def _even_places(rows: pd.DataFrame) -> tuple[NDArray[np.float64], list[str]]:
     for value in np.unique(x[~np.isnan(x)]):
         texts = own_first.loc[own_first["x"] == value, "x_text"]
         labels.append(next((text for text in texts if text), _number(float(value))))
-    labels += [text for text in _unique(rows.loc[np.isnan(x) & ~rows["reference"], "x_text"]) if text and text not in labels]
+    labels += [
+        text
+        for text in _unique(rows.loc[np.isnan(x) & ~rows["reference"], "x_text"])
+        if text and text not in labels
+    ]
     places = np.searchsorted(np.unique(x[~np.isnan(x)]), x).astype(np.float64)
     for row in np.flatnonzero(np.isnan(x)):
         text = rows["x_text"].iloc[row]
@@ -277,7 +315,8 @@ def _even_places(rows: pd.DataFrame) -> tuple[NDArray[np.float64], list[str]]:
 
 
 def _value_limits(chart: Chart, rows: pd.DataFrame, axes: Sequence[Axes]) -> None:
-    """A log axis where the chart wants one; else shares end at 0 and 100 %, so that no axis promises more than all."""
+    """A log axis where the chart wants one; else shares end at 0 and 100 %, so that no axis
+    promises more than all."""
     y = rows["y"].to_numpy(np.float64)
     y = y[np.isfinite(y)]
     axes[0].yaxis.set_major_formatter(_values_text(chart))
@@ -294,7 +333,7 @@ def _value_limits(chart: Chart, rows: pd.DataFrame, axes: Sequence[Axes]) -> Non
         axes[0].set_ylim(max(low, -room), min(high, 1 + room))
 
 
-# ---------------------------------------------------------------------------------------------------------------- lines
+# -------------------------------------------------------------------------------------------- lines
 
 
 def _draw_lines(chart: Chart, table: pd.DataFrame) -> Figure:
@@ -317,18 +356,29 @@ def _draw_lines(chart: Chart, table: pd.DataFrame) -> Figure:
             ax.set_xlim(-room, max(len(labels), 1) - 1 + room)
         else:
             places = part["x"].to_numpy(np.float64)
-            places = np.where(np.isfinite(places) & ((places > 0) | (chart.x_scale != "log")), places, np.nan)
+            places = np.where(
+                np.isfinite(places) & ((places > 0) | (chart.x_scale != "log")), places, np.nan
+            )
             _number_axis(ax, chart, rows["x"].to_numpy(np.float64) if alike else places, width)
         part = part.assign(place=places).sort_values("place", kind="stable")
         for series, look in references.items():
             _reference_line(ax, part[part["reference"] & (part["series"] == series)], look)
         for series, look in looks.items():
-            _line(ax, part[~part["reference"] & (part["series"] == series)].dropna(subset=["place"]), look)
+            _line(
+                ax,
+                part[~part["reference"] & (part["series"] == series)].dropna(subset=["place"]),
+                look,
+            )
         _remark(ax, part[~part["reference"] & part["place"].isna() & np.isfinite(part["y"])])
     _value_limits(chart, rows, axes)
     line: dict[str, Any] = {"linewidth": 1.7, "markersize": 5}
     entries: list[tuple[Any, str]] = [
-        (Line2D([], [], color=look.colour, linestyle=look.dashes, marker=look.marker or None, **line), look.label)
+        (
+            Line2D(
+                [], [], color=look.colour, linestyle=look.dashes, marker=look.marker or None, **line
+            ),
+            look.label,
+        )
         for look in (*looks.values(), *references.values())
     ]
     if len(entries) == 1 and not rows["series"].iloc[0]:
@@ -338,7 +388,8 @@ def _draw_lines(chart: Chart, table: pd.DataFrame) -> Figure:
 
 
 def _line(ax: Axes, points: pd.DataFrame, look: _Look) -> None:
-    """One series of one panel: line, markers, band; an error bar where a band would have no width."""
+    """One series of one panel: line, markers, band; an error bar where a band would have no
+    width."""
     x, y, sd = (points[name].to_numpy(np.float64) for name in ("place", "y", "sd"))
     y = np.where(np.isfinite(y), y, np.nan)
     known = np.isfinite(y) & np.isfinite(sd)
@@ -346,14 +397,37 @@ def _line(ax: Axes, points: pd.DataFrame, look: _Look) -> None:
     lone = known & ~padded[:-2] & ~padded[2:]
     band = np.where(known & ~lone, sd, np.nan)
     ax.fill_between(x, y - band, y + band, color=look.colour, alpha=0.16, linewidth=0, zorder=1.5)
-    ax.errorbar(x[lone], y[lone], sd[lone], fmt="none", ecolor=look.colour, elinewidth=1.2, capsize=3, zorder=2)
-    ax.plot(x, y, color=look.colour, linestyle=look.dashes, marker=look.marker or None, markersize=5, linewidth=1.7, zorder=3)
+    ax.errorbar(
+        x[lone],
+        y[lone],
+        sd[lone],
+        fmt="none",
+        ecolor=look.colour,
+        elinewidth=1.2,
+        capsize=3,
+        zorder=2,
+    )
+    ax.plot(
+        x,
+        y,
+        color=look.colour,
+        linestyle=look.dashes,
+        marker=look.marker or None,
+        markersize=5,
+        linewidth=1.7,
+        zorder=3,
+    )
 
 
 def _reference_line(ax: Axes, points: pd.DataFrame, look: _Look) -> None:
     """A dashed line through its points; right across the panel where it has one place or none."""
     points = points[np.isfinite(points["y"])]
-    style: dict[str, Any] = {"color": look.colour, "linestyle": look.dashes, "linewidth": 1.4, "zorder": 2.5}
+    style: dict[str, Any] = {
+        "color": look.colour,
+        "linestyle": look.dashes,
+        "linewidth": 1.4,
+        "zorder": 2.5,
+    }
     if len(points["place"].dropna().unique()) > 1:
         ax.plot(points["place"].to_numpy(np.float64), points["y"].to_numpy(np.float64), **style)
     else:
@@ -364,12 +438,16 @@ def _reference_line(ax: Axes, points: pd.DataFrame, look: _Look) -> None:
 def _remark(ax: Axes, left: pd.DataFrame) -> None:
     """Says below the axis which values of x have no place on it."""
     if len(left):
-        texts = _unique(text or ("no x" if np.isnan(x) else _number(float(x))) for text, x in zip(left["x_text"], left["x"], strict=True))
+        texts = _unique(
+            text or ("no x" if np.isnan(x) else _number(float(x)))
+            for text, x in zip(left["x_text"], left["x"], strict=True)
+        )
         ax.set_xlabel(f"{ax.get_xlabel()}\nnot drawn: {safe_text(', '.join(texts), 40)}".strip())
 
 
 def _number_axis(ax: Axes, chart: Chart, every_x: NDArray[np.float64], width: float) -> None:
-    """A linear or log axis of x with plain numbers. ``every_x``: what it has to span, any values."""
+    """A linear or log axis of x with plain numbers. ``every_x``: what it has to span, any
+    values."""
     x = np.unique(every_x[np.isfinite(every_x) & ((every_x > 0) | (chart.x_scale != "log"))])
     if not len(x):
         ax.set_xticks([])
@@ -385,13 +463,18 @@ def _number_axis(ax: Axes, chart: Chart, every_x: NDArray[np.float64], width: fl
         room = 0.025 * (high - low) if high > low else 0.5
         ax.set_xlim(low - room, high + room)
         ax.xaxis.set_major_locator(
-            MaxNLocator(nbins=int(min(10, max(4, width / 0.45))), steps=[1, 2, 5, 10], integer=bool((x == np.round(x)).all()))
+            MaxNLocator(
+                nbins=int(min(10, max(4, width / 0.45))),
+                steps=[1, 2, 5, 10],
+                integer=bool((x == np.round(x)).all()),
+            )
         )
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _number(value)))
 
 
 def _log_ticks(x: NDArray[np.float64], width: float) -> list[float]:
-    """Ticks of a log axis: the values themselves if they are few, else 1, 2, 5, 10, ...; none so near another that their texts touch.
+    """Ticks of a log axis: the values themselves if they are few, else 1, 2, 5, 10, ...; none so
+    near another that their texts touch.
 
     Args:
         x: different values > 0, ascending.
@@ -406,12 +489,16 @@ def _log_ticks(x: NDArray[np.float64], width: float) -> list[float]:
     per_log = width / max(np.log(x[-1] / x[0]), 1e-9)
     kept: list[float] = []
     for value in candidates[::-1].tolist():
-        if not kept or per_log * np.log(kept[-1] / value) > (_inches(_number(kept[-1]), 9) + _inches(_number(value), 9)) / 2 + 0.08:
+        if (
+            not kept
+            or per_log * np.log(kept[-1] / value)
+            > (_inches(_number(kept[-1]), 9) + _inches(_number(value), 9)) / 2 + 0.08
+        ):
             kept.append(value)
     return kept
 
 
-# ---------------------------------------------------------------------------------------------------------------- bars
+# --------------------------------------------------------------------------------------------- bars
 
 
 def _draw_bars(chart: Chart, table: pd.DataFrame) -> Figure:
@@ -420,7 +507,8 @@ def _draw_bars(chart: Chart, table: pd.DataFrame) -> Figure:
     looks, references = _looks(rows, markers=True, reference_dashes=("solid", *REFERENCE_DASHES))
     own = rows[~rows["reference"]]
     most = int(own.groupby("panel")["x_text"].nunique().max()) * len(looks) if len(own) else 1
-    columns = max(1, min(_side_by_side(len(names)), int(9 / (0.11 * most))))  # a bar narrower than 0.11 in is a line
+    # a bar narrower than 0.11 in is a line
+    columns = max(1, min(_side_by_side(len(names)), int(9 / (0.11 * most))))
     parts = {name: rows[rows["panel"] == name] for name in names}
     placed = {name: _even_places(part) for name, part in parts.items()}
     slants = [_slant(labels, _panel_width(columns)) for _, labels in placed.values()]
@@ -431,9 +519,21 @@ def _draw_bars(chart: Chart, table: pd.DataFrame) -> Figure:
         step = 0.8 / max(len(looks), 1)
         middles = {series: (at - (len(looks) - 1) / 2) * step for at, series in enumerate(looks)}
         for series, look in looks.items():
-            _bars(ax, part[~part["reference"] & (part["series"] == series)].dropna(subset=["place"]), look, middles[series], step)
+            _bars(
+                ax,
+                part[~part["reference"] & (part["series"] == series)].dropna(subset=["place"]),
+                look,
+                middles[series],
+                step,
+            )
         for series, look in references.items():
-            _reference_dashes(ax, part[part["reference"] & (part["series"] == series)], look, middles.get(series), step)
+            _reference_dashes(
+                ax,
+                part[part["reference"] & (part["series"] == series)],
+                look,
+                middles.get(series),
+                step,
+            )
         _remark(ax, part[~part["reference"] & part["place"].isna() & np.isfinite(part["y"])])
         if (part["y"] < 0).any():
             ax.axhline(0, color="#57606a", linewidth=0.9, zorder=2)
@@ -443,11 +543,15 @@ def _draw_bars(chart: Chart, table: pd.DataFrame) -> Figure:
         ax.tick_params(axis="x", length=0)
     _value_limits(chart, rows, axes)
     entries: list[tuple[Any, str]] = [
-        (Patch(facecolor=look.colour, hatch=look.hatch, edgecolor="white", linewidth=0), look.label) for look in looks.values()
+        (Patch(facecolor=look.colour, hatch=look.hatch, edgecolor="white", linewidth=0), look.label)
+        for look in looks.values()
     ]
     if len(entries) == 1 and not own["series"].iloc[0]:
         entries = []
-    entries += [(Line2D([], [], color=BLACK, linestyle=look.dashes, linewidth=1.8), look.label) for look in references.values()]
+    entries += [
+        (Line2D([], [], color=BLACK, linestyle=look.dashes, linewidth=1.8), look.label)
+        for look in references.values()
+    ]
     _legend(figure, entries, _spread_text(rows))
     return figure
 
@@ -456,23 +560,64 @@ def _bars(ax: Axes, points: pd.DataFrame, look: _Look, middle: float, width: flo
     """The bars of one series; a dash on the zero line where the value is not known."""
     x, y, sd = (points[name].to_numpy(np.float64) for name in ("place", "y", "sd"))
     x, known = x + middle, np.isfinite(y)
-    ax.bar(x[known], y[known], width=0.94 * width, color=look.colour, hatch=look.hatch, edgecolor="white", linewidth=0)
+    ax.bar(
+        x[known],
+        y[known],
+        width=0.94 * width,
+        color=look.colour,
+        hatch=look.hatch,
+        edgecolor="white",
+        linewidth=0,
+    )
     spread = known & np.isfinite(sd)
-    ax.errorbar(x[spread], y[spread], sd[spread], fmt="none", ecolor=INK, elinewidth=1, capsize=min(3.0, 12 * width), zorder=5)
+    ax.errorbar(
+        x[spread],
+        y[spread],
+        sd[spread],
+        fmt="none",
+        ecolor=INK,
+        elinewidth=1,
+        capsize=min(3.0, 12 * width),
+        zorder=5,
+    )
     for place in x[~known]:
-        ax.annotate("\u2013", (place, 0), (0, 3), textcoords="offset points", ha="center", fontsize=9, color=GREY)
+        ax.annotate(
+            "\u2013",
+            (place, 0),
+            (0, 3),
+            textcoords="offset points",
+            ha="center",
+            fontsize=9,
+            color=GREY,
+        )
 
 
-def _reference_dashes(ax: Axes, points: pd.DataFrame, look: _Look, middle: float | None, width: float) -> None:
-    """A short dash over each group, or over the bar of the same series (``middle``); right across the panel where it has no place."""
+def _reference_dashes(
+    ax: Axes, points: pd.DataFrame, look: _Look, middle: float | None, width: float
+) -> None:
+    """A short dash over each group, or over the bar of the same series (``middle``); right across
+    the panel where it has no place."""
     points = points[np.isfinite(points["y"])]
     for place, y in zip(points["place"], points["y"], strict=True):
         if np.isnan(place):
             ax.axhline(y, color=BLACK, linestyle=look.dashes, linewidth=1.4, zorder=4)
             continue
-        left, right = (place - 0.45, place + 0.45) if middle is None else (place + middle - 0.5 * width, place + middle + 0.5 * width)
-        ax.plot([left, right], [y, y], color="white", linewidth=3, solid_capstyle="butt", zorder=4)  # seen on a bar of any colour
-        ax.plot([left, right], [y, y], color=BLACK, linestyle=look.dashes, linewidth=1.7, solid_capstyle="butt", zorder=4.1)
+        left, right = (
+            (place - 0.45, place + 0.45)
+            if middle is None
+            else (place + middle - 0.5 * width, place + middle + 0.5 * width)
+        )
+        # seen on a bar of any colour
+        ax.plot([left, right], [y, y], color="white", linewidth=3, solid_capstyle="butt", zorder=4)
+        ax.plot(
+            [left, right],
+            [y, y],
+            color=BLACK,
+            linestyle=look.dashes,
+            linewidth=1.7,
+            solid_capstyle="butt",
+            zorder=4.1,
+        )
 
 
 def _label_step(labels: Sequence[str]) -> int:
@@ -481,17 +626,23 @@ def _label_step(labels: Sequence[str]) -> int:
 
 
 def _slant(labels: Sequence[str], width: float) -> tuple[dict[str, Any], float]:
-    """(how the names of groups are turned in a panel of ``width`` inches, the inches below it that this takes)."""
+    """(how the names of groups are turned in a panel of ``width`` inches, the inches below it that
+    this takes)."""
     longest = max((_inches(label, 9) for label in labels), default=0.0)
     room = width / max(len(labels), 1) * _label_step(labels)
     if longest < room - 0.04:
         return {}, 0.0
     angle = 40 if room > 0.22 else 90
-    style = {"rotation": angle, "rotation_mode": "anchor", "ha": "right", "va": "top" if angle == 40 else "center"}
+    style = {
+        "rotation": angle,
+        "rotation_mode": "anchor",
+        "ha": "right",
+        "va": "top" if angle == 40 else "center",
+    }
     return style, float(np.sin(np.radians(angle))) * longest
 
 
-# ---------------------------------------------------------------------------------------------------------------- heat
+# --------------------------------------------------------------------------------------------- heat
 
 
 def _draw_heat(chart: Chart, table: pd.DataFrame) -> Figure:
@@ -504,16 +655,34 @@ def _draw_heat(chart: Chart, table: pd.DataFrame) -> Figure:
     twice = tidy[tidy.duplicated(["panel", "row", "column"])]
     if len(twice):
         where = ", ".join(f"{name} {twice[name].iloc[0]!r}" for name in ("panel", "row", "column"))
-        raise UsageError(f"chart {chart.name!r} cannot be drawn: it has more than one value for {where}. Give each cell one value.")
+        raise UsageError(
+            f"chart {chart.name!r} cannot be drawn: it has more than one value for {where}. Give"
+            " each cell one value."
+        )
     names = _unique(tidy["panel"])
     matrices = [_matrix(tidy[tidy["panel"] == name]) for name in names]
     shapes = [matrix.shape for matrix in matrices]
     most_rows, most_columns = max(rows for rows, _ in shapes), max(columns for _, columns in shapes)
-    row_labels = max(min(_inches(str(row), 9), _inches("x" * 28, 9)) for matrix in matrices for row in matrix.index)
-    across, cell_width = _heat_grid(len(names), most_columns, row_labels, shared=all(m.index.equals(matrices[0].index) for m in matrices))
+    row_labels = max(
+        min(_inches(str(row), 9), _inches("x" * 28, 9))
+        for matrix in matrices
+        for row in matrix.index
+    )
+    across, cell_width = _heat_grid(
+        len(names),
+        most_columns,
+        row_labels,
+        shared=all(m.index.equals(matrices[0].index) for m in matrices),
+    )
     down = -(-len(names) // across)
-    cell_height = max(0.31 if most_rows <= 14 else 0.25 if most_rows <= 40 else 0.2, 0.9 / most_rows)
-    column_labels = max(min(_inches(str(column), 9), _inches("x" * 24, 9)) for matrix in matrices for column in matrix.columns)
+    cell_height = max(
+        0.31 if most_rows <= 14 else 0.25 if most_rows <= 40 else 0.2, 0.9 / most_rows
+    )
+    column_labels = max(
+        min(_inches(str(column), 9), _inches("x" * 24, 9))
+        for matrix in matrices
+        for column in matrix.columns
+    )
     slanting = column_labels > cell_width - 0.04
     foot = 0.75 * column_labels + 0.1 if slanting else 0.2
     figure = new_figure(WIDTH, 0.4 + down * (cell_height * most_rows + foot + 0.35), pad=0.06)
@@ -525,18 +694,39 @@ def _draw_heat(chart: Chart, table: pd.DataFrame) -> Figure:
     for at, (ax, name, matrix, cells) in enumerate(zip(axes, names, matrices, texts, strict=False)):
         _name_panel(ax, name, names, cell_width * most_columns)
         _heat_panel(ax, matrix, cells, scale, colours, points)
-        left, below = (matrices[at - 1] if at % across else None), (matrices[at + across] if at + across < len(names) else None)
+        left, below = (
+            (matrices[at - 1] if at % across else None),
+            (matrices[at + across] if at + across < len(names) else None),
+        )
         rows_shown = left is None or not left.index.equals(matrix.index)
         columns_shown = below is None or not below.columns.equals(matrix.columns)
-        ax.set_yticks(np.arange(len(matrix)) + 0.5, [safe_text(row, 28) for row in matrix.index] if rows_shown else [""] * len(matrix))
-        slant: dict[str, Any] = {"rotation": 40, "ha": "right", "va": "top", "rotation_mode": "anchor"} if slanting else {}
-        columns = [safe_text(column) for column in matrix.columns] if columns_shown else [""] * matrix.shape[1]
+        ax.set_yticks(
+            np.arange(len(matrix)) + 0.5,
+            [safe_text(row, 28) for row in matrix.index] if rows_shown else [""] * len(matrix),
+        )
+        slant: dict[str, Any] = (
+            {"rotation": 40, "ha": "right", "va": "top", "rotation_mode": "anchor"}
+            if slanting
+            else {}
+        )
+        columns = (
+            [safe_text(column) for column in matrix.columns]
+            if columns_shown
+            else [""] * matrix.shape[1]
+        )
         ax.set_xticks(np.arange(matrix.shape[1]) + 0.5, columns, **slant)
         if at % across == 0:
             ax.set_ylabel(_wrapped(chart.y_label, cell_height * most_rows))
         if at + across >= len(names):
             ax.set_xlabel(_wrapped(chart.x_label, cell_width * most_columns))
-    bar = figure.colorbar(ScalarMappable(scale, colours), ax=axes, aspect=28, pad=0.015, fraction=0.03, format=_values_text(chart))
+    bar = figure.colorbar(
+        ScalarMappable(scale, colours),
+        ax=axes,
+        aspect=28,
+        pad=0.015,
+        fraction=0.03,
+        format=_values_text(chart),
+    )
     bar.outline.set_visible(False)
     bar.ax.tick_params(length=0)
     return figure
@@ -549,7 +739,8 @@ def _matrix(cells: pd.DataFrame) -> pd.DataFrame:
 
 
 def _heat_grid(panels: int, columns: int, row_labels: float, *, shared: bool) -> tuple[int, float]:
-    """(panels side by side, width of a cell): as many as leave a number room in each cell, three at most.
+    """(panels side by side, width of a cell): as many as leave a number room in each cell, three at
+    most.
 
     Args:
         columns: of the widest panel.
@@ -557,14 +748,19 @@ def _heat_grid(panels: int, columns: int, row_labels: float, *, shared: bool) ->
         shared: all panels have the same rows, named once.
     """
     for across in range(_side_by_side(panels), 0, -1):
-        cell = (WIDTH - 1.3 - row_labels * (1 if shared else across) - 0.15 * across) / across / columns
+        cell = (
+            (WIDTH - 1.3 - row_labels * (1 if shared else across) - 0.15 * across)
+            / across
+            / columns
+        )
         if cell >= 0.34 or across == 1:
             break
     return across, max(cell, 0.05)
 
 
 def _heat_colours(values: NDArray[np.float64]) -> tuple[Normalize, LinearSegmentedColormap]:
-    """One scale for all panels: symmetric around zero if values have both signs, else from least to greatest."""
+    """One scale for all panels: symmetric around zero if values have both signs, else from least to
+    greatest."""
     known = values[np.isfinite(values)]
     low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
     if low < 0 < high:
@@ -578,10 +774,17 @@ def _heat_colours(values: NDArray[np.float64]) -> tuple[Normalize, LinearSegment
 def _cell_texts(
     chart: Chart, matrices: Sequence[pd.DataFrame], cell_width: float, cell_height: float
 ) -> tuple[list[NDArray[np.object_]], float]:
-    """(text of every cell, their size in points); per cent have a decimal where it leaves them readable."""
+    """(text of every cell, their size in points); per cent have a decimal where it leaves them
+    readable."""
     points = 0.0
     for decimals in (1, 0):
-        texts = [np.array([[_cell_text(chart, v, decimals) for v in row] for row in m.to_numpy()], dtype=object) for m in matrices]
+        texts = [
+            np.array(
+                [[_cell_text(chart, v, decimals) for v in row] for row in m.to_numpy()],
+                dtype=object,
+            )
+            for m in matrices
+        ]
         longest = max(len(text) for text_of in texts for text in text_of.ravel())
         points = min(8.5, 72 * 0.9 * cell_width / (0.62 * longest), 72 * 0.58 * cell_height)
         if points >= 6.5 or not chart.percent:
@@ -599,12 +802,19 @@ def _cell_text(chart: Chart, value: float, decimals: int) -> str:
 
 
 def _heat_panel(
-    ax: Axes, matrix: pd.DataFrame, texts: NDArray[np.object_], scale: Normalize, colours: LinearSegmentedColormap, points: float
+    ax: Axes,
+    matrix: pd.DataFrame,
+    texts: NDArray[np.object_],
+    scale: Normalize,
+    colours: LinearSegmentedColormap,
+    points: float,
 ) -> None:
     """One matrix, its first row at the top; a cell without a number is grey."""
     values = matrix.to_numpy(np.float64)
     ax.set_facecolor(NULL_CELL)
-    ax.pcolormesh(np.ma.masked_invalid(values), cmap=colours, norm=scale, edgecolors="white", linewidth=0.8)
+    ax.pcolormesh(
+        np.ma.masked_invalid(values), cmap=colours, norm=scale, edgecolors="white", linewidth=0.8
+    )
     ax.invert_yaxis()
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
@@ -612,7 +822,16 @@ def _heat_panel(
         value = float(values[row, column])
         colour = _text_colour(colours(float(scale(value)))) if np.isfinite(value) else GREY
         # Inside its cell by its size: the layout need not look at it.
-        ax.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=points, color=colour, in_layout=False)
+        ax.text(
+            column + 0.5,
+            row + 0.5,
+            text,
+            ha="center",
+            va="center",
+            fontsize=points,
+            color=colour,
+            in_layout=False,
+        )
 
 
 def _text_colour(background: Sequence[float]) -> str:
@@ -623,7 +842,7 @@ def _text_colour(background: Sequence[float]) -> str:
     return "white" if 1.05 / (luminance + 0.05) > (luminance + 0.05) / 0.05 else "black"
 
 
-# ---------------------------------------------------------------------------------------------------------------- the table of kinds
+# ------------------------------------------------------------------------------- the table of kinds
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,5 @@
-"""What all figures share: colours, style, captions, pictures, saving with the CSV beside the image."""
+"""What all figures share: colours, style, captions, pictures, saving with the CSV beside the
+image."""
 
 from __future__ import annotations
 
@@ -53,15 +54,33 @@ __all__ = [
 
 
 Pictures = Mapping[int, NDArray[np.uint8]]
-"""example_id -> picture, uint8 [H, W, K] with K = 1 (grey) or 3 (RGB). An id that is absent is drawn as an empty frame."""
-BLACK, ORANGE, SKY, GREEN, BLUE, VERMILION, PURPLE = "#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7"
+"""example_id -> picture, uint8 [H, W, K] with K = 1 (grey) or 3 (RGB). An id that is absent is
+drawn as an empty frame."""
+BLACK, ORANGE, SKY, GREEN, BLUE, VERMILION, PURPLE = (
+    "#000000",
+    "#E69F00",
+    "#56B4E9",
+    "#009E73",
+    "#0072B2",
+    "#D55E00",
+    "#CC79A7",
+)
 GREY = "#5f6368"
 DARK_VERMILION = "#8f3f00"  # for small text: vermilion itself has a contrast of only 3.9 on white
 THUMBNAIL = 96  # longest side in pixels: 40 of them as PNG stay under 1 MB
-MISSING_GLYPH = "Glyph .* missing from"  # a name in a script DejaVu lacks: the SVG shows it all the same, the PNG shows boxes
+# a name in a script DejaVu lacks: the SVG shows it all the same, the PNG shows boxes
+MISSING_GLYPH = "Glyph .* missing from"
 STYLE: Any = {
     "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans", "Bitstream Vera Sans", "Verdana", "Lucida Grande", "Helvetica", "Arial", "sans-serif"],
+    "font.sans-serif": [
+        "DejaVu Sans",
+        "Bitstream Vera Sans",
+        "Verdana",
+        "Lucida Grande",
+        "Helvetica",
+        "Arial",
+        "sans-serif",
+    ],
     "font.size": 10,
     "axes.titlesize": 10.5,
     "axes.titleweight": "bold",
@@ -88,13 +107,14 @@ STYLE: Any = {
     "savefig.facecolor": "white",
     # Names come from data: a "$" in a class name must not start a formula.
     "text.parse_math": False,
-    # Text stays text: it can be searched and read aloud, and scripts DejaVu lacks are shown by the reader's own fonts.
+    # Text stays text: it can be searched and read aloud, and scripts DejaVu lacks are shown by the
+    #     reader's own fonts.
     "svg.fonttype": "none",
     "svg.hashsalt": "zoo",
 }
 
 
-# ---------------------------------------------------------------------------------------------------------------- provenance
+# --------------------------------------------------------------------------------------- provenance
 
 
 @dataclass(frozen=True)
@@ -103,14 +123,16 @@ class Provenance:
 
     Args:
         experiment: name of the experiment.
-        scale: name of its scale (``demo``, ``laptop``, ``paper``, ...), or ``ad-hoc`` of what was made step by step.
+        scale: name of its scale (``demo``, ``laptop``, ``paper``, ...), or ``ad-hoc`` of what was
+            made step by step.
         dataset: name of the data set.
         n_classifiers: N >= 0, classifiers of the population.
         n_examples: E >= 0, examples the figure is about.
         seeds: seeds of the trainings, any order.
         version: version of zoo.
         commit: commit of zoo, or "" where there is none.
-        reproduces: whether the experiment reproduces a paper, so that a scale of its own has to be said.
+        reproduces: whether the experiment reproduces a paper, so that a scale of its own has to be
+            said.
     """
 
     experiment: str
@@ -132,17 +154,25 @@ class Provenance:
     def text(self) -> str:
         """One line: experiment, scale, data, N, E, seeds, version, commit."""
         reduced = " (not the paper's)" if self.is_reduced else ""
-        made = "Made step by step" if self.scale == "ad-hoc" else f"Experiment {self.experiment}, scale {self.scale}{reduced}"
+        made = (
+            "Made step by step"
+            if self.scale == "ad-hoc"
+            else f"Experiment {self.experiment}, scale {self.scale}{reduced}"
+        )
         counts = ((self.n_classifiers, "N", "classifiers"), (self.n_examples, "E", "examples"))
-        counted = ", ".join(f"{letter} = {count:,} {noun}" for count, letter, noun in counts if count)
+        counted = ", ".join(
+            f"{letter} = {count:,} {noun}" for count, letter, noun in counts if count
+        )
         return (
-            f"{made}; data {self.dataset}; {counted + '; ' if counted else ''}{seeds_text(self.seeds)}; "
-            f"zoo {self.version}{f', commit {self.commit}' if self.commit else ''}"
+            f"{made}; data {self.dataset};"
+            f" {counted + '; ' if counted else ''}{seeds_text(self.seeds)}; zoo"
+            f" {self.version}{f', commit {self.commit}' if self.commit else ''}"
         )
 
 
 def seeds_text(seeds: Sequence[int]) -> str:
-    """``(0, 1, 2)`` -> "seeds 0-2"; ``(3,)`` -> "seed 3"; ``(0, 2)`` -> "seeds 0, 2"; none -> "seed unknown"."""
+    """``(0, 1, 2)`` -> "seeds 0-2"; ``(3,)`` -> "seed 3"; ``(0, 2)`` -> "seeds 0, 2"; none -> "seed
+    unknown"."""
     ordered = sorted(set(seeds))
     if not ordered:
         return "seed unknown"
@@ -153,28 +183,39 @@ def seeds_text(seeds: Sequence[int]) -> str:
     return "seeds " + ", ".join(str(seed) for seed in ordered)
 
 
-# ---------------------------------------------------------------------------------------------------------------- drawing
+# ------------------------------------------------------------------------------------------ drawing
 
 
 def safe_text(value: object, longest: int = 24) -> str:
-    """A name from data as it may stand in a figure: no control characters (XML forbids them), at most ``longest`` characters."""
+    """A name from data as it may stand in a figure: no control characters (XML forbids them), at
+    most ``longest`` characters."""
     text = re.sub(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]", "\ufffd", str(value))
     return text if len(text) <= longest else text[: longest - 1] + "\u2026"
 
 
 def new_figure(width: float, height: float, pad: float = 0.04) -> Figure:
-    """An empty figure; sizes and padding in inches. 10 in are 960 CSS pixels, a report's full width."""
+    """An empty figure; sizes and padding in inches. 10 in are 960 CSS pixels, a report's full
+    width."""
     return Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=pad, h_pad=pad))
 
 
 def _draw_empty(title: str) -> Figure:
     figure = new_figure(10, 1.6)
-    figure.text(0.5, 0.5, f"{safe_text(title, 80)}: the table has no rows, there is nothing to draw.", ha="center", va="center", color=GREY)
+    figure.text(
+        0.5,
+        0.5,
+        f"{safe_text(title, 80)}: the table has no rows, there is nothing to draw.",
+        ha="center",
+        va="center",
+        color=GREY,
+    )
     return figure
 
 
 def percent_axis(axis_values: Axes, *, x: bool) -> None:
-    (axis_values.xaxis if x else axis_values.yaxis).set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g} %"))
+    (axis_values.xaxis if x else axis_values.yaxis).set_major_formatter(
+        FuncFormatter(lambda value, _: f"{100 * value:.4g} %")
+    )
 
 
 def draw_picture(ax: Axes, picture: NDArray[np.uint8] | None) -> None:
@@ -184,25 +225,43 @@ def draw_picture(ax: Axes, picture: NDArray[np.uint8] | None) -> None:
     if picture is None or picture.size == 0:
         ax.set_facecolor("#f3f4f6")
         ax.set_aspect("equal")
-        ax.text(0.5, 0.5, "no\npicture", transform=ax.transAxes, ha="center", va="center", fontsize=7.5, color=GREY)
+        ax.text(
+            0.5,
+            0.5,
+            "no\npicture",
+            transform=ax.transAxes,
+            ha="center",
+            va="center",
+            fontsize=7.5,
+            color=GREY,
+        )
         return
     small = _thumbnail(picture)
-    ax.imshow(small[:, :, 0] if small.shape[2] == 1 else small[:, :, :3], cmap="gray", vmin=0, vmax=255, interpolation="none")
+    ax.imshow(
+        small[:, :, 0] if small.shape[2] == 1 else small[:, :, :3],
+        cmap="gray",
+        vmin=0,
+        vmax=255,
+        interpolation="none",
+    )
 
 
 def _thumbnail(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """uint8 [H, W, K] -> uint8 [h, w, K] with h, w <= 96, by the mean of square blocks (an edge narrower than a block is cut)."""
+    """uint8 [H, W, K] -> uint8 [h, w, K] with h, w <= 96, by the mean of square blocks (an edge
+    narrower than a block is cut)."""
     height, width, channels = picture.shape
     block = min(-(-max(height, width) // THUMBNAIL), height, width)
     if block <= 1:
         return picture
     rows, columns = height // block, width // block
-    blocks = picture[: rows * block, : columns * block].reshape(rows, block, columns, block, channels)
+    blocks = picture[: rows * block, : columns * block].reshape(
+        rows, block, columns, block, channels
+    )
     small: NDArray[np.uint8] = np.rint(blocks.mean(axis=(1, 3))).astype(np.uint8)
     return small
 
 
-# ---------------------------------------------------------------------------------------------------------------- the table of figures
+# ----------------------------------------------------------------------------- the table of figures
 
 
 @dataclass(frozen=True)
@@ -212,7 +271,8 @@ class FigureEntry:
     Args:
         draw: (table, pictures) -> matplotlib Figure. Only draws.
         title: heading above the figure.
-        caption: what is seen; ``{provenance}`` is where ``Provenance.text`` goes, ``{known}`` where ``known`` does.
+        caption: what is seen; ``{provenance}`` is where ``Provenance.text`` goes, ``{known}`` where
+            ``known`` does.
         alt: what the figure shows, for those who do not see it.
         columns: columns its table must have; ``tabulate_NAME`` gives exactly these.
         advice: where else such a table comes from, told to those who bring another one.
@@ -228,7 +288,7 @@ class FigureEntry:
     known: str = ""
 
 
-# ---------------------------------------------------------------------------------------------------------------- files
+# -------------------------------------------------------------------------------------------- files
 
 
 @dataclass(frozen=True)
@@ -244,7 +304,9 @@ class FigureFiles:
     alt: str = field(default="")
 
 
-def draw_entry(name: str, entry: FigureEntry, table: pd.DataFrame, pictures: Pictures | None = None) -> Figure:
+def draw_entry(
+    name: str, entry: FigureEntry, table: pd.DataFrame, pictures: Pictures | None = None
+) -> Figure:
     """``draw`` for an entry that need not be in ``FIGURES``; ``name`` stands in the error message.
 
     Raises:
@@ -253,8 +315,10 @@ def draw_entry(name: str, entry: FigureEntry, table: pd.DataFrame, pictures: Pic
     missing = [column for column in entry.columns if column not in table]
     if missing:
         raise UsageError(
-            f"figure {name!r} cannot be drawn: its table has the columns {', '.join(map(str, table.columns)) or 'none'} "
-            f"and lacks {', '.join(missing)}. It needs {', '.join(entry.columns)}. {entry.advice or f'Make the table with tabulate_{name}.'}"
+            f"figure {name!r} cannot be drawn: its table has the columns"
+            f" {', '.join(map(str, table.columns)) or 'none'} and lacks {', '.join(missing)}. It"
+            f" needs {', '.join(entry.columns)}."
+            f" {entry.advice or f'Make the table with tabulate_{name}.'}"
         )
     with mpl.rc_context(STYLE):
         figure = _draw_empty(entry.title) if table.empty else entry.draw(table, pictures or {})
@@ -265,21 +329,25 @@ def draw_entry(name: str, entry: FigureEntry, table: pd.DataFrame, pictures: Pic
 def _settle(figure: Figure) -> None:
     """Lay the figure out once and fix the result, rounded.
 
-    The layout solver's answers differ in the last bits from draw to draw, and the SVG writer hashes them into ids: without the rounding,
-    ten draws of one table gave two different files.
+    The layout solver's answers differ in the last bits from draw to draw, and the SVG writer hashes
+    them into ids: without the rounding, ten draws of one table gave two different files.
     """
     for ax in figure.axes:
-        # Matplotlib names the minor ticks of a log axis of less than a decade, in mathtext, which no text here is read as.
+        # Matplotlib names the minor ticks of a log axis of less than a decade, in mathtext, which
+        # no text here is read as.
         ax.xaxis.set_minor_formatter(NullFormatter())
         ax.yaxis.set_minor_formatter(NullFormatter())
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=MISSING_GLYPH)
-        # Twice: titles and outward frames have their place only after a first layout, and the second makes room for them.
+        # Twice: titles and outward frames have their place only after a first layout, and the
+        #     second makes room for them.
         figure.draw_without_rendering()
         figure.draw_without_rendering()
     figure.set_layout_engine("none")
     for ax in figure.axes:
-        left, bottom, width, height = (round(float(edge), 6) for edge in ax.get_position(original=True).bounds)
+        left, bottom, width, height = (
+            round(float(edge), 6) for edge in ax.get_position(original=True).bounds
+        )
         ax.set_position((left, bottom, width, height), which="both")
 
 
@@ -293,11 +361,13 @@ def save_entry(
     pictures: Pictures | None = None,
     stem: str | None = None,
 ) -> FigureFiles:
-    """``save`` for an entry that need not be in ``FIGURES``, such as a study's chart; arguments and errors are those of ``save``."""
+    """``save`` for an entry that need not be in ``FIGURES``, such as a study's chart; arguments and
+    errors are those of ``save``."""
     stem = name if stem is None else stem
     if stem != file_stem(stem):
         raise UsageError(
-            f"figure {name!r} cannot be saved as {stem!r}: use letters, digits, dots, dashes, underscores. Try {file_stem(stem)!r}."
+            f"figure {name!r} cannot be saved as {stem!r}: use letters, digits, dots, dashes,"
+            f" underscores. Try {file_stem(stem)!r}."
         )
     known = entry.known if any("known_error" in str(column) for column in table.columns) else ""
     caption = entry.caption.replace("{known}", known).replace("{provenance}", provenance.text)
@@ -306,9 +376,19 @@ def save_entry(
     svg, png = io.BytesIO(), io.BytesIO()
     with mpl.rc_context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=MISSING_GLYPH)
-        figure.savefig(svg, format="svg", dpi=150, metadata={**words, "Date": None, "Creator": "zoo"})
+        figure.savefig(
+            svg, format="svg", dpi=150, metadata={**words, "Date": None, "Creator": "zoo"}
+        )
         figure.savefig(png, format="png", dpi=150, metadata={**words, "Software": None})
-    files = FigureFiles(name, folder / f"{stem}.svg", folder / f"{stem}.png", folder / f"{stem}.csv", entry.title, caption, entry.alt)
+    files = FigureFiles(
+        name,
+        folder / f"{stem}.svg",
+        folder / f"{stem}.png",
+        folder / f"{stem}.csv",
+        entry.title,
+        caption,
+        entry.alt,
+    )
     write_atomically(files.svg, svg.getvalue())
     write_atomically(files.png, png.getvalue())
     write_atomically(files.csv, csv_text(table, _FLOATS).encode())

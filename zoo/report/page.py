@@ -1,9 +1,12 @@
-"""The report: the tables of an experiment as one self-contained HTML page, its figures beside it as files.
+"""The report: the tables of an experiment as one self-contained HTML page, its figures beside it as
+files.
 
-``render`` writes ``report.html`` and, in ``figures/`` next to it, every figure as SVG, PNG and CSV. The page needs nothing from outside:
-figures are inline SVG, pictures are ``data:`` URIs, there is no script, and a content security policy forbids the rest. Every name from
-data is escaped. A section is one function and one line in ``SECTIONS`` of ``zoo.report.sections``; which sections appear is the experiment's choice.
-What cannot be shown is left out; the end of the page says why. An empty table is never an error.
+``render`` writes ``report.html`` and, in ``figures/`` next to it, every figure as SVG, PNG and CSV.
+    The page needs nothing from outside:
+figures are inline SVG, pictures are ``data:`` URIs, there is no script, and a content security
+policy forbids the rest. Every name from data is escaped. A section is one function and one line in
+``SECTIONS`` of ``zoo.report.sections``; which sections appear is the experiment's choice. What
+    cannot be shown is left out; the end of the page says why. An empty table is never an error.
 
 Letters: N classifiers, E examples, M classes; H, W, K = height, width, channels of a picture.
 """
@@ -23,7 +26,7 @@ from zoo.report.sections import SECTIONS
 __all__ = ["render"]
 
 
-# ---------------------------------------------------------------------------------------------------------------- the page
+# ----------------------------------------------------------------------------------------- the page
 
 
 @dataclass(frozen=True)
@@ -71,5 +74,7 @@ def render(report: ReportData, path: Path) -> Path:
             absent.append((section.title, built.reason))
         else:
             shown.append(_Shown(name, section.title, section.lead, tuple(built)))
-    page = _template().render(report=report, provenance=report.provenance, sections=shown, absent=absent)
+    page = _template().render(
+        report=report, provenance=report.provenance, sections=shown, absent=absent
+    )
     return draw.write_atomically(path, page.encode())

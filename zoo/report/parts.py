@@ -50,20 +50,24 @@ class ReportData:
         scale: name of its scale.
         provenance: goes into every caption.
         scores: split -> scores table (E rows; columns of the ``scores`` table).
-        population: one row per classifier: classifier_id, training_id, arch, fraction, replica, seed, epoch, train_acc1, test_acc1,
-            test_acc5 (accuracies as fractions 0..1).
+        population: one row per classifier: classifier_id, training_id, arch, fraction, replica,
+            seed, epoch, train_acc1, test_acc1, test_acc5 (accuracies as fractions 0..1).
         class_names: names of the M classes.
         arms: one row per arm x seed: arm, selection, seed, n_train, n_unique, steps, acc1, acc5.
-        comparisons: one row per arm x metric x evaluation set: arm, on, metric, mean, low, high, n_seeds, delta, delta_low, delta_high,
-            note; the full evaluation set first.
-        detection: one row per score: score, auroc, average_precision, precision_at_n, recall_at_n, n_errors.
+        comparisons: one row per arm x metric x evaluation set: arm, on, metric, mean, low, high,
+            n_seeds, delta, delta_low, delta_high, note; the full evaluation set first.
+        detection: one row per score: score, auroc, average_precision, precision_at_n, recall_at_n,
+            n_errors.
         detection_notes: sentences under that table.
         convergence: measure (x | c), n, mean, low, high.
-        verdicts: one row per claim, any columns; a column ``verdict`` is marked. With the columns of the table ``verdicts``, rule and
-            note stand under their claim, and mean, sd and n in the CSV alone.
+        verdicts: one row per claim, any columns; a column ``verdict`` is marked. With the columns
+            of the table ``verdicts``, rule and note stand under their claim, and mean, sd and n in
+            the CSV alone.
         findings_note: why an experiment that judges claims has neither verdicts nor charts yet.
-        charts: figures of the experiment's own, in the order to be shown; their names differ, and are none of the page's own files.
-        pictures: where pictures come from; None where there are none (imported predictions, data that are gone).
+        charts: figures of the experiment's own, in the order to be shown; their names differ, and
+            are none of the page's own files.
+        pictures: where pictures come from; None where there are none (imported predictions, data
+            that are gone).
         no_pictures: why none are shown where none are.
         timings: stage -> seconds, in the order of the stages.
         next_command: what to run next.
@@ -97,18 +101,24 @@ class ReportData:
 
     @property
     def main_split(self) -> str | None:
-        """The split whose labels are examined: one with known label errors first, else ``train``, else the first that has examples."""
+        """The split whose labels are examined: one with known label errors first, else ``train``,
+        else the first that has examples."""
         filled = [split for split, table in self.scores.items() if len(table)]
-        with_errors = [split for split in filled if suspects.planted_errors(self.scores[split]) is not None]
-        return next(iter(with_errors or [split for split in filled if split == "train"] or filled), None)
+        with_errors = [
+            split for split in filled if suspects.planted_errors(self.scores[split]) is not None
+        ]
+        return next(
+            iter(with_errors or [split for split in filled if split == "train"] or filled), None
+        )
 
 
-# ---------------------------------------------------------------------------------------------------------------- parts of a page
+# ---------------------------------------------------------------------------------- parts of a page
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One table cell. ``mark``: a style class of the template ("good", "bad", "open", "untested", "wrong", "role") or ""."""
+    """One table cell. ``mark``: a style class of the template ("good", "bad", "open", "untested",
+    "wrong", "role") or ""."""
 
     text: str
     mark: str = ""
@@ -127,7 +137,8 @@ class TablePart:
     Args:
         href: its CSV, or "".
         collapsed: the line under which it is folded away, or "".
-        notes: what stands in small letters under each row, as (word, text) pairs; () = nothing under any row.
+        notes: what stands in small letters under each row, as (word, text) pairs; () = nothing
+            under any row.
     """
 
     caption: str
@@ -206,10 +217,20 @@ class Desk:
     folder: Path
 
     def figure(
-        self, name: str, table: pd.DataFrame, provenance: Provenance, *, pictures: Pictures | None = None, stem: str | None = None
+        self,
+        name: str,
+        table: pd.DataFrame,
+        provenance: Provenance,
+        *,
+        pictures: Pictures | None = None,
+        stem: str | None = None,
     ) -> FigurePart:
         """Draw and save a figure; its part for the page."""
-        return self._part(figures.save(name, table, self.folder / "figures", provenance, pictures=pictures, stem=stem))
+        return self._part(
+            figures.save(
+                name, table, self.folder / "figures", provenance, pictures=pictures, stem=stem
+            )
+        )
 
     def chart(self, chart: Chart, provenance: Provenance) -> FigurePart:
         """Draw and save a chart; its part for the page, under its title."""
@@ -218,8 +239,12 @@ class Desk:
 
     @staticmethod
     def _part(files: FigureFiles) -> FigurePart:
-        svg = inline_svg(files.svg.read_text(encoding="utf-8"), prefix=files.svg.stem, alt=files.alt)
-        csv, svg_file, png_file = (f"figures/{quote(path.name)}" for path in (files.csv, files.svg, files.png))
+        svg = inline_svg(
+            files.svg.read_text(encoding="utf-8"), prefix=files.svg.stem, alt=files.alt
+        )
+        csv, svg_file, png_file = (
+            f"figures/{quote(path.name)}" for path in (files.csv, files.svg, files.png)
+        )
         return FigurePart(svg, files.title, files.alt, files.caption, csv, svg_file, png_file)
 
     def table(self, stem: str, table: pd.DataFrame) -> str:
@@ -229,7 +254,8 @@ class Desk:
 
 
 def inline_svg(svg: str, *, prefix: str, alt: str) -> Markup:
-    """An SVG file's text as an element of an HTML page: no prologue, no metadata, ids that no other figure of the page has.
+    """An SVG file's text as an element of an HTML page: no prologue, no metadata, ids that no other
+    figure of the page has.
 
     Args:
         svg: text of a file matplotlib wrote (its texts are escaped already).
@@ -240,7 +266,8 @@ def inline_svg(svg: str, *, prefix: str, alt: str) -> Markup:
     body = re.sub(r"<metadata>.*?</metadata>|<title>.*?</title>", "", body, flags=re.DOTALL)
     # Namespaces are implied inside HTML; without them the page holds no address at all.
     body = re.sub(r"""\sxmlns(:\w+)?="[^"]*\"""", "", body)
-    # Only inside tags: a class name such as 'id="x"' is text, in which matplotlib leaves quotes as they are.
+    # Only inside tags: a class name such as 'id="x"' is text, in which matplotlib leaves quotes as
+    #     they are.
     body = re.sub(r"<[^>]*>", lambda tag: _prefix_ids(tag.group(), prefix), body)
     label = str(Markup(' role="img" aria-label="{}"').format(alt))
     return Markup(body.replace("<svg", "<svg" + label, 1))  # noqa: S704 - matplotlib has escaped every text in it

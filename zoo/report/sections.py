@@ -13,7 +13,19 @@ from zoo.errors import UsageError, ZooError
 from zoo.registry import Registry
 from zoo.report import draw, figures, tidy
 from zoo.report.draw import Pictures, Provenance
-from zoo.report.parts import Absent, Cell, Column, CommandPart, Desk, Part, ReportData, Section, TablePart, TextPart, TilesPart
+from zoo.report.parts import (
+    Absent,
+    Cell,
+    Column,
+    CommandPart,
+    Desk,
+    Part,
+    ReportData,
+    Section,
+    TablePart,
+    TextPart,
+    TilesPart,
+)
 from zoo.scores import suspects
 from zoo.store.schema import SCHEMA
 
@@ -25,7 +37,7 @@ MAX_TABLE_ROWS = 1000  # a row costs about 150 bytes of page; the CSV has them a
 MAX_CLASSES = 20
 
 
-# ---------------------------------------------------------------------------------------------------------------- numbers as text
+# ---------------------------------------------------------------------------------- numbers as text
 
 
 def duration_text(seconds: float) -> str:
@@ -35,12 +47,20 @@ def duration_text(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.1f} s"
     whole = round(seconds)
-    return f"{whole // 60} min {whole % 60:02d} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return (
+        f"{whole // 60} min {whole % 60:02d} s"
+        if whole < 3600
+        else f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    )
 
 
 def _text(value: Any) -> str:
     """A value of any kind as a cell; null is a dash."""
-    if value is None or value is pd.NA or (isinstance(value, float | np.floating) and np.isnan(value)):
+    if (
+        value is None
+        or value is pd.NA
+        or (isinstance(value, float | np.floating) and np.isnan(value))
+    ):
         return "\u2013"
     if isinstance(value, bool | np.bool_):
         return "yes" if value else "no"
@@ -60,7 +80,9 @@ def _percent(value: Any, digits: int = 1) -> str:
 def _range(low: Any, high: Any, *, signed: bool = False) -> str:
     if pd.isna(low) or pd.isna(high):
         return "\u2013"
-    return f"{_points(low)} to {_points(high)}" if signed else f"{100 * low:.2f} to {100 * high:.2f}"
+    return (
+        f"{_points(low)} to {_points(high)}" if signed else f"{100 * low:.2f} to {100 * high:.2f}"
+    )
 
 
 def _points(difference: Any) -> str:
@@ -69,17 +91,27 @@ def _points(difference: Any) -> str:
 
 
 def _truth(wrong: Any) -> Cell:
-    return Cell("not known") if pd.isna(wrong) else Cell("known error", "wrong") if wrong else Cell("label right")
+    return (
+        Cell("not known")
+        if pd.isna(wrong)
+        else Cell("known error", "wrong")
+        if wrong
+        else Cell("label right")
+    )
 
 
 def _count(number: int, noun: str) -> str:
-    plural = noun[:-1] + "ies" if noun.endswith("y") else noun + ("es" if noun.endswith("s") else "s")
+    plural = (
+        noun[:-1] + "ies" if noun.endswith("y") else noun + ("es" if noun.endswith("s") else "s")
+    )
     return f"{number:,} {noun if number == 1 else plural}"
 
 
 def _examples_of(data: ReportData, *splits: str) -> Provenance:
     """The provenance of a figure about these splits only."""
-    return dataclasses.replace(data.provenance, n_examples=sum(len(data.scores[split]) for split in splits))
+    return dataclasses.replace(
+        data.provenance, n_examples=sum(len(data.scores[split]) for split in splits)
+    )
 
 
 def _pictures_of(data: ReportData, split: str, example_ids: Sequence[int]) -> Pictures:
@@ -90,12 +122,13 @@ def _pictures_of(data: ReportData, split: str, example_ids: Sequence[int]) -> Pi
     try:
         images = data.pictures(split, unique)  # [n, H, W, K]
     except (ZooError, OSError):
-        # The numbers of a report do not depend on pictures, and the suspects say that they are missing.
+        # The numbers of a report do not depend on pictures, and the suspects say that they are
+        # missing.
         return {}
     return dict(zip(unique.tolist(), images, strict=True))
 
 
-# ---------------------------------------------------------------------------------------------------------------- sections
+# ----------------------------------------------------------------------------------------- sections
 
 
 def _summary(data: ReportData, _desk: Desk) -> Sequence[Part] | Absent:
@@ -109,13 +142,29 @@ def _summary(data: ReportData, _desk: Desk) -> Sequence[Part] | Absent:
             made += f" from {_count(trainings, 'training')} of {_count(archs, 'architecture')}"
         seen = " and ".join(f"{len(table):,} {name}" for name, table in data.scores.items())
         answered = f"answered for {seen} examples of" if data.scores else "on"
-        sentences.append(f"{made} {answered} {data.provenance.dataset} with {_count(len(data.class_names), 'class')}.")
-        tiles += [(f"{len(population):,}", "classifiers (N)"), *([(f"{trainings:,}", "trainings")] if trainings else [])]
+        sentences.append(
+            f"{made} {answered} {data.provenance.dataset} with"
+            f" {_count(len(data.class_names), 'class')}."
+        )
+        tiles += [
+            (f"{len(population):,}", "classifiers (N)"),
+            *([(f"{trainings:,}", "trainings")] if trainings else []),
+        ]
     else:
-        sentences.append(f"Data set {data.provenance.dataset} with {_count(len(data.class_names), 'class')}.")
+        sentences.append(
+            f"Data set {data.provenance.dataset} with {_count(len(data.class_names), 'class')}."
+        )
     if len(population) and population["test_acc1"].notna().any():
         accuracy = population["test_acc1"]
-        tiles.append((_percent(accuracy.mean()), f"mean test accuracy ({_percent(accuracy.min(), 0)} to {_percent(accuracy.max(), 0)})"))
+        tiles.append(
+            (
+                _percent(accuracy.mean()),
+                (
+                    f"mean test accuracy ({_percent(accuracy.min(), 0)} to"
+                    f" {_percent(accuracy.max(), 0)})"
+                ),
+            )
+        )
     for name, table in data.scores.items():
         if len(table):
             tiles.append((_number(table["x_perplexity"].mean(), 3), f"mean X, {name}"))
@@ -123,18 +172,35 @@ def _summary(data: ReportData, _desk: Desk) -> Sequence[Part] | Absent:
     if split is not None:
         wrong = suspects.planted_errors(data.scores[split])
         if wrong is None:
-            sentences.append("No label of these examples is known to be wrong, so detection cannot be measured.")
+            sentences.append(
+                "No label of these examples is known to be wrong, so detection cannot be measured."
+            )
         else:
-            tiles.append((f"{int(wrong.sum()):,}", f"known label errors, {split} ({_percent(wrong.mean())})"))
-    if data.detection is not None and (data.detection["average_precision"].notna() & (data.detection["n_errors"] > 0)).any():
+            tiles.append(
+                (f"{int(wrong.sum()):,}", f"known label errors, {split} ({_percent(wrong.mean())})")
+            )
+    if (
+        data.detection is not None
+        and (data.detection["average_precision"].notna() & (data.detection["n_errors"] > 0)).any()
+    ):
         best = tidy.tabulate_detection(data.detection).iloc[0]
-        tiles.append((_number(best["average_precision"], 3), f"average precision of {best['score']}, the best at finding them"))
+        tiles.append(
+            (
+                _number(best["average_precision"], 3),
+                f"average precision of {best['score']}, the best at finding them",
+            )
+        )
     if data.verdicts is not None and "verdict" in data.verdicts:
-        tiles += [(f"{n:,}", f"published claims: {verdict}") for verdict, n in _verdict_counts(data.verdicts).items()]
+        tiles += [
+            (f"{n:,}", f"published claims: {verdict}")
+            for verdict, n in _verdict_counts(data.verdicts).items()
+        ]
     if data.timings:
         total = sum(seconds for seconds in data.timings.values() if np.isfinite(seconds))
         tiles.append((duration_text(total), "time, all stages"))
-        stages = ", ".join(f"{stage} {duration_text(seconds)}" for stage, seconds in data.timings.items())
+        stages = ", ".join(
+            f"{stage} {duration_text(seconds)}" for stage, seconds in data.timings.items()
+        )
         sentences.append(f"Time by stage: {stages}.")
     return [TextPart(" ".join(sentences)), *([TilesPart(tuple(tiles))] if tiles else [])]
 
@@ -156,7 +222,15 @@ def _xc_plane(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
         shown = table.loc[table["kind"] == "corner", "example_id"].astype(int).tolist()
         stem = "xc_plane" if split == data.main_split else f"xc_plane-{draw.file_stem(split)}"
         parts.append(TextPart(f"Split {split}:"))
-        parts.append(desk.figure("xc_plane", table, _examples_of(data, split), pictures=_pictures_of(data, split, shown), stem=stem))
+        parts.append(
+            desk.figure(
+                "xc_plane",
+                table,
+                _examples_of(data, split),
+                pictures=_pictures_of(data, split, shown),
+                stem=stem,
+            )
+        )
     return parts or Absent("No split has scores yet.")
 
 
@@ -166,11 +240,20 @@ def _suspects(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
         return Absent("No split has scores yet.")
     table = tidy.tabulate_contact_sheet(data.scores[split], data.class_names, MAX_SUSPECTS)
     if table.empty:
-        return Absent(f"Every classifier gives every example of {split} its label: there is no suspect.")
-    known = table["known_error"].notna() if "known_error" in table else pd.Series(False, index=table.index)
+        return Absent(
+            f"Every classifier gives every example of {split} its label: there is no suspect."
+        )
+    known = (
+        table["known_error"].notna()
+        if "known_error" in table
+        else pd.Series(False, index=table.index)
+    )
     told = f"The {len(table)} most suspicious examples of {split} follow."
     if known.any():
-        told += f" Of the {int(known.sum())} shown, {int(table.loc[known, 'known_error'].astype(bool).sum())} are known label errors."
+        told += (
+            f" Of the {int(known.sum())} shown,"
+            f" {int(table.loc[known, 'known_error'].astype(bool).sum())} are known label errors."
+        )
     if apart := suspects.ranked_apart(data.scores[split]):
         told += f" {apart}"
     pictures = _pictures_of(data, split, table["example_id"].tolist())
@@ -202,19 +285,31 @@ def _suspects(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
     columns = tuple(Column(head, head in ("rank", "X", "C", "label quality")) for head in heads)
     if not pictures:
         told += f" No picture is shown: {data.no_pictures}."
-        return [TextPart(told), TablePart("The suspects.", columns, rows, desk.table("contact_sheet", table))]
+        return [
+            TextPart(told),
+            TablePart("The suspects.", columns, rows, desk.table("contact_sheet", table)),
+        ]
     sheet = desk.figure("contact_sheet", table, _examples_of(data, split), pictures=pictures)
     return [
         TextPart(told),
         sheet,
-        TablePart("The suspects of the contact sheet.", columns, rows, sheet.csv, f"The same {len(table)} suspects as a table"),
+        TablePart(
+            "The suspects of the contact sheet.",
+            columns,
+            rows,
+            sheet.csv,
+            f"The same {len(table)} suspects as a table",
+        ),
     ]
 
 
 def _rankers(n: Any, heldout: Any) -> str:
-    """Which classifiers an example is ranked by: ``25 held out``, ``75 trained on it``, ``75`` where that is not known."""
+    """Which classifiers an example is ranked by: ``25 held out``, ``75 trained on it``, ``75``
+    where that is not known."""
     count = "\u2013" if pd.isna(n) else f"{int(n):,}"
-    return count if pd.isna(heldout) else f"{count} held out" if heldout else f"{count} trained on it"
+    return (
+        count if pd.isna(heldout) else f"{count} held out" if heldout else f"{count} trained on it"
+    )
 
 
 def _per_class(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
@@ -231,15 +326,34 @@ def _per_class(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
             Cell(_text(int(row["n"]))),
             Cell(_number(row["mean_x"], 3)),
             Cell(_number(row["mean_c"], 2)),
-            Cell(f"{row['confused_with']} ({int(row['confused_n']):,})" if row["confused_with"] else "\u2013"),
-            *([Cell(f"{int(row['n_known_errors']):,} ({_percent(row['known_error_share'])})")] if known else []),
+            Cell(
+                f"{row['confused_with']} ({int(row['confused_n']):,})"
+                if row["confused_with"]
+                else "\u2013"
+            ),
+            *(
+                [Cell(f"{int(row['n_known_errors']):,} ({_percent(row['known_error_share'])})")]
+                if known
+                else []
+            ),
         )
         for _, row in shown.iterrows()
     )
-    heads = ("class", "examples", "mean X", "mean C", "most often voted instead (examples)", *(["known errors"] if known else []))
-    columns = tuple(Column(head, head in ("examples", "mean X", "mean C", "known errors")) for head in heads)
+    heads = (
+        "class",
+        "examples",
+        "mean X",
+        "mean C",
+        "most often voted instead (examples)",
+        *(["known errors"] if known else []),
+    )
+    columns = tuple(
+        Column(head, head in ("examples", "mean X", "mean C", "known errors")) for head in heads
+    )
     told = (
-        f"All {len(table)} classes" if len(table) == len(shown) else f"The {len(shown)} worst of {len(table):,} classes; all are in the CSV"
+        f"All {len(table)} classes"
+        if len(table) == len(shown)
+        else f"The {len(shown)} worst of {len(table):,} classes; all are in the CSV"
     )
     return [drawn, TablePart(f"{told}, split {split}, by mean X.", columns, rows, drawn.csv)]
 
@@ -254,11 +368,19 @@ def _arms(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
         seeds = data.provenance.seeds
         if data.arms is not None and len(data.arms):
             seeds = tuple(int(seed) for seed in data.arms["seed"].dropna().unique())
-        parts.append(desk.figure("arm_accuracy", drawn, dataclasses.replace(data.provenance, seeds=seeds)))
+        parts.append(
+            desk.figure("arm_accuracy", drawn, dataclasses.replace(data.provenance, seeds=seeds))
+        )
     bases = tidy.baselines(comparisons)
     baseline = " and ".join(dict.fromkeys(bases.values()))
-    named = None if data.arms is None or data.arms.empty else tidy.told_apart(data.arms, comparisons)
-    sizes = {} if named is None else named.groupby("arm")[["n_train", "n_unique"]].mean().to_dict("index")
+    named = (
+        None if data.arms is None or data.arms.empty else tidy.told_apart(data.arms, comparisons)
+    )
+    sizes = (
+        {}
+        if named is None
+        else named.groupby("arm")[["n_train", "n_unique"]].mean().to_dict("index")
+    )
     metrics = [str(metric) for metric in comparisons["metric"].unique()]
     metric_of = {metric: f" ({metric})" if len(metrics) > 1 else "" for metric in metrics}
     rows = []
@@ -268,11 +390,18 @@ def _arms(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
         rows.append(
             (
                 Cell(str(row["arm"])),
-                Cell(kind or ("baseline" if is_baseline else ""), "role" if kind or is_baseline else ""),
+                Cell(
+                    kind or ("baseline" if is_baseline else ""),
+                    "role" if kind or is_baseline else "",
+                ),
                 # Rules are one long word, which could not be wrapped.
                 Cell(f"{str(row['on']).replace(',', ', ')}{metric_of[str(row['metric'])]}"),
                 Cell("\u2013" if is_baseline else _points(row["delta"])),
-                Cell("\u2013" if is_baseline else _range(row["delta_low"], row["delta_high"], signed=True)),
+                Cell(
+                    "\u2013"
+                    if is_baseline
+                    else _range(row["delta_low"], row["delta_high"], signed=True)
+                ),
                 Cell(_number(100 * row["mean"], 2)),
                 Cell(_range(max(row["low"], 0.0), min(row["high"], 1.0))),
                 Cell(_text(int(row["n_seeds"]))),
@@ -293,44 +422,75 @@ def _arms(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
     href = desk.table("comparisons", comparisons)
     parts.append(
         TablePart(
-            f"All arms on all evaluation sets ({', '.join(metrics)}); differences are to {baseline}, seed by seed.",
+            f"All arms on all evaluation sets ({', '.join(metrics)}); differences are to"
+            f" {baseline}, seed by seed.",
             tuple(Column(*head) for head in heads),
             tuple(rows),
             href,
         )
     )
     noted = comparisons.drop_duplicates("arm")
-    told = [(str(arm), "" if pd.isna(note) else str(note).strip()) for arm, note in zip(noted["arm"], noted["note"], strict=True)]
+    told = [
+        (str(arm), "" if pd.isna(note) else str(note).strip())
+        for arm, note in zip(noted["arm"], noted["note"], strict=True)
+    ]
     notes = [f"{arm}: {note.removeprefix(f'{arm}: ')}" for arm, note in told if note]
     if notes:
         parts.append(TextPart("Notes. " + "; ".join(notes) + "."))
     if (comparisons["n_seeds"] <= 1).any():
-        parts.append(TextPart("An arm with one seed has no interval; its difference to the baseline may be luck."))
+        parts.append(
+            TextPart(
+                "An arm with one seed has no interval; its difference to the baseline may be luck."
+            )
+        )
     return parts
 
 
 def _convergence(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
     if data.convergence is None or data.convergence.empty:
         return Absent("Sub-populations were not compared with the full one in this run.")
-    return [desk.figure("convergence", tidy.tabulate_convergence(data.convergence), data.provenance)]
+    return [
+        desk.figure("convergence", tidy.tabulate_convergence(data.convergence), data.provenance)
+    ]
 
 
 def _detection(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
     if data.detection is None or data.detection.empty:
-        return Absent("No true labels are known, or none is wrong, so there is nothing to measure detection against.")
+        return Absent(
+            "No true labels are known, or none is wrong, so there is nothing to measure detection"
+            " against."
+        )
     split = data.main_split
     n_examples = None if split is None else len(data.scores[split])
     table = tidy.tabulate_detection(data.detection, n_examples)
-    drawn = desk.figure("detection", table, data.provenance if split is None else _examples_of(data, split))
+    drawn = desk.figure(
+        "detection", table, data.provenance if split is None else _examples_of(data, split)
+    )
     names = ("auroc", "average_precision", "precision_at_n", "recall_at_n")
     rows = tuple(
-        (Cell(str(row["score"])), *(Cell(_number(row[name], 4)) for name in names), Cell(_text(int(row["n_errors"]))))
+        (
+            Cell(str(row["score"])),
+            *(Cell(_number(row[name], 4)) for name in names),
+            Cell(_text(int(row["n_errors"]))),
+        )
         for _, row in table.iterrows()
     )
-    heads = ("score", "AUROC", "average precision", "precision among the first n", "recall among the first n", "n, known errors")
+    heads = (
+        "score",
+        "AUROC",
+        "average precision",
+        "precision among the first n",
+        "recall among the first n",
+        "n, known errors",
+    )
     return [
         drawn,
-        TablePart("Detection of the known errors.", tuple(Column(head, head != "score") for head in heads), rows, drawn.csv),
+        TablePart(
+            "Detection of the known errors.",
+            tuple(Column(head, head != "score") for head in heads),
+            rows,
+            drawn.csv,
+        ),
         *(TextPart(note) for note in data.detection_notes),
     ]
 
@@ -365,7 +525,10 @@ def _population(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
             Cell(str(row["classifier_id"])),
             Cell(str(row["arch"])),
             Cell(_percent(row["fraction"], 0)),
-            *(Cell(_text(None if pd.isna(row[name]) else int(row[name]))) for name in ("replica", "seed", "epoch")),
+            *(
+                Cell(_text(None if pd.isna(row[name]) else int(row[name])))
+                for name in ("replica", "seed", "epoch")
+            ),
             *(Cell(_percent(row[name])) for name in ("train_acc1", "test_acc1", "test_acc5")),
         )
         for _, row in listed.iterrows()
@@ -382,7 +545,11 @@ def _population(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
     return [
         drawn,
         TablePart(
-            "Means by architecture, training fraction and epoch.", columns, grouped, drawn.csv, f"The same by group ({len(table):,} rows)"
+            "Means by architecture, training fraction and epoch.",
+            columns,
+            grouped,
+            drawn.csv,
+            f"The same by group ({len(table):,} rows)",
         ),
         TablePart("One row per classifier.", single_columns, single, href, every),
     ]
@@ -407,28 +574,43 @@ def _told(value: Any) -> bool:
 def _verdict_counts(verdicts: pd.DataFrame) -> dict[str, int]:
     """How often each verdict was given, those of ``VERDICT_MARKS`` first."""
     given = [
-        "\u2013" if missing else str(verdict) for verdict, missing in zip(verdicts["verdict"], verdicts["verdict"].isna(), strict=True)
+        "\u2013" if missing else str(verdict)
+        for verdict, missing in zip(verdicts["verdict"], verdicts["verdict"].isna(), strict=True)
     ]
-    ordered = [*(known for known in VERDICT_MARKS if known in given), *sorted(set(given) - set(VERDICT_MARKS))]
+    ordered = [
+        *(known for known in VERDICT_MARKS if known in given),
+        *sorted(set(given) - set(VERDICT_MARKS)),
+    ]
     return {verdict: given.count(verdict) for verdict in ordered}
 
 
 def _verdicts(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
     verdicts = data.verdicts
     if verdicts is None or verdicts.empty:
-        return Absent(data.findings_note or "This experiment compares nothing with published claims.")
+        return Absent(
+            data.findings_note or "This experiment compares nothing with published claims."
+        )
     whole = set(SCHEMA["verdicts"]) <= set(verdicts.columns)
     names = list(VERDICTS_SHOWN) if whole else [str(name) for name in verdicts.columns]
     rows = []
     for _, row in verdicts.iterrows():
         cells = []
         for name in names:
-            sign, mark = VERDICT_MARKS.get(str(row[name]).lower(), ("", "")) if name == "verdict" else ("", "")
+            sign, mark = (
+                VERDICT_MARKS.get(str(row[name]).lower(), ("", ""))
+                if name == "verdict"
+                else ("", "")
+            )
             cells.append(Cell(f"{sign} {_text(row[name])}".strip(), mark))
         rows.append(tuple(cells))
-    columns = tuple(Column(name, pd.api.types.is_numeric_dtype(verdicts[name].dtype)) for name in names)
+    columns = tuple(
+        Column(name, pd.api.types.is_numeric_dtype(verdicts[name].dtype)) for name in names
+    )
     notes = (
-        tuple(tuple((name.capitalize(), str(row[name])) for name in VERDICT_NOTES if _told(row[name])) for _, row in verdicts.iterrows())
+        tuple(
+            tuple((name.capitalize(), str(row[name])) for name in VERDICT_NOTES if _told(row[name]))
+            for _, row in verdicts.iterrows()
+        )
         if whole
         else ()
     )
@@ -436,8 +618,15 @@ def _verdicts(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
     if "verdict" in names:
         counts = ", ".join(f"{verdict} {n:,}" for verdict, n in _verdict_counts(verdicts).items())
         counted = f" {_count(len(verdicts), 'claim')}: {counts}."
-    scale = f" Measured at scale {data.scale}, which is not the paper's." if data.provenance.is_reduced else ""
-    given = " Intervals are over seeds: every verdict is conditional on this test set and on the images that the study starts from."
+    scale = (
+        f" Measured at scale {data.scale}, which is not the paper's."
+        if data.provenance.is_reduced
+        else ""
+    )
+    given = (
+        " Intervals are over seeds: every verdict is conditional on this test set and on the images"
+        " that the study starts from."
+    )
     told = f"Published claims and what was measured here.{counted}{scale}{given if whole else ''}"
     return [TablePart(told, columns, tuple(rows), desk.table("verdicts", verdicts), notes=notes)]
 
@@ -447,11 +636,14 @@ def _charts(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
         return Absent(data.findings_note or "This experiment draws no figures of its own.")
     names = [chart.name for chart in data.charts]
     reserved = (*figures.FIGURES, "classifiers", "comparisons", "verdicts")
-    taken = next((name for at, name in enumerate(names) if name in reserved or name in names[:at]), None)
+    taken = next(
+        (name for at, name in enumerate(names) if name in reserved or name in names[:at]), None
+    )
     if taken is not None:
         raise UsageError(
-            f"the report cannot have a chart named {taken!r}: another figure or table of the page has that name and would be overwritten. "
-            f"Names of charts must differ, and be none of {', '.join(reserved)}."
+            f"the report cannot have a chart named {taken!r}: another figure or table of the page"
+            " has that name and would be overwritten. Names of charts must differ, and be none of"
+            f" {', '.join(reserved)}."
         )
     return [desk.chart(chart, data.provenance) for chart in data.charts]
 
@@ -461,8 +653,10 @@ def _rerun(data: ReportData, _desk: Desk) -> Sequence[Part] | Absent:
     commit = f"commit {where.commit}" if where.commit else "an unrecorded commit"
     parts: list[Part] = [
         TextPart(
-            f"Made by zoo {where.version} at {commit}, {draw.seeds_text(where.seeds)}. In its folder, or with its place after -w, "
-            f"{'the same command finds' if len(data.rerun) < 2 else 'these commands find'} what is already trained and what is missing:"
+            f"Made by zoo {where.version} at {commit}, {draw.seeds_text(where.seeds)}. In its"
+            " folder, or with its place after -w,"
+            f" {'the same command finds' if len(data.rerun) < 2 else 'these commands find'} what is"
+            " already trained and what is missing:"
         ),
         CommandPart("\n".join(data.rerun or (f"zoo run {data.experiment} --scale {data.scale}",))),
         *([TextPart(data.rerun_note)] if data.rerun_note else []),
@@ -481,33 +675,37 @@ SECTIONS: Registry[Section] = Registry(
         "perplexity": Section(
             "Perplexity distributions",
             _perplexity,
-            "X-perplexity is the share of classifiers that do not predict an example's label, from 0 (all do) to 1 (none does). "
-            "C-perplexity is 2 to the mean entropy of their outputs in bits: the number of classes the population hesitates between. "
-            "It does not look at the label.",
+            "X-perplexity is the share of classifiers that do not predict an example's label, from"
+            " 0 (all do) to 1 (none does). C-perplexity is 2 to the mean entropy of their outputs"
+            " in bits: the number of classes the population hesitates between. It does not look at"
+            " the label.",
         ),
         "xc_plane": Section(
             "The X-C plane",
             _xc_plane,
-            "A wrong label is where the classifiers agree (low C) on something else (high X): upper left. High C says hard or "
-            "ambiguous, not wrong.",
+            "A wrong label is where the classifiers agree (low C) on something else (high X): upper"
+            " left. High C says hard or ambiguous, not wrong.",
         ),
         "suspects": Section(
             "Suspects",
             _suspects,
-            "Ranked by label quality over the classifiers that did not train on the example, where there are some: their X, shrunk by the mean "
-            "probability of the label. Each picture says label \u2192 suggested, the class with most votes beside the label, and that X.",
+            "Ranked by label quality over the classifiers that did not train on the example, where"
+            " there are some: their X, shrunk by the mean probability of the label. Each picture"
+            " says label \u2192 suggested, the class with most votes beside the label, and that X.",
         ),
         "per_class": Section("Classes", _per_class),
         "arms": Section(
             "Retraining",
             _arms,
-            "The same network and recipe trained on treated training sets. A control is treated alike but blindly; an oracle uses true "
-            "labels that nobody has in earnest, and marks what could be reached.",
+            "The same network and recipe trained on treated training sets. A control is treated"
+            " alike but blindly; an oracle uses true labels that nobody has in earnest, and marks"
+            " what could be reached.",
         ),
         "detection": Section(
             "Finding the known errors",
             _detection,
-            "Where labels are known to be wrong, each score ranks the examples and is judged by how early the wrong ones come.",
+            "Where labels are known to be wrong, each score ranks the examples and is judged by how"
+            " early the wrong ones come.",
         ),
         "convergence": Section("How many classifiers are enough", _convergence),
         "population": Section("The population", _population),

@@ -1,7 +1,9 @@
-"""A contact sheet: some examples of a data set; with a treatment before and after it, with what became of their labels.
+"""A contact sheet: some examples of a data set; with a treatment before and after it, with what
+became of their labels.
 
-Drawn from a ``zoo.trainsets.sample.Sample`` and from nothing else; equal samples give equal bytes. Places are whole pixels, and a small picture is
-enlarged by a whole number, so that every pixel of it has the same size.
+Drawn from a ``zoo.trainsets.sample.Sample`` and from nothing else; equal samples give equal bytes.
+Places are whole pixels, and a small picture is enlarged by a whole number, so that every pixel of
+it has the same size.
 """
 
 from __future__ import annotations
@@ -19,7 +21,16 @@ from matplotlib.patches import Rectangle
 from matplotlib.textpath import text_to_path
 
 from zoo.errors import StoreError
-from zoo.report.draw import DARK_VERMILION, GREY, MISSING_GLYPH, STYLE, VERMILION, draw_picture, safe_text, write_atomically
+from zoo.report.draw import (
+    DARK_VERMILION,
+    GREY,
+    MISSING_GLYPH,
+    STYLE,
+    VERMILION,
+    draw_picture,
+    safe_text,
+    write_atomically,
+)
 from zoo.trainsets.sample import Sample
 
 __all__ = ["draw_sheet", "save_sheet"]
@@ -35,13 +46,17 @@ CAPTION_POINTS = 8.5
 
 
 def save_sheet(sample: Sample, path: Path) -> Path:
-    """Draw the sheet and write it as PNG, whole or not at all; an older file of that name is replaced.
+    """Draw the sheet and write it as PNG, whole or not at all; an older file of that name is
+    replaced.
 
     Raises:
         StoreError: if it cannot be written there.
     """
     figure, png = draw_sheet(sample), io.BytesIO()
-    about = {"Title": f"{sample.dataset} {sample.split}: {sample.treatment}", "Description": " ".join([_heading(sample), *_notes(sample)])}
+    about = {
+        "Title": f"{sample.dataset} {sample.split}: {sample.treatment}",
+        "Description": " ".join([_heading(sample), *_notes(sample)]),
+    }
     metadata = {name: safe_text(text, 2000) for name, text in about.items()} | {"Software": None}
     with mpl.rc_context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=MISSING_GLYPH)
@@ -49,11 +64,15 @@ def save_sheet(sample: Sample, path: Path) -> Path:
     try:
         return write_atomically(path, png.getvalue())
     except OSError as error:
-        raise StoreError(f"cannot write {path}: {error.strerror or error}. Choose another place with -o FILE.png.") from error
+        raise StoreError(
+            f"cannot write {path}: {error.strerror or error}. Choose another place with -o"
+            " FILE.png."
+        ) from error
 
 
 def draw_sheet(sample: Sample) -> Figure:
-    """Rows of eight examples: id, picture, treated picture, class name; ``old → new`` in red under a red frame where the label is changed."""
+    """Rows of eight examples: id, picture, treated picture, class name; ``old → new`` in red under
+    a red frame where the label is changed."""
     with mpl.rc_context(STYLE):
         return _draw(sample)
 
@@ -80,7 +99,12 @@ def _draw(sample: Sample) -> Figure:
 
     text(MARGIN, MARGIN, _heading(sample), fontsize=10.5, fontweight="bold")
     for number, line in enumerate([*treatment, *notes]):
-        text(MARGIN, MARGIN + 34 + LINE * number, line, color="#24292f" if number < len(treatment) else GREY)
+        text(
+            MARGIN,
+            MARGIN + 34 + LINE * number,
+            line,
+            color="#24292f" if number < len(treatment) else GREY,
+        )
     for index, example_id in enumerate(sample.example_ids.tolist()):
         across, down = index % COLUMNS, index // COLUMNS
         left, top = LEFT + PITCH * across + (PITCH - side) // 2, head + row * down + ABOVE
@@ -91,40 +115,68 @@ def _draw(sample: Sample) -> Figure:
             y = top + step * (side + BETWEEN)
             if not across:
                 text(LEFT - 6, y + side / 2, said, ha="right", va="center", color=GREY)
-            ax = figure.add_axes((left / WIDTH, 1 - (y + side) / height, side / WIDTH, side / height))
+            ax = figure.add_axes(
+                (left / WIDTH, 1 - (y + side) / height, side / WIDTH, side / height)
+            )
             draw_picture(ax, None if sample.unreadable[index] else pictures[index])
             for spine in ax.spines.values():
                 spine.set_visible(False)
-            # A frame of 5 or 1 screen pixels, a pixel away from the picture, so that it hides none of it.
+            # A frame of 5 or 1 screen pixels, a pixel away from the picture, so that it hides none
+            # of it.
             thick, colour = (5, VERMILION) if changed and step == len(rows) - 1 else (1, "#8c959f")
             off, long = 1 + thick / 2, side + 2 + thick
-            frame = Rectangle(((left - off) / WIDTH, 1 - (y + side + off) / height), long / WIDTH, long / height, fill=False)
+            frame = Rectangle(
+                ((left - off) / WIDTH, 1 - (y + side + off) / height),
+                long / WIDTH,
+                long / height,
+                fill=False,
+            )
             frame.set(linewidth=thick * 72 / DPI, edgecolor=colour, transform=figure.transFigure)
             figure.add_artist(frame)
         caption = top + tall + 8
-        text(middle, caption, labels[index], ha="center", fontsize=CAPTION_POINTS, color=DARK_VERMILION if changed else "#24292f")
+        text(
+            middle,
+            caption,
+            labels[index],
+            ha="center",
+            fontsize=CAPTION_POINTS,
+            color=DARK_VERMILION if changed else "#24292f",
+        )
     return figure
 
 
 def _heading(sample: Sample) -> str:
     rate = sample.label_change_rate
     return (
-        f"{safe_text(sample.dataset)} {safe_text(sample.split)}: {sample.left:,} of {sample.total:,} examples are left, "
-        f"{f'{100 * rate:.4g} %' if rate else 'none'} of them with another label"
+        f"{safe_text(sample.dataset)} {safe_text(sample.split)}: {sample.left:,} of"
+        f" {sample.total:,} examples are left, {f'{100 * rate:.4g} %' if rate else 'none'} of them"
+        " with another label"
     )
 
 
 def _notes(sample: Sample) -> list[str]:
-    """What else one has to know: where the noise is of, how large the pictures are, how the examples were drawn."""
+    """What else one has to know: where the noise is of, how large the pictures are, how the
+    examples were drawn."""
     height, width = sample.before.shape[1:3]
     epoch = "" if sample.epoch is None else f"noise of epoch {sample.epoch}, drawn anew in each; "
-    shown = "" if max(height, width) <= PICTURE // 2 else ", shown smaller, which hides part of the noise"
-    return [f"{epoch}{len(sample.example_ids)} examples drawn by seed {sample.seed}; pictures of {height} x {width} pixels{shown}"]
+    shown = (
+        ""
+        if max(height, width) <= PICTURE // 2
+        else ", shown smaller, which hides part of the noise"
+    )
+    return [
+        (
+            f"{epoch}{len(sample.example_ids)} examples drawn by seed {sample.seed}; pictures of"
+            f" {height} x {width} pixels{shown}"
+        )
+    ]
 
 
 def _label(sample: Sample, index: int) -> str:
     """``cat``, or ``cat → dog`` on one line or two; cut where it would be wider than its column."""
-    old, new = (safe_text(sample.class_names[labels[index]], 40) for labels in (sample.given, sample.labels))
+    old, new = (
+        safe_text(sample.class_names[labels[index]], 40) for labels in (sample.given, sample.labels)
+    )
     if sample.given[index] == sample.labels[index]:
         return _fitted(old)
     line = f"{old} \u2192 {new}"
@@ -136,7 +188,10 @@ def _fitted(text: str) -> str:
     font, whole = FontProperties(family="sans-serif", size=CAPTION_POINTS), text
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=MISSING_GLYPH)
-        while text_to_path.get_text_width_height_descent(text, font, False)[0] > (PITCH - 8) * 72 / DPI:
+        while (
+            text_to_path.get_text_width_height_descent(text, font, False)[0]
+            > (PITCH - 8) * 72 / DPI
+        ):
             whole = whole[:-1]
             text = f"{whole}\u2026"
     return text

@@ -28,17 +28,86 @@ __all__ = [
 
 COLUMNS = {
     "perplexity_histograms": ("split", "measure", "bin", "low", "high", "n", "share", "density"),
-    "xc_plane": ("kind", "corner", "example_id", "label_name", "top_name", "x", "c", "x_low", "x_high", "c_low", "c_high", "n"),
-    "contact_sheet": ("rank", "example_id", "key", "label_name", "top_name", "x", "n", "heldout", "c", "label_quality"),
-    "per_class": ("rank", "class", "class_name", "n", "mean_x", "mean_c", "confused_with", "confused_n"),
-    "arm_accuracy": ("arm", "note", "on", "metric", "seed", "n_seeds", "value", "low", "high", "delta", "delta_low", "delta_high"),
+    "xc_plane": (
+        "kind",
+        "corner",
+        "example_id",
+        "label_name",
+        "top_name",
+        "x",
+        "c",
+        "x_low",
+        "x_high",
+        "c_low",
+        "c_high",
+        "n",
+    ),
+    "contact_sheet": (
+        "rank",
+        "example_id",
+        "key",
+        "label_name",
+        "top_name",
+        "x",
+        "n",
+        "heldout",
+        "c",
+        "label_quality",
+    ),
+    "per_class": (
+        "rank",
+        "class",
+        "class_name",
+        "n",
+        "mean_x",
+        "mean_c",
+        "confused_with",
+        "confused_n",
+    ),
+    "arm_accuracy": (
+        "arm",
+        "note",
+        "on",
+        "metric",
+        "seed",
+        "n_seeds",
+        "value",
+        "low",
+        "high",
+        "delta",
+        "delta_low",
+        "delta_high",
+    ),
     "convergence": ("measure", "n", "mean", "low", "high"),
-    "population": ("arch", "fraction", "epoch", "n", "train_acc1", "test_acc1", "test_acc5", "test_low", "test_high"),
-    "detection": ("score", "auroc", "average_precision", "precision_at_n", "recall_at_n", "n_errors", "chance"),
+    "population": (
+        "arch",
+        "fraction",
+        "epoch",
+        "n",
+        "train_acc1",
+        "test_acc1",
+        "test_acc5",
+        "test_low",
+        "test_high",
+    ),
+    "detection": (
+        "score",
+        "auroc",
+        "average_precision",
+        "precision_at_n",
+        "recall_at_n",
+        "n_errors",
+        "chance",
+    ),
 }
-"""figure -> the columns of its table; ``tabulate_NAME`` gives exactly these, and those of ``KNOWN`` where there is something to say in them."""
+"""figure -> the columns of its table; ``tabulate_NAME`` gives exactly these, and those of ``KNOWN``
+where there is something to say in them."""
 
-KNOWN = {"xc_plane": ("known_error",), "contact_sheet": ("known_error",), "per_class": ("n_known_errors", "known_error_share")}
+KNOWN = {
+    "xc_plane": ("known_error",),
+    "contact_sheet": ("known_error",),
+    "per_class": ("n_known_errors", "known_error_share"),
+}
 """figure -> the columns that its table has as well where some label is known to be wrong."""
 
 N_BINS = 10  # the paper's Fig. 1 has ten equal bins
@@ -49,10 +118,12 @@ MAX_ERROR_POINTS = 1000  # more circles than this hide the density they lie on
 def tabulate_perplexity_histograms(scores: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Histograms of X on [0, 1] and C on [1, max], ten equal bins each, per split.
 
-    Source: "Example perplexity and class label cleaning", Fig. 1. The last bin is closed on both sides.
+    Source: "Example perplexity and class label cleaning", Fig. 1. The last bin is closed on both
+        sides.
 
     Returns:
-        One row per split x measure x bin: split, measure (x | c), bin (0..9), low, high, n, share (sums to 1), density (integrates to 1).
+        One row per split x measure x bin: split, measure (x | c), bin (0..9), low, high, n, share
+            (sums to 1), density (integrates to 1).
     """
     parts = []
     for split, table in scores.items():
@@ -82,22 +153,33 @@ def tabulate_perplexity_histograms(scores: Mapping[str, pd.DataFrame]) -> pd.Dat
     return _stack(parts, COLUMNS["perplexity_histograms"])
 
 
-CORNERS: Mapping[str, tuple[float, float]] = {"mislabelled-looking": (1, 0), "hard": (1, 1), "easy": (0, 0), "ambiguous": (0, 1)}
+CORNERS: Mapping[str, tuple[float, float]] = {
+    "mislabelled-looking": (1, 0),
+    "hard": (1, 1),
+    "easy": (0, 0),
+    "ambiguous": (0, 1),
+}
 """Corner of the X-C plane -> (X, log C), both scaled to 0..1 of what was seen."""
 
 
 def tabulate_xc_plane(scores: pd.DataFrame, class_names: Sequence[str]) -> pd.DataFrame:
-    """Density of examples over X and C, the known label errors as points, and of each quarter the example nearest to its corner.
+    """Density of examples over X and C, the known label errors as points, and of each quarter the
+    example nearest to its corner.
 
-    Bins of X hold whole levels of the N + 1 that X can take, so that no bin is fuller only because two levels fall into it.
+    Bins of X hold whole levels of the N + 1 that X can take, so that no bin is fuller only because
+    two levels fall into it.
 
     Returns:
-        Rows of three kinds (column ``kind``): ``density`` (x_low, x_high, c_low, c_high, n), ``known_error`` (example_id, x, c, names)
-        and ``corner`` (the same with ``corner``). At most 1000 rows of known errors, evenly thinned; their ``n`` is the number they
-        stand for. Column ``known_error`` (null where the truth is not known) only where some label is known to be wrong.
+        Rows of three kinds (column ``kind``): ``density`` (x_low, x_high, c_low, c_high, n),
+            ``known_error`` (example_id, x, c, names)
+        and ``corner`` (the same with ``corner``). At most 1000 rows of known errors, evenly
+        thinned; their ``n`` is the number they stand for. Column ``known_error`` (null where the
+        truth is not known) only where some label is known to be wrong.
     """
     columns = COLUMNS["xc_plane"]
-    known = np.isfinite(scores["x_perplexity"].to_numpy(np.float64)) & np.isfinite(scores["c_perplexity"].to_numpy(np.float64))
+    known = np.isfinite(scores["x_perplexity"].to_numpy(np.float64)) & np.isfinite(
+        scores["c_perplexity"].to_numpy(np.float64)
+    )
     scores = scores[known].reset_index(drop=True)
     if scores.empty:
         return _stack([], columns)
@@ -127,24 +209,34 @@ def tabulate_xc_plane(scores: pd.DataFrame, class_names: Sequence[str]) -> pd.Da
         columns = (*columns, *KNOWN["xc_plane"])
         rows = np.flatnonzero(wrong)
         shown = rows[:: -(-len(rows) // MAX_ERROR_POINTS)]
-        parts.append(_named_points(scores, shown, class_names, wrong).assign(kind="known_error", n=len(rows)))
+        parts.append(
+            _named_points(scores, shown, class_names, wrong).assign(kind="known_error", n=len(rows))
+        )
     log_c = np.log(c) / np.log(max(c_edges[-1], 2.0))  # below two classes nothing is ambiguous
     for corner, (at, log_at) in CORNERS.items():
         # Only of its own quarter: among few examples the nearest to "hard" may be an easy one.
         own = np.flatnonzero(((x >= 0.5) == bool(at)) & ((log_c >= 0.5) == bool(log_at)))
         if len(own):
             nearest = own[np.argmin((x[own] - at) ** 2 + (log_c[own] - log_at) ** 2)]
-            parts.append(_named_points(scores, np.array([nearest]), class_names, wrong).assign(kind="corner", corner=corner, n=1))
+            parts.append(
+                _named_points(scores, np.array([nearest]), class_names, wrong).assign(
+                    kind="corner", corner=corner, n=1
+                )
+            )
     return _stack(parts, columns)
 
 
-def tabulate_contact_sheet(scores: pd.DataFrame, class_names: Sequence[str], limit: int = 40) -> pd.DataFrame:
+def tabulate_contact_sheet(
+    scores: pd.DataFrame, class_names: Sequence[str], limit: int = 40
+) -> pd.DataFrame:
     """The suspects, in the order of ``zoo.scores.suspects``.
 
     Returns:
-        At most ``limit`` rows: rank (1..), example_id, key, label_name, top_name (the class suggested instead; empty if no other has a vote), x and
-        n (X over the classifiers that ranked it, and how many), heldout (whether these are held out; null where that is not known), c,
-        label_quality; where some label is known to be wrong, known_error (null where the truth is not known).
+        At most ``limit`` rows: rank (1..), example_id, key, label_name, top_name (the class
+            suggested instead; empty if no other has a vote), x and
+        n (X over the classifiers that ranked it, and how many), heldout (whether these are held
+        out; null where that is not known), c, label_quality; where some label is known to be wrong,
+        known_error (null where the truth is not known).
     """
     columns = COLUMNS["contact_sheet"]
     listed = suspects(scores, limit)
@@ -157,7 +249,9 @@ def tabulate_contact_sheet(scores: pd.DataFrame, class_names: Sequence[str], lim
             "key": _plain_strings(listed["key"]),
             "label_name": _names(class_names, listed["label"].to_numpy(np.int64)),
             "top_name": _plain_strings(
-                listed["suggested"].map(lambda label: _names(class_names, np.array([label]))[0], na_action="ignore")
+                listed["suggested"].map(
+                    lambda label: _names(class_names, np.array([label]))[0], na_action="ignore"
+                )
             ),
             "x": listed["ranked_x"].to_numpy(np.float64),
             "n": listed["ranked_n"].astype("Int64"),
@@ -167,7 +261,13 @@ def tabulate_contact_sheet(scores: pd.DataFrame, class_names: Sequence[str], lim
         }
     )
     if "planted" in listed:
-        table, columns = table.assign(known_error=listed["planted"]), (*columns, *KNOWN["contact_sheet"])
+        table, columns = (
+            table.assign(known_error=listed["planted"]),
+            (
+                *columns,
+                *KNOWN["contact_sheet"],
+            ),
+        )
     return _stack([table], columns)
 
 
@@ -175,8 +275,10 @@ def tabulate_per_class(scores: pd.DataFrame, class_names: Sequence[str]) -> pd.D
     """All classes by mean X, worst first.
 
     Returns:
-        One row per class that has examples: rank, class, class_name, n, mean_x, mean_c, confused_with (the other class most often voted for
-        an example of this label; empty if none), confused_n; n_known_errors and known_error_share where some label is known to be wrong.
+        One row per class that has examples: rank, class, class_name, n, mean_x, mean_c,
+            confused_with (the other class most often voted for
+        an example of this label; empty if none), confused_n; n_known_errors and known_error_share
+        where some label is known to be wrong.
     """
     columns = COLUMNS["per_class"]
     if scores.empty:
@@ -192,14 +294,20 @@ def tabulate_per_class(scores: pd.DataFrame, class_names: Sequence[str]) -> pd.D
         }
     )
     grouped = work.groupby("class", sort=True)
-    table = grouped.agg(n=("x", "size"), mean_x=("x", "mean"), mean_c=("c", "mean"), n_known_errors=("wrong", "sum")).reset_index()
+    table = grouped.agg(
+        n=("x", "size"), mean_x=("x", "mean"), mean_c=("c", "mean"), n_known_errors=("wrong", "sum")
+    ).reset_index()
     others = work[np.isfinite(work["top"]) & (work["top"] != work["class"])]
     votes = others.groupby(["class", "top"]).size().reset_index(name="confused_n")
-    votes = votes.sort_values(["class", "confused_n", "top"], ascending=[True, False, True]).drop_duplicates("class")
+    votes = votes.sort_values(
+        ["class", "confused_n", "top"], ascending=[True, False, True]
+    ).drop_duplicates("class")
     table = table.merge(votes, on="class", how="left")
     names = _names(class_names, table["class"].to_numpy(np.int64))
     has_other = np.isfinite(table["top"].to_numpy(np.float64))
-    other = _names(class_names, np.where(has_other, table["top"].to_numpy(np.float64), 0).astype(np.int64))
+    other = _names(
+        class_names, np.where(has_other, table["top"].to_numpy(np.float64), 0).astype(np.int64)
+    )
     table = table.assign(
         class_name=names,
         confused_with=[name if shown else "" for name, shown in zip(other, has_other, strict=True)],
@@ -213,8 +321,13 @@ def tabulate_per_class(scores: pd.DataFrame, class_names: Sequence[str]) -> pd.D
 
 
 def told_apart(table: pd.DataFrame, comparisons: pd.DataFrame) -> pd.DataFrame:
-    """A table of arms in which a name is one arm of one network and group: ``cleaned (mlp)`` where ``comparisons`` has several of these."""
-    several = [name for name in ("arch", "arm_group") if name in comparisons and len(set(comparisons[name])) > 1]
+    """A table of arms in which a name is one arm of one network and group: ``cleaned (mlp)`` where
+    ``comparisons`` has several of these."""
+    several = [
+        name
+        for name in ("arch", "arm_group")
+        if name in comparisons and len(set(comparisons[name])) > 1
+    ]
     if not several:
         return table
     more = table[several].astype(str).agg(", ".join, axis=1)
@@ -222,34 +335,48 @@ def told_apart(table: pd.DataFrame, comparisons: pd.DataFrame) -> pd.DataFrame:
 
 
 def baselines(comparisons: pd.DataFrame) -> dict[str, str]:
-    """Which arm each arm is compared with, by their names in ``told_apart``: of its network and group, the one called ``baseline``, else the
-    first."""
+    """Which arm each arm is compared with, by their names in ``told_apart``: of its network and
+    group, the one called ``baseline``, else the first."""
     keys = [name for name in ("arm_group", "arch") if name in comparisons]
     groups = [mine for _, mine in comparisons.groupby(keys, sort=False)] if keys else [comparisons]
     found: dict[str, str] = {}
     for mine in groups:
-        plain, names = ([str(name) for name in frame["arm"]] for frame in (mine, told_apart(mine, comparisons)))
+        plain, names = (
+            [str(name) for name in frame["arm"]] for frame in (mine, told_apart(mine, comparisons))
+        )
         first = names[plain.index("baseline") if "baseline" in plain else 0]
         found |= dict.fromkeys(names, first)
     return found
 
 
-def tabulate_arm_accuracy(comparisons: pd.DataFrame, arms: pd.DataFrame | None = None, metric: str = "acc1") -> pd.DataFrame:
-    """Accuracy of every arm with its interval, its paired difference to the baseline, and the single seeds behind both.
+def tabulate_arm_accuracy(
+    comparisons: pd.DataFrame, arms: pd.DataFrame | None = None, metric: str = "acc1"
+) -> pd.DataFrame:
+    """Accuracy of every arm with its interval, its paired difference to the baseline, and the
+    single seeds behind both.
 
-    Only the first evaluation set of ``comparisons`` (the full one) is taken; accuracies are fractions 0..1.
+    Only the first evaluation set of ``comparisons`` (the full one) is taken; accuracies are
+    fractions 0..1.
 
     Returns:
-        arm (see ``told_apart``), note, on, metric, seed (null = the mean over seeds), n_seeds, value, low, high, delta, delta_low,
-        delta_high.
+        arm (see ``told_apart``), note, on, metric, seed (null = the mean over seeds), n_seeds,
+        value, low, high, delta, delta_low, delta_high.
     """
     columns = COLUMNS["arm_accuracy"]
-    chosen = comparisons[comparisons["metric"].astype(str) == metric] if len(comparisons) else comparisons
+    chosen = (
+        comparisons[comparisons["metric"].astype(str) == metric]
+        if len(comparisons)
+        else comparisons
+    )
     if chosen.empty:
         return _stack([], columns)
     on = str(chosen["on"].iloc[0])
     means = told_apart(chosen, comparisons)
-    means = means[means["on"].astype(str) == on].rename(columns={"mean": "value"}).reset_index(drop=True)
+    means = (
+        means[means["on"].astype(str) == on]
+        .rename(columns={"mean": "value"})
+        .reset_index(drop=True)
+    )
     # A t interval of three seeds knows nothing of bounds; accuracies end at 0 and 1.
     means = means.assign(low=means["low"].clip(0, 1), high=means["high"].clip(0, 1))
     parts = [means.assign(note=_plain_strings(means["note"]), seed=np.nan)]
@@ -258,7 +385,9 @@ def tabulate_arm_accuracy(comparisons: pd.DataFrame, arms: pd.DataFrame | None =
         single = single[single["arm"].isin(means["arm"])].drop_duplicates(["arm", "seed"])
         accuracy = single.set_index(["arm", "seed"])[metric]
         value = single[metric].to_numpy(np.float64)
-        pairs = pd.MultiIndex.from_arrays([single["arm"].map(baselines(comparisons)), single["seed"]])
+        pairs = pd.MultiIndex.from_arrays(
+            [single["arm"].map(baselines(comparisons)), single["seed"]]
+        )
         parts.append(
             pd.DataFrame(
                 {
@@ -277,23 +406,29 @@ def tabulate_arm_accuracy(comparisons: pd.DataFrame, arms: pd.DataFrame | None =
 
 
 def tabulate_convergence(convergence: pd.DataFrame) -> pd.DataFrame:
-    """Rank correlation with the full population against the number of classifiers: measure, n, mean, low, high, sorted."""
+    """Rank correlation with the full population against the number of classifiers: measure, n,
+    mean, low, high, sorted."""
     columns = COLUMNS["convergence"]
     if convergence.empty:
         return _stack([], columns)
-    return _stack([convergence.sort_values(["measure", "n"], ascending=[False, True], ignore_index=True)], columns)
+    return _stack(
+        [convergence.sort_values(["measure", "n"], ascending=[False, True], ignore_index=True)],
+        columns,
+    )
 
 
 def tabulate_population(population: pd.DataFrame) -> pd.DataFrame:
     """Test accuracy of the classifiers by architecture, training fraction and epoch.
 
     Returns:
-        arch, fraction, epoch, n (classifiers), train_acc1, test_acc1, test_acc5 (means), test_low, test_high (range of test_acc1).
+        arch, fraction, epoch, n (classifiers), train_acc1, test_acc1, test_acc5 (means), test_low,
+        test_high (range of test_acc1).
     """
     columns = COLUMNS["population"]
     if population.empty:
         return _stack([], columns)
-    # A training on all data has fraction 1; an imported classifier may have none, which must not drop it from the table.
+    # A training on all data has fraction 1; an imported classifier may have none, which must not
+    # drop it from the table.
     filled = population.assign(
         fraction=population["fraction"].fillna(1.0),
         epoch=population["epoch"].fillna(0),
@@ -313,7 +448,9 @@ def tabulate_population(population: pd.DataFrame) -> pd.DataFrame:
     )
     # The best architecture first: an order that says something, and the same in figure and table.
     best = table.groupby("arch")["test_acc1"].mean()
-    table = table.assign(order=-table["arch"].map(best)).sort_values(["order", "arch", "fraction", "epoch"], ignore_index=True)
+    table = table.assign(order=-table["arch"].map(best)).sort_values(
+        ["order", "arch", "fraction", "epoch"], ignore_index=True
+    )
     return _stack([table], columns)
 
 
@@ -321,13 +458,16 @@ def tabulate_detection(detection: pd.DataFrame, n_examples: int | None = None) -
     """How well each score finds the known errors, best average precision first.
 
     Args:
-        n_examples: examples that were ranked; gives ``chance`` = n_errors / n_examples, the precision of a random order.
+        n_examples: examples that were ranked; gives ``chance`` = n_errors / n_examples, the
+            precision of a random order.
     """
     columns = COLUMNS["detection"]
     if detection.empty:
         return _stack([], columns)
     chance = detection["n_errors"] / n_examples if n_examples else np.nan
-    table = detection.assign(chance=chance).sort_values(["average_precision", "score"], ascending=[False, True], ignore_index=True)
+    table = detection.assign(chance=chance).sort_values(
+        ["average_precision", "score"], ascending=[False, True], ignore_index=True
+    )
     return _stack([table], columns)
 
 
@@ -339,17 +479,25 @@ def _finite(series: pd.Series[Any]) -> NDArray[np.float64]:
 def _names(class_names: Sequence[str], classes: NDArray[np.int64]) -> list[str]:
     """Names of class indices; an index without a name is called "class 12"."""
     known = range(len(class_names))
-    return [class_names[index] if index in known else f"class {index}" for index in classes.tolist()]
+    return [
+        class_names[index] if index in known else f"class {index}" for index in classes.tolist()
+    ]
 
 
 def _plain_strings(series: pd.Series[Any]) -> list[str]:
-    return ["" if missing else str(value) for value, missing in zip(series, series.isna(), strict=True)]
+    return [
+        "" if missing else str(value) for value, missing in zip(series, series.isna(), strict=True)
+    ]
 
 
 def _named_points(
-    scores: pd.DataFrame, rows: NDArray[np.int64], class_names: Sequence[str], wrong: NDArray[np.bool_] | None
+    scores: pd.DataFrame,
+    rows: NDArray[np.int64],
+    class_names: Sequence[str],
+    wrong: NDArray[np.bool_] | None,
 ) -> pd.DataFrame:
-    """The examples at positions ``rows`` as tidy rows: example_id, label_name, top_name, x, c, and known_error unless ``wrong`` is None."""
+    """The examples at positions ``rows`` as tidy rows: example_id, label_name, top_name, x, c, and
+    known_error unless ``wrong`` is None."""
     some = scores.iloc[rows]
     points = pd.DataFrame(
         {
@@ -369,7 +517,8 @@ def _named_points(
 
 
 def _stack(parts: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
-    """Parts under each other with exactly these columns, in this order; what a part does not have is null."""
+    """Parts under each other with exactly these columns, in this order; what a part does not have
+    is null."""
     if not parts:
         return pd.DataFrame({name: [] for name in columns})
     whole = pd.concat([part.dropna(axis="columns", how="all") for part in parts], ignore_index=True)

@@ -1,4 +1,5 @@
-"""From a workspace to its report: collect the tables, draw, write the page. ``zoo.report.page`` knows nothing of workspaces."""
+"""From a workspace to its report: collect the tables, draw, write the page. ``zoo.report.page``
+knows nothing of workspaces."""
 
 from __future__ import annotations
 
@@ -28,7 +29,14 @@ from zoo.spec import Experiment, canonical_json
 from zoo.store import ledger
 from zoo.store.datasets import changed_since
 from zoo.store.files import LocalFiles
-from zoo.store.results import EXPERIMENT_FILE, csv_text, read_scores, record_run, table_names, table_of
+from zoo.store.results import (
+    EXPERIMENT_FILE,
+    csv_text,
+    read_scores,
+    record_run,
+    table_names,
+    table_of,
+)
 from zoo.store.workspace import Workspace
 from zoo.studies.findings import NOTHING_CONCLUDED, Conclusion
 from zoo.studies.rerun import commands_of, run_command
@@ -44,21 +52,34 @@ def write_report(
     concluded: Conclusion = NOTHING_CONCLUDED,
     measured: Measured | None = None,
 ) -> Path:
-    """Write ``report.html`` and ``figures/`` of a workspace. Stages that were not done leave their sections out, with the reason.
+    """Write ``report.html`` and ``figures/`` of a workspace. Stages that were not done leave their
+    sections out, with the reason.
 
     Args:
-        timings: stage -> seconds of the run that did the work; kept, so that a report written again says them still.
-        measured: what the scores are worth; None = of a workspace made step by step, whose scores are measured first.
+        timings: stage -> seconds of the run that did the work; kept, so that a report written again
+            says them still.
+        measured: what the scores are worth; None = of a workspace made step by step, whose scores
+            are measured first.
     """
     if changed := changed_since(workspace, dataset):
-        raise DataError(f"{changed} A report is about what was trained on: restore the data, or choose what is on record with --data.")
+        raise DataError(
+            f"{changed} A report is about what was trained on: restore the data, or choose what is"
+            " on record with --data."
+        )
     frame = ledger.classifiers_frame(workspace)
     belongs = frame["training_id"].isin(ledger.trainings_of(workspace, experiment.name))
-    here = {k: c for k, c in ledger.population(workspace).items() if c.facts["dataset"] == dataset.fingerprint}
+    here = {
+        k: c
+        for k, c in ledger.population(workspace).items()
+        if c.facts["dataset"] == dataset.fingerprint
+    }
     if not experiment.sweeps:  # what was done step by step: imported classifiers are part of it
         belongs |= frame["classifier_id"].isin([k for k, c in here.items() if c.kind == "member"])
     mine = frame[frame["classifier_id"].isin(list(here)) & belongs]
-    tables = {name: table_of(workspace, name, dataset.fingerprint) for name in ("arms", "comparisons", "detection")}
+    tables = {
+        name: table_of(workspace, name, dataset.fingerprint)
+        for name in ("arms", "comparisons", "detection")
+    }
     scores = {}
     for split in dataset.splits:
         with contextlib.suppress(NotFoundError):  # not scored yet: its sections say so
@@ -80,7 +101,11 @@ def write_report(
     if measured is None:
         measured = NOT_MEASURED
         if scores and len(mine):
-            measured = measure(workspace, population.population_of(workspace, dataset.fingerprint, mine["classifier_id"]), scores)
+            measured = measure(
+                workspace,
+                population.population_of(workspace, dataset.fingerprint, mine["classifier_id"]),
+                scores,
+            )
     detection = None if measured.detection is None else measured.detection.table
     data = ReportData(
         title=experiment.title,
@@ -101,16 +126,29 @@ def write_report(
         pictures=None if dataset.form in _WITHOUT_PICTURES else partial(thumbnails_of, dataset),
         no_pictures=_WITHOUT_PICTURES.get(dataset.form, ReportData.no_pictures).format(dataset.uri),
         next_command=experiment.next_command,
-        rerun=commands_of(workspace) if not experiment.sweeps else (run_command(experiment.source or experiment.name, experiment.scale),),
+        rerun=(
+            commands_of(workspace)
+            if not experiment.sweeps
+            else (run_command(experiment.source or experiment.name, experiment.scale),)
+        ),
         rerun_note=_rerun_note(experiment, mine),
         sections=experiment.sections,
     )
     inputs = _digest(
-        experiment, dataset, data, [(name, workspace.files.read(f"results/{name}.parquet")) for name in table_names(workspace)]
+        experiment,
+        dataset,
+        data,
+        [
+            (name, workspace.files.read(f"results/{name}.parquet"))
+            for name in table_names(workspace)
+        ],
     )
     if _is_drawn(workspace, inputs):
         return workspace.report
-    page = render(dataclasses.replace(data, timings=record_run(workspace, experiment, timings)), workspace.report)
+    page = render(
+        dataclasses.replace(data, timings=record_run(workspace, experiment, timings)),
+        workspace.report,
+    )
     if not isinstance(workspace.files, LocalFiles):
         # Drawn in a folder of this machine, then put where the study lives.
         for path in (page, *sorted(workspace.figures.iterdir())):
@@ -120,15 +158,21 @@ def write_report(
     return page
 
 
-_WITHOUT_PICTURES: Final = {"imported": "predictions were imported without them", "gone": "the data are not at {} any more"}
+_WITHOUT_PICTURES: Final = {
+    "imported": "predictions were imported without them",
+    "gone": "the data are not at {} any more",
+}
 """Form of a data set -> why a page has none of its pictures."""
 
 _DRAWN: Final = "results/page.json"
 """What the page that is there was drawn from, and its figures' files."""
 
 
-def _digest(experiment: Experiment, dataset: Dataset, data: ReportData, tables: Sequence[tuple[str, bytes]]) -> str:
-    """Hash of everything a page shows but the times its stages took, and of the program that draws it.
+def _digest(
+    experiment: Experiment, dataset: Dataset, data: ReportData, tables: Sequence[tuple[str, bytes]]
+) -> str:
+    """Hash of everything a page shows but the times its stages took, and of the program that draws
+    it.
 
     Args:
         tables: name and content of each derived table.
@@ -143,11 +187,17 @@ def _digest(experiment: Experiment, dataset: Dataset, data: ReportData, tables: 
         data.no_pictures,
     )
     found = hashlib.sha256(repr(said).encode())
-    charts = [(repr({**vars(chart), "table": None}), csv_text(chart.table)) for chart in data.charts]
+    charts = [
+        (repr({**vars(chart), "table": None}), csv_text(chart.table)) for chart in data.charts
+    ]
     for text in (csv_text(data.population), *(part for chart in charts for part in chart)):
         found.update(text.encode())
     package = Path(__file__).parents[1]
-    program = [(path.relative_to(package).as_posix(), path.read_bytes()) for path in sorted(package.rglob("*")) if path.suffix in _PROGRAM]
+    program = [
+        (path.relative_to(package).as_posix(), path.read_bytes())
+        for path in sorted(package.rglob("*"))
+        if path.suffix in _PROGRAM
+    ]
     for name, content in (*tables, *program):
         found.update(f"{name}\n{hashlib.sha256(content).hexdigest()}\n".encode())
     return found.hexdigest()
@@ -163,7 +213,9 @@ def _is_drawn(workspace: Workspace, inputs: str) -> bool:
         return False
     try:
         drawn = json.loads(files.read(_DRAWN))
-        return drawn["inputs"] == inputs and all(files.exists(f"figures/{name}") for name in drawn["figures"])
+        return drawn["inputs"] == inputs and all(
+            files.exists(f"figures/{name}") for name in drawn["figures"]
+        )
     except (ValueError, KeyError, TypeError):
         return False
 
@@ -171,18 +223,30 @@ def _is_drawn(workspace: Workspace, inputs: str) -> bool:
 def _rerun_note(experiment: Experiment, population: pd.DataFrame) -> str:
     if (population["treatment"] == "imported").any():
         return "Imported predictions come back with zoo import and the same files."
-    return f"A copy of the experiment's file as it was is {EXPERIMENT_FILE}." if experiment.source.endswith(".py") else ""
+    return (
+        f"A copy of the experiment's file as it was is {EXPERIMENT_FILE}."
+        if experiment.source.endswith(".py")
+        else ""
+    )
 
 
 def _checkout() -> str:
-    """Commit of the clone this code runs from, with a mark if it was changed; empty where it is installed."""
+    """Commit of the clone this code runs from, with a mark if it was changed; empty where it is
+    installed."""
     root = Path(__file__).parents[2]
     if not (root / ".git").exists():
         return ""
     git = ["git", "-C", str(root)]
     try:
-        commit = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603 - fixed words
-        changed = subprocess.run([*git, "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True, check=True).stdout  # noqa: S603
+        commit = subprocess.run(  # noqa: S603 - fixed words
+            [*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        changed = subprocess.run(  # noqa: S603 - fixed words
+            [*git, "status", "--porcelain", "--untracked-files=no"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
     except (OSError, subprocess.CalledProcessError):
         return ""
     return f"{commit}, changed" if changed.strip() else commit

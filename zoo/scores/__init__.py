@@ -1,1 +1,2 @@
-"""Scores of examples: X- and C-perplexity, label quality, confusions; label errors found by them."""
+"""Scores of examples: X- and C-perplexity, label quality, confusions; label errors found by
+them."""

@@ -1,15 +1,19 @@
-"""X- and C-perplexity, confusions and label quality of every example, from the answers of a population.
+"""X- and C-perplexity, confusions and label quality of every example, from the answers of a
+population.
 
 Shape letters: N classifiers, E examples, M classes, K = top classes kept per answer (5).
 
-One pass, one classifier at a time, one block of examples at a time: ``add`` is all a classifier costs, ``merge`` joins two workers'
-shares, ``finish`` gives the scores. Memory is E x M of the block (20 bytes a cell), never N x E x M.
+One pass, one classifier at a time, one block of examples at a time: ``add`` is all a classifier
+costs, ``merge`` joins two workers' shares, ``finish`` gives the scores. Memory is E x M of the
+block (20 bytes a cell), never N x E x M.
 
-**Sums are exact.** Every real number that is summed over classifiers (entropy, p(label), margin, top-5 probabilities) is first rounded
-to a multiple of 2**-32 and summed as int64. Integer addition is associative, so scores are bit-identical whatever the order of the
-classifiers, the partition into blocks or workers, and the shape of the merge tree; a float sum is none of these. What it costs: each
-term is off by at most 2**-33, hence each mean by at most 2**-33 = 1.2e-10 (bits, or probability), and C = 2**mean by at most
-ln(2) * 2**-33 = 8.1e-11 relative. That is a five-hundredth of the rounding that answers already carry as float32. int64 overflows past
+**Sums are exact.** Every real number that is summed over classifiers (entropy, p(label), margin,
+top-5 probabilities) is first rounded to a multiple of 2**-32 and summed as int64. Integer addition
+is associative, so scores are bit-identical whatever the order of the classifiers, the partition
+into blocks or workers, and the shape of the merge tree; a float sum is none of these. What it
+costs: each term is off by at most 2**-33, hence each mean by at most 2**-33 = 1.2e-10 (bits, or
+    probability), and C = 2**mean by at most ln(2) * 2**-33 = 8.1e-11 relative. That is a
+    five-hundredth of the rounding that answers already carry as float32. int64 overflows past
 2**63 / (15 * 2**32) = 1.4e8 classifiers.
 
 What the scores are is in ``zoo.scores.catalog``; here is how their sums come about.
@@ -40,11 +44,12 @@ __all__ = ["ScoreAccumulator", "ScoreTable", "block_rows", "entropy_terms", "pad
 _BYTES_PER_CELL: Final = 4 + 8 + 8  # votes, probability, -p log2 p
 
 
-# ------------------------------------------------------------------------------------------------------------ accumulator
+# -------------------------------------------------------------------------------------- accumulator
 
 
 def _fixed(values: NDArray[Any]) -> Ints:
-    """Multiples of 2**-32, as int64. A float32 is scaled exactly (a power of two) and rounded once, half to even."""
+    """Multiples of 2**-32, as int64. A float32 is scaled exactly (a power of two) and rounded once,
+    half to even."""
     values = values if values.dtype in (np.float32, np.float64) else values.astype(np.float64)
     fixed: Ints = np.rint(values * values.dtype.type(FIXED_ONE)).astype(np.int64)
     return fixed
@@ -63,20 +68,24 @@ def entropy_terms(p: Floats) -> Ints:
 
 
 _ONE_F16: Final = 0x3C00  # the bits of 1; those of all smaller float16 from +0 are smaller
-# p and -p log2 p in fixed point for each float16 of [0, 1], int64 [15361]: a look-up costs a half of the rounding, a tenth of the logarithm.
+# p and -p log2 p in fixed point for each float16 of [0, 1], int64 [15361]: a look-up costs a half
+# of the rounding, a tenth of the logarithm.
 _FIXED_F16: Final = _fixed(_float16_of_0_to_1())
 _SURPRISE_F16: Final = entropy_terms(_float16_of_0_to_1())
 
 
 def block_rows(num_classes: int, *, memory_bytes: int = 256 * 2**20) -> int:
-    """How many examples a block may hold so that its accumulator stays within ``memory_bytes``; at least 1."""
+    """How many examples a block may hold so that its accumulator stays within ``memory_bytes``; at
+    least 1."""
     return max(1, memory_bytes // (_BYTES_PER_CELL * num_classes + 200))
 
 
 class ScoreAccumulator:
-    """Scores of one block of examples, classifier by classifier: ``add`` each, ``merge`` partial populations, ``finish``.
+    """Scores of one block of examples, classifier by classifier: ``add`` each, ``merge`` partial
+    populations, ``finish``.
 
-    ``merge`` of two accumulators equals one that was given all their classifiers, bit for bit, in any order (see the module's text).
+    ``merge`` of two accumulators equals one that was given all their classifiers, bit for bit, in
+        any order (see the module's text).
 
     Args:
         example_ids: integer [E], distinct.
@@ -88,23 +97,39 @@ class ScoreAccumulator:
         DataError: shapes that differ, a label outside -1..M-1, an example id twice.
     """
 
-    def __init__(self, example_ids: NDArray[Any], labels: NDArray[Any], num_classes: int, scores: Mapping[str, Score] = SCORES) -> None:
+    def __init__(
+        self,
+        example_ids: NDArray[Any],
+        labels: NDArray[Any],
+        num_classes: int,
+        scores: Mapping[str, Score] = SCORES,
+    ) -> None:
         self.example_ids: Ints = np.array(example_ids, dtype=np.int64)
         self.labels: Ints = np.array(labels, dtype=np.int64)
         self.num_classes = int(num_classes)
         if not 1 <= self.num_classes <= MAX_CLASSES:
             raise DataError(
-                f"{num_classes} classes. Allowed: 1 to {MAX_CLASSES}, so that an answer fits 16 bits. Merge classes or score part of them."
+                f"{num_classes} classes. Allowed: 1 to {MAX_CLASSES}, so that an answer fits 16"
+                " bits. Merge classes or score part of them."
             )
         if self.example_ids.ndim != 1 or self.labels.shape != self.example_ids.shape:
             raise DataError(
-                f"example_ids have shape {self.example_ids.shape}, labels {self.labels.shape}. Allowed: both [E]. "
-                f"Pass one label per example, -1 where it is unknown."
+                f"example_ids have shape {self.example_ids.shape}, labels {self.labels.shape}."
+                " Allowed: both [E]. Pass one label per example, -1 where it is unknown."
             )
         examples = len(self.example_ids)
         if len(np.unique(self.example_ids)) != examples:
-            raise DataError("example_ids hold an id twice. Allowed: each example of a split once. Score one split at a time.")
-        self._check_range("labels", self.labels, -1, self.num_classes - 1, "Check the label column against the data set's class names.")
+            raise DataError(
+                "example_ids hold an id twice. Allowed: each example of a split once. Score one"
+                " split at a time."
+            )
+        self._check_range(
+            "labels",
+            self.labels,
+            -1,
+            self.num_classes - 1,
+            "Check the label column against the data set's class names.",
+        )
         self.scores = scores
         self._terms = _terms(scores)
         names = ["n", "n@heldout", "n@unknown"]
@@ -113,10 +138,14 @@ class ScoreAccumulator:
         self._sums: dict[str, Ints] = {name: np.zeros(examples, dtype=np.int64) for name in names}
         self.needs_logits = any("logits" in score.needs for score in scores.values())
         self._without_logits = False
-        self._offsets: Ints = np.arange(examples, dtype=np.int64) * self.num_classes  # cell of (example, class 0) in the flat arrays below
-        self._votes: NDArray[np.int32] = np.zeros(examples * self.num_classes, dtype=np.int32)  # flat [E, M]
-        self._probability: Ints = np.zeros(examples * self.num_classes, dtype=np.int64)  # flat [E, M], sum of p
-        self._surprise: Ints = np.zeros(examples * self.num_classes, dtype=np.int64)  # flat [E, M], sum of -p log2 p
+        # cell of (example, class 0) in the flat arrays below
+        self._offsets: Ints = np.arange(examples, dtype=np.int64) * self.num_classes
+        # flat [E, M]
+        self._votes: NDArray[np.int32] = np.zeros(examples * self.num_classes, dtype=np.int32)
+        # flat [E, M], sum of p
+        self._probability: Ints = np.zeros(examples * self.num_classes, dtype=np.int64)
+        # flat [E, M], sum of -p log2 p
+        self._surprise: Ints = np.zeros(examples * self.num_classes, dtype=np.int64)
 
     def __len__(self) -> int:
         return len(self.example_ids)
@@ -132,9 +161,11 @@ class ScoreAccumulator:
         in_train: NDArray[Any] | None = None,
         probabilities: NDArray[Any] | None = None,
     ) -> Self:
-        """Count one classifier's answers to all E examples of the block, in the order of ``example_ids``.
+        """Count one classifier's answers to all E examples of the block, in the order of
+        ``example_ids``.
 
-        Rows with prediction -1 (unreadable image, diverged network) count for nothing, whatever their other values.
+        Rows with prediction -1 (unreadable image, diverged network) count for nothing, whatever
+        their other values.
 
         Args:
             prediction: integer [E], -1 or 0..M-1.
@@ -143,17 +174,26 @@ class ScoreAccumulator:
             margin: float [E] in [-1, 1]; ignored where the label is unknown.
             top5: integer [E, K], -1 pads; K is usually 5.
             top5_p: float [E, K] in [0, 1]; float16 takes a fast path.
-            in_train: bool [E]; whether the classifier was trained on the example. An integer [E] may also say -1: not known. None = not
-                known of any: the answers count neither as held out nor as in-sample.
-            probabilities: float [E, M]; None = not at hand, which leaves scores that need logits null. Looked at only if ``needs_logits``.
+            in_train: bool [E]; whether the classifier was trained on the example. An integer [E]
+                may also say -1: not known. None = not known of any: the answers count neither as
+                held out nor as in-sample.
+            probabilities: float [E, M]; None = not at hand, which leaves scores that need logits
+                null. Looked at only if ``needs_logits``.
 
         Raises:
             DataError: a shape, class or number outside what is said above; nothing is counted then.
         """
         examples = (len(self),)
-        prediction, p_label, entropy, margin = (np.asarray(a) for a in (prediction, p_label, entropy, margin))
+        prediction, p_label, entropy, margin = (
+            np.asarray(a) for a in (prediction, p_label, entropy, margin)
+        )
         top5, top5_p = np.asarray(top5), np.asarray(top5_p)
-        for name, array in (("prediction", prediction), ("p_label", p_label), ("entropy", entropy), ("margin", margin)):
+        for name, array in (
+            ("prediction", prediction),
+            ("p_label", p_label),
+            ("entropy", entropy),
+            ("margin", margin),
+        ):
             self._check_shape(name, array, examples)
         self._check_shape("top5", top5, (len(self), *top5.shape[1:2]))
         self._check_shape("top5_p", top5_p, top5.shape)
@@ -165,7 +205,9 @@ class ScoreAccumulator:
         if not len(self):
             return self
 
-        damaged = "The answers do not belong to this data set, or are damaged: run 'zoo fsck --semantic'."
+        damaged = (
+            "The answers do not belong to this data set, or are damaged: run 'zoo fsck --semantic'."
+        )
         self._check_range("prediction", prediction, -1, self.num_classes - 1, damaged)
         self._check_range("top5", top5, -1, self.num_classes - 1, damaged)
         answered = prediction >= 0
@@ -190,7 +232,16 @@ class ScoreAccumulator:
             self._check_range("top5_p", top5_p, 0, 1, damaged)
 
         wrong = known & (prediction != self.labels)
-        given = Given(wrong, p_label, entropy, margin, prediction, top5, top5_p, probabilities if self.needs_logits else None)
+        given = Given(
+            wrong,
+            p_label,
+            entropy,
+            margin,
+            prediction,
+            top5,
+            top5_p,
+            probabilities if self.needs_logits else None,
+        )
         self._without_logits |= given.probabilities is None
         sums = self._sums
         sums["n"] += answered
@@ -213,7 +264,8 @@ class ScoreAccumulator:
             if "unknown" in parts and (held is None or unknown is not None):
                 sums[f"{name}@unknown"] += value if unknown is None else value * unknown
 
-        # np.add.at on flat, unbuffered int64: 2x faster than a[i] += v here, and right even if a class were listed twice
+        # np.add.at on flat, unbuffered int64: 2x faster than a[i] += v here, and right even if a
+        #     class were listed twice
         voters = slice(None) if answered.all() else answered
         np.add.at(self._votes, (self._offsets + prediction)[voters], np.int32(1))
         places = slice(None) if listed.all() else listed.ravel()
@@ -228,10 +280,17 @@ class ScoreAccumulator:
         np.add.at(self._surprise, cells, surprise)
         return self
 
-    def add_answers(self, answers: Answers, in_train: NDArray[Any] | None = None, probabilities: NDArray[Any] | None = None) -> Self:
+    def add_answers(
+        self,
+        answers: Answers,
+        in_train: NDArray[Any] | None = None,
+        probabilities: NDArray[Any] | None = None,
+    ) -> Self:
         """``add`` with the arrays of an ``Answers``."""
         a = answers
-        return self.add(a.prediction, a.p_label, a.entropy, a.margin, a.top5, a.top5_p, in_train, probabilities)
+        return self.add(
+            a.prediction, a.p_label, a.entropy, a.margin, a.top5, a.top5_p, in_train, probabilities
+        )
 
     def merge(self, other: ScoreAccumulator) -> Self:
         """Add the classifiers that another accumulator of the same block was given.
@@ -247,8 +306,9 @@ class ScoreAccumulator:
         )
         if not same:
             raise DataError(
-                f"cannot merge scores of {len(self)} examples and {self.num_classes} classes with {len(other)} examples and "
-                f"{other.num_classes} classes: examples, order, labels and classes must be equal. Accumulate the same block on both sides."
+                f"cannot merge scores of {len(self)} examples and {self.num_classes} classes with"
+                f" {len(other)} examples and {other.num_classes} classes: examples, order, labels"
+                " and classes must be equal. Accumulate the same block on both sides."
             )
         for name, total in self._sums.items():
             total += other._sums[name]
@@ -268,21 +328,32 @@ class ScoreAccumulator:
             self.labels,
             self._sums,
             {name: term.unit for name, (term, _, _) in self._terms.items()},
-            most_voted=padded(*top_classes(self._votes.reshape(examples, classes), probability, kept)),
-            most_uncertain=padded(*top_classes(self._surprise.reshape(examples, classes), None, kept)),
+            most_voted=padded(
+                *top_classes(self._votes.reshape(examples, classes), probability, kept)
+            ),
+            most_uncertain=padded(
+                *top_classes(self._surprise.reshape(examples, classes), None, kept)
+            ),
         )
         columns: dict[str, Any] = {}
         for name, score in self.scores.items():
             lacking = "logits" in score.needs and self._without_logits
             columns[name] = np.full(examples, np.nan) if lacking else _own(score.of(sums))
-        return ScoreTable(classes, self.example_ids.copy(), self.labels.copy(), self._sums["n"].copy(), columns, self.scores)
+        return ScoreTable(
+            classes,
+            self.example_ids.copy(),
+            self.labels.copy(),
+            self._sums["n"].copy(),
+            columns,
+            self.scores,
+        )
 
     @staticmethod
     def _check_shape(name: str, array: NDArray[Any], expected: tuple[int, ...]) -> None:
         if array.shape != expected:
             raise DataError(
-                f"{name} has shape {array.shape}. Allowed: {expected}, the examples of this block in its order. "
-                f"Pass the answers of the same block."
+                f"{name} has shape {array.shape}. Allowed: {expected}, the examples of this block"
+                " in its order. Pass the answers of the same block."
             )
 
     @staticmethod
@@ -290,7 +361,10 @@ class ScoreAccumulator:
         # min and max carry a NaN along, and a NaN fails both comparisons
         if array.size and not (array.min() >= low and array.max() <= high):
             wrong = array[~((array >= low) & (array <= high))]
-            raise DataError(f"{name} holds {wrong[0]} ({wrong.size} such values). Allowed: {low:g} to {high:g}. {advice}")
+            raise DataError(
+                f"{name} holds {wrong[0]} ({wrong.size} such values). Allowed: {low:g} to {high:g}."
+                f" {advice}"
+            )
 
 
 def _own(values: Any) -> Any:
@@ -299,7 +373,8 @@ def _own(values: Any) -> Any:
 
 
 def _terms(scores: Mapping[str, Score]) -> dict[str, tuple[Term, frozenset[str], bool]]:
-    """What has to be added up for these scores: term, parts of the population it is summed over beside the whole, whether it needs logits.
+    """What has to be added up for these scores: term, parts of the population it is summed over
+    beside the whole, whether it needs logits.
 
     In-sample sums are what is left of the whole without the held-out and the unknown ones.
     """
@@ -310,11 +385,17 @@ def _terms(scores: Mapping[str, Score]) -> dict[str, tuple[Term, frozenset[str],
     for use in (use for score in scores.values() for use in score.uses):
         term, _, part = use.partition("@")
         if term != "n":
-            parts.setdefault(term, set()).update({"": (), "insample": ("heldout", "unknown")}.get(part, (part,)))
-    return {name: (known[name][0], frozenset(found), known[name][1]) for name, found in parts.items()}
+            parts.setdefault(term, set()).update(
+                {"": (), "insample": ("heldout", "unknown")}.get(part, (part,))
+            )
+    return {
+        name: (known[name][0], frozenset(found), known[name][1]) for name, found in parts.items()
+    }
 
 
-def _membership(in_train: NDArray[Any] | None) -> tuple[NDArray[np.bool_] | None, NDArray[np.bool_] | None]:
+def _membership(
+    in_train: NDArray[Any] | None,
+) -> tuple[NDArray[np.bool_] | None, NDArray[np.bool_] | None]:
     """(held out, not known), bool [E] each, from what ``ScoreAccumulator.add`` is given.
 
     No ``held out`` = nothing is known; no ``not known`` beside it = everything is.
@@ -326,7 +407,8 @@ def _membership(in_train: NDArray[Any] | None) -> tuple[NDArray[np.bool_] | None
 
 
 def padded(classes: Ints, values: NDArray[Any]) -> tuple[Ints, Ints]:
-    """Top classes and values to [E, 5]: entries without a vote (or surprise) become class -1, value 0."""
+    """Top classes and values to [E, 5]: entries without a vote (or surprise) become class -1, value
+    0."""
     examples, kept = classes.shape
     listed = np.full((examples, TOP_CLASSES), -1, dtype=np.int64)
     counts = np.zeros((examples, TOP_CLASSES), dtype=np.int64)
@@ -335,7 +417,7 @@ def padded(classes: Ints, values: NDArray[Any]) -> tuple[Ints, Ints]:
     return listed, counts
 
 
-# -------------------------------------------------------------------------------------------------------------- the table
+# ---------------------------------------------------------------------------------------- the table
 
 
 @dataclass(frozen=True)
@@ -346,8 +428,9 @@ class ScoreTable:
         num_classes: M.
         example_ids, labels: int64 [E]; label -1 = unknown.
         n: int64 [E]; classifiers that answered.
-        columns: a column per score, in the order of ``zoo.scores.catalog``: float64 [E] (NaN = not defined for that example), int64 [E]
-            (-1 = not defined), or ``Listed``. Each is also an attribute: ``table.x_perplexity``.
+        columns: a column per score, in the order of ``zoo.scores.catalog``: float64 [E] (NaN = not
+            defined for that example), int64 [E] (-1 = not defined), or ``Listed``. Each is also an
+            attribute: ``table.x_perplexity``.
         scores: what the columns are.
     """
 
@@ -377,14 +460,22 @@ class ScoreTable:
         classes = {block.num_classes for block in blocks}
         if len(classes) != 1:
             raise DataError(
-                f"cannot join {len(blocks)} blocks of scores with {sorted(classes)} classes. "
-                f"Allowed: one block or more, all with the same classes. Score each data set by itself."
+                f"cannot join {len(blocks)} blocks of scores with {sorted(classes)} classes."
+                " Allowed: one block or more, all with the same classes. Score each data set by"
+                " itself."
             )
         columns: dict[str, Any] = {}
         for name, first in blocks[0].columns.items():
             parts = [block.columns[name] for block in blocks]
-            columns[name] = Listed(*map(np.concatenate, zip(*parts, strict=True))) if isinstance(first, Listed) else np.concatenate(parts)
-        ids, labels, n = (np.concatenate([getattr(block, name) for block in blocks]) for name in ("example_ids", "labels", "n"))
+            columns[name] = (
+                Listed(*map(np.concatenate, zip(*parts, strict=True)))
+                if isinstance(first, Listed)
+                else np.concatenate(parts)
+            )
+        ids, labels, n = (
+            np.concatenate([getattr(block, name) for block in blocks])
+            for name in ("example_ids", "labels", "n")
+        )
         return cls(classes.pop(), ids, labels, n, columns, blocks[0].scores)
 
     def to_arrow(
@@ -405,14 +496,25 @@ class ScoreTable:
         Raises:
             DataError: if the lengths do not fit.
         """
-        truth = np.full(len(self), -1, dtype=np.int64) if label_true is None else np.asarray(label_true, dtype=np.int64)
+        truth = (
+            np.full(len(self), -1, dtype=np.int64)
+            if label_true is None
+            else np.asarray(label_true, dtype=np.int64)
+        )
         for name, length, expected in (
             ("keys", len(keys), len(self)),
             ("label_true", len(truth), len(self)),
-            ("class_names", self.num_classes if class_names is None else len(class_names), self.num_classes),
+            (
+                "class_names",
+                self.num_classes if class_names is None else len(class_names),
+                self.num_classes,
+            ),
         ):
             if length != expected:
-                raise DataError(f"{name} has {length} entries. Allowed: {expected}. Pass those of the examples (classes) that were scored.")
+                raise DataError(
+                    f"{name} has {length} entries. Allowed: {expected}. Pass those of the examples"
+                    " (classes) that were scored."
+                )
         about: list[pa.Array] = [
             pa.repeat(pa.scalar(split, pa.string()), len(self)),
             pa.array(self.example_ids),
@@ -420,20 +522,31 @@ class ScoreTable:
             _nullable(self.labels, pa.int32()),
             _nullable(truth, pa.int32()),
         ]
-        columns = about + [self._arrow(score, self.columns[name]) for name, score in self.scores.items()]
-        fields = [*list(SCORES_SCHEMA)[: len(about)], *(pa.field(name, score.type) for name, score in self.scores.items())]
+        columns = about + [
+            self._arrow(score, self.columns[name]) for name, score in self.scores.items()
+        ]
+        fields = [
+            *list(SCORES_SCHEMA)[: len(about)],
+            *(pa.field(name, score.type) for name, score in self.scores.items()),
+        ]
         schema = pa.schema(fields)
         if class_names is not None:
-            schema = schema.with_metadata({"class_names": json.dumps(list(class_names), ensure_ascii=False)})
+            schema = schema.with_metadata(
+                {"class_names": json.dumps(list(class_names), ensure_ascii=False)}
+            )
         return pa.Table.from_arrays(columns, schema=schema)
 
     def _arrow(self, score: Score, values: Any) -> pa.Array:
-        """A column, with null for NaN and -1; lists without their padding, that of an unanswered example null."""
+        """A column, with null for NaN and -1; lists without their padding, that of an unanswered
+        example null."""
         if isinstance(values, Listed):
             there = values.classes >= 0
             offsets = np.concatenate([[0], np.cumsum(there.sum(axis=1))]).astype(np.int32)
             names = [field.name for field in score.type.value_type]
-            items = pa.StructArray.from_arrays([pa.array(values.classes[there], pa.int32()), pa.array(values.values[there])], names=names)
+            items = pa.StructArray.from_arrays(
+                [pa.array(values.classes[there], pa.int32()), pa.array(values.values[there])],
+                names=names,
+            )
             return pa.ListArray.from_arrays(pa.array(offsets), items, mask=pa.array(self.n == 0))
         if score.names:
             return pa.array(score.names, score.type).take(_nullable(values, pa.int32()))

@@ -1,11 +1,14 @@
 """Scores as detectors of wrong labels, measured as the field measures them.
 
-Shape letters: N classifiers, E examples, M classes. An *error* is an example whose ``label`` differs from its known ``label_true``. A detector
+Shape letters: N classifiers, E examples, M classes. An *error* is an example whose ``label``
+    differs from its known ``label_true``. A detector
 is a score and the side on which it is suspicious.
 
-Measures: area under the ROC curve; average precision; precision and recall among the n most suspicious, n = true number of errors.
+Measures: area under the ROC curve; average precision; precision and recall among the n most
+    suspicious, n = true number of errors.
 
-Detectors are the scores of ``zoo.scores.catalog`` that have a suspicious side, each in the order that suspects are listed in, and three of cleanlab,
+Detectors are the scores of ``zoo.scores.catalog`` that have a suspicious side, each in the order
+that suspects are listed in, and three of cleanlab,
 with p_i the class probabilities of classifier i:
 
 ===========================  ==========================================================================================================
@@ -17,10 +20,12 @@ with p_i the class probabilities of classifier i:
                              same examples, those without held-out ones ranked apart. The row to compare ``label_quality`` with
 ===========================  ==========================================================================================================
 
-Sources: AUROC = Mann-Whitney U / (errors * correct), ties by midranks (Hanley & McNeil 1982). Average precision: mean of precision over
-recall steps, one step per distinct score, as scikit-learn. Which measures, and the ensemble score: Kuan & Mueller, "Model-agnostic label quality
-scoring" (2022). find_label_issues: Northcutt, Jiang & Chuang, "Confident learning" (2021).
-"""
+Sources: AUROC = Mann-Whitney U / (errors * correct), ties by midranks (Hanley & McNeil 1982).
+    Average precision: mean of precision over
+recall steps, one step per distinct score, as scikit-learn. Which measures, and the ensemble score:
+Kuan & Mueller, "Model-agnostic label quality scoring" (2022). find_label_issues: Northcutt, Jiang &
+Chuang, "Confident learning" (2021).
+"""  # noqa: E501
 
 from __future__ import annotations
 
@@ -45,17 +50,19 @@ __all__ = ["LabelErrors", "Members", "detection_table", "label_errors"]
 def detection_table(scores: pd.DataFrame) -> pd.DataFrame:
     """How well each score of ``DETECTORS`` finds the examples whose label is known to be wrong.
 
-    A score is measured on the examples that have both it and a known truth (so ``x_heldout`` leaves out what every classifier was trained
-    on).
+    A score is measured on the examples that have both it and a known truth (so ``x_heldout`` leaves
+    out what every classifier was trained on).
 
     Args:
-        scores: ``scores`` table with ``label``, ``label_true`` and at least one of the scores; one row per example.
+        scores: ``scores`` table with ``label``, ``label_true`` and at least one of the scores; one
+            row per example.
 
     Returns:
-        One row per score present, in the order of ``DETECTORS``: score, auroc, average_precision, precision_at_n (share of errors
-        among the n most suspicious, n = true number of errors measured, in the order of suspects), recall_at_n (those found, of all
-        known errors whether or not they have the score), n_errors (the n). All measures are NaN where there are no errors or nothing but
-        errors. No rows at all where no truth is known.
+        One row per score present, in the order of ``DETECTORS``: score, auroc, average_precision,
+        precision_at_n (share of errors among the n most suspicious, n = true number of errors
+        measured, in the order of suspects), recall_at_n (those found, of all known errors whether
+        or not they have the score), n_errors (the n). All measures are NaN where there are no
+        errors or nothing but errors. No rows at all where no truth is known.
 
     Raises:
         UnknownNameError: ``label``, ``label_true`` or ``example_id`` is missing.
@@ -104,7 +111,8 @@ def detection_table(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 class Members(Protocol):
-    """Class probabilities of a population on a split, one classifier at a time; every pass gives the same in the same order."""
+    """Class probabilities of a population on a split, one classifier at a time; every pass gives
+    the same in the same order."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -118,7 +126,8 @@ class Members(Protocol):
         """
 
     def held_out(self) -> NDArray[np.bool_]:
-        """bool [N, E]: whether the classifier was not trained on the example, as far as is known."""
+        """bool [N, E]: whether the classifier was not trained on the example, as far as is
+        known."""
 
 
 @dataclass(frozen=True)
@@ -127,8 +136,9 @@ class LabelErrors:
 
     Args:
         table: ``detection_table``, with cleanlab's rows where they could be computed.
-        flagged: what find_label_issues flags by its own estimate of how many there are. One row per cleanlab_issues row of ``table``: score,
-            n_flagged (with known truth), precision, recall.
+        flagged: what find_label_issues flags by its own estimate of how many there are. One row per
+            cleanlab_issues row of ``table``: score, n_flagged (with known truth), precision,
+                recall.
         reason: why cleanlab's rows are left out; "" if they are there.
     """
 
@@ -138,7 +148,8 @@ class LabelErrors:
 
 
 def label_errors(scores: pd.DataFrame, members: Members) -> LabelErrors:
-    """``detection_table`` and, where the optional package cleanlab is installed and can be used, its scores on the same classifiers.
+    """``detection_table`` and, where the optional package cleanlab is installed and can be used,
+    its scores on the same classifiers.
 
     Args:
         scores: ``scores`` table of one split, sorted by ``example_id`` 0..E-1.
@@ -148,25 +159,35 @@ def label_errors(scores: pd.DataFrame, members: Members) -> LabelErrors:
         UnknownNameError: if a column is missing.
     """
     require_columns(scores, "n", "label_quality")
-    table, flagged = detection_table(scores), pd.DataFrame({"score": [], "n_flagged": [], "precision": [], "recall": []})
+    table, flagged = (
+        detection_table(scores),
+        pd.DataFrame({"score": [], "n_flagged": [], "precision": [], "recall": []}),
+    )
     if table.empty:
         return LabelErrors(table, flagged, "No true label is known.")
     classifiers, examples, classes = members.shape
     if int(scores["n"].max()) != classifiers:
         reason = (
-            f"The scores are of {int(scores['n'].max())} classifiers, the population has {classifiers} now. Score again with 'zoo score'."
+            f"The scores are of {int(scores['n'].max())} classifiers, the population has"
+            f" {classifiers} now. Score again with 'zoo score'."
         )
         return LabelErrors(table, flagged, reason)
     if classifiers * examples * classes > _MOST_PROBABILITIES:
         reason = (
-            f"{classifiers:,} classifiers x {examples:,} examples x {classes:,} classes are more than {_MOST_PROBABILITIES:,} probabilities, "
-            f"and cleanlab reads them all. Compare on fewer classifiers with --where."
+            f"{classifiers:,} classifiers x {examples:,} examples x {classes:,} classes are more"
+            f" than {_MOST_PROBABILITIES:,} probabilities, and cleanlab reads them all. Compare on"
+            " fewer classifiers with --where."
         )
         return LabelErrors(table, flagged, reason)
     try:
         quality, flags = _cleanlab(scores, members)
     except ImportError:
-        return LabelErrors(table, flagged, "cleanlab is not installed. In the clone of zoo: .venv/bin/pip install -e '.[cleanlab]'")
+        return LabelErrors(
+            table,
+            flagged,
+            "cleanlab is not installed. In the clone of zoo: .venv/bin/pip install -e"
+            " '.[cleanlab]'",
+        )
     except StoreError as error:
         return LabelErrors(table, flagged, f"cleanlab needs full probabilities: {error}")
     except (ValueError, AssertionError) as error:
@@ -177,24 +198,38 @@ def label_errors(scores: pd.DataFrame, members: Members) -> LabelErrors:
     rows = []
     for name, flag in flags.items():
         count, found = int((flag & known).sum()), int((flag & is_error).sum())
-        rows.append({"score": name, "n_flagged": count, "precision": _share(found, count), "recall": _share(found, int(is_error.sum()))})
+        rows.append(
+            {
+                "score": name,
+                "n_flagged": count,
+                "precision": _share(found, count),
+                "recall": _share(found, int(is_error.sum())),
+            }
+        )
     return LabelErrors(detection_table(scores.assign(**quality)), pd.DataFrame(rows), "")
 
 
 _MOST_PROBABILITIES = 5 * 10**8
-"""N x E x M up to which cleanlab is asked: 75 x 5,000 x 10 were measured to take 0.45 s, so this is about a minute."""
+"""N x E x M up to which cleanlab is asked: 75 x 5,000 x 10 were measured to take 0.45 s, so this is
+about a minute."""
 
 
 def _share(part: int, whole: int) -> float:
     return part / whole if whole else float("nan")
 
 
-def _cleanlab(scores: pd.DataFrame, members: Members) -> tuple[dict[str, Floats], dict[str, NDArray[np.bool_]]]:
-    """(quality by name, float64 [E], low = suspicious, NaN where there is none; flags by name, bool [E])."""
+def _cleanlab(
+    scores: pd.DataFrame, members: Members
+) -> tuple[dict[str, Floats], dict[str, NDArray[np.bool_]]]:
+    """(quality by name, float64 [E], low = suspicious, NaN where there is none; flags by name, bool
+    [E])."""
     from cleanlab.filter import find_label_issues
     from cleanlab.rank import get_label_quality_ensemble_scores, get_label_quality_scores
 
-    label, answered = score_values(scores, "label"), ~np.isnan(score_values(scores, "label_quality"))
+    label, answered = (
+        score_values(scores, "label"),
+        ~np.isnan(score_values(scores, "label_quality")),
+    )
     held = members.held_out() & answered
     total, total_held = np.zeros(members.shape[1:]), np.zeros(members.shape[1:])  # [E, M]
     for p, mine in zip(members, held, strict=True):
@@ -203,14 +238,21 @@ def _cleanlab(scores: pd.DataFrame, members: Members) -> tuple[dict[str, Floats]
     quality: dict[str, Floats] = {}
     flags: dict[str, NDArray[np.bool_]] = {}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # its advice on too few classifiers or classes is no error of this comparison
+        # its advice on too few classifiers or classes is no error of this comparison
+        warnings.simplefilter("ignore")
         labels = label[answered].astype(np.int64)
         listed = _OneByOne(lambda: (p[answered] for p in members), members.shape[0])
-        quality["cleanlab_ensemble"] = _spread(get_label_quality_ensemble_scores(labels, listed, verbose=False), answered)
+        quality["cleanlab_ensemble"] = _spread(
+            get_label_quality_ensemble_scores(labels, listed, verbose=False), answered
+        )
         some = np.asarray(held.any(axis=0))
         for name, summed, count in (
             ("cleanlab_issues", total, np.full(len(label), members.shape[0])),
-            ("cleanlab_issues_heldout", np.where(some[:, None], total_held, total), np.where(some, held.sum(axis=0), members.shape[0])),
+            (
+                "cleanlab_issues_heldout",
+                np.where(some[:, None], total_held, total),
+                np.where(some, held.sum(axis=0), members.shape[0]),
+            ),
         ):
             usable = answered & (count > 0)
             if not usable.any():
@@ -233,7 +275,8 @@ def _spread(values: Floats, where: NDArray[np.bool_]) -> Floats:
 
 
 class _OneByOne(list[Floats]):
-    """A list for those who only go through it: cleanlab wants one of N arrays, and looks at one at a time."""
+    """A list for those who only go through it: cleanlab wants one of N arrays, and looks at one at
+    a time."""
 
     def __init__(self, make: Callable[[], Iterator[Floats]], length: int) -> None:
         super().__init__()

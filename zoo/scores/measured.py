@@ -1,4 +1,5 @@
-"""What the scores of a population are worth: how well they find labels known to be wrong, and how many classifiers would have been enough."""
+"""What the scores of a population are worth: how well they find labels known to be wrong, and how
+many classifiers would have been enough."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ class Measured:
 
     Args:
         detection: how well label errors are found; None where no true label is known.
-        convergence: table ``convergence``; None for a population of one, or where the training split was not scored.
+        convergence: table ``convergence``; None for a population of one, or where the training
+            split was not scored.
     """
 
     detection: LabelErrors | None = None
@@ -36,8 +38,8 @@ class Measured:
         if self.detection is None:
             return []
         notes = [
-            f"{row['score']}: {row['n_flagged']:,.0f} examples flagged by cleanlab's own estimate of their number, precision "
-            f"{row['precision']:.3f}, recall {row['recall']:.3f}."
+            f"{row['score']}: {row['n_flagged']:,.0f} examples flagged by cleanlab's own estimate"
+            f" of their number, precision {row['precision']:.3f}, recall {row['recall']:.3f}."
             for row in self.detection.flagged.to_dict(orient="records")
         ]
         return notes or [f"Without cleanlab beside them. {self.detection.reason}"]
@@ -46,8 +48,11 @@ class Measured:
 NOT_MEASURED: Final = Measured()
 
 
-def detect(workspace: Workspace, population: Population, split: str, scores: pd.DataFrame) -> LabelErrors:
-    """How well a population's scores of a split find label errors; written as table ``detection`` where a true label is known.
+def detect(
+    workspace: Workspace, population: Population, split: str, scores: pd.DataFrame
+) -> LabelErrors:
+    """How well a population's scores of a split find label errors; written as table ``detection``
+    where a true label is known.
 
     Args:
         scores: the ``scores`` table of that population and split.
@@ -58,13 +63,20 @@ def detect(workspace: Workspace, population: Population, split: str, scores: pd.
     return found
 
 
-def measure(workspace: Workspace, population: Population, scores: Mapping[str, pd.DataFrame]) -> Measured:
-    """Detection on the first scored split with known truth (train before others), and convergence on the training split; both are written.
+def measure(
+    workspace: Workspace, population: Population, scores: Mapping[str, pd.DataFrame]
+) -> Measured:
+    """Detection on the first scored split with known truth (train before others), and convergence
+    on the training split; both are written.
 
     Args:
         scores: the ``scores`` table of that population by split.
     """
-    known = [split for split in sorted(scores, key=lambda name: name != "train") if scores[split]["label_true"].notna().any()]
+    known = [
+        split
+        for split in sorted(scores, key=lambda name: name != "train")
+        if scores[split]["label_true"].notna().any()
+    ]
     detection = detect(workspace, population, known[0], scores[known[0]]) if known else None
     convergence = None
     if "train" in scores and len(population.classifiers) > 1:

@@ -1,8 +1,10 @@
 """Answers and logits: the parts of the store that grow with classifiers x examples.
 
-One *unit* is a group of classifiers on one split; one *part* is that group on one shard (a fixed range of example ids). Rows are sorted by
-classifier, then example, with a row group (Parquet) or a record batch (Arrow IPC) per classifier, so one classifier is one range of bytes.
-A part's name carries its shard and its hash, so a fill that was killed finds what it has finished without any list of its own.
+One *unit* is a group of classifiers on one split; one *part* is that group on one shard (a fixed
+range of example ids). Rows are sorted by classifier, then example, with a row group (Parquet) or a
+record batch (Arrow IPC) per classifier, so one classifier is one range of bytes. A part's name
+carries its shard and its hash, so a fill that was killed finds what it has finished without any
+list of its own.
 """
 
 from __future__ import annotations
@@ -56,16 +58,23 @@ TOP_CLASSES: Final = 5
 """Classes kept per answer and listed per example."""
 SMALL_SHARD, LARGE_SHARD = 2048, 512
 _LARGEST_F16 = 65504.0
-"""Examples per shard: of pictures up to 64 x 64 RGB, and above. The first is a multiple of the second, so shards of both kinds align."""
+"""Examples per shard: of pictures up to 64 x 64 RGB, and above. The first is a multiple of the
+second, so shards of both kinds align."""
 
 ANSWER_SCHEMA = SCHEMA["answers"].stored("dataset", "split")
-"""prediction is null where the picture could not be read; p_label and margin also where the example has no label; in_train where unknown."""
-_ENCODING: Mapping[str, Any] = {"use_dictionary": ["classifier_id"], "column_encoding": {"example_id": "DELTA_BINARY_PACKED"}}
-"""Probabilities hardly repeat: a dictionary of them was measured to cost 1.8 x the writing, 1.6 x the reading and a quarter more space."""
+"""prediction is null where the picture could not be read; p_label and margin also where the example
+has no label; in_train where unknown."""
+_ENCODING: Mapping[str, Any] = {
+    "use_dictionary": ["classifier_id"],
+    "column_encoding": {"example_id": "DELTA_BINARY_PACKED"},
+}
+"""Probabilities hardly repeat: a dictionary of them was measured to cost 1.8 x the writing, 1.6 x
+the reading and a quarter more space."""
 _TRIES = 5
 """How often a part is looked for that was there and is not: see ``find_receipt``."""
 _READ_CLASSIFIERS = 64
-"""Row groups per call of the Parquet reader: one at a time was measured to take twice as long; 64 on a block are 6 MB."""
+"""Row groups per call of the Parquet reader: one at a time was measured to take twice as long; 64
+on a block are 6 MB."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +106,8 @@ def shards(examples: int, bytes_per_example: int) -> list[Shard]:
 class AnswerUnit:
     """A group of classifiers on one split. ``logits``: whether logits are kept beside the answers.
 
-    ``source``: hash of what the answers are made from where it is not the classifiers' checkpoints (imported predictions), else empty.
+    ``source``: hash of what the answers are made from where it is not the classifiers' checkpoints
+        (imported predictions), else empty.
     """
 
     dataset: str
@@ -135,7 +145,8 @@ class AnswerUnit:
 
 @dataclass(frozen=True)
 class Receipt:
-    """What a worker hands back for one shard: files, and the counts the driver checks before it commits."""
+    """What a worker hands back for one shard: files, and the counts the driver checks before it
+    commits."""
 
     shard: int
     rows: int
@@ -155,14 +166,16 @@ def write_part(
     in_train: NDArray[np.bool_] | None,
     logits: Iterable[NDArray[np.floating[Any]]] | None,
 ) -> Receipt:
-    """Write one part: the answers of each classifier of the unit (in its order) on one shard of n examples.
+    """Write one part: the answers of each classifier of the unit (in its order) on one shard of n
+    examples.
 
     Args:
         answers: one per classifier, arrays of length n.
         unreadable: bool [n]; these rows become nulls.
         labels: int64 [n], -1 where unknown.
         in_train: bool [N, n]; None where unknown.
-        logits: float32 or float64 [n, M] per classifier, stored centred (minus their maximum, the maximum beside them) in float16; or None.
+        logits: float32 or float64 [n, M] per classifier, stored centred (minus their maximum, the
+            maximum beside them) in float16; or None.
 
     Raises:
         StoreError: if a classifier's output is not finite, naming it.
@@ -170,18 +183,31 @@ def write_part(
     for name, answer in zip(unit.classifiers, answers, strict=True):
         if not (answer.finite | unreadable).all():
             raise StoreError(
-                f"classifier {name} gives logits that are not finite on {unit.split}. Leave it out of the fill, or train it again."
+                f"classifier {name} gives logits that are not finite on {unit.split}. Leave it out"
+                " of the fill, or train it again."
             )
     rows, lost = len(answers) * (shard.stop - shard.start), int(unreadable.sum())
     hits = [int(((a.prediction == labels) & ~unreadable).sum()) for a in answers]
     receipt = {"rows": rows, "unreadable": lost, "hits": hits}
-    schema = ANSWER_SCHEMA.with_metadata({"zoo": canonical_json({"unit": unit.identity, "shard": shard.index, "receipt": receipt})})
+    schema = ANSWER_SCHEMA.with_metadata(
+        {"zoo": canonical_json({"unit": unit.identity, "shard": shard.index, "receipt": receipt})}
+    )
 
     def write_answers(path: Path) -> None:
-        with pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True, **_ENCODING) as writer:
+        with pq.ParquetWriter(
+            path, schema, compression="zstd", write_page_checksum=True, **_ENCODING
+        ) as writer:
             for index, (name, answer) in enumerate(zip(unit.classifiers, answers, strict=True)):
                 writer.write_table(
-                    _answer_table(schema, name, shard, answer, unreadable, labels, None if in_train is None else in_train[index])
+                    _answer_table(
+                        schema,
+                        name,
+                        shard,
+                        answer,
+                        unreadable,
+                        labels,
+                        None if in_train is None else in_train[index],
+                    )
                 )
 
     def write_logits(path: Path) -> None:
@@ -190,21 +216,34 @@ def write_part(
         with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
             for values in logits:
                 top = values.max(axis=1)
-                centred = np.maximum(values - top[:, None], -_LARGEST_F16).astype(np.float16)  # e**-65504 is 0, and no overflow
-                column = pa.FixedSizeListArray.from_arrays(pa.array(centred.reshape(-1)), unit.num_classes)
-                writer.write_batch(pa.record_batch([column, pa.array(top.astype(np.float32, copy=False))], schema=schema))
+                # e**-65504 is 0, and no overflow
+                centred = np.maximum(values - top[:, None], -_LARGEST_F16).astype(np.float16)
+                column = pa.FixedSizeListArray.from_arrays(
+                    pa.array(centred.reshape(-1)), unit.num_classes
+                )
+                writer.write_batch(
+                    pa.record_batch(
+                        [column, pa.array(top.astype(np.float32, copy=False))], schema=schema
+                    )
+                )
 
     answers_ref = files.seal(unit.folder, shard.stem, ".parquet", write_answers)
-    # The logits bear the name of the answers they belong to: two attempts need not compute the same bytes, and halves of two are no pair.
+    # The logits bear the name of the answers they belong to: two attempts need not compute the same
+    # bytes, and halves of two are no pair.
     pair = f"{shard.stem}-{answers_ref.sha256[:16]}"
-    logits_ref = files.seal(unit.folder, pair, ".arrow", write_logits) if logits is not None else None
+    logits_ref = (
+        files.seal(unit.folder, pair, ".arrow", write_logits) if logits is not None else None
+    )
     return Receipt(shard.index, rows, lost, tuple(hits), answers_ref, logits_ref)
 
 
 def logits_schema(unit: AnswerUnit) -> pa.Schema:
     """Schema of a logits part: one record batch per classifier, rows in example order."""
     return pa.schema(
-        [pa.field("logits", pa.list_(pa.float16(), unit.num_classes)), pa.field("max", pa.float32())],
+        [
+            pa.field("logits", pa.list_(pa.float16(), unit.num_classes)),
+            pa.field("max", pa.float32()),
+        ],
         metadata={"zoo": canonical_json({"unit": unit.identity})},
     )
 
@@ -222,7 +261,9 @@ def _answer_table(
     unlabelled = unreadable | (labels < 0)
     mask = pa.array(unreadable)
     columns = [
-        pa.DictionaryArray.from_arrays(pa.array(np.zeros(n, dtype=np.int32)), pa.array([classifier])),
+        pa.DictionaryArray.from_arrays(
+            pa.array(np.zeros(n, dtype=np.int32)), pa.array([classifier])
+        ),
         pa.array(shard.example_ids.astype(np.int32)),
         pa.array(answer.prediction, mask=unreadable),
         pa.array(answer.p_label, mask=unlabelled),
@@ -236,7 +277,8 @@ def _answer_table(
 
 
 def find_receipt(files: Files, unit: AnswerUnit, shard: Shard) -> Receipt | None:
-    """The receipt of a shard whose parts are there already, match their names' hashes and belong together; None if it has to be done.
+    """The receipt of a shard whose parts are there already, match their names' hashes and belong
+    together; None if it has to be done.
 
     What is found is touched, so that ``zoo gc`` leaves it to the commit that is to come.
     """
@@ -244,7 +286,8 @@ def find_receipt(files: Files, unit: AnswerUnit, shard: Shard) -> Receipt | None
         try:
             return _found(files, unit, shard)
         except (StoreError, FileNotFoundError):
-            # A collector takes a file aside for a moment, and gives it back if somebody has touched it since.
+            # A collector takes a file aside for a moment, and gives it back if somebody has touched
+            # it since.
             if not tries_left:
                 raise
             time.sleep(0.02)
@@ -257,15 +300,27 @@ def _found(files: Files, unit: AnswerUnit, shard: Shard) -> Receipt | None:
         match = re.fullmatch(rf"{shard.stem}-([0-9a-f]{{16}})\.parquet", name)
         if match is None:
             continue
-        logits = [other for other in names if re.fullmatch(rf"{shard.stem}-{match[1]}-[0-9a-f]{{16}}\.arrow", other)]
-        refs = [_sound(files, f"{unit.folder}/{part}") for part in (name, *(logits if unit.logits else ()))]
+        logits = [
+            other
+            for other in names
+            if re.fullmatch(rf"{shard.stem}-{match[1]}-[0-9a-f]{{16}}\.arrow", other)
+        ]
+        refs = [
+            _sound(files, f"{unit.folder}/{part}")
+            for part in (name, *(logits if unit.logits else ()))
+        ]
         halves = [ref for ref in refs[1:] if ref is not None]
         if refs[0] is None or (unit.logits and not halves):
             continue
         content = json.loads(pq.read_schema(files.local(refs[0].path)).metadata[b"zoo"])
         counts = content["receipt"]
         return Receipt(
-            shard.index, counts["rows"], counts["unreadable"], tuple(counts["hits"]), refs[0], halves[0] if unit.logits else None
+            shard.index,
+            counts["rows"],
+            counts["unreadable"],
+            tuple(counts["hits"]),
+            refs[0],
+            halves[0] if unit.logits else None,
         )
     return None
 
@@ -276,7 +331,11 @@ def _sound(files: Files, path: str) -> FileRef | None:
         return None
     try:
         digest = files.digest(path)
-        return FileRef(path, files.size(path), digest) if path.rpartition("-")[2].startswith(digest[:16]) else None
+        return (
+            FileRef(path, files.size(path), digest)
+            if path.rpartition("-")[2].startswith(digest[:16])
+            else None
+        )
     except (StoreError, FileNotFoundError):
         if files.exists(path):
             raise
@@ -294,23 +353,32 @@ def commit_unit(
     """Check that the receipts are the whole unit, then make it visible.
 
     Args:
-        preprocessing: how pictures were given to each classifier, ``zoo.spec.Preprocessing`` as JSON by classifier; None where unknown.
+        preprocessing: how pictures were given to each classifier, ``zoo.spec.Preprocessing`` as
+            JSON by classifier; None where unknown.
 
     Raises:
-        StoreError: if a shard is missing or doubled, the rows do not add up, or a part is gone; nothing becomes visible.
+        StoreError: if a shard is missing or doubled, the rows do not add up, or a part is gone;
+            nothing becomes visible.
     """
     ordered = sorted(receipts, key=lambda receipt: receipt.shard)
     rows = sum(receipt.rows for receipt in ordered)
-    if [receipt.shard for receipt in ordered] != list(range(len(ordered))) or rows != examples * len(unit.classifiers):
+    if [receipt.shard for receipt in ordered] != list(
+        range(len(ordered))
+    ) or rows != examples * len(unit.classifiers):
         raise StoreError(
-            f"fill of {unit.split} is incomplete: shards {[r.shard for r in ordered]}, {rows} rows instead of {examples * len(unit.classifiers)}. "
-            f"Run the same command again."
+            f"fill of {unit.split} is incomplete: shards {[r.shard for r in ordered]}, {rows} rows"
+            f" instead of {examples * len(unit.classifiers)}. Run the same command again."
         )
     unreadable = sum(receipt.unreadable for receipt in ordered)
     hits = np.sum([receipt.hits for receipt in ordered], axis=0)
-    refs = [ref for receipt in ordered for ref in (receipt.answers, receipt.logits) if ref is not None]
+    refs = [
+        ref for receipt in ordered for ref in (receipt.answers, receipt.logits) if ref is not None
+    ]
     if gone := next((ref.path for ref in refs if not workspace.files.exists(ref.path)), None):
-        raise StoreError(f"{workspace.files.where(gone)} was removed before it was committed. Run the same command again.")
+        raise StoreError(
+            f"{workspace.files.where(gone)} was removed before it was committed. Run the same"
+            " command again."
+        )
     facts = {
         "rows": rows,
         "examples": examples,
@@ -318,9 +386,15 @@ def commit_unit(
         "shards": len(ordered),
         "hits": dict(zip(unit.classifiers, hits.tolist(), strict=True)),
         "labelled": labelled,
-        **({} if preprocessing is None else {"preprocessing": {name: dict(preprocessing[name]) for name in unit.classifiers}}),
+        **(
+            {}
+            if preprocessing is None
+            else {"preprocessing": {name: dict(preprocessing[name]) for name in unit.classifiers}}
+        ),
     }
-    return workspace.commits.publish("answers", unit.key, identity=unit.identity, facts=facts, files=refs)
+    return workspace.commits.publish(
+        "answers", unit.key, identity=unit.identity, facts=facts, files=refs
+    )
 
 
 # ---------------------------------------------------------------- reading
@@ -332,7 +406,8 @@ _ANY = "any classifier"
 def answered(workspace: Workspace) -> dict[tuple[str, str], set[str]]:
     """Which classifiers have committed answers: (fingerprint, split) -> classifier ids.
 
-    A unit's key is the hash of its identity, so the name of a record alone tells that a trained classifier was filled by itself. Only the other
+    A unit's key is the hash of its identity, so the name of a record alone tells that a trained
+    classifier was filled by itself. Only the other
     records are read: a store to which classifiers are added one by one has a record for each.
     """
     commits = workspace.commits
@@ -353,13 +428,20 @@ def answered(workspace: Workspace) -> dict[tuple[str, str], set[str]]:
 
 
 def _keys_alone(unit: AnswerUnit, classifiers: Iterable[str]) -> dict[str, str]:
-    """``AnswerUnit.key`` with each of these classifiers in place of the unit's own -> that classifier; a unit for each would cost ten times."""
+    """``AnswerUnit.key`` with each of these classifiers in place of the unit's own -> that
+    classifier; a unit for each would cost ten times."""
     before, after = canonical_json(unit.identity).split(canonical_json(list(unit.classifiers)))
-    return {hashlib.sha256(f'{before}["{name}"]{after}'.encode()).hexdigest()[:16]: name for name in classifiers}
+    return {
+        hashlib.sha256(f'{before}["{name}"]{after}'.encode()).hexdigest()[:16]: name
+        for name in classifiers
+    }
 
 
-def answer_parts(workspace: Workspace, dataset: str | None = None, split: str | None = None) -> list[tuple[Commit, tuple[str, ...]]]:
-    """Committed units and the classifiers to read from each: one unit per classifier and split, though two fills may have met."""
+def answer_parts(
+    workspace: Workspace, dataset: str | None = None, split: str | None = None
+) -> list[tuple[Commit, tuple[str, ...]]]:
+    """Committed units and the classifiers to read from each: one unit per classifier and split,
+    though two fills may have met."""
     taken: set[tuple[str, str]] = set()
     found: list[tuple[Commit, tuple[str, ...]]] = []
     for commit in workspace.commits.all("answers").values():
@@ -374,10 +456,14 @@ def answer_parts(workspace: Workspace, dataset: str | None = None, split: str | 
 
 
 def read_answers(
-    workspace: Workspace, dataset: str, split: str, classifiers: Sequence[str], columns: Sequence[str] | None = None
+    workspace: Workspace,
+    dataset: str,
+    split: str,
+    classifiers: Sequence[str],
+    columns: Sequence[str] | None = None,
 ) -> Iterator[tuple[Shard, Iterator[tuple[str, pa.RecordBatch]]]]:
-    """Block by block of examples: (block, iterator of (classifier_id, its answers on the block)): fill by
-    fill, sorted within each, so not in one order over all.
+    """Block by block of examples: (block, iterator of (classifier_id, its answers on the block)):
+    fill by fill, sorted within each, so not in one order over all.
 
     Memory is one part at a time. Blocks have ``SMALL_SHARD`` examples and cover the split in order.
 
@@ -388,7 +474,10 @@ def read_answers(
         StoreError: if a classifier has no committed answers on the split.
     """
     wanted = set(classifiers)
-    units = [(commit, [c for c in mine if c in wanted]) for commit, mine in answer_parts(workspace, dataset, split)]
+    units = [
+        (commit, [c for c in mine if c in wanted])
+        for commit, mine in answer_parts(workspace, dataset, split)
+    ]
     units = [(commit, mine) for commit, mine in units if mine]
     if lacking := sorted(wanted - {name for _, mine in units for name in mine}):
         imported = workspace.commits.get("member", lacking[0]) is not None
@@ -397,14 +486,19 @@ def read_answers(
             if imported
             else f"Run 'zoo fill --splits {split}'"
         )
-        raise StoreError(f"{len(lacking)} classifiers have no answers on {split}, first {lacking[0]}. {todo}.")
+        raise StoreError(
+            f"{len(lacking)} classifiers have no answers on {split}, first {lacking[0]}. {todo}."
+        )
     examples = {commit.facts["examples"] for commit, _ in units}
     for block in shards(max(examples, default=0), 1):
         yield block, _block(workspace, units, block, None if columns is None else list(columns))
 
 
 def _block(
-    workspace: Workspace, units: Sequence[tuple[Commit, list[str]]], block: Shard, columns: list[str] | None
+    workspace: Workspace,
+    units: Sequence[tuple[Commit, list[str]]],
+    block: Shard,
+    columns: list[str] | None,
 ) -> Iterator[tuple[str, pa.RecordBatch]]:
     for commit, mine in units:
         parts = [ref.path for ref in commit.files if ref.path.endswith(".parquet")]
@@ -414,7 +508,10 @@ def _block(
         handles = [pq.ParquetFile(workspace.files.local(path), memory_map=True) for path in needed]
         for start in range(0, len(mine), _READ_CLASSIFIERS):
             names = mine[start : start + _READ_CLASSIFIERS]
-            tables = [handle.read_row_groups([group.index(name) for name in names], columns=columns) for handle in handles]
+            tables = [
+                handle.read_row_groups([group.index(name) for name in names], columns=columns)
+                for handle in handles
+            ]
             rows = [len(table) // len(names) for table in tables]
             for position, name in enumerate(names):
                 own = [table.slice(position * n, n) for table, n in zip(tables, rows, strict=True)]
@@ -422,28 +519,41 @@ def _block(
 
 
 def logits_blocks(workspace: Workspace, classifier: str, split: str) -> list[NDArray[np.float16]]:
-    """Centred logits (minus their maximum) of one classifier, float16 [n, M] per shard in order, each a memory map: nothing is read yet.
+    """Centred logits (minus their maximum) of one classifier, float16 [n, M] per shard in order,
+    each a memory map: nothing is read yet.
 
     Raises:
         StoreError: if none were kept.
     """
     commit, paths = _logits_parts(workspace, classifier, split)
     index = commit.identity["classifiers"].index(classifier)
-    return [_logits_block(workspace.files.local(path), index, commit.identity["num_classes"]) for path in paths]
+    return [
+        _logits_block(workspace.files.local(path), index, commit.identity["num_classes"])
+        for path in paths
+    ]
 
 
-def logits_between(workspace: Workspace, classifier: str, split: str, start: int, stop: int) -> NDArray[np.float16]:
-    """``logits_of`` the examples start..stop-1, of which only the parts that hold them are opened; float16 [n, M].
+def logits_between(
+    workspace: Workspace, classifier: str, split: str, start: int, stop: int
+) -> NDArray[np.float16]:
+    """``logits_of`` the examples start..stop-1, of which only the parts that hold them are opened;
+    float16 [n, M].
 
     Raises:
         StoreError: if none were kept.
     """
     commit, paths = _logits_parts(workspace, classifier, split)
-    index, examples = commit.identity["classifiers"].index(classifier), int(commit.facts["examples"])
+    index, examples = (
+        commit.identity["classifiers"].index(classifier),
+        int(commit.facts["examples"]),
+    )
     size = SMALL_SHARD if -(-examples // SMALL_SHARD) == len(paths) else LARGE_SHARD
     first = start // size
     needed = paths[first : -(-stop // size)]
-    blocks = [_logits_block(workspace.files.local(path), index, commit.identity["num_classes"]) for path in needed]
+    blocks = [
+        _logits_block(workspace.files.local(path), index, commit.identity["num_classes"])
+        for path in needed
+    ]
     return np.concatenate(blocks)[start - first * size : stop - first * size]
 
 
@@ -474,22 +584,24 @@ def _logits_block(path: Path, index: int, num_classes: int) -> NDArray[np.float1
     return values.reshape(-1, num_classes)
 
 
-# --------------------------------------------------------------------------------------------------------------- answers
+# ------------------------------------------------------------------------------------------ answers
 
 
 @dataclass(frozen=True)
 class Answers:
     """What is kept of one classifier's output on E examples.
 
-    A row whose output holds a NaN or an infinity has ``finite`` False, prediction -1, NaN numbers and an empty top 5: it counts for
-    nothing.
+    A row whose output holds a NaN or an infinity has ``finite`` False, prediction -1, NaN numbers
+    and an empty top 5: it counts for nothing.
 
     Attributes:
         prediction: int16 [E]; most probable class, ties to the lowest; -1 = no answer.
         p_label: float32 [E] in [0, 1]; probability of the label; NaN where the label is unknown.
         entropy: float32 [E] in bits, in [0, log2 M].
-        margin: float32 [E] in [-1, 1]; p(label) minus the largest other probability; NaN where the label is unknown.
-        top5: int16 [E, 5]; most probable classes in descending order, ties to the lowest; -1 pads when M < 5.
+        margin: float32 [E] in [-1, 1]; p(label) minus the largest other probability; NaN where the
+            label is unknown.
+        top5: int16 [E, 5]; most probable classes in descending order, ties to the lowest; -1 pads
+            when M < 5.
         top5_p: float16 [E, 5]; their probabilities; 0 pads.
         finite: bool [E].
     """
@@ -507,8 +619,11 @@ class Answers:
 
 
 def list_values(array: pa.FixedSizeListArray) -> NDArray[np.generic]:
-    """[E, 5] of a fixed-size list column. ``values`` keeps the slots of null rows, which ``flatten`` would drop."""
+    """[E, 5] of a fixed-size list column. ``values`` keeps the slots of null rows, which
+    ``flatten`` would drop."""
     width = array.type.list_size
     flat = array.values[array.offset * width : (array.offset + len(array)) * width]
-    empty: NDArray[np.generic] = (flat.fill_null(0) if flat.null_count else flat).to_numpy(zero_copy_only=False)
+    empty: NDArray[np.generic] = (flat.fill_null(0) if flat.null_count else flat).to_numpy(
+        zero_copy_only=False
+    )
     return empty.reshape(-1, width)

@@ -1,6 +1,7 @@
 """Commit records: the unit of visibility. What no commit names does not exist for a reader.
 
-A record is one canonical-JSON file ``commits/<kind>/<key>.g0001.json``, created if absent and never changed. It names its files with
+A record is one canonical-JSON file ``commits/<kind>/<key>.g0001.json``, created if absent and never
+changed. It names its files with
 size and sha256, and carries what readers need to know without opening them. Kinds:
 
 =============  ==========================  =====================================================================
@@ -19,7 +20,7 @@ manifest       digest of its content       which examples, labels, copies, weigh
 selection      name                        a manifest, and the data set, split and population it was made from
 snapshot       name                        a list of records, and the derived tables of then: what a published number was computed from
 =============  ==========================  =====================================================================
-"""
+"""  # noqa: E501
 
 from __future__ import annotations
 
@@ -39,7 +40,17 @@ __all__ = ["COMMIT_FORMAT", "KINDS", "Commit", "Commits", "sealed_json", "unseal
 
 COMMIT_FORMAT = 1
 
-KINDS = ("dataset", "plan", "checkpoint", "training", "answers", "member", "unusable", "manifest", "selection")
+KINDS = (
+    "dataset",
+    "plan",
+    "checkpoint",
+    "training",
+    "answers",
+    "member",
+    "unusable",
+    "manifest",
+    "selection",
+)
 """Kinds of records that hold content (a snapshot only lists them)."""
 
 _SEAL = re.compile(rb',"sha256":"([0-9a-f]{64})"}\Z')
@@ -49,7 +60,8 @@ _NAME = re.compile(r"(?P<key>.+)\.g(?P<generation>\d{4})\.json")
 
 @dataclass(frozen=True)
 class Commit:
-    """One published record. ``identity`` is what two writers of the same key must agree on; ``facts`` is everything else."""
+    """One published record. ``identity`` is what two writers of the same key must agree on;
+    ``facts`` is everything else."""
 
     kind: str
     key: str
@@ -66,7 +78,9 @@ class Commit:
 
 def sealed_json(body: Mapping[str, Any]) -> str:
     """Canonical JSON of an object with the sha256 of its own content in it."""
-    return canonical_json({**body, "sha256": hashlib.sha256(canonical_json(body).encode()).hexdigest()})
+    return canonical_json(
+        {**body, "sha256": hashlib.sha256(canonical_json(body).encode()).hexdigest()}
+    )
 
 
 def unsealed(data: bytes) -> dict[str, Any]:
@@ -75,7 +89,8 @@ def unsealed(data: bytes) -> dict[str, Any]:
     Raises:
         ValueError: if a single bit of it has changed.
     """
-    # "sha256" sorts last in every record there is: then it is cut off, and the rest hashed as it stands, for half of what the way below costs.
+    # "sha256" sorts last in every record there is: then it is cut off, and the rest hashed as it
+    # stands, for half of what the way below costs.
     seal = _SEAL.search(data, max(len(data) - _SEAL_BYTES, 0))
     if seal and hashlib.sha256(data[: seal.start()] + b"}").hexdigest().encode() == seal[1]:
         sealed: dict[str, Any] = json.loads(data)
@@ -96,7 +111,8 @@ class Commits:
     """Publishes and reads records. Reads are cached: a record never changes once it is there."""
 
     def __init__(self, files: Files, only: Collection[str] | None = None) -> None:
-        """``only``: names of the records that exist for this reader, as a snapshot lists them; None = all."""
+        """``only``: names of the records that exist for this reader, as a snapshot lists them; None
+        = all."""
         self.files = files
         self._only = None if only is None else frozenset(only)
         self._cache: dict[str, Commit] = {}
@@ -114,7 +130,8 @@ class Commits:
         files: Sequence[FileRef] = (),
         generation: int = 1,
     ) -> Commit:
-        """Make a unit visible, or return the record that is there already if it has the same identity.
+        """Make a unit visible, or return the record that is there already if it has the same
+        identity.
 
         Raises:
             StoreError: if the key is taken by a unit of another identity; the message names both.
@@ -135,8 +152,9 @@ class Commits:
         there = self._read(commit.name)
         if canonical_json(there.identity) != canonical_json(commit.identity):
             raise StoreError(
-                f"{kind} {key!r} is committed already with another identity: there {canonical_json(there.identity)[:300]}, "
-                f"here {canonical_json(commit.identity)[:300]}. Use another name or another workspace."
+                f"{kind} {key!r} is committed already with another identity: there"
+                f" {canonical_json(there.identity)[:300]}, here"
+                f" {canonical_json(commit.identity)[:300]}. Use another name or another workspace."
             )
         return there
 
@@ -155,25 +173,40 @@ class Commits:
     def generations(self, kind: str, key: str) -> list[Commit]:
         """All generations of a unit that are there, oldest first."""
         newest = self.get(kind, key)
-        names = [f"commits/{kind}/{key}.g{number:04d}.json" for number in range(1, newest.generation if newest else 0)]
-        return [*(self._read(name) for name in names if self._there(name)), *([newest] if newest else [])]
+        names = [
+            f"commits/{kind}/{key}.g{number:04d}.json"
+            for number in range(1, newest.generation if newest else 0)
+        ]
+        return [
+            *(self._read(name) for name in names if self._there(name)),
+            *([newest] if newest else []),
+        ]
 
     def keys(self, kind: str) -> dict[str, int]:
-        """Newest generation of every unit of a kind, by key, sorted: one listing, no record is read."""
+        """Newest generation of every unit of a kind, by key, sorted: one listing, no record is
+        read."""
         newest: dict[str, int] = {}
         for name in self.files.names(f"commits/{kind}"):
-            if (match := _NAME.fullmatch(name)) and (self._only is None or f"commits/{kind}/{name}" in self._only):
+            if (match := _NAME.fullmatch(name)) and (
+                self._only is None or f"commits/{kind}/{name}" in self._only
+            ):
                 newest[match["key"]] = max(newest.get(match["key"], 0), int(match["generation"]))
         return dict(sorted(newest.items()))
 
-    def each(self, kind: str, wanted: Callable[[str], bool] = lambda _key: True) -> Iterator[tuple[str, Commit]]:
-        """Key and newest generation of every unit of a kind whose key is wanted, sorted by key; each is read when its turn comes."""
+    def each(
+        self, kind: str, wanted: Callable[[str], bool] = lambda _key: True
+    ) -> Iterator[tuple[str, Commit]]:
+        """Key and newest generation of every unit of a kind whose key is wanted, sorted by key;
+        each is read when its turn comes."""
         for key, generation in self.keys(kind).items():
             if wanted(key):
                 yield key, self._read(f"commits/{kind}/{key}.g{generation:04d}.json")
 
-    def all(self, kind: str, wanted: Callable[[str], bool] = lambda _key: True) -> dict[str, Commit]:
-        """What ``each`` gives, at once: newest generation of every unit of a kind whose key is wanted, by key, sorted."""
+    def all(
+        self, kind: str, wanted: Callable[[str], bool] = lambda _key: True
+    ) -> dict[str, Commit]:
+        """What ``each`` gives, at once: newest generation of every unit of a kind whose key is
+        wanted, by key, sorted."""
         return dict(self.each(kind, wanted))
 
     def read_fresh(self, name: str) -> Commit:
@@ -199,11 +232,21 @@ class Commits:
             format_version = int(body.get("format", 0))
         except (ValueError, TypeError, AttributeError) as error:
             raise StoreError(
-                f"{self.files.where(name)} is damaged: {error}. Set it aside with 'zoo fsck --repair' and run the command again."
+                f"{self.files.where(name)} is damaged: {error}. Set it aside with 'zoo fsck"
+                " --repair' and run the command again."
             ) from None
         if format_version > COMMIT_FORMAT:
             raise StoreError(
-                f"{self.files.where(name)} has format {format_version}, this zoo reads up to {COMMIT_FORMAT}. Use a newer zoo."
+                f"{self.files.where(name)} has format {format_version}, this zoo reads up to"
+                f" {COMMIT_FORMAT}. Use a newer zoo."
             )
         refs = tuple(FileRef(ref["path"], ref["bytes"], ref["sha256"]) for ref in body["files"])
-        return Commit(body["kind"], body["key"], body["generation"], body["identity"], body["facts"], refs, body["created"])
+        return Commit(
+            body["kind"],
+            body["key"],
+            body["generation"],
+            body["identity"],
+            body["facts"],
+            refs,
+            body["created"],
+        )

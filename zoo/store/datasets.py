@@ -1,7 +1,9 @@
-"""The record of a data set: its examples, its class list, and how users name it. Pictures stay where they are.
+"""The record of a data set: its examples, its class list, and how users name it. Pictures stay
+where they are.
 
-A data set is its fingerprint. A name or a path means what lies there now, which may have changed since it was recorded: then there are two data
-sets, nothing of which is mixed, and whoever asks is told both fingerprints.
+A data set is its fingerprint. A name or a path means what lies there now, which may have changed
+since it was recorded: then there are two data sets, nothing of which is mixed, and whoever asks is
+    told both fingerprints.
 """
 
 from __future__ import annotations
@@ -44,16 +46,24 @@ __all__ = [
 
 
 def titles(workspace: Workspace) -> dict[str, str]:
-    """What each data set of a workspace is called, by fingerprint: its name, with the fingerprint where several have that name."""
+    """What each data set of a workspace is called, by fingerprint: its name, with the fingerprint
+    where several have that name."""
     records = workspace.commits.all("dataset")
     names = collections.Counter(record.facts["name"] for record in records.values())
-    return {key: str(r.facts["name"]) if names[r.facts["name"]] == 1 else f"{r.facts['name']}@{key}" for key, r in records.items()}
+    return {
+        key: str(r.facts["name"]) if names[r.facts["name"]] == 1 else f"{r.facts['name']}@{key}"
+        for key, r in records.items()
+    }
 
 
 def called(workspace: Workspace, fingerprint: str) -> str:
     """``name (fingerprint)`` for messages."""
     record = workspace.commits.get("dataset", fingerprint)
-    return f"{record.facts['name']} ({fingerprint})" if record else f"{fingerprint or 'a data set'} (not recorded here)"
+    return (
+        f"{record.facts['name']} ({fingerprint})"
+        if record
+        else f"{fingerprint or 'a data set'} (not recorded here)"
+    )
 
 
 def described(workspace: Workspace, fingerprint: str, classifier: str) -> str:
@@ -63,7 +73,10 @@ def described(workspace: Workspace, fingerprint: str, classifier: str) -> str:
         return f"{fingerprint} (not recorded; classifier {classifier})"
     classes = [str(name) for name in record.facts["class_names"]]
     listed = ", ".join(classes[:5]) + (", ..." if len(classes) > 5 else "")
-    return f"{record.facts['name']} ({fingerprint}; {len(classes)} classes: {listed}; classifier {classifier})"
+    return (
+        f"{record.facts['name']} ({fingerprint}; {len(classes)} classes: {listed}; classifier"
+        f" {classifier})"
+    )
 
 
 def _meant(workspace: Workspace, name: str) -> dict[str, Commit]:
@@ -77,16 +90,24 @@ def _meant(workspace: Workspace, name: str) -> dict[str, Commit]:
 
 
 def dataset_fingerprint(workspace: Workspace, name: str) -> str:
-    """Fingerprint of a data set by the name, URI or fingerprint it is recorded under; else of one that can be opened.
+    """Fingerprint of a data set by the name, URI or fingerprint it is recorded under; else of one
+    that can be opened.
 
     Raises:
-        UsageError: if several are recorded under the name (one that has changed since, or imported ones of several class lists).
+        UsageError: if several are recorded under the name (one that has changed since, or imported
+            ones of several class lists).
         UnknownNameError: if it is neither recorded nor found.
     """
     found = _meant(workspace, name)
     if len(found) > 1:
-        seen = ", ".join(f"{key} ({len(record.facts['class_names'])} classes, recorded {record.created})" for key, record in found.items())
-        raise UsageError(f"{len(found)} data sets of {workspace.location} are called {name!r}. Choose one by its fingerprint: {seen}.")
+        seen = ", ".join(
+            f"{key} ({len(record.facts['class_names'])} classes, recorded {record.created})"
+            for key, record in found.items()
+        )
+        raise UsageError(
+            f"{len(found)} data sets of {workspace.location} are called {name!r}. Choose one by its"
+            f" fingerprint: {seen}."
+        )
     return next(iter(found), None) or open_dataset(name).fingerprint
 
 
@@ -94,20 +115,27 @@ def dataset_of(workspace: Workspace, name: str | None = None, *, imported: bool 
     """The data set named, opened; or the only one that the workspace knows.
 
     Args:
-        name: a recorded fingerprint or title; or a recorded name, or whatever ``open_dataset`` takes: then what is there now.
+        name: a recorded fingerprint or title; or a recorded name, or whatever ``open_dataset``
+            takes: then what is there now.
         imported: whether it may be one that was imported, which has no pictures.
 
     Raises:
-        UsageError: if none is named and there are several, or none; if several places go by the name.
+        UsageError: if none is named and there are several, or none; if several places go by the
+            name.
         DataError: if a recorded data set is meant whose data have changed since.
     """
-    known = {key: record for key, record in workspace.commits.all("dataset").items() if imported or not record.facts.get("imported")}
+    known = {
+        key: record
+        for key, record in workspace.commits.all("dataset").items()
+        if imported or not record.facts.get("imported")
+    }
     if name is None:
         if len(known) != 1:
             names = ", ".join(called(workspace, key) for key in known) or "none"
             kind = "" if imported else " with pictures"
             raise UsageError(
-                f"the workspace holds {len(known)} data sets{kind}: {names}. Choose one with --data, by its name or its fingerprint."
+                f"the workspace holds {len(known)} data sets{kind}: {names}. Choose one with"
+                " --data, by its name or its fingerprint."
             )
         return _opened_again(workspace, next(iter(known.values())))
     meant = [record for key, record in _meant(workspace, name).items() if key in known]
@@ -116,8 +144,12 @@ def dataset_of(workspace: Workspace, name: str | None = None, *, imported: bool 
         return open_dataset(name)
     if len(places) > 1 or (len(meant) > 1 and meant[0].facts.get("imported")):
         dataset_fingerprint(workspace, name)  # refuses, with the fingerprints to choose from
-    # A name or path means what is there now; a fingerprint, and what can only be a recorded one, means that.
-    if meant[0].facts.get("imported") or name not in (meant[0].facts["name"], meant[0].facts["uri"]):
+    # A name or path means what is there now; a fingerprint, and what can only be a recorded one,
+    # means that.
+    if meant[0].facts.get("imported") or name not in (
+        meant[0].facts["name"],
+        meant[0].facts["uri"],
+    ):
         return _opened_again(workspace, meant[0])
     return open_dataset(places.pop())
 
@@ -128,15 +160,17 @@ def _opened_again(workspace: Workspace, record: Commit) -> Dataset:
     dataset = open_dataset(str(record.facts["uri"]))
     if dataset.fingerprint != record.key:
         raise DataError(
-            f"data set {record.facts['uri']!r} has changed since it was recorded in {workspace.location}: its fingerprint was {record.key}, "
-            f"it is {dataset.fingerprint} now. Restore the data, or work on what is there now with --data {record.facts['uri']} "
-            f"(zoo train first): nothing of the two is mixed."
+            f"data set {record.facts['uri']!r} has changed since it was recorded in"
+            f" {workspace.location}: its fingerprint was {record.key}, it is {dataset.fingerprint}"
+            " now. Restore the data, or work on what is there now with --data"
+            f" {record.facts['uri']} (zoo train first): nothing of the two is mixed."
         )
     return dataset
 
 
 def shown_of(workspace: Workspace, name: str | None = None) -> Dataset:
-    """``dataset_of`` for a page about results: where it cannot be opened any more, what is on record of it, without pictures, of form ``gone``.
+    """``dataset_of`` for a page about results: where it cannot be opened any more, what is on
+    record of it, without pictures, of form ``gone``.
 
     Raises:
         UsageError, UnknownNameError, DataError: as ``dataset_of``, but for data that are gone.
@@ -144,12 +178,21 @@ def shown_of(workspace: Workspace, name: str | None = None) -> Dataset:
     try:
         return dataset_of(workspace, name, imported=True)
     except (UnknownNameError, DataError):
-        meant = list((workspace.commits.all("dataset") if name is None else _meant(workspace, name)).values())
-        if len(meant) != 1 or _opens(str(meant[0].facts["uri"])):  # it is there, and not what it was
+        meant = list(
+            (workspace.commits.all("dataset") if name is None else _meant(workspace, name)).values()
+        )
+        # it is there, and not what it was
+        if len(meant) != 1 or _opens(str(meant[0].facts["uri"])):
             raise
     gone = _without_pictures(workspace, meant[0], "gone")
     announce(
-        gone.uri, [f"warning: {gone.name}: {gone.uri} cannot be opened, so what is shown of it is what was recorded, without pictures"]
+        gone.uri,
+        [
+            (
+                f"warning: {gone.name}: {gone.uri} cannot be opened, so what is shown of it is what was"  # noqa: E501
+                " recorded, without pictures"
+            )
+        ],
     )
     return gone
 
@@ -163,15 +206,21 @@ def _opens(uri: str) -> bool:
 
 
 def changed_since(workspace: Workspace, dataset: Dataset) -> str:
-    """A sentence about data that have changed since they were recorded here; empty if they have not, or are new."""
+    """A sentence about data that have changed since they were recorded here; empty if they have
+    not, or are new."""
     if workspace.commits.get("dataset", dataset.fingerprint) is not None:
         return ""
-    before = [key for key, record in workspace.commits.all("dataset").items() if record.facts["uri"] == dataset.uri]
+    before = [
+        key
+        for key, record in workspace.commits.all("dataset").items()
+        if record.facts["uri"] == dataset.uri
+    ]
     if not before:
         return ""
     return (
-        f"data set {dataset.name} has changed since it was recorded in {workspace.location}: its fingerprint was {' and '.join(before)}, "
-        f"it is {dataset.fingerprint} now. What was made from the one is not used for the other."
+        f"data set {dataset.name} has changed since it was recorded in {workspace.location}: its"
+        f" fingerprint was {' and '.join(before)}, it is {dataset.fingerprint} now. What was made"
+        " from the one is not used for the other."
     )
 
 
@@ -179,8 +228,11 @@ def changed_since(workspace: Workspace, dataset: Dataset) -> str:
 
 
 def split_table(workspace: Workspace, record: Commit, split: str) -> pa.Table:
-    """What is on record of a split's examples, E rows in the order of their ids; none for a split that there is not."""
-    return pq.read_table(workspace.files.local(record.files[0].path), filters=[("split", "=", split)])
+    """What is on record of a split's examples, E rows in the order of their ids; none for a split
+    that there is not."""
+    return pq.read_table(
+        workspace.files.local(record.files[0].path), filters=[("split", "=", split)]
+    )
 
 
 def examples_of(workspace: Workspace, record: Commit, split: str) -> pa.Table:
@@ -197,20 +249,38 @@ def examples_of(workspace: Workspace, record: Commit, split: str) -> pa.Table:
 
 def int_column(table: pa.Table, name: str) -> NDArray[np.int64]:
     """``label`` or ``label_true`` of a split's table, int64 [E], -1 = unknown."""
-    values: NDArray[np.int64] = table.column(name).combine_chunks().fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    values: NDArray[np.int64] = (
+        table.column(name)
+        .combine_chunks()
+        .fill_null(-1)
+        .to_numpy(zero_copy_only=False)
+        .astype(np.int64)
+    )
     return values
 
 
 def _without_pictures(workspace: Workspace, record: Commit, form: str = "imported") -> Dataset:
-    """An imported data set, or one that is gone, as what ``open_dataset`` gives, but without pictures."""
+    """An imported data set, or one that is gone, as what ``open_dataset`` gives, but without
+    pictures."""
     splits = {}
     for split in record.facts["splits"]:
         table = split_table(workspace, record, split)
         truth = int_column(table, "label_true")
         known = truth if (truth >= 0).all() else None
-        splits[split] = Split(split, int_column(table, "label"), known, table.column("key").to_pylist(), _NoPictures())
+        splits[split] = Split(
+            split, int_column(table, "label"), known, table.column("key").to_pylist(), _NoPictures()
+        )
     names = tuple(map(str, record.facts["class_names"]))
-    return Dataset(str(record.facts["uri"]), str(record.facts["name"]), names, splits, 1, None, record.key, form=form)
+    return Dataset(
+        str(record.facts["uri"]),
+        str(record.facts["name"]),
+        names,
+        splits,
+        1,
+        None,
+        record.key,
+        form=form,
+    )
 
 
 class _NoPictures:
@@ -223,17 +293,32 @@ class _NoPictures:
         return b""
 
 
-def commit_dataset(workspace: Workspace, dataset: Dataset, unreadable: Mapping[str, Mapping[int, str]]) -> Commit:
-    """Record a data set's examples (ids, keys, labels, what could not be read) and its class list. Pictures stay where they are."""
+def commit_dataset(
+    workspace: Workspace, dataset: Dataset, unreadable: Mapping[str, Mapping[int, str]]
+) -> Commit:
+    """Record a data set's examples (ids, keys, labels, what could not be read) and its class list.
+    Pictures stay where they are."""
     if (there := workspace.commits.get("dataset", dataset.fingerprint)) is not None:
         return there
     table = pa.concat_tables(
         [
-            examples_table(s.name, s.keys, s.labels, s.labels_true, dataset.class_names, unreadable.get(s.name, {}))
+            examples_table(
+                s.name,
+                s.keys,
+                s.labels,
+                s.labels_true,
+                dataset.class_names,
+                unreadable.get(s.name, {}),
+            )
             for s in dataset.splits.values()
         ]
     )
-    ref = workspace.files.seal("datasets", dataset.fingerprint, ".parquet", lambda path: pq.write_table(table, path, compression="zstd"))
+    ref = workspace.files.seal(
+        "datasets",
+        dataset.fingerprint,
+        ".parquet",
+        lambda path: pq.write_table(table, path, compression="zstd"),
+    )
     facts = {
         "name": dataset.name,
         "uri": dataset.uri,
@@ -242,7 +327,11 @@ def commit_dataset(workspace: Workspace, dataset: Dataset, unreadable: Mapping[s
         "splits": {name: len(split) for name, split in dataset.splits.items()},
     }
     return workspace.commits.publish(
-        "dataset", dataset.fingerprint, identity={"fingerprint": dataset.fingerprint}, facts=facts, files=[ref]
+        "dataset",
+        dataset.fingerprint,
+        identity={"fingerprint": dataset.fingerprint},
+        facts=facts,
+        files=[ref],
     )
 
 
@@ -254,7 +343,8 @@ def examples_table(
     class_names: Sequence[str],
     reasons: Mapping[int, str],
 ) -> pa.Table:
-    """What a data set's record says of one split: E rows. ``reasons``: why a picture cannot be read, by example id."""
+    """What a data set's record says of one split: E rows. ``reasons``: why a picture cannot be
+    read, by example id."""
     names = np.array([*distinct(class_names), None], dtype=object)
     return pa.table(
         {
@@ -262,11 +352,16 @@ def examples_table(
             "example_id": np.arange(len(keys), dtype=np.int64),
             "key": pa.array(list(keys), pa.string()),
             "label": pa.array(labels, pa.int64(), mask=labels < 0),
-            "label_true": pa.nulls(len(keys), pa.int64())
-            if labels_true is None
-            else pa.array(labels_true, pa.int64(), mask=labels_true < 0),
+            "label_true": (
+                pa.nulls(len(keys), pa.int64())
+                if labels_true is None
+                else pa.array(labels_true, pa.int64(), mask=labels_true < 0)
+            ),
             "class_name": pa.array(names[labels], pa.string()),
-            "error": pa.array([reasons.get(i) for i in range(len(keys))] if reasons else [None] * len(keys), pa.string()),
+            "error": pa.array(
+                [reasons.get(i) for i in range(len(keys))] if reasons else [None] * len(keys),
+                pa.string(),
+            ),
         }
     )
 

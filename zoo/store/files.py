@@ -2,12 +2,17 @@
 
 Rules, each from a measured failure (docs/ARCHITECTURE.md, "The store"):
 
-- a file is written under a temporary name *in the same folder*, hashed, fsynced and renamed to a name that contains its hash;
-- what makes it visible is a record created if absent (``os.link``), so of two writers exactly one wins;
-- nothing that was published is ever written again. Derived tables (``results/``, ``figures/``) are replaced as a whole, atomically.
+- a file is written under a temporary name *in the same folder*, hashed, fsynced and renamed to a
+  name that contains its hash;
+- what makes it visible is a record created if absent (``os.link``), so of two writers exactly one
+  wins;
+- nothing that was published is ever written again. Derived tables (``results/``, ``figures/``) are
+  replaced as a whole, atomically.
 
-``Files`` is what the rest of zoo sees; ``LocalFiles`` keeps a workspace in a folder (local or NFS), ``zoo.store.s3.S3Files`` in a bucket.
-``Disk`` holds the few calls that change a file system; the fault tests put one in its place that fails, or dies, at the N-th call.
+``Files`` is what the rest of zoo sees; ``LocalFiles`` keeps a workspace in a folder (local or NFS),
+    ``zoo.store.s3.S3Files`` in a bucket.
+``Disk`` holds the few calls that change a file system; the fault tests put one in its place that
+    fails, or dies, at the N-th call.
 """
 
 from __future__ import annotations
@@ -37,7 +42,8 @@ _ATTEMPT: dict[int, str] = {}
 
 
 def attempt_id() -> str:
-    """Names this process in temporary files and diagnosis: host, pid and a random part. Never used to decide anything."""
+    """Names this process in temporary files and diagnosis: host, pid and a random part. Never used
+    to decide anything."""
     pid = os.getpid()
     if pid not in _ATTEMPT:
         _ATTEMPT[pid] = f"{socket.gethostname()}-{pid}-{secrets.token_hex(4)}"
@@ -52,7 +58,8 @@ def sha256_of(path: Path) -> str:
 
 @dataclass(frozen=True)
 class FileRef:
-    """An immutable file of the store: path relative to the workspace, size in bytes, sha256 (hex)."""
+    """An immutable file of the store: path relative to the workspace, size in bytes, sha256
+    (hex)."""
 
     path: str
     bytes: int
@@ -66,7 +73,8 @@ class Files(ABC):
     """Storage of one workspace. All paths are relative to its root, with forward slashes.
 
     Raises:
-        StoreError: when the storage refuses (full, read-only, no permission, out of reach), naming the place and what to do.
+        StoreError: when the storage refuses (full, read-only, no permission, out of reach), naming
+            the place and what to do.
     """
 
     @abstractmethod
@@ -82,15 +90,18 @@ class Files(ABC):
 
     @abstractmethod
     def age(self, relative: str) -> float:
-        """Seconds since a file was written, by the storage's own clock (a probe written just now is its zero)."""
+        """Seconds since a file was written, by the storage's own clock (a probe written just now is
+        its zero)."""
 
     @abstractmethod
     def stamp(self, relative: str) -> str | None:
-        """When a file was last written or touched, in the storage's own words: equal stamps = nobody has touched it since. None if it is gone."""
+        """When a file was last written or touched, in the storage's own words: equal stamps =
+        nobody has touched it since. None if it is gone."""
 
     @abstractmethod
     def touch(self, relative: str) -> bool:
-        """Give a file a new stamp, so that ``discard`` leaves it: a part that is about to be used again. False if it is gone."""
+        """Give a file a new stamp, so that ``discard`` leaves it: a part that is about to be used
+        again. False if it is gone."""
 
     @abstractmethod
     def read(self, relative: str) -> bytes: ...
@@ -105,11 +116,13 @@ class Files(ABC):
 
     @abstractmethod
     def names(self, folder: str, *, temporary: bool = False) -> list[str]:
-        """Names of the files and folders in a folder, sorted; empty if there is none. Unfinished files only if ``temporary``."""
+        """Names of the files and folders in a folder, sorted; empty if there is none. Unfinished
+        files only if ``temporary``."""
 
     @abstractmethod
     def seal(self, folder: str, stem: str, suffix: str, write: Callable[[Path], None]) -> FileRef:
-        """Write an immutable file ``<folder>/<stem>-<sha16><suffix>``; an equal file that is there already is kept, with a new stamp.
+        """Write an immutable file ``<folder>/<stem>-<sha16><suffix>``; an equal file that is there
+        already is kept, with a new stamp.
 
         Args:
             write: called with a temporary path; must create and close the file.
@@ -117,11 +130,13 @@ class Files(ABC):
 
     @abstractmethod
     def publish(self, relative: str, data: bytes) -> bool:
-        """Create a file if absent: True if this call made it visible, False if it was there already (then it is untouched)."""
+        """Create a file if absent: True if this call made it visible, False if it was there already
+        (then it is untouched)."""
 
     @abstractmethod
     def replace(self, relative: str, data: bytes) -> None:
-        """Write a derived file (table, figure, report) as a whole: readers see the old content or the new, nothing between."""
+        """Write a derived file (table, figure, report) as a whole: readers see the old content or
+        the new, nothing between."""
 
     @abstractmethod
     def remove(self, relative: str) -> None:
@@ -129,16 +144,19 @@ class Files(ABC):
 
     @abstractmethod
     def discard(self, relative: str, stamp: str) -> bool:
-        """Remove a file that has still this stamp; False if somebody has touched or removed it since, then it is left alone."""
+        """Remove a file that has still this stamp; False if somebody has touched or removed it
+        since, then it is left alone."""
 
     @abstractmethod
     def move(self, relative: str, target: str) -> None:
         """Move a file aside (to quarantine)."""
 
     def remove_folder(self, folder: str) -> None:
-        """Remove the finished files of a folder, and the folder where the storage has such a thing and nothing else is in it.
+        """Remove the finished files of a folder, and the folder where the storage has such a thing
+        and nothing else is in it.
 
-        Unfinished files stay: they may be those of another process, which would break off without them.
+        Unfinished files stay: they may be those of another process, which would break off without
+            them.
         """
         for name in self.names(folder):
             self.remove(f"{folder}/{name}")
@@ -151,14 +169,16 @@ class Files(ABC):
         """
         if not self.exists(ref.path):
             raise StoreError(
-                f"{self.where(ref.path)} is missing although a commit names it. Remove nothing by hand; 'zoo fsck --repair' makes it be redone."
+                f"{self.where(ref.path)} is missing although a commit names it. Remove nothing by"
+                " hand; 'zoo fsck --repair' makes it be redone."
             )
         data = self.read(ref.path)
         digest = hashlib.sha256(data).hexdigest()
         if len(data) != ref.bytes or digest != ref.sha256:
             raise StoreError(
-                f"{self.where(ref.path)} is damaged: {len(data)} bytes with sha256 {digest[:16]}, "
-                f"its commit says {ref.bytes} bytes with {ref.sha256[:16]}. Restore the file, or set it aside with 'zoo fsck --repair'."
+                f"{self.where(ref.path)} is damaged: {len(data)} bytes with sha256 {digest[:16]},"
+                f" its commit says {ref.bytes} bytes with {ref.sha256[:16]}. Restore the file, or"
+                " set it aside with 'zoo fsck --repair'."
             )
         return data
 
@@ -167,7 +187,8 @@ class Disk:
     """The calls that change a file system, one method each."""
 
     def mkdir(self, folder: Path) -> None:
-        """Create a folder and its parents; a new name in a folder is durable only once that folder is synced."""
+        """Create a folder and its parents; a new name in a folder is durable only once that folder
+        is synced."""
         if not folder.is_dir():
             self.mkdir(folder.parent)
             folder.mkdir(exist_ok=True)
@@ -244,7 +265,8 @@ class LocalFiles(Files):
             try:
                 before = self.path(relative).stat().st_mtime_ns
                 self._disk.touch(self.path(relative))
-                if self.path(relative).stat().st_mtime_ns == before:  # clocks of file systems tick every few milliseconds
+                # clocks of file systems tick every few milliseconds
+                if self.path(relative).stat().st_mtime_ns == before:
                     os.utime(self.path(relative), ns=(before, before + 1))
             except FileNotFoundError:
                 return False
@@ -256,7 +278,11 @@ class LocalFiles(Files):
 
     def names(self, folder: str, *, temporary: bool = False) -> list[str]:
         try:
-            return sorted(path.name for path in self.path(folder).iterdir() if temporary or not path.name.startswith(TEMPORARY))
+            return sorted(
+                path.name
+                for path in self.path(folder).iterdir()
+                if temporary or not path.name.startswith(TEMPORARY)
+            )
         except (FileNotFoundError, NotADirectoryError):
             return []
 
@@ -265,13 +291,17 @@ class LocalFiles(Files):
         with self._temporary("write", f"{folder}/{stem}{suffix}", where, suffix) as temporary:
             self._write(temporary, write)
             digest = sha256_of(temporary)
-            ref = FileRef(f"{folder}/{stem}-{digest[:16]}{suffix}", temporary.stat().st_size, digest)
+            ref = FileRef(
+                f"{folder}/{stem}-{digest[:16]}{suffix}", temporary.stat().st_size, digest
+            )
             # Touched before it is looked at: from then on no collector takes it away.
             if not (self.touch(ref.path) and self._holds(ref)):
                 self._disk.sync(temporary)
                 self._disk.rename(temporary, self.path(ref.path))
-            # Also for a file that was there: whoever renamed it may not have lived to sync the folder.
-            with contextlib.suppress(FileNotFoundError):  # a folder of scratch, which another process has removed with all that is in it
+            # Also for a file that was there: whoever renamed it may not have lived to sync the
+            #     folder.
+            # a folder of scratch, which another process has removed with all that is in it
+            with contextlib.suppress(FileNotFoundError):
                 self._disk.sync(where)
         return ref
 
@@ -284,7 +314,8 @@ class LocalFiles(Files):
             return False
 
     def _write(self, temporary: Path, write: Callable[[Path], None]) -> None:
-        """Write a temporary file; its folder may be gone again, if another process found it empty and removed it."""
+        """Write a temporary file; its folder may be gone again, if another process found it empty
+        and removed it."""
         for _ in range(_FOLDER_RETRIES):
             try:
                 self._disk.write(temporary, write)
@@ -303,7 +334,8 @@ class LocalFiles(Files):
                 self._disk.link(temporary, final)
                 made = True
             except FileExistsError:
-                # Over NFS a repeated request may report failure after its own success: then both names are one file.
+                # Over NFS a repeated request may report failure after its own success: then both
+                # names are one file.
                 made = temporary.stat().st_nlink == 2
             self._disk.sync(final.parent)
             return made
@@ -325,8 +357,8 @@ class LocalFiles(Files):
         with self._storage("remove", relative):
             if self.stamp(relative) != stamp:
                 return False
-            # Taken out of everybody's reach first and looked at again there: whoever touched it in between has it back, whoever comes
-            # later does not find it. A stamp survives a rename.
+            # Taken out of everybody's reach first and looked at again there: whoever touched it in
+            # between has it back, whoever comes later does not find it. A stamp survives a rename.
             try:
                 self._disk.rename(path, aside)
             except FileNotFoundError:
@@ -334,7 +366,8 @@ class LocalFiles(Files):
             if self.stamp(aside.relative_to(self.root).as_posix()) == stamp:
                 self._disk.unlink(aside)
                 return True
-            with contextlib.suppress(FileExistsError):  # written again meanwhile; a name stands for its content, so that will do
+            # written again meanwhile; a name stands for its content, so that will do
+            with contextlib.suppress(FileExistsError):
                 self._disk.link(aside, path)
             self._disk.unlink(aside)
             return False
@@ -346,11 +379,14 @@ class LocalFiles(Files):
 
     def remove_folder(self, folder: str) -> None:
         super().remove_folder(folder)
-        with contextlib.suppress(OSError):  # gone, or not empty because another process writes there
+        # gone, or not empty because another process writes there
+        with contextlib.suppress(OSError):
             self.path(folder).rmdir()
 
     @contextlib.contextmanager
-    def _temporary(self, verb: str, relative: str, folder: Path, suffix: str = "") -> Iterator[Path]:
+    def _temporary(
+        self, verb: str, relative: str, folder: Path, suffix: str = ""
+    ) -> Iterator[Path]:
         """A temporary path in a folder; whatever happens, it is gone afterwards."""
         temporary = folder / f"{TEMPORARY}{attempt_id()}-{secrets.token_hex(4)}{suffix}"
         with self._storage(verb, relative):
@@ -371,10 +407,18 @@ class LocalFiles(Files):
         what = f"cannot {verb} {self.path(relative)}: {error.strerror or error}."
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             free = shutil.disk_usage(self.root).free if self.root.exists() else 0
-            return f"{what} Free space there: {free / 1e6:.1f} MB. Nothing committed is lost: make room and run the same command again."
+            return (
+                f"{what} Free space there: {free / 1e6:.1f} MB. Nothing committed is lost: make"
+                " room and run the same command again."
+            )
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            return f"{what} The workspace must be writable: change its permissions or choose another with --workspace DIR."
-        return f"{what} Nothing committed is lost: run the same command again once the cause is gone."
+            return (
+                f"{what} The workspace must be writable: change its permissions or choose another"
+                " with --workspace DIR."
+            )
+        return (
+            f"{what} Nothing committed is lost: run the same command again once the cause is gone."
+        )
 
 
 def _write_bytes(path: Path, data: bytes) -> None:

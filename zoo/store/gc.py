@@ -1,10 +1,13 @@
-"""Remove what nothing names: files of writers that were stopped, states of trainings that are done, diagnosis of failures that were overcome.
+"""Remove what nothing names: files of writers that were stopped, states of trainings that are done,
+diagnosis of failures that were overcome.
 
-Nothing is decided by comparing clocks of hosts: a file's age is measured by the storage's own clock (``Files.age``). While any command works on the
-workspace (its heartbeat is fresh, again by the storage's clock) nothing is removed.
+Nothing is decided by comparing clocks of hosts: a file's age is measured by the storage's own clock
+(``Files.age``). While any command works on the workspace (its heartbeat is fresh, again by the
+storage's clock) nothing is removed.
 
-A command may begin while this one is at it. What it makes was not there when the garbage was listed. What it finds and uses again it touches first,
-and a file that was touched since it was listed stays (``Files.discard``). What it had committed and ended before the last look at the
+A command may begin while this one is at it. What it makes was not there when the garbage was
+listed. What it finds and uses again it touches first, and a file that was touched since it was
+listed stays (``Files.discard``). What it had committed and ended before the last look at the
 heartbeats is named by a record that is read after that look.
 """
 
@@ -26,7 +29,8 @@ __all__ = ["Garbage", "collect", "find"]
 
 @dataclass(frozen=True)
 class Garbage:
-    """A file that nothing names, and why it is there. ``stamp``: as ``Files.stamp`` when it was found."""
+    """A file that nothing names, and why it is there. ``stamp``: as ``Files.stamp`` when it was
+    found."""
 
     path: str
     bytes: int
@@ -38,9 +42,14 @@ def find(workspace: Workspace, older_than: float = 24 * 3600.0) -> list[Garbage]
     """Files that nothing names and that are older than so many seconds. Changes nothing.
 
     Args:
-        older_than: seconds; protects files whose commit is about to be made by a writer without a heartbeat.
+        older_than: seconds; protects files whose commit is about to be made by a writer without a
+            heartbeat.
     """
-    stamps = {path: (stamp, reason) for path, reason in _candidates(workspace) if (stamp := workspace.files.stamp(path)) is not None}
+    stamps = {
+        path: (stamp, reason)
+        for path, reason in _candidates(workspace)
+        if (stamp := workspace.files.stamp(path)) is not None
+    }
     found = []
     for path, (stamp, reason) in sorted(stamps.items()):
         with contextlib.suppress(FileNotFoundError, StoreError):  # its writer has finished since
@@ -62,12 +71,19 @@ def collect(workspace: Workspace, older_than: float = 24 * 3600.0) -> list[Garba
     garbage = find(workspace, older_than)
     _refuse_while_living(workspace)
     named = _named(workspace)
-    return [item for item in garbage if item.path not in named and workspace.files.discard(item.path, item.stamp)]
+    return [
+        item
+        for item in garbage
+        if item.path not in named and workspace.files.discard(item.path, item.stamp)
+    ]
 
 
 def _refuse_while_living(workspace: Workspace) -> None:
     if busy := living(workspace):
-        raise StoreError(f"{len(busy)} commands are at work on {workspace.location}, such as {busy[0]}. Run 'zoo gc' when they have ended.")
+        raise StoreError(
+            f"{len(busy)} commands are at work on {workspace.location}, such as {busy[0]}. Run 'zoo"
+            " gc' when they have ended."
+        )
 
 
 def _named(workspace: Workspace) -> set[str]:
@@ -91,7 +107,9 @@ def _candidates(workspace: Workspace) -> Iterator[tuple[str, str]]:
             elif f"{folder}/{name}" not in named:
                 yield f"{folder}/{name}", "no commit names it"
     for folder, names in _walk(workspace, ("attempts", "commits", "figures", "results")):
-        yield from ((f"{folder}/{name}", "unfinished") for name in names if name.startswith(TEMPORARY))
+        yield from (
+            (f"{folder}/{name}", "unfinished") for name in names if name.startswith(TEMPORARY)
+        )
     for name in workspace.files.names("", temporary=True):
         if name.startswith(TEMPORARY) and not name.startswith(f"{TEMPORARY}{attempt_id()}-"):
             yield name, "unfinished"
@@ -99,16 +117,23 @@ def _candidates(workspace: Workspace) -> Iterator[tuple[str, str]]:
         done = workspace.commits.get("training", training_id) is not None
         for name in workspace.files.names(f"resume/{training_id}", temporary=True):
             if done or name.startswith(TEMPORARY):
-                yield f"resume/{training_id}/{name}", "its training is done" if done else "unfinished"
+                yield (
+                    f"resume/{training_id}/{name}",
+                    ("its training is done" if done else "unfinished"),
+                )
     for name in workspace.files.names("attempts"):
-        if name.endswith(".json") and workspace.commits.get("training", name.removesuffix(".json")) is not None:
+        if (
+            name.endswith(".json")
+            and workspace.commits.get("training", name.removesuffix(".json")) is not None
+        ):
             yield f"attempts/{name}", "the failure was overcome"
         elif name.endswith(ALIVE) or name.startswith(PROBE):
             yield f"attempts/{name}", "its process is gone"
 
 
 def _walk(workspace: Workspace, folders: tuple[str, ...]) -> Iterator[tuple[str, list[str]]]:
-    """(folder, names of files in it) for these folders and one level below, which is as deep as the store goes."""
+    """(folder, names of files in it) for these folders and one level below, which is as deep as the
+    store goes."""
     for folder in folders:
         names = workspace.files.names(folder, temporary=True)
         inner = [name for name in names if "." not in name]

@@ -1,7 +1,8 @@
-"""Which commands are at work on a workspace: a file under ``attempts/`` that each keeps fresh. Diagnosis and protection, never a lock.
+"""Which commands are at work on a workspace: a file under ``attempts/`` that each keeps fresh.
+Diagnosis and protection, never a lock.
 
-A writer holds one from before it looks at what it may use again until its commit is made; ``zoo gc`` leaves a workspace alone in which one is
-fresh, by the storage's own clock.
+A writer holds one from before it looks at what it may use again until its commit is made; ``zoo
+gc`` leaves a workspace alone in which one is fresh, by the storage's own clock.
 """
 
 from __future__ import annotations
@@ -60,7 +61,8 @@ def at_work_on(workspace: Workspace) -> set[str]:
     """Ids of the trainings that living commands are to do."""
     found: set[str] = set()
     for name in _fresh(workspace):
-        with contextlib.suppress(StoreError, ValueError, TypeError):  # it has ended since, or an earlier zoo's says nothing
+        # it has ended since, or an earlier zoo's says nothing
+        with contextlib.suppress(StoreError, ValueError, TypeError):
             found.update(map(str, json.loads(workspace.files.read(f"attempts/{name}"))))
     return found
 

@@ -1,7 +1,9 @@
-"""The ledger of a workspace: what was asked for, what is done, what is missing, and the tables that say so.
+"""The ledger of a workspace: what was asked for, what is done, what is missing, and the tables that
+say so.
 
-A training is done if and only if its commit exists; there is no other state to consult. ``missing`` is all a resumed or extended sweep needs.
-How a training ended (done, diverged, empty) is said by ``zoo.training.run``, which commits it through here.
+A training is done if and only if its commit exists; there is no other state to consult. ``missing``
+is all a resumed or extended sweep needs. How a training ended (done, diverged, empty) is said by
+``zoo.training.run``, which commits it through here.
 """
 
 from __future__ import annotations
@@ -61,15 +63,24 @@ Role = Literal["population", "retraining"]
 # ---------------------------------------------------------------- plans and trainings
 
 
-def record_plan(workspace: Workspace, experiment: str, role: Role, trainings: Sequence[Training]) -> Commit:
-    """Record which trainings an experiment or command asked for, and whether they belong to the population."""
+def record_plan(
+    workspace: Workspace, experiment: str, role: Role, trainings: Sequence[Training]
+) -> Commit:
+    """Record which trainings an experiment or command asked for, and whether they belong to the
+    population."""
     specs = [training.as_json() for training in trainings]
     identity = {"experiment": experiment, "role": role, "trainings": content_id(specs)}
-    return workspace.commits.publish("plan", f"{experiment}-{content_id(identity)}", identity=identity, facts={**identity, "specs": specs})
+    return workspace.commits.publish(
+        "plan",
+        f"{experiment}-{content_id(identity)}",
+        identity=identity,
+        facts={**identity, "specs": specs},
+    )
 
 
 def planned(workspace: Workspace) -> dict[str, tuple[Training, set[str], Role]]:
-    """Every training any plan asked for: id -> (spec, names of experiments, role). A training asked for by a population plan is population."""
+    """Every training any plan asked for: id -> (spec, names of experiments, role). A training asked
+    for by a population plan is population."""
     found: dict[str, tuple[Training, set[str], Role]] = {}
     for commit in workspace.commits.all("plan").values():
         role: Role = commit.facts["role"]
@@ -77,27 +88,43 @@ def planned(workspace: Workspace) -> dict[str, tuple[Training, set[str], Role]]:
             training_id, training = _training(canonical_json(spec))
             known = found.get(training_id)
             experiments = {commit.facts["experiment"]} | (known[1] if known else set())
-            found[training_id] = (training, experiments, "population" if known and known[2] == "population" else role)
+            found[training_id] = (
+                training,
+                experiments,
+                "population" if known and known[2] == "population" else role,
+            )
     return found
 
 
 @functools.lru_cache(maxsize=1 << 13)
 def _training(text: str) -> tuple[str, Training]:
-    """(id, training) of a planned training's canonical JSON: checked once per process, however many plans and calls name it."""
+    """(id, training) of a planned training's canonical JSON: checked once per process, however many
+    plans and calls name it."""
     training = Training(**json.loads(text))
     return training.id, training
 
 
 def _planned_id(spec: Mapping[str, Any]) -> str:
-    """Id of a planned training. One that names every field is hashed as it stands, for a tenth of what building it costs."""
-    if spec.keys() != Training.model_fields.keys() or spec["recipe"].keys() != Recipe.model_fields.keys():
+    """Id of a planned training. One that names every field is hashed as it stands, for a tenth of
+    what building it costs."""
+    if (
+        spec.keys() != Training.model_fields.keys()
+        or spec["recipe"].keys() != Recipe.model_fields.keys()
+    ):
         return _training(canonical_json(spec))[0]
     fields = ("arch", "recipe", "treatment", "seed", "input_size")
-    return content_id({"format": 1, "dataset": spec["dataset"]["fingerprint"], **{name: spec[name] for name in fields}})
+    return content_id(
+        {
+            "format": 1,
+            "dataset": spec["dataset"]["fingerprint"],
+            **{name: spec[name] for name in fields},
+        }
+    )
 
 
 def _planned_as(workspace: Workspace, role: Role) -> Iterator[str]:
-    """Ids of the trainings that plans of a role asked for, each plan read in its turn; one that two plans name comes twice."""
+    """Ids of the trainings that plans of a role asked for, each plan read in its turn; one that two
+    plans name comes twice."""
     for _, commit in workspace.commits.each("plan"):
         if commit.facts["role"] == role:
             yield from map(_planned_id, commit.facts["specs"])
@@ -105,11 +132,16 @@ def _planned_as(workspace: Workspace, role: Role) -> Iterator[str]:
 
 def trainings_of(workspace: Workspace, experiment: str) -> list[str]:
     """Ids of the trainings an experiment or command asked for."""
-    return [training_id for training_id, (_, experiments, _) in planned(workspace).items() if experiment in experiments]
+    return [
+        training_id
+        for training_id, (_, experiments, _) in planned(workspace).items()
+        if experiment in experiments
+    ]
 
 
 def uncovered_snapshots(workspace: Workspace, training: Training) -> list[int]:
-    """Snapshots of a training that have no committed checkpoint yet (as far as its run reached them)."""
+    """Snapshots of a training that have no committed checkpoint yet (as far as its run reached
+    them)."""
     commit = workspace.commits.get("training", training.id)
     wanted = training.snapshots or (training.recipe.epochs,)
     if commit is not None:
@@ -117,7 +149,11 @@ def uncovered_snapshots(workspace: Workspace, training: Training) -> list[int]:
             return []
         reached = int(commit.facts["epochs"])
         wanted = tuple(sorted({min(epoch, reached) for epoch in wanted}))
-    return [epoch for epoch in wanted if workspace.commits.get("checkpoint", classifier_id(training.id, epoch)) is None]
+    return [
+        epoch
+        for epoch in wanted
+        if workspace.commits.get("checkpoint", classifier_id(training.id, epoch)) is None
+    ]
 
 
 def missing(workspace: Workspace, trainings: Iterable[Training]) -> list[Training]:
@@ -135,16 +171,27 @@ def missing(workspace: Workspace, trainings: Iterable[Training]) -> list[Trainin
     return [
         training
         for training in seen.values()
-        if workspace.commits.get("training", training.id) is None or uncovered_snapshots(workspace, training)
+        if workspace.commits.get("training", training.id) is None
+        or uncovered_snapshots(workspace, training)
     ]
 
 
-def commit_training(workspace: Workspace, training: Training, facts: Mapping[str, Any], copies: NDArray[np.uint16]) -> Commit:
-    """Publish a training's outcome and which examples it saw (``copies``: uint16 [E], 0 = not seen)."""
+def commit_training(
+    workspace: Workspace, training: Training, facts: Mapping[str, Any], copies: NDArray[np.uint16]
+) -> Commit:
+    """Publish a training's outcome and which examples it saw (``copies``: uint16 [E], 0 = not
+    seen)."""
     table = pa.table({"copies": copies})
     folder = f"trainings/{training.id[:2]}"
-    ref = workspace.files.seal(folder, training.id, ".parquet", lambda path: pq.write_table(table, path, compression="zstd"))
-    return workspace.commits.publish("training", training.id, identity={"spec": training.identity}, facts=facts, files=[ref])
+    ref = workspace.files.seal(
+        folder,
+        training.id,
+        ".parquet",
+        lambda path: pq.write_table(table, path, compression="zstd"),
+    )
+    return workspace.commits.publish(
+        "training", training.id, identity={"spec": training.identity}, facts=facts, files=[ref]
+    )
 
 
 def seen_by(workspace: Workspace, training_id: str) -> NDArray[np.bool_]:
@@ -155,7 +202,10 @@ def seen_by(workspace: Workspace, training_id: str) -> NDArray[np.bool_]:
     """
     commit = workspace.commits.get("training", training_id)
     if commit is None:
-        raise NotFoundError(f"training {training_id} has no committed outcome. Finish it with the command that planned it.")
+        raise NotFoundError(
+            f"training {training_id} has no committed outcome. Finish it with the command that"
+            " planned it."
+        )
     copies = pq.read_table(workspace.files.local(commit.files[0].path)).column("copies").to_numpy()
     seen: NDArray[np.bool_] = copies > 0
     return seen
@@ -163,12 +213,19 @@ def seen_by(workspace: Workspace, training_id: str) -> NDArray[np.bool_]:
 
 def record_failure(workspace: Workspace, training_id: str, reason: str, details: str) -> None:
     """Leave a diagnosis of a training that broke off. It is no commit: the next run tries again."""
-    body = {"training_id": training_id, "reason": reason, "details": details, "attempt": attempt_id(), "time": time.time()}
+    body = {
+        "training_id": training_id,
+        "reason": reason,
+        "details": details,
+        "attempt": attempt_id(),
+        "time": time.time(),
+    }
     workspace.files.replace(f"attempts/{training_id}.json", canonical_json(body).encode())
 
 
 def forget_failures(workspace: Workspace, trainings: Iterable[Training]) -> None:
-    """Remove the diagnosis of trainings that are tried again, so that the next one is of the next attempt."""
+    """Remove the diagnosis of trainings that are tried again, so that the next one is of the next
+    attempt."""
     there = set(workspace.files.names("attempts"))
     for name in (f"{training.id}.json" for training in trainings):
         if name in there:
@@ -189,7 +246,9 @@ def failures(workspace: Workspace) -> dict[str, str]:
 
 def trainings_frame(workspace: Workspace) -> pd.DataFrame:
     """The ``trainings`` table: everything planned, with its state."""
-    failed, running = ({}, set()) if workspace.past else (failures(workspace), at_work_on(workspace))
+    failed, running = (
+        ({}, set()) if workspace.past else (failures(workspace), at_work_on(workspace))
+    )
     rows = []
     for training_id, (training, experiments, role) in sorted(planned(workspace).items()):
         commit = workspace.commits.get("training", training_id)
@@ -206,43 +265,69 @@ def trainings_frame(workspace: Workspace) -> pd.DataFrame:
             "epochs": training.recipe.epochs,
         }
         if commit is not None:
-            row |= {name: commit.facts[name] for name in ("status", "n_train", "n_unique", "steps", "stop_reason", "train_seconds")}
+            row |= {
+                name: commit.facts[name]
+                for name in (
+                    "status",
+                    "n_train",
+                    "n_unique",
+                    "steps",
+                    "stop_reason",
+                    "train_seconds",
+                )
+            }
             row["label_change_rate"] = commit.facts.get("label_change_rate")
             row["versions"] = canonical_json(commit.facts["versions"])
         elif training_id in failed:
             row |= {"status": "failed", "stop_reason": failed[training_id]}
         else:
-            begun = not workspace.past and workspace.files.names(f"resume/{training_id}")  # which is of today
-            row["status"] = ("running" if training_id in running else "begun") if begun else "planned"
+            # which is of today
+            begun = not workspace.past and workspace.files.names(f"resume/{training_id}")
+            row["status"] = (
+                ("running" if training_id in running else "begun") if begun else "planned"
+            )
         rows.append(row)
     return SCHEMA["trainings"].frame(rows)
 
 
 def _fraction(training: Training) -> dict[str, Any]:
     fraction = training.param("subsample", "fraction")
-    return {"fraction": 1.0 if fraction is None else float(fraction), "replica": training.param("subsample", "replica") or 0}
+    return {
+        "fraction": 1.0 if fraction is None else float(fraction),
+        "replica": training.param("subsample", "replica") or 0,
+    }
 
 
 def leave_out(workspace: Workspace, classifier: str, reason: str) -> None:
-    """Leave a classifier out for good: it belongs to no population and is not filled again. Its checkpoint stays, and so do its answers."""
-    workspace.commits.publish("unusable", classifier, identity={"classifier": classifier}, facts={"reason": reason})
+    """Leave a classifier out for good: it belongs to no population and is not filled again. Its
+    checkpoint stays, and so do its answers."""
+    workspace.commits.publish(
+        "unusable", classifier, identity={"classifier": classifier}, facts={"reason": reason}
+    )
 
 
 def left_out(workspace: Workspace) -> dict[str, str]:
     """Classifiers that are left out for good, with the reason."""
-    return {key: str(commit.facts["reason"]) for key, commit in workspace.commits.all("unusable").items()}
+    return {
+        key: str(commit.facts["reason"])
+        for key, commit in workspace.commits.all("unusable").items()
+    }
 
 
 def population(workspace: Workspace, role: Role = "population") -> dict[str, Commit]:
-    """Committed classifiers of a role by id, sorted. Those of a training that diverged or has no outcome yet are left out, and
-    those that ``leave_out`` named.
+    """Committed classifiers of a role by id, sorted. Those of a training that diverged or has no
+    outcome yet are left out, and those that ``leave_out`` named.
 
     Imported classifiers (commits of kind ``member``) belong to the population.
     """
     asked = set(_planned_as(workspace, role))
     if role == "retraining":
         asked -= set(_planned_as(workspace, "population"))
-    done = {key for key, outcome in workspace.commits.each("training", asked.__contains__) if outcome.facts["status"] == "done"}
+    done = {
+        key
+        for key, outcome in workspace.commits.each("training", asked.__contains__)
+        if outcome.facts["status"] == "done"
+    }
     unusable = set(workspace.commits.keys("unusable"))
     checkpoints = workspace.commits.each("checkpoint", lambda key: key not in unusable)
     found = {key: commit for key, commit in checkpoints if commit.facts["training_id"] in done}
@@ -252,24 +337,33 @@ def population(workspace: Workspace, role: Role = "population") -> dict[str, Com
 
 
 def trained(workspace: Workspace, dataset: str, but: Container[str] = ()) -> dict[str, Commit]:
-    """Committed classifiers of finished trainings on a data set, by id, sorted; whatever plan asked for them, so no plan is read.
+    """Committed classifiers of finished trainings on a data set, by id, sorted; whatever plan asked
+    for them, so no plan is read.
 
     Args:
         dataset: fingerprint.
         but: classifiers to leave out; their records are not read.
     """
     unusable = set(workspace.commits.keys("unusable"))
-    checkpoints = workspace.commits.each("checkpoint", lambda key: key not in but and key not in unusable)
+    checkpoints = workspace.commits.each(
+        "checkpoint", lambda key: key not in but and key not in unusable
+    )
     found = {key: commit for key, commit in checkpoints if commit.facts["dataset"] == dataset}
-    done = {name for name in {c.facts["training_id"] for c in found.values()} if _status(workspace, name) == "done"}
+    done = {
+        name
+        for name in {c.facts["training_id"] for c in found.values()}
+        if _status(workspace, name) == "done"
+    }
     return {key: commit for key, commit in found.items() if commit.facts["training_id"] in done}
 
 
 def population_size(workspace: Workspace, at_most: int, done: Container[str] = ()) -> int:
-    """How many classifiers ``population`` has, or ``at_most`` if it has more: then no more records are read than it takes to know.
+    """How many classifiers ``population`` has, or ``at_most`` if it has more: then no more records
+    are read than it takes to know.
 
     Args:
-        done: classifiers that have answers. Their training ended well, or they would have none, so its outcome is not read again.
+        done: classifiers that have answers. Their training ended well, or they would have none, so
+            its outcome is not read again.
     """
     found = len(workspace.commits.keys("member"))
     snapshots: dict[str, list[str]] = {}
@@ -280,7 +374,9 @@ def population_size(workspace: Workspace, at_most: int, done: Container[str] = (
         if found >= at_most or not snapshots:
             break
         names = snapshots.pop(training_id, [])
-        if names and (any(name in done for name in names) or _status(workspace, training_id) == "done"):
+        if names and (
+            any(name in done for name in names) or _status(workspace, training_id) == "done"
+        ):
             found += len(names)
     return min(found, at_most)
 
@@ -292,13 +388,17 @@ def _status(workspace: Workspace, training_id: str) -> str | None:
 
 
 def classifiers_of(workspace: Workspace, trainings: Iterable[Training]) -> dict[str, Commit]:
-    """Committed classifiers at the snapshots of these trainings, by id, sorted; of a training that stopped early, its last epoch."""
+    """Committed classifiers at the snapshots of these trainings, by id, sorted; of a training that
+    stopped early, its last epoch."""
     found = {}
     for training in trainings:
         outcome = workspace.commits.get("training", training.id)
         if outcome is None or outcome.facts["status"] != "done":
             continue
-        for epoch in {min(epoch, int(outcome.facts["epochs"])) for epoch in training.snapshots or (training.recipe.epochs,)}:
+        for epoch in {
+            min(epoch, int(outcome.facts["epochs"]))
+            for epoch in training.snapshots or (training.recipe.epochs,)
+        }:
             key = classifier_id(training.id, epoch)
             commit = workspace.commits.get("checkpoint", key)
             if commit is not None and workspace.commits.get("unusable", key) is None:
@@ -307,7 +407,8 @@ def classifiers_of(workspace: Workspace, trainings: Iterable[Training]) -> dict[
 
 
 def classifiers_frame(workspace: Workspace) -> pd.DataFrame:
-    """The ``classifiers`` table: every committed checkpoint of a finished training, every imported classifier."""
+    """The ``classifiers`` table: every committed checkpoint of a finished training, every imported
+    classifier."""
     plans = planned(workspace)
     rows = []
     roles: tuple[Role, ...] = ("population", "retraining")
@@ -325,14 +426,18 @@ def classifiers_frame(workspace: Workspace) -> pd.DataFrame:
                     "treatment": training.treatment_text,
                     **_fraction(training),
                     "seed": training.seed,
-                    **{name: commit.facts[name] for name in ("training_id", "epoch", "train_acc1", "test_acc1", "test_acc5")},
+                    **{
+                        name: commit.facts[name]
+                        for name in ("training_id", "epoch", "train_acc1", "test_acc1", "test_acc5")
+                    },
                 }
             )
     return SCHEMA["classifiers"].frame(sorted(rows, key=lambda row: str(row["classifier_id"])))
 
 
 def _member_row(key: str, commit: Commit) -> dict[str, Any]:
-    """An imported classifier: its name as architecture, the share of the training set it saw where that is known."""
+    """An imported classifier: its name as architecture, the share of the training set it saw where
+    that is known."""
     train, test = (commit.facts["splits"].get(split, {}) for split in ("train", "test"))
     return {
         "classifier_id": key,
@@ -352,7 +457,9 @@ def _member_row(key: str, commit: Commit) -> dict[str, Any]:
 def metrics_frame(workspace: Workspace) -> pd.DataFrame:
     """The ``metrics`` table: accuracy and loss per training, epoch and split."""
     rows = [
-        {"training_id": key, **metric} for key, commit in workspace.commits.all("training").items() for metric in commit.facts["metrics"]
+        {"training_id": key, **metric}
+        for key, commit in workspace.commits.all("training").items()
+        for metric in commit.facts["metrics"]
     ]
     return SCHEMA["metrics"].frame(rows)
 
@@ -368,12 +475,23 @@ def status(workspace: Workspace) -> dict[str, Any]:
     broken = trainings[trainings["status"].isin(["failed", "diverged"])]
     return {
         "workspace": workspace.location,
-        "datasets": {name: workspace.commits.all("dataset")[key].facts["splits"] for key, name in titles(workspace).items()},
-        "trainings": {str(k): int(v) for k, v in trainings["status"].value_counts().sort_index().items()},
-        "classifiers": {str(k): int(v) for k, v in classifiers["role"].value_counts().sort_index().items()},
+        "datasets": {
+            name: workspace.commits.all("dataset")[key].facts["splits"]
+            for key, name in titles(workspace).items()
+        },
+        "trainings": {
+            str(k): int(v) for k, v in trainings["status"].value_counts().sort_index().items()
+        },
+        "classifiers": {
+            str(k): int(v) for k, v in classifiers["role"].value_counts().sort_index().items()
+        },
         "left_out": left_out(workspace),
         "answered": dict(sorted(answers.items())),
         "selections": list(workspace.commits.all("selection")),
         "tables": table_names(workspace),
-        "failures": broken[["training_id", "arch", "treatment", "seed", "status", "stop_reason"]].to_dict(orient="records"),
+        "failures": (
+            broken[["training_id", "arch", "treatment", "seed", "status", "stop_reason"]].to_dict(
+                orient="records"
+            )
+        ),
     }

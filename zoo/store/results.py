@@ -1,11 +1,16 @@
-"""Tidy tables of a workspace's results (one row = one fact), as CSV for people and Parquet for queries.
+"""Tidy tables of a workspace's results (one row = one fact), as CSV for people and Parquet for
+queries.
 
-``results/<name>.csv`` and ``.parquet`` are derived: they are replaced as a whole and can be made again from the store at any time. The CSV of a
-table depends on nothing but its values: sorted rows, shortest exact decimals, ``\\n`` line ends. What a table was computed from (``Origin``, and
+``results/<name>.csv`` and ``.parquet`` are derived: they are replaced as a whole and can be made
+again from the store at any time. The CSV of a
+table depends on nothing but its values: sorted rows, shortest exact decimals, ``\\n`` line ends.
+    What a table was computed from (``Origin``, and
 whatever else its maker says) is in the metadata of its Parquet, under ``zoo``.
 
-The scores of a whole population are tables of their own: ``scores-SPLIT``, or ``scores-SPLIT-FINGERPRINT`` in a workspace of several data sets.
-``read_scores`` gives those of a data set and a split and no others. In a workspace as a snapshot names it (``Workspace.at``), tables are those
+The scores of a whole population are tables of their own: ``scores-SPLIT``, or
+``scores-SPLIT-FINGERPRINT`` in a workspace of several data sets.
+``read_scores`` gives those of a data set and a split and no others. In a workspace as a snapshot
+    names it (``Workspace.at``), tables are those
 of then.
 """
 
@@ -48,22 +53,27 @@ __all__ = [
 ]
 
 _POPULATION = "population scores"
-"""What the metadata of a table say under ``table`` that holds the scores of a whole population against the given labels."""
+"""What the metadata of a table say under ``table`` that holds the scores of a whole population
+against the given labels."""
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def csv_text(table: pd.DataFrame, float_format: str | None = None) -> str:
-    r"""CSV of a tidy table: ``\n`` line ends, null as nothing, lists as JSON, floats by ``float_format`` (None = shortest exact).
+    r"""CSV of a tidy table: ``\n`` line ends, null as nothing, lists as JSON, floats by
+    ``float_format`` (None = shortest exact).
 
-    A text that a spreadsheet would run as a formula (it starts with = + - @ TAB or CR) gets a quote in front. Numbers do not.
-    A carriage return inside a text becomes a line feed.
+    A text that a spreadsheet would run as a formula (it starts with = + - @ TAB or CR) gets a quote
+    in front. Numbers do not. A carriage return inside a text becomes a line feed.
     """
     safe = table.copy()
     for position, (_, column) in enumerate(table.items()):
         if pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_bool_dtype(column.dtype):
             continue
-        safe.isetitem(position, pd.Series([_cell(value) for value in column], index=table.index, dtype="object").array)
+        safe.isetitem(
+            position,
+            pd.Series([_cell(value) for value in column], index=table.index, dtype="object").array,
+        )
     text: str = safe.to_csv(index=False, lineterminator="\n", float_format=float_format)
     return text
 
@@ -71,17 +81,36 @@ def csv_text(table: pd.DataFrame, float_format: str | None = None) -> str:
 def _cell(value: Any) -> Any:
     if isinstance(value, str):
         quoted = f"'{value}" if value.startswith(_FORMULA) else value
-        # The CSV writer quotes a line feed, but not a lone carriage return, which a spreadsheet takes for a new row.
+        # The CSV writer quotes a line feed, but not a lone carriage return, which a spreadsheet
+        # takes for a new row.
         return quoted.replace("\r\n", "\n").replace("\r", "\n")
     if isinstance(value, np.ndarray | list | tuple | dict):
-        return json.dumps(value, default=lambda item: item.tolist() if isinstance(item, np.ndarray | np.generic) else str(item))
+        return json.dumps(
+            value,
+            default=lambda item: (
+                item.tolist() if isinstance(item, np.ndarray | np.generic) else str(item)
+            ),
+        )
     return None if value is None or value is pd.NA else value
 
 
-def write_table(workspace: Workspace, name: str, table: pd.DataFrame | pa.Table, about: Mapping[str, Any] | None = None) -> None:
-    """Write ``results/<name>.csv`` and ``.parquet``; ``about`` says what it was computed from and goes into the Parquet's metadata."""
-    arrow = table if isinstance(table, pa.Table) else pa.Table.from_pandas(table, preserve_index=False)
-    arrow = arrow.replace_schema_metadata({**(arrow.schema.metadata or {}), b"zoo": json.dumps(dict(about or {}), sort_keys=True).encode()})
+def write_table(
+    workspace: Workspace,
+    name: str,
+    table: pd.DataFrame | pa.Table,
+    about: Mapping[str, Any] | None = None,
+) -> None:
+    """Write ``results/<name>.csv`` and ``.parquet``; ``about`` says what it was computed from and
+    goes into the Parquet's metadata."""
+    arrow = (
+        table if isinstance(table, pa.Table) else pa.Table.from_pandas(table, preserve_index=False)
+    )
+    arrow = arrow.replace_schema_metadata(
+        {
+            **(arrow.schema.metadata or {}),
+            b"zoo": json.dumps(dict(about or {}), sort_keys=True).encode(),
+        }
+    )
     sink = io.BytesIO()
     pq.write_table(arrow, sink, compression="zstd")
     put(workspace, f"results/{name}.parquet", sink.getvalue())
@@ -90,7 +119,8 @@ def write_table(workspace: Workspace, name: str, table: pd.DataFrame | pa.Table,
 
 
 def put(workspace: Workspace, relative: str, data: bytes) -> None:
-    """Replace a derived file; one that holds these bytes already is left alone, so that a run that finds everything done touches nothing."""
+    """Replace a derived file; one that holds these bytes already is left alone, so that a run that
+    finds everything done touches nothing."""
     if not (workspace.files.exists(relative) and workspace.files.read(relative) == data):
         workspace.files.replace(relative, data)
 
@@ -103,7 +133,9 @@ def read_arrow(workspace: Workspace, name: str) -> pa.Table:
     """
     relative = _file(workspace, name)
     if not workspace.files.exists(relative):
-        maker = {"arms": "'zoo compare'"}.get(name) or getattr(SCHEMA.get(name.split("-")[0]), "made_by", "'zoo run EXPERIMENT'")
+        maker = {"arms": "'zoo compare'"}.get(name) or getattr(
+            SCHEMA.get(name.split("-")[0]), "made_by", "'zoo run EXPERIMENT'"
+        )
         raise NotFoundError(f"no table {name!r} in {workspace.results}. Make it with {maker}.")
     return pq.read_table(workspace.files.local(relative)).replace_schema_metadata(None)
 
@@ -116,7 +148,10 @@ def read_table(workspace: Workspace, name: str) -> pd.DataFrame:
 
 def table_of(workspace: Workspace, name: str, dataset: str) -> pd.DataFrame | None:
     """A derived table if it is there and of this data set, or does not say of which; else None."""
-    if name not in table_names(workspace) or about_table(workspace, name).get("dataset", dataset) != dataset:
+    if (
+        name not in table_names(workspace)
+        or about_table(workspace, name).get("dataset", dataset) != dataset
+    ):
         return None
     return read_table(workspace, name)
 
@@ -141,7 +176,11 @@ def table_names(workspace: Workspace) -> list[str]:
 
 
 def _file(workspace: Workspace, name: str) -> str:
-    return f"results/{name}.parquet" if workspace.tables is None else workspace.tables.get(name, f"snapshots/{name}")
+    return (
+        f"results/{name}.parquet"
+        if workspace.tables is None
+        else workspace.tables.get(name, f"snapshots/{name}")
+    )
 
 
 # ---------------------------------------------------------------- scores of a population
@@ -153,7 +192,11 @@ def write_scores(workspace: Workspace, table: pa.Table, origin: Origin, n: int) 
     alone = set(workspace.commits.keys("dataset")) <= {origin.dataset}
     name = plain if alone else f"{plain}-{origin.dataset}"
     write_table(workspace, name, table, {"table": _POPULATION, **origin.as_json(), "n": n})
-    if not alone and plain in table_names(workspace) and about_table(workspace, plain).get("dataset") == origin.dataset:
+    if (
+        not alone
+        and plain in table_names(workspace)
+        and about_table(workspace, plain).get("dataset") == origin.dataset
+    ):
         for suffix in (".csv", ".parquet"):  # of the time when this was the only data set
             workspace.files.remove(f"results/{plain}{suffix}")
     return name
@@ -178,11 +221,14 @@ def read_scores(workspace: Workspace, dataset: str, split: str) -> tuple[pd.Data
             continue
         if origin.fits(dataset, split):
             return read_table(workspace, name), origin
-        others.append(f"{name} is of split {origin.split} of data set {origin.dataset or '(not recorded)'}")
+        others.append(
+            f"{name} is of split {origin.split} of data set {origin.dataset or '(not recorded)'}"
+        )
     several = len(workspace.commits.keys("dataset")) > 1
     raise NotFoundError(
-        f"no scores of split {split} of data set {dataset} in {workspace.results}{': ' + '; '.join(others) if others else ''}. "
-        f"Make them with 'zoo score --split {split}{f' --data {dataset}' if several else ''}'."
+        f"no scores of split {split} of data set {dataset} in"
+        f" {workspace.results}{': ' + '; '.join(others) if others else ''}. Make them with 'zoo"
+        f" score --split {split}{f' --data {dataset}' if several else ''}'."
     )
 
 
@@ -195,11 +241,20 @@ def _scores_origin(workspace: Workspace, name: str) -> Origin | None:
         return Origin.of(about)
     # An earlier zoo recorded neither data set nor split; its own names and keys say them.
     match = re.fullmatch(r"scores-(train|test|validation)", name)
-    if match is None or "table" in about or about.get("where") or about.get("label", "label") != "label":
+    if (
+        match is None
+        or "table" in about
+        or about.get("where")
+        or about.get("label", "label") != "label"
+    ):
         return None
     keys = read_arrow(workspace, name).column("key")
     for fingerprint, record in workspace.commits.each("dataset"):
-        recorded = pq.read_table(workspace.files.local(record.files[0].path), columns=["key"], filters=[("split", "=", match[1])])
+        recorded = pq.read_table(
+            workspace.files.local(record.files[0].path),
+            columns=["key"],
+            filters=[("split", "=", match[1])],
+        )
         if recorded.column("key").cast(keys.type).equals(keys):
             return Origin(fingerprint, match[1], str(about.get("population") or ""))
     return None
@@ -208,8 +263,11 @@ def _scores_origin(workspace: Workspace, name: str) -> Origin | None:
 # ---------------------------------------------------------------- the run that made a report
 
 
-def record_run(workspace: Workspace, experiment: Experiment, timings: Mapping[str, float]) -> dict[str, float]:
-    """Remember which experiment this workspace's report is about, and the longest time each stage took (a rerun finds most of it done)."""
+def record_run(
+    workspace: Workspace, experiment: Experiment, timings: Mapping[str, float]
+) -> dict[str, float]:
+    """Remember which experiment this workspace's report is about, and the longest time each stage
+    took (a rerun finds most of it done)."""
     known: dict[str, float] = {}
     source = experiment.source or experiment.name
     try:
@@ -218,20 +276,31 @@ def record_run(workspace: Workspace, experiment: Experiment, timings: Mapping[st
             known = {}
     except NotFoundError:
         pass
-    merged = {stage: max(seconds, known.get(stage, 0.0)) for stage, seconds in {**known, **timings}.items()}
-    body = {"experiment": source, "scale": experiment.scale, "timings": merged, "spec": experiment.as_json()}
-    put(workspace, "results/run.json", json.dumps(body, ensure_ascii=False).encode())  # stages in their order
+    merged = {
+        stage: max(seconds, known.get(stage, 0.0))
+        for stage, seconds in {**known, **timings}.items()
+    }
+    body = {
+        "experiment": source,
+        "scale": experiment.scale,
+        "timings": merged,
+        "spec": experiment.as_json(),
+    }
+    # stages in their order
+    put(workspace, "results/run.json", json.dumps(body, ensure_ascii=False).encode())
     if source.endswith(".py") and Path(source).is_file():
         put(workspace, EXPERIMENT_FILE, Path(source).read_bytes())
     return merged
 
 
 EXPERIMENT_FILE = "results/experiment.py"
-"""Copy of the file of an experiment that was named by its path: for people, who may run it again. zoo itself runs nothing out of a workspace."""
+"""Copy of the file of an experiment that was named by its path: for people, who may run it again.
+zoo itself runs nothing out of a workspace."""
 
 
 def recorded_experiment(workspace: Workspace) -> Experiment | None:
-    """The experiment of ``recorded_run`` as it was, whatever has become of its file; None where an earlier zoo did not record it."""
+    """The experiment of ``recorded_run`` as it was, whatever has become of its file; None where an
+    earlier zoo did not record it."""
     if not workspace.files.exists("results/run.json"):
         return None
     try:
@@ -241,17 +310,26 @@ def recorded_experiment(workspace: Workspace) -> Experiment | None:
 
 
 def recorded_run(workspace: Workspace) -> tuple[str, str, dict[str, float]]:
-    """(experiment's name or path, scale, seconds per stage) of the run that made this workspace's report.
+    """(experiment's name or path, scale, seconds per stage) of the run that made this workspace's
+    report.
 
     Raises:
         NotFoundError: if no report was made yet.
     """
     if not workspace.files.exists("results/run.json"):
         raise NotFoundError(
-            f"{workspace.location} has no report yet. Make one with 'zoo run EXPERIMENT', or name its experiment: zoo report EXPERIMENT."
+            f"{workspace.location} has no report yet. Make one with 'zoo run EXPERIMENT', or name"
+            " its experiment: zoo report EXPERIMENT."
         )
     try:
         body = json.loads(workspace.files.read("results/run.json"))
-        return str(body["experiment"]), str(body["scale"]), {str(k): float(v) for k, v in body["timings"].items()}
+        return (
+            str(body["experiment"]),
+            str(body["scale"]),
+            {str(k): float(v) for k, v in body["timings"].items()},
+        )
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise UsageError(f"{workspace.results / 'run.json'} is damaged. Name the experiment: zoo report EXPERIMENT.") from None
+        raise UsageError(
+            f"{workspace.results / 'run.json'} is damaged. Name the experiment: zoo report"
+            " EXPERIMENT."
+        ) from None

@@ -1,7 +1,8 @@
 """A workspace in an S3 bucket. Needs the extra ``s3`` (boto3).
 
-One PUT is atomic, so a file goes straight to its final name; a commit record is a PUT with ``If-None-Match: *``, which S3 grants to exactly one
-writer. (pyarrow's S3 file system has no conditional PUT, so everything goes through boto3.) Files with a hash in their name never change and
+One PUT is atomic, so a file goes straight to its final name; a commit record is a PUT with
+``If-None-Match: *``, which S3 grants to exactly one writer. (pyarrow's S3 file system has no
+conditional PUT, so everything goes through boto3.) Files with a hash in their name never change and
 are kept in a local cache once they were read; readers map that copy.
 """
 
@@ -44,14 +45,18 @@ def parse_s3(location: str) -> tuple[str, str]:
 
 
 class S3Files(Files):
-    """Files of a workspace under ``s3://bucket/prefix``; credentials, region and endpoint come from the environment, as for any AWS tool."""
+    """Files of a workspace under ``s3://bucket/prefix``; credentials, region and endpoint come from
+    the environment, as for any AWS tool."""
 
-    def __init__(self, bucket: str, prefix: str, cache: Path | None = None, client: Any = None) -> None:
+    def __init__(
+        self, bucket: str, prefix: str, cache: Path | None = None, client: Any = None
+    ) -> None:
         self.bucket, self.prefix = bucket, prefix
         base = user_folder("XDG_CACHE_HOME", ".cache")
         if cache is None and base is None:
             raise StoreError(
-                f"s3://{bucket}/{prefix}: no folder for local copies, since this account has no home. Set HOME or XDG_CACHE_HOME."
+                f"s3://{bucket}/{prefix}: no folder for local copies, since this account has no"
+                " home. Set HOME or XDG_CACHE_HOME."
             )
         self._cache = cache or Path(base or "") / "zoo" / "s3" / bucket / prefix
         self._client = client if client is not None else _connect()
@@ -86,7 +91,9 @@ class S3Files(Files):
     def _head(self, relative: str) -> dict[str, Any] | None:
         try:
             with self._storage("read", relative):
-                found: dict[str, Any] = self._client.head_object(Bucket=self.bucket, Key=self._key(relative))
+                found: dict[str, Any] = self._client.head_object(
+                    Bucket=self.bucket, Key=self._key(relative)
+                )
                 return found
         except _AbsentError:
             return None
@@ -96,7 +103,8 @@ class S3Files(Files):
         return None if head is None else f"{head['ETag']}-{head['LastModified'].isoformat()}"
 
     def touch(self, relative: str) -> bool:
-        # An object is modified by being written: copied onto itself, which S3 allows where its metadata are replaced.
+        # An object is modified by being written: copied onto itself, which S3 allows where its
+        #     metadata are replaced.
         try:
             with self._storage("write", relative):
                 place = {"Bucket": self.bucket, "Key": self._key(relative)}
@@ -108,7 +116,9 @@ class S3Files(Files):
     def read(self, relative: str) -> bytes:
         try:
             with self._storage("read", relative):
-                data: bytes = self._client.get_object(Bucket=self.bucket, Key=self._key(relative))["Body"].read()
+                data: bytes = self._client.get_object(Bucket=self.bucket, Key=self._key(relative))[
+                    "Body"
+                ].read()
                 return data
         except _AbsentError:
             raise StoreError(f"{self.where(relative)} does not exist. Run 'zoo fsck'.") from None
@@ -129,9 +139,14 @@ class S3Files(Files):
         start = self._key(folder) + "/" if folder else (f"{self.prefix}/" if self.prefix else "")
         found: list[str] = []
         with self._storage("list", folder):
-            for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=start, Delimiter="/"):
+            for page in self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self.bucket, Prefix=start, Delimiter="/"
+            ):
                 found += [entry["Key"][len(start) :] for entry in page.get("Contents", ())]
-                found += [entry["Prefix"][len(start) :].rstrip("/") for entry in page.get("CommonPrefixes", ())]
+                found += [
+                    entry["Prefix"][len(start) :].rstrip("/")
+                    for entry in page.get("CommonPrefixes", ())
+                ]
         return sorted(filter(None, found))
 
     def seal(self, folder: str, stem: str, suffix: str, write: Callable[[Path], None]) -> FileRef:
@@ -140,7 +155,9 @@ class S3Files(Files):
         try:
             write(temporary)
             digest = sha256_of(temporary)
-            ref = FileRef(f"{folder}/{stem}-{digest[:16]}{suffix}", temporary.stat().st_size, digest)
+            ref = FileRef(
+                f"{folder}/{stem}-{digest[:16]}{suffix}", temporary.stat().st_size, digest
+            )
             head = self._head(ref.path) if self.touch(ref.path) else None
             if head is None or head["ContentLength"] != ref.bytes:
                 with self._storage("write", ref.path):
@@ -151,7 +168,8 @@ class S3Files(Files):
             return ref
         except OSError as error:
             raise StoreError(
-                f"cannot write {self._cache}: {error.strerror or error}. It holds the local copies of {self.where('')}."
+                f"cannot write {self._cache}: {error.strerror or error}. It holds the local copies"
+                f" of {self.where('')}."
             ) from error
         finally:
             temporary.unlink(missing_ok=True)
@@ -160,15 +178,19 @@ class S3Files(Files):
         for attempt in range(_RETRIES):
             try:
                 with self._storage("write", relative):
-                    self._client.put_object(Bucket=self.bucket, Key=self._key(relative), Body=data, IfNoneMatch="*")
+                    self._client.put_object(
+                        Bucket=self.bucket, Key=self._key(relative), Body=data, IfNoneMatch="*"
+                    )
                     return True
             except _LostError:
-                # A retried request may meet its own earlier success: a record names its attempt, so equal bytes are ours.
+                # A retried request may meet its own earlier success: a record names its attempt, so
+                # equal bytes are ours.
                 return self.read(relative) == data
             except _ConflictError:
                 time.sleep(0.1 * 2**attempt)
         raise StoreError(
-            f"cannot write {self.where(relative)}: other writers were in the way {_RETRIES} times. Run the same command again."
+            f"cannot write {self.where(relative)}: other writers were in the way {_RETRIES} times."
+            " Run the same command again."
         )
 
     def replace(self, relative: str, data: bytes) -> None:
@@ -181,8 +203,9 @@ class S3Files(Files):
         (self._cache / relative).unlink(missing_ok=True)
 
     def discard(self, relative: str, stamp: str) -> bool:
-        # S3 deletes by name, or by a content that touching does not change: what is touched between these two calls is lost. A commit looks
-        # whether its files are there, so that would be an error of the fill and no hole in the store.
+        # S3 deletes by name, or by a content that touching does not change: what is touched between
+        # these two calls is lost. A commit looks whether its files are there, so that would be an
+        # error of the fill and no hole in the store.
         if self.stamp(relative) != stamp:
             return False
         self.remove(relative)
@@ -208,10 +231,14 @@ class S3Files(Files):
                 raise _LostError from None
             if code in ("409", "ConditionalRequestConflict"):
                 raise _ConflictError from None
-            raise StoreError(f"cannot {verb} {self.where(relative)}: {error}. Check the bucket's name and your permissions.") from error
+            raise StoreError(
+                f"cannot {verb} {self.where(relative)}: {error}. Check the bucket's name and your"
+                " permissions."
+            ) from error
         except botocore.exceptions.BotoCoreError as error:
             raise StoreError(
-                f"cannot {verb} {self.where(relative)}: {error}. Check network and credentials; the same command goes on."
+                f"cannot {verb} {self.where(relative)}: {error}. Check network and credentials; the"
+                " same command goes on."
             ) from error
 
 
@@ -232,5 +259,7 @@ def _connect() -> Any:
         import boto3
         from botocore.config import Config
     except ImportError:
-        raise StoreError("s3:// workspaces need boto3. In the clone of zoo: .venv/bin/pip install -e '.[s3]'") from None
+        raise StoreError(
+            "s3:// workspaces need boto3. In the clone of zoo: .venv/bin/pip install -e '.[s3]'"
+        ) from None
     return boto3.client("s3", config=Config(retries={"max_attempts": 8, "mode": "adaptive"}))

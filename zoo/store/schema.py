@@ -1,6 +1,8 @@
-"""Every table that queries can use, declared once: its columns, their types in Arrow and pandas, what they mean, the command that fills it.
+"""Every table that queries can use, declared once: its columns, their types in Arrow and pandas,
+what they mean, the command that fills it.
 
-What the code writes, what an empty workspace answers, what ``zoo schema`` prints and what the tests compare is all derived from here.
+What the code writes, what an empty workspace answers, what ``zoo schema`` prints and what the tests
+compare is all derived from here.
 """
 
 from __future__ import annotations
@@ -36,7 +38,8 @@ class Column:
         type: Arrow type that a query sees.
         words: what it means, without a full stop.
         required: never null.
-        stored: Arrow type on disk where it is another one (DuckDB gives a dictionary's values, and float16 as float32).
+        stored: Arrow type on disk where it is another one (DuckDB gives a dictionary's values, and
+            float16 as float32).
     """
 
     name: str
@@ -55,7 +58,9 @@ class Column:
         """Name of the pandas type: one that knows null, unless the column is required."""
         if pa.types.is_nested(self.type):
             return "object"
-        name = {_TEXT: "string", _BOOL: "boolean"}.get(self.type) or str(self.type.to_pandas_dtype().__name__)
+        name = {_TEXT: "string", _BOOL: "boolean"}.get(self.type) or str(
+            self.type.to_pandas_dtype().__name__
+        )
         return name if self.required or not name.startswith("int") else name.replace("int", "Int")
 
 
@@ -77,7 +82,9 @@ class Table:
 
     def stored(self, *but: str) -> pa.Schema:
         """Schema of the files, without the columns that a query adds to them."""
-        return pa.schema([column.field for column in self.columns.values() if column.name not in but])
+        return pa.schema(
+            [column.field for column in self.columns.values() if column.name not in but]
+        )
 
     def empty(self) -> pa.Table:
         """No row yet."""
@@ -85,12 +92,17 @@ class Table:
 
     def frame(self, rows: Sequence[Mapping[str, Any]] = ()) -> pd.DataFrame:
         """Rows with these columns and pandas types; what a row leaves out is null."""
-        columns = {c.name: pd.array([row.get(c.name) for row in rows], dtype=c.pandas) for c in self.columns.values()}  # type: ignore[call-overload]
+        columns = {
+            c.name: pd.array([row.get(c.name) for row in rows], dtype=c.pandas)  # type: ignore[call-overload]
+            for c in self.columns.values()
+        }
         return pd.DataFrame(columns)
 
     def typed(self, frame: pd.DataFrame) -> pd.DataFrame:
         """A frame's columns in order and with their pandas types."""
-        found: pd.DataFrame = frame[list(self.columns)].astype({c.name: c.pandas for c in self.columns.values()})
+        found: pd.DataFrame = frame[list(self.columns)].astype(
+            {c.name: c.pandas for c in self.columns.values()}
+        )
         return found
 
 
@@ -112,25 +124,43 @@ _TABLES: Final = (
         "'zoo train'",
         Column("training_id", _TEXT, "hash of the spec", required=True),
         Column("experiments", _TEXT, "which experiments or commands asked for it", required=True),
-        Column("role", _TEXT, "population (scores examples) or retraining (an arm of a comparison)", required=True),
+        Column(
+            "role",
+            _TEXT,
+            "population (scores examples) or retraining (an arm of a comparison)",
+            required=True,
+        ),
         Column("arch", _TEXT, "architecture", required=True),
         Column("dataset", _TEXT, "data set as it was named", required=True),
-        Column("treatment", _TEXT, "what was done to the training set, readable; none if nothing", required=True),
+        Column(
+            "treatment",
+            _TEXT,
+            "what was done to the training set, readable; none if nothing",
+            required=True,
+        ),
         Column("fraction", _FLOAT, "share of the training set, 1 = all"),
-        Column("replica", _INT, "which of several independent subsets of that share; 0 for the whole set"),
+        Column(
+            "replica",
+            _INT,
+            "which of several independent subsets of that share; 0 for the whole set",
+        ),
         Column("seed", _INT, "seed of initial weights and order", required=True),
         Column("recipe", _TEXT, "optimiser, schedule and all that, as JSON", required=True),
         Column("epochs", _INT, "epochs of the recipe", required=True),
         Column(
             "status",
             _TEXT,
-            "done, running (begun, a command is at it), begun (the same command goes on), diverged, "
-            "empty (no example left: no classifier, chance level), failed, planned",
+            "done, running (begun, a command is at it), begun (the same command goes on), diverged,"
+            " empty (no example left: no classifier, chance level), failed, planned",
             required=True,
         ),
         Column("n_train", _INT, "training rows, copies counted"),
         Column("n_unique", _INT, "different examples among them"),
-        Column("label_change_rate", _FLOAT, "share of the training rows whose label is not the data set's; null without rows"),
+        Column(
+            "label_change_rate",
+            _FLOAT,
+            "share of the training rows whose label is not the data set's; null without rows",
+        ),
         Column("steps", _INT, "optimiser steps taken"),
         Column("stop_reason", _TEXT, "why it ended"),
         Column("train_seconds", _FLOAT, "seconds it took, all attempts that were saved"),
@@ -150,7 +180,11 @@ _TABLES: Final = (
         Column("epoch", _INT, "epoch of the snapshot", required=True),
         Column("train_acc1", _FLOAT, "running training accuracy of that epoch"),
         Column("test_acc1", _FLOAT, "test accuracy"),
-        Column("test_acc5", _FLOAT, "share of test examples whose label is among the five most probable"),
+        Column(
+            "test_acc5",
+            _FLOAT,
+            "share of test examples whose label is among the five most probable",
+        ),
     ),
     Table(
         "metrics",
@@ -160,7 +194,8 @@ _TABLES: Final = (
         Column(
             "split",
             _TEXT,
-            "train (running, while training), train-eval (the training set in evaluation mode, for the stop rule) or test",
+            "train (running, while training), train-eval (the training set in evaluation mode, for"
+            " the stop rule) or test",
             required=True,
         ),
         Column("acc1", _FLOAT, "accuracy"),
@@ -172,15 +207,37 @@ _TABLES: Final = (
         "'zoo fill'",
         Column("dataset", _TEXT, "data set, as in examples", required=True),
         Column("split", _TEXT, "split", required=True),
-        Column("classifier_id", _TEXT, "classifier", required=True, stored=pa.dictionary(pa.int32(), _TEXT)),
+        Column(
+            "classifier_id",
+            _TEXT,
+            "classifier",
+            required=True,
+            stored=pa.dictionary(pa.int32(), _TEXT),
+        ),
         Column("example_id", pa.int32(), "example", required=True),
-        Column("prediction", pa.int16(), "most probable class, ties to the lowest; null if the picture cannot be read"),
+        Column(
+            "prediction",
+            pa.int16(),
+            "most probable class, ties to the lowest; null if the picture cannot be read",
+        ),
         Column("p_label", pa.float32(), "probability of the given label"),
         Column("entropy", pa.float32(), "entropy of the class distribution [bits]"),
         Column("margin", pa.float32(), "p(label) minus the largest other probability"),
-        Column("top5", pa.list_(pa.int16()), "five most probable classes, -1 where there are fewer", stored=pa.list_(pa.int16(), 5)),
-        Column("top5_p", pa.list_(pa.float32()), "their probabilities (float16)", stored=pa.list_(pa.float16(), 5)),
-        Column("in_train", _BOOL, "whether the classifier was trained on the example; null if unknown"),
+        Column(
+            "top5",
+            pa.list_(pa.int16()),
+            "five most probable classes, -1 where there are fewer",
+            stored=pa.list_(pa.int16(), 5),
+        ),
+        Column(
+            "top5_p",
+            pa.list_(pa.float32()),
+            "their probabilities (float16)",
+            stored=pa.list_(pa.float16(), 5),
+        ),
+        Column(
+            "in_train", _BOOL, "whether the classifier was trained on the example; null if unknown"
+        ),
     ),
     Table(
         "scores",
@@ -199,7 +256,12 @@ _TABLES: Final = (
         Column("name", _TEXT, "selection", required=True),
         Column("dataset", _TEXT, "data set it was made from; null if that is not on record"),
         Column("split", _TEXT, "split whose examples it holds; null likewise"),
-        Column("draw", _INT, "seed of the retrainings that this draw of its random part is for; null where all seeds train on the same"),
+        Column(
+            "draw",
+            _INT,
+            "seed of the retrainings that this draw of its random part is for; null where all seeds"
+            " train on the same",
+        ),
         Column("example_id", _INT, "example, as in examples", required=True),
         Column("label", _INT, "label it gets", required=True),
         Column("copies", _INT, "how often it is used", required=True),
@@ -211,11 +273,14 @@ _TABLES: Final = (
         Column("arm_group", _TEXT, "arms that are compared with each other", required=True),
         Column("arm", _TEXT, "retraining arm", required=True),
         Column("arch", _TEXT, "architecture that was retrained", required=True),
-        Column("on", _TEXT, "test set: full, or the rule that made a cleaned part of it", required=True),
+        Column(
+            "on", _TEXT, "test set: full, or the rule that made a cleaned part of it", required=True
+        ),
         Column(
             "metric",
             _TEXT,
-            "acc1, acc2 (below 50 classes) or acc5: share of test examples whose label is among the 1, 2 or 5 most probable classes",
+            "acc1, acc2 (below 50 classes) or acc5: share of test examples whose label is among the"
+            " 1, 2 or 5 most probable classes",
             required=True,
         ),
         Column("mean", _FLOAT, "mean over seeds"),
@@ -225,8 +290,18 @@ _TABLES: Final = (
         Column("delta", _FLOAT, "mean difference to the first arm of the group"),
         Column("delta_low", _FLOAT, "lower end of its 95 % t interval"),
         Column("delta_high", _FLOAT, "upper end"),
-        Column("n_pairs", _INT, "seeds that the difference is paired over; 0 = not paired", required=True),
-        Column("method", _TEXT, "how the difference was taken, and where the arm had another training budget than the first"),
+        Column(
+            "n_pairs",
+            _INT,
+            "seeds that the difference is paired over; 0 = not paired",
+            required=True,
+        ),
+        Column(
+            "method",
+            _TEXT,
+            "how the difference was taken, and where the arm had another training budget than the"
+            " first",
+        ),
         Column("note", _TEXT, "what the arm is; oracle and control are marked"),
     ),
     Table(
@@ -242,29 +317,57 @@ _TABLES: Final = (
         Column(
             "measure",
             _TEXT,
-            "zero_one (both right or both wrong), prediction (equal class), kappa (zero_one beyond what the accuracies give)",
+            "zero_one (both right or both wrong), prediction (equal class), kappa (zero_one beyond"
+            " what the accuracies give)",
             required=True,
         ),
-        Column("similarity", _FLOAT, "share of the labelled test examples that both answer [0, 1]; kappa up to 1"),
+        Column(
+            "similarity",
+            _FLOAT,
+            "share of the labelled test examples that both answer [0, 1]; kappa up to 1",
+        ),
     ),
     Table(
         "outcomes",
         "'zoo run EXPERIMENT'",
-        Column("aspect", _TEXT, "kind of damage of the study's point, such as delete_class; baseline = none", required=True),
+        Column(
+            "aspect",
+            _TEXT,
+            "kind of damage of the study's point, such as delete_class; baseline = none",
+            required=True,
+        ),
         Column("setting", _FLOAT, "how much or which: a fraction, a sigma, a class index"),
-        Column("other", _INT, "second class of the damage (relabel setting -> other), else -1", required=True),
+        Column(
+            "other",
+            _INT,
+            "second class of the damage (relabel setting -> other), else -1",
+            required=True,
+        ),
         Column("arch", _TEXT, "architecture", required=True),
         Column("seed", _INT, "seed of the training and of the damage's draw", required=True),
-        Column("training_id", _TEXT, "the training; points of equal treatment share one", required=True),
+        Column(
+            "training_id", _TEXT, "the training; points of equal treatment share one", required=True
+        ),
         Column("treatment", _TEXT, "the treatment as text", required=True),
-        Column("status", _TEXT, "done, empty (no example left: counts as chance), diverged", required=True),
+        Column(
+            "status",
+            _TEXT,
+            "done, empty (no example left: counts as chance), diverged",
+            required=True,
+        ),
         Column("stop_reason", _TEXT, "why the training ended"),
         Column("epochs", _INT, "epochs trained"),
         Column("reached", _BOOL, "whether the training accuracy reached the stop rule"),
         Column("n_train", _INT, "rows of the treated training set"),
-        Column("label_change_rate", _FLOAT, "share of those rows whose label is not the data set's"),
+        Column(
+            "label_change_rate", _FLOAT, "share of those rows whose label is not the data set's"
+        ),
         Column("train_acc1", _FLOAT, "training accuracy of the last epoch, on the treated labels"),
-        Column("test_acc1", _FLOAT, "accuracy on the clean test set, from the answers; 1 / classes where empty"),
+        Column(
+            "test_acc1",
+            _FLOAT,
+            "accuracy on the clean test set, from the answers; 1 / classes where empty",
+        ),
     ),
     Table(
         "verdicts",
@@ -280,7 +383,8 @@ _TABLES: Final = (
         Column(
             "verdict",
             _TEXT,
-            "holds, fails, undecided, not tested, not applicable (results of other data); conditional on test set and starting images",
+            "holds, fails, undecided, not tested, not applicable (results of other data);"
+            " conditional on test set and starting images",
             required=True,
         ),
         Column("rule", _TEXT, "rule that decides it, fixed before looking"),
@@ -295,9 +399,11 @@ TABLES: Final = tuple(sorted(SCHEMA))
 """Their names."""
 
 
-SCORES_SCHEMA: Final = pa.schema([field for field in SCHEMA["scores"].arrow if field.name != "dataset"])
-"""Columns of a scores table as it is computed and kept: of one data set, which its metadata name. Null = not defined for this example (no classifier
-answered, label unknown, none held out)."""
+SCORES_SCHEMA: Final = pa.schema(
+    [field for field in SCHEMA["scores"].arrow if field.name != "dataset"]
+)
+"""Columns of a scores table as it is computed and kept: of one data set, which its metadata name.
+Null = not defined for this example (no classifier answered, label unknown, none held out)."""
 
 
 def words(table: str | None = None) -> dict[str, dict[str, str]]:
@@ -309,7 +415,10 @@ def words(table: str | None = None) -> dict[str, dict[str, str]]:
     if table is not None and table not in SCHEMA:
         raise UnknownNameError("table", table, SCHEMA)
     chosen = [SCHEMA[table]] if table else SCHEMA.values()
-    return {each.name: {column.name: column.words for column in each.columns.values()} for each in chosen}
+    return {
+        each.name: {column.name: column.words for column in each.columns.values()}
+        for each in chosen
+    }
 
 
 def schema_text(table: str | None = None) -> str:
@@ -321,5 +430,7 @@ def schema_text(table: str | None = None) -> str:
     blocks = []
     for name, columns in words(table).items():
         width = max(len(column) for column in columns)
-        blocks.append("\n".join([name, *(f"  {column:<{width}}  {text}" for column, text in columns.items())]))
+        blocks.append(
+            "\n".join([name, *(f"  {column:<{width}}  {text}" for column, text in columns.items())])
+        )
     return "\n\n".join(blocks)

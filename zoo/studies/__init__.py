@@ -1,6 +1,7 @@
 """Studies: points, outcomes, measures, claims, findings; arms and their comparison.
 
-Everything that the file of an experiment needs is imported from here, and only when it is asked for.
+Everything that the file of an experiment needs is imported from here, and only when it is asked
+for.
 """
 
 from __future__ import annotations

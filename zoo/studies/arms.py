@@ -1,4 +1,5 @@
-"""Arms of a retraining comparison: the same recipe, steps and seeds on different selections, and what came out of it."""
+"""Arms of a retraining comparison: the same recipe, steps and seeds on different selections, and
+what came out of it."""
 
 from __future__ import annotations
 
@@ -40,8 +41,9 @@ Retrainings = Mapping[str, Sequence[Training]]
 
 @dataclass(frozen=True)
 class Comparison:
-    """Tidy tables, each with the group of arms it compares: ``arms`` (one row per arm, architecture, seed and test set), ``comparisons``
-    (per arm, architecture, test set and metric), ``similarities`` (per pair of classifiers and measure)."""
+    """Tidy tables, each with the group of arms it compares: ``arms`` (one row per arm,
+    architecture, seed and test set), ``comparisons`` (per arm, architecture, test set and metric),
+    ``similarities`` (per pair of classifiers and measure)."""
 
     arms: pd.DataFrame
     comparisons: pd.DataFrame
@@ -55,22 +57,33 @@ class Comparison:
 
 
 def equal_steps(recipe: Recipe, examples: int) -> Recipe:
-    """The recipe with a fixed number of optimiser steps per epoch: those of one pass over the whole training set."""
-    return recipe if recipe.steps_per_epoch else recipe.replace(steps_per_epoch=max(1, math.ceil(examples / recipe.batch_size)))
-
-
-def equal_steps_sweep(retraining: Sweep, dataset: Dataset) -> Sweep:
-    """The sweep of one arm: every arm takes the optimiser steps of one that has the whole training set, by each architecture's recipe."""
-    examples = len(dataset.splits["train"])
-    return retraining.replace(
-        recipe=equal_steps(retraining.recipe, examples),
-        recipes={arch: equal_steps(recipe, examples) for arch, recipe in retraining.recipes.items()},
+    """The recipe with a fixed number of optimiser steps per epoch: those of one pass over the whole
+    training set."""
+    return (
+        recipe
+        if recipe.steps_per_epoch
+        else recipe.replace(steps_per_epoch=max(1, math.ceil(examples / recipe.batch_size)))
     )
 
 
-def arm_trainings(workspace: Workspace, group: ArmGroup, dataset: Dataset) -> dict[str, tuple[Training, ...]]:
-    """The trainings of each arm in the order architectures, seeds: one recipe per architecture, the same number of optimiser steps in all
-    arms, and for each seed that seed's draw of the arm's selection.
+def equal_steps_sweep(retraining: Sweep, dataset: Dataset) -> Sweep:
+    """The sweep of one arm: every arm takes the optimiser steps of one that has the whole training
+    set, by each architecture's recipe."""
+    examples = len(dataset.splits["train"])
+    return retraining.replace(
+        recipe=equal_steps(retraining.recipe, examples),
+        recipes={
+            arch: equal_steps(recipe, examples) for arch, recipe in retraining.recipes.items()
+        },
+    )
+
+
+def arm_trainings(
+    workspace: Workspace, group: ArmGroup, dataset: Dataset
+) -> dict[str, tuple[Training, ...]]:
+    """The trainings of each arm in the order architectures, seeds: one recipe per architecture, the
+    same number of optimiser steps in all arms, and for each seed that seed's draw of the arm's
+    selection.
 
     Raises:
         UnknownNameError: for a selection that is not there.
@@ -82,16 +95,23 @@ def arm_trainings(workspace: Workspace, group: ArmGroup, dataset: Dataset) -> di
             job
             for seed in sweep.seeds
             for job in sweep.replace(
-                seeds=(seed,), treatments=(selections.selection_op(workspace, arm.selection or "baseline", seed),)
+                seeds=(seed,),
+                treatments=(selections.selection_op(workspace, arm.selection or "baseline", seed),),
             ).expand(dataset.ref)
         ]
         for arm in group.arms
     }
-    return {name: tuple(sorted(mine, key=lambda job: sweep.archs.index(job.arch))) for name, mine in jobs.items()}
+    return {
+        name: tuple(sorted(mine, key=lambda job: sweep.archs.index(job.arch)))
+        for name, mine in jobs.items()
+    }
 
 
-def retrainings_to_plan(workspace: Workspace | None, group: ArmGroup, dataset: Dataset) -> tuple[list[Training], list[Training]]:
-    """The trainings of a group's arms, for a plan: those whose selections are there, and as many on the whole set for those that are not."""
+def retrainings_to_plan(
+    workspace: Workspace | None, group: ArmGroup, dataset: Dataset
+) -> tuple[list[Training], list[Training]]:
+    """The trainings of a group's arms, for a plan: those whose selections are there, and as many on
+    the whole set for those that are not."""
     known: list[Training] = []
     to_come: list[Training] = []
     for arm in group.arms:
@@ -99,13 +119,24 @@ def retrainings_to_plan(workspace: Workspace | None, group: ArmGroup, dataset: D
             if workspace is None and arm.selection is not None:
                 raise NotFoundError("no workspace")
             alone = equal_steps_sweep(group.retraining, dataset).expand(dataset.ref)
-            known += alone if workspace is None else arm_trainings(workspace, group.replace(arms=(arm,)), dataset)[arm.name]
+            known += (
+                alone
+                if workspace is None
+                else arm_trainings(workspace, group.replace(arms=(arm,)), dataset)[arm.name]
+            )
         except (NotFoundError, UnknownNameError):
             to_come += equal_steps_sweep(group.retraining, dataset).expand(dataset.ref)
     return known, to_come
 
 
-def check_retrained(workspace: Workspace, group: ArmGroup, trainings: Retrainings, arms: Sequence[Arm], *, by_each: bool = True) -> None:
+def check_retrained(
+    workspace: Workspace,
+    group: ArmGroup,
+    trainings: Retrainings,
+    arms: Sequence[Arm],
+    *,
+    by_each: bool = True,
+) -> None:
     """Refuse to compare arms that have no result.
 
     Args:
@@ -113,16 +144,22 @@ def check_retrained(workspace: Workspace, group: ArmGroup, trainings: Retraining
         by_each: by every architecture of the group; False: by one of them.
 
     Raises:
-        NotFoundError: naming them, and what was retrained in this workspace, as the command line takes it.
+        NotFoundError: naming them, and what was retrained in this workspace, as the command line
+            takes it.
     """
     sweep = group.retraining
     finals = _finals(workspace, [job for arm in arms for job in trainings[arm.name]])
-    there = {(arm.name, job.arch) for arm in arms for job in trainings[arm.name] if job.id in finals}
+    there = {
+        (arm.name, job.arch) for arm in arms for job in trainings[arm.name] if job.id in finals
+    }
     jobs = [job for arm in arms for job in trainings[arm.name]]
     archs = [arch for arch in sweep.archs if any((arm.name, arch) not in there for arm in arms)]
     lacking = [arm.name for arm in arms if any((arm.name, arch) not in there for arch in archs)]
     if lacking and (by_each or any(name not in {arm for arm, _ in there} for name in lacking)):
-        asked = f"--arch {','.join(archs)} --recipe {recipe_text(sweep.recipe)} --seeds {_numbers(sweep.seeds)}"
+        asked = (
+            f"--arch {','.join(archs)} --recipe {recipe_text(sweep.recipe)} --seeds"
+            f" {_numbers(sweep.seeds)}"
+        )
         fingerprint = jobs[0].dataset.fingerprint
         known = "; ".join(_retrained(workspace, fingerprint)) or "nothing"
         raise NotFoundError(
@@ -132,7 +169,8 @@ def check_retrained(workspace: Workspace, group: ArmGroup, trainings: Retraining
 
 
 def _retrained(workspace: Workspace, fingerprint: str) -> list[str]:
-    """What was retrained on a data set, a line for each network and recipe: ``drawn, oracle by --arch mlp --recipe adam --seeds 0,1``."""
+    """What was retrained on a data set, a line for each network and recipe: ``drawn, oracle by
+    --arch mlp --recipe adam --seeds 0,1``."""
     names = {"": {"baseline"}}
     for name, commit in workspace.commits.all("selection").items():
         for digest in (commit.identity["manifest"], *commit.identity.get("draws", {}).values()):
@@ -141,14 +179,23 @@ def _retrained(workspace: Workspace, fingerprint: str) -> list[str]:
     examples = 0 if record is None else int(record.facts["splits"]["train"])
     found: dict[str, tuple[set[str], set[int]]] = {}
     for job, _, role in ledger.planned(workspace).values():
-        if role != "retraining" or job.dataset.fingerprint != fingerprint or not _finals(workspace, [job]):
+        if (
+            role != "retraining"
+            or job.dataset.fingerprint != fingerprint
+            or not _finals(workspace, [job])
+        ):
             continue
         plain = job.recipe.replace(steps_per_epoch=None)
         recipe = plain if equal_steps(plain, examples) == job.recipe else job.recipe
-        arms, seeds = found.setdefault(f"--arch {job.arch} --recipe {recipe_text(recipe)}", (set(), set()))
+        arms, seeds = found.setdefault(
+            f"--arch {job.arch} --recipe {recipe_text(recipe)}", (set(), set())
+        )
         arms |= names.get(str(job.param("manifest", "id") or ""), {"a selection replaced since"})
         seeds.add(job.seed)
-    return [f"{', '.join(sorted(arms))} by {how} --seeds {_numbers(sorted(seeds))}" for how, (arms, seeds) in found.items()]
+    return [
+        f"{', '.join(sorted(arms))} by {how} --seeds {_numbers(sorted(seeds))}"
+        for how, (arms, seeds) in found.items()
+    ]
 
 
 def _numbers(values: Sequence[int]) -> str:
@@ -162,21 +209,31 @@ def compare_trainings(
     test_scores: pd.DataFrame | None,
     num_classes: int,
 ) -> Comparison:
-    """Accuracy per arm, architecture and seed on the full and on cleaned test sets, against the first arm of its group, and how alike the
-    arms answer. Test pictures that could not be read or have no label count for no arm.
+    """Accuracy per arm, architecture and seed on the full and on cleaned test sets, against the
+    first arm of its group, and how alike the arms answer. Test pictures that could not be read or
+    have no label count for no arm.
 
     Args:
-        trainings: each group with what ``arm_trainings`` made of it. Trainings without a result are left out.
-        on: selection rules that make cleaned test sets out of ``test_scores`` (the ``scores`` table of the test split).
+        trainings: each group with what ``arm_trainings`` made of it. Trainings without a result are
+            left out.
+        on: selection rules that make cleaned test sets out of ``test_scores`` (the ``scores`` table
+            of the test split).
 
     Raises:
-        NotFoundError: if the first arm of a group has no finished training, or a cleaned test set is asked for without scores.
+        NotFoundError: if the first arm of a group has no finished training, or a cleaned test set
+            is asked for without scores.
     """
-    finals = _finals(workspace, [job for _, arms in trainings for group in arms.values() for job in group])
+    finals = _finals(
+        workspace, [job for _, arms in trainings for group in arms.values() for job in group]
+    )
     for group, arms in trainings:
         check_retrained(workspace, group, arms, group.arms[:1], by_each=False)
-    fingerprint = next(job.dataset.fingerprint for _, arms in trainings for group in arms.values() for job in group)
-    answers = _TestAnswers.read(workspace, fingerprint, sorted({name for name, _ in finals.values()}))
+    fingerprint = next(
+        job.dataset.fingerprint for _, arms in trainings for group in arms.values() for job in group
+    )
+    answers = _TestAnswers.read(
+        workspace, fingerprint, sorted({name for name, _ in finals.values()})
+    )
     subsets = {op.text: answers.mask(_cleaned(op, test_scores, num_classes)) for op in on}
     metrics = compare.metrics_for(num_classes)
     tables: dict[str, list[pd.DataFrame]] = {"arms": [], "comparisons": [], "similarities": []}
@@ -186,10 +243,20 @@ def compare_trainings(
             for job in (job for job in arms[arm.name] if job.id in finals):
                 name, facts = finals[job.id]
                 members.append(((arm.name, job.arch, job.seed), answers.predictions[name]))
-                about = {"arm": arm.name, "selection": arm.selection or "baseline", "arch": job.arch, "seed": job.seed}
+                about = {
+                    "arm": arm.name,
+                    "selection": arm.selection or "baseline",
+                    "arch": job.arch,
+                    "seed": job.seed,
+                }
                 about |= {key: facts[key] for key in ("n_train", "n_unique", "steps")}
-                measured = compare.evaluate(answers.predictions[name], answers.top5[name], answers.labels, subsets)
-                rows += [{**about, **row} for row in measured[["on", "n", *metrics]].to_dict(orient="records")]
+                measured = compare.evaluate(
+                    answers.predictions[name], answers.top5[name], answers.labels, subsets
+                )
+                rows += [
+                    {**about, **row}
+                    for row in measured[["on", "n", *metrics]].to_dict(orient="records")
+                ]
         frame = pd.DataFrame(rows)
         compared = compare.compare_arms(frame, group.arms[0].name, metrics=metrics)
         notes = {arm.name: _note(workspace, arm, arms[arm.name]) for arm in group.arms}
@@ -199,13 +266,20 @@ def compare_trainings(
             "similarities": _similarities(members, answers.labels),
         }
         for name, table in made.items():
-            table.insert(0, "arm_group", pd.Series([group.name] * len(table), index=table.index, dtype="str"))
+            table.insert(
+                0, "arm_group", pd.Series([group.name] * len(table), index=table.index, dtype="str")
+            )
             tables[name].append(table)
     origin = Origin(fingerprint, "test", content_id(sorted(name for name, _ in finals.values())))
-    return Comparison(**{name: pd.concat(parts, ignore_index=True) for name, parts in tables.items()}, origin=origin)
+    return Comparison(
+        **{name: pd.concat(parts, ignore_index=True) for name, parts in tables.items()},
+        origin=origin,
+    )
 
 
-def _finals(workspace: Workspace, jobs: Sequence[Training]) -> dict[str, tuple[str, Mapping[str, Any]]]:
+def _finals(
+    workspace: Workspace, jobs: Sequence[Training]
+) -> dict[str, tuple[str, Mapping[str, Any]]]:
     """(final classifier, facts of its training) of each finished training, by its id."""
     finals = {}
     for job in jobs:
@@ -216,10 +290,17 @@ def _finals(workspace: Workspace, jobs: Sequence[Training]) -> dict[str, tuple[s
 
 
 def _note(workspace: Workspace, arm: Arm, jobs: Sequence[Training]) -> str:
-    """What the arm is, and whether its seeds share one draw of a selection that has a random part."""
-    if len({job.seed for job in jobs}) < 2 or arm.selection in (None, "baseline") or len({job.treatment_text for job in jobs}) > 1:
+    """What the arm is, and whether its seeds share one draw of a selection that has a random
+    part."""
+    if (
+        len({job.seed for job in jobs}) < 2
+        or arm.selection in (None, "baseline")
+        or len({job.treatment_text for job in jobs}) > 1
+    ):
         return arm.note
-    names = [text.partition(":")[0] for text in selections.selection_rules(workspace, str(arm.selection))]
+    names = [
+        text.partition(":")[0] for text in selections.selection_rules(workspace, str(arm.selection))
+    ]
     shared = "one draw of its random part for all seeds" if rules.is_random(names) else ""
     return "; ".join(filter(None, (arm.note, shared)))
 
@@ -227,31 +308,48 @@ def _note(workspace: Workspace, arm: Arm, jobs: Sequence[Training]) -> str:
 def _cleaned(op: Op, test_scores: pd.DataFrame | None, num_classes: int) -> NDArray[np.int64]:
     if test_scores is None:
         raise NotFoundError(
-            f"the cleaned test set {op.text!r} needs scores of the test split. Run 'zoo fill --splits test', then 'zoo score --split test'."
+            f"the cleaned test set {op.text!r} needs scores of the test split. Run 'zoo fill"
+            " --splits test', then 'zoo score --split test'."
         )
     return rules.build([(op.name, op.params)], test_scores, num_classes=num_classes).example_ids
 
 
 @dataclass(frozen=True)
 class _TestAnswers:
-    """Answers of a few classifiers on the whole test split: by classifier, [E] and [E, 5]; labels [E], -1 where unknown."""
+    """Answers of a few classifiers on the whole test split: by classifier, [E] and [E, 5]; labels
+    [E], -1 where unknown."""
 
     predictions: Mapping[str, NDArray[np.int64]]
     top5: Mapping[str, NDArray[np.int64]]
     labels: NDArray[np.int64]
 
     @classmethod
-    def read(cls, workspace: Workspace, fingerprint: str, classifiers: Sequence[str]) -> _TestAnswers:
+    def read(
+        cls, workspace: Workspace, fingerprint: str, classifiers: Sequence[str]
+    ) -> _TestAnswers:
         examples = datasets.examples_frame(workspace, fingerprint)
-        labels = examples.loc[examples["split"] == "test", "label"].fillna(-1).to_numpy(dtype=np.int64)
+        labels = (
+            examples.loc[examples["split"] == "test", "label"].fillna(-1).to_numpy(dtype=np.int64)
+        )
         predictions: dict[str, list[NDArray[np.int64]]] = {name: [] for name in classifiers}
         top5: dict[str, list[NDArray[np.int64]]] = {name: [] for name in classifiers}
-        for _, answers in read_answers(workspace, fingerprint, "test", classifiers, columns=("prediction", "top5")):
+        for _, answers in read_answers(
+            workspace, fingerprint, "test", classifiers, columns=("prediction", "top5")
+        ):
             for name, batch in answers:
-                said = batch.column("prediction").fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+                said = (
+                    batch.column("prediction")
+                    .fill_null(-1)
+                    .to_numpy(zero_copy_only=False)
+                    .astype(np.int64)
+                )
                 predictions[name].append(said)
                 # An unreadable picture has no top 5; the slots of its null row hold anything.
-                top5[name].append(np.where(said[:, None] >= 0, list_values(batch.column("top5")).astype(np.int64), -1))
+                top5[name].append(
+                    np.where(
+                        said[:, None] >= 0, list_values(batch.column("top5")).astype(np.int64), -1
+                    )
+                )
         return cls(
             {name: np.concatenate(parts) for name, parts in predictions.items()},
             {name: np.concatenate(parts) for name, parts in top5.items()},
@@ -264,17 +362,26 @@ class _TestAnswers:
         return inside
 
 
-def _similarities(members: Sequence[tuple[tuple[str, str, int], NDArray[np.int64]]], labels: NDArray[np.int64]) -> pd.DataFrame:
-    """Every ordered pair of classifiers of a group's arms, one row per pair and measure. Two seeds of one arm are the control.
+def _similarities(
+    members: Sequence[tuple[tuple[str, str, int], NDArray[np.int64]]], labels: NDArray[np.int64]
+) -> pd.DataFrame:
+    """Every ordered pair of classifiers of a group's arms, one row per pair and measure. Two seeds
+    of one arm are the control.
 
     Args:
         members: (arm, architecture, seed) of each classifier and its predictions, int64 [E].
     """
-    table = compare.similarity_table({str(number): said for number, (_, said) in enumerate(members)}, labels)
+    table = compare.similarity_table(
+        {str(number): said for number, (_, said) in enumerate(members)}, labels
+    )
     ids = []
     for side in ("a", "b"):
         numbers = table.pop(side).astype("int64")
-        for position, (name, kind) in enumerate((("arm", "str"), ("arch", "str"), ("seed", "int64"))):
+        for position, (name, kind) in enumerate(
+            (("arm", "str"), ("arch", "str"), ("seed", "int64"))
+        ):
             ids.append(f"{name}_{side}")
-            table[ids[-1]] = pd.Series([members[number][0][position] for number in numbers], dtype=kind)
+            table[ids[-1]] = pd.Series(
+                [members[number][0][position] for number in numbers], dtype=kind
+            )
     return table.melt(ids, var_name="measure", value_name="similarity")

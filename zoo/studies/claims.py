@@ -1,17 +1,22 @@
-"""Published claims and the rules that decide them: a rule is written down with its claim, before the results are looked at.
+"""Published claims and the rules that decide them: a rule is written down with its claim, before
+the results are looked at.
 
 Here are the kinds of rules; the claims of a study stand in its file in ``experiments/``.
 
-A measure is one number per seed: a difference within the seed, so that what a seed adds to all of its trainings cancels. An inequality
-*holds* if the whole 95 % interval of the mean over seeds (Student's t) lies on its side of the threshold, *fails* if the whole interval lies
-on the other, and is *undecided* otherwise, as it always is with one seed. That two things are equal holds or fails against a margin that is
-named; a difference that was not shown is not a failure.
+A measure is one number per seed: a difference within the seed, so that what a seed adds to all of
+    its trainings cancels. An inequality
+*holds* if the whole 95 % interval of the mean over seeds (Student's t) lies on its side of the
+threshold, *fails* if the whole interval lies on the other, and is *undecided* otherwise, as it
+always is with one seed. That two things are equal holds or fails against a margin that is named; a
+difference that was not shown is not a failure.
 
-A claim with several parts, all of which must hold, holds if each does, and fails if one does after Holm's correction for as many parts as
-there are: ten parts that are all just true do not fail it more often than one. A claim of which one part is enough: the other way round.
+A claim with several parts, all of which must hold, holds if each does, and fails if one does after
+Holm's correction for as many parts as
+there are: ten parts that are all just true do not fail it more often than one. A claim of which one
+    part is enough: the other way round.
 
-Every verdict is **conditional on** the test set and on the images that the study starts from: the interval is over seeds (initial weights, order,
-draw of the damage), not over data sets.
+Every verdict is **conditional on** the test set and on the images that the study starts from: the
+interval is over seeds (initial weights, order, draw of the damage), not over data sets.
 """
 
 from __future__ import annotations
@@ -65,7 +70,8 @@ class NotTested(Exception):
 
 @dataclass(frozen=True)
 class Evidence:
-    """p (two-sided) with which the results speak for a statement and against it; at most one is under 1 where it is an inequality."""
+    """p (two-sided) with which the results speak for a statement and against it; at most one is
+    under 1 where it is an inequality."""
 
     holds: float
     fails: float
@@ -85,8 +91,10 @@ class Finding:
 
     Args:
         evidence: by the claim's rule.
-        values: the measure, one per seed; shown, and fixed before looking: never the largest or smallest of several.
-        unit: ``points`` (values are fractions, shown in percentage points), ``share`` (shown in per cent) or "" (a plain number).
+        values: the measure, one per seed; shown, and fixed before looking: never the largest or
+            smallest of several.
+        unit: ``points`` (values are fractions, shown in percentage points), ``share`` (shown in per
+            cent) or "" (a plain number).
         note: what decided it.
     """
 
@@ -105,7 +113,8 @@ class Claim:
         statement: what is claimed, as a testable sentence.
         published: the paper's number or words.
         rule: what is measured and when it holds, in words; ``measure`` does exactly this.
-        measure: outcomes -> finding. ``NotTested`` or ``NotFoundError`` (a point that this scale does not have): not tested.
+        measure: outcomes -> finding. ``NotTested`` or ``NotFoundError`` (a point that this scale
+            does not have): not tested.
     """
 
     claim: str
@@ -128,20 +137,24 @@ def below(values: ArrayLike, threshold: float) -> Evidence:
 
 
 def between(values: ArrayLike, low: float, high: float) -> Evidence:
-    """Whether the mean of the values lies between two thresholds. It cannot lie outside on both sides, so neither side is corrected."""
+    """Whether the mean of the values lies between two thresholds. It cannot lie outside on both
+    sides, so neither side is corrected."""
     floor, ceiling = above(values, low), below(values, high)
     return Evidence(max(floor.holds, ceiling.holds), min(floor.fails, ceiling.fails))
 
 
 def all_of(parts: Sequence[Evidence]) -> Evidence:
-    """Holds if every part holds; fails if one part does, corrected for their number (the first step of Holm, Scand. J. Stat. 6 (1979) 65).
+    """Holds if every part holds; fails if one part does, corrected for their number (the first step
+    of Holm, Scand. J. Stat. 6 (1979) 65).
 
     Raises:
         ValueError: without a part.
     """
     if not parts:
         raise ValueError("a claim of no parts cannot be decided")
-    return Evidence(max(part.holds for part in parts), min(1.0, len(parts) * min(part.fails for part in parts)))
+    return Evidence(
+        max(part.holds for part in parts), min(1.0, len(parts) * min(part.fails for part in parts))
+    )
 
 
 def any_of(parts: Sequence[Evidence]) -> Evidence:
@@ -152,19 +165,30 @@ def any_of(parts: Sequence[Evidence]) -> Evidence:
     """
     if not parts:
         raise ValueError("a claim of no parts cannot be decided")
-    return Evidence(min(1.0, len(parts) * min(part.holds for part in parts)), max(part.fails for part in parts))
+    return Evidence(
+        min(1.0, len(parts) * min(part.holds for part in parts)), max(part.fails for part in parts)
+    )
 
 
 def points_text(values: ArrayLike, unit: Literal["points", "share", ""] = "points") -> str:
-    """``9.1 +- 0.3 points``: mean and standard deviation over seeds (n - 1), the latter left out for one seed."""
+    """``9.1 +- 0.3 points``: mean and standard deviation over seeds (n - 1), the latter left out
+    for one seed."""
     x = np.asarray(values, dtype=np.float64)
-    factor, digits, word = {"points": (100.0, 1, " points"), "share": (100.0, 1, " %"), "": (1.0, 2, "")}[unit]
+    factor, digits, word = {
+        "points": (100.0, 1, " points"),
+        "share": (100.0, 1, " %"),
+        "": (1.0, 2, ""),
+    }[unit]
     spread = f" \u00b1 {factor * float(x.std(ddof=1)):.{digits}f}" if len(x) > 1 else ""
-    return f"{round(factor * float(x.mean()), digits) + 0.0:.{digits}f}{spread}{word}"  # + 0.0: no minus before a zero
+    # + 0.0: no minus before a zero
+    return f"{round(factor * float(x.mean()), digits) + 0.0:.{digits}f}{spread}{word}"
 
 
-def require_memorised(outcomes: Outcomes, aspect: str, settings: Sequence[float], *, arch: str) -> None:
-    """A claim about memorised wrong labels is judged only where they were memorised: every training reached the stop rule.
+def require_memorised(
+    outcomes: Outcomes, aspect: str, settings: Sequence[float], *, arch: str
+) -> None:
+    """A claim about memorised wrong labels is judged only where they were memorised: every training
+    reached the stop rule.
 
     Raises:
         NotTested: where one did not.
@@ -175,23 +199,28 @@ def require_memorised(outcomes: Outcomes, aspect: str, settings: Sequence[float]
     if not reached.all():
         accuracy = of_claim["train_acc1"].astype(float)
         raise NotTested(
-            f"The wrong labels were not memorised: {int(reached.sum())} of {len(rows)} trainings reached the stop rule; the training accuracy "
-            f"ended at {accuracy.min():.1%} to {accuracy.max():.1%}. Train longer: --scale paper."
+            f"The wrong labels were not memorised: {int(reached.sum())} of {len(rows)} trainings"
+            f" reached the stop rule; the training accuracy ended at {accuracy.min():.1%} to"
+            f" {accuracy.max():.1%}. Train longer: --scale paper."
         )
 
 
 def class_matters(arch: str) -> Claim:
-    """S1.4: what deleting a class costs beyond its own share of the test set depends on the class."""
+    """S1.4: what deleting a class costs beyond its own share of the test set depends on the
+    class."""
 
     def measure(outcomes: Outcomes) -> Finding:
-        beyond = [beyond_ceiling(outcomes, "delete_class", int(c), arch=arch) for c in outcomes.settings("delete_class")]
+        beyond = [
+            beyond_ceiling(outcomes, "delete_class", int(c), arch=arch)
+            for c in outcomes.settings("delete_class")
+        ]
         mean = np.stack(beyond).mean(axis=0)
         if min(len(beyond), len(mean)) < 2:
             return Finding(UNKNOWN, mean, note="One class or one seed: no spread to compare with.")
         found = statistics.blocks(beyond)
         note = (
-            f"Sd between classes {100 * found.size:.2f} points with the noise taken off; sd of one training {100 * found.noise:.2f} points; "
-            f"p = {found.p:.2g} (randomised blocks)."
+            f"Sd between classes {100 * found.size:.2f} points with the noise taken off; sd of one"
+            f" training {100 * found.noise:.2f} points; p = {found.p:.2g} (randomised blocks)."
         )
         return Finding(Evidence(found.p, found.p_under(NO_DIFFERENCE)), mean, note=note)
 
@@ -199,9 +228,10 @@ def class_matters(arch: str) -> Claim:
         "S1.4",
         "What deleting a class costs depends on the class",
         '"varies with the content of that class"',
-        "Drop beyond the class's own share of the test set: the classes differ, p < .05 in an analysis of variance with the seeds as blocks, "
-        f"in which the baseline that all classes of a seed share cancels; fails if they do not and the 95 % interval of the sd between classes "
-        f"ends under {100 * NO_DIFFERENCE:g} points. Measured: mean over the classes.",
+        "Drop beyond the class's own share of the test set: the classes differ, p < .05 in an"
+        " analysis of variance with the seeds as blocks, in which the baseline that all classes of"
+        " a seed share cancels; fails if they do not and the 95 % interval of the sd between"
+        f" classes ends under {100 * NO_DIFFERENCE:g} points. Measured: mean over the classes.",
         measure,
     )
 
@@ -210,11 +240,14 @@ def verdict_table(claims: Sequence[Claim], outcomes: Outcomes, *, about: str) ->
     """One row per claim with the columns of the table ``verdicts``.
 
     Args:
-        about: name of the data set that the claims are about. Results of another one are measured, but decide nothing: *not applicable*.
+        about: name of the data set that the claims are about. Results of another one are measured,
+            but decide nothing: *not applicable*.
     """
     rows = []
     for claim in claims:
-        row: dict[str, object] = {name: getattr(claim, name) for name in ("claim", "statement", "published", "rule")}
+        row: dict[str, object] = {
+            name: getattr(claim, name) for name in ("claim", "statement", "published", "rule")
+        }
         row |= {"scale": outcomes.scale, "measured": None, "mean": None, "sd": None, "n": None}
         try:
             found = claim.measure(outcomes)
@@ -233,7 +266,10 @@ def verdict_table(claims: Sequence[Claim], outcomes: Outcomes, *, about: str) ->
         if outcomes.dataset != about:
             row |= {
                 "verdict": "not applicable",
-                "note": f"Other data: the claim is about {about}, these results are of {outcomes.dataset}.",
+                "note": (
+                    f"Other data: the claim is about {about}, these results are of"
+                    f" {outcomes.dataset}."
+                ),
             }
         rows.append(row)
     return SCHEMA["verdicts"].frame(rows)

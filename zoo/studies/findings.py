@@ -1,6 +1,7 @@
 """What a study finds: charts and verdicts.
 
-``conclude`` is the stage that judges: it collects the outcomes, asks the study's file for its verdicts (``claims.verdict_table`` decides each
+``conclude`` is the stage that judges: it collects the outcomes, asks the study's file for its
+    verdicts (``claims.verdict_table`` decides each
 claim) and its charts, and stores both. Pages draw what was concluded.
 """
 
@@ -21,7 +22,16 @@ from zoo.store.workspace import Workspace
 from zoo.studies.load import judge_of
 from zoo.studies.outcomes import collect
 
-__all__ = ["HEAT_COLUMNS", "LINE_COLUMNS", "NOTHING_CONCLUDED", "Chart", "Conclusion", "Findings", "conclude", "kept"]
+__all__ = [
+    "HEAT_COLUMNS",
+    "LINE_COLUMNS",
+    "NOTHING_CONCLUDED",
+    "Chart",
+    "Conclusion",
+    "Findings",
+    "conclude",
+    "kept",
+]
 
 
 @dataclass(frozen=True)
@@ -31,13 +41,16 @@ class Chart:
     Args:
         name: file stem, such as ``figure-04``.
         title: heading.
-        kind: ``lines`` (curves with bands), ``bars`` (grouped by series), ``heat`` (one matrix per panel).
-        table: tidy. ``lines`` and ``bars``: panel, series, x, x_text, y, sd (null = a single value), n (seeds), reference (bool: drawn
-            as a dashed line without markers, such as a ceiling). ``heat``: panel, row, column, value, in the order to be shown.
+        kind: ``lines`` (curves with bands), ``bars`` (grouped by series), ``heat`` (one matrix per
+            panel).
+        table: tidy. ``lines`` and ``bars``: panel, series, x, x_text, y, sd (null = a single
+            value), n (seeds), reference (bool: drawn as a dashed line without markers, such as a
+                ceiling). ``heat``: panel, row, column, value, in the order to be shown.
         x_label: what x is, with its unit (``heat``: what the columns are).
         y_label: what y is, with its unit (``heat``: what the rows are).
         caption: what is seen and where it stands in the paper.
-        x_scale: ``linear``, ``log``, or ``even``: equal steps in the order of x, labelled by x_text. ``bars`` are always even.
+        x_scale: ``linear``, ``log``, or ``even``: equal steps in the order of x, labelled by
+            x_text. ``bars`` are always even.
         y_scale: ``linear`` or ``log`` (values of 0 are then not drawn).
         percent: whether the values are fractions to be shown in per cent.
     """
@@ -73,7 +86,8 @@ class Findings:
 
 @dataclass(frozen=True)
 class Conclusion:
-    """What an experiment concludes; ``findings`` is None where it judges no claims (``note`` is empty) or cannot yet (``note`` says why)."""
+    """What an experiment concludes; ``findings`` is None where it judges no claims (``note`` is
+    empty) or cannot yet (``note`` says why)."""
 
     findings: Findings | None = None
     note: str = ""
@@ -83,7 +97,8 @@ NOTHING_CONCLUDED = Conclusion()
 
 
 def conclude(workspace: Workspace, experiment: Experiment, dataset: Dataset) -> Conclusion:
-    """Judge an experiment's claims by its results and write the tables ``outcomes`` and ``verdicts``. Draws nothing."""
+    """Judge an experiment's claims by its results and write the tables ``outcomes`` and
+    ``verdicts``. Draws nothing."""
     judge = judge_of(experiment)
     if judge is None:
         return NOTHING_CONCLUDED
@@ -103,25 +118,40 @@ _KEPT = "results/findings.json"
 
 
 def kept(workspace: Workspace, experiment: Experiment, dataset: Dataset) -> Conclusion:
-    """What ``conclude`` found last for this experiment, scale and data: to be shown again without the experiment's file."""
+    """What ``conclude`` found last for this experiment, scale and data: to be shown again without
+    the experiment's file."""
     if not workspace.files.exists(_KEPT):
         return NOTHING_CONCLUDED
     body = json.loads(workspace.files.read(_KEPT))
     if body["about"] != _about(experiment, dataset):
         return NOTHING_CONCLUDED
-    charts = tuple(Chart(**{**chart, "table": pd.DataFrame(chart["table"])}) for chart in body["charts"])
+    charts = tuple(
+        Chart(**{**chart, "table": pd.DataFrame(chart["table"])}) for chart in body["charts"]
+    )
     return Conclusion(Findings(pd.DataFrame(body["verdicts"]), charts))
 
 
 def _about(experiment: Experiment, dataset: Dataset) -> dict[str, str]:
-    return {"experiment": experiment.name, "scale": experiment.scale, "dataset": dataset.fingerprint, "split": "test"}
+    return {
+        "experiment": experiment.name,
+        "scale": experiment.scale,
+        "dataset": dataset.fingerprint,
+        "split": "test",
+    }
 
 
 def _as_json(found: Findings, about: Mapping[str, str]) -> str:
-    """Tables by column. NaN and infinities as Python's own JSON writes and reads them: nobody else reads this file."""
-    charts = [{**{f.name: getattr(chart, f.name) for f in fields(Chart)}, "table": _columns(chart.table)} for chart in found.charts]
+    """Tables by column. NaN and infinities as Python's own JSON writes and reads them: nobody else
+    reads this file."""
+    charts = [
+        {**{f.name: getattr(chart, f.name) for f in fields(Chart)}, "table": _columns(chart.table)}
+        for chart in found.charts
+    ]
     return json.dumps({"about": about, "verdicts": _columns(found.verdicts), "charts": charts})
 
 
 def _columns(table: pd.DataFrame) -> dict[str, list[Any]]:
-    return {str(name): [None if value is pd.NA else value for value in table[name].tolist()] for name in table}
+    return {
+        str(name): [None if value is pd.NA else value for value in table[name].tolist()]
+        for name in table
+    }

@@ -22,16 +22,25 @@ __all__ = ["Judge", "folders", "judge_of", "load", "names", "shipped"]
 def folders() -> list[Path]:
     """Where experiments live: inside the installed package, or beside it in a clone."""
     package = Path(__file__).parents[1]
-    return [folder for folder in (package / "experiments", package.parent / "experiments") if folder.is_dir()]
+    return [
+        folder
+        for folder in (package / "experiments", package.parent / "experiments")
+        if folder.is_dir()
+    ]
 
 
 def shipped() -> dict[str, Path]:
     """Experiments that came with zoo, with their files: known by name wherever zoo is called."""
-    return {path.stem: path for folder in reversed(folders()) for path in sorted(folder.glob("[!_]*.py"))}
+    return {
+        path.stem: path
+        for folder in reversed(folders())
+        for path in sorted(folder.glob("[!_]*.py"))
+    }
 
 
 def names() -> dict[str, Path]:
-    """Experiments that can be named here, with their files: those in ./experiments of the folder zoo is called in, and those shipped.
+    """Experiments that can be named here, with their files: those in ./experiments of the folder
+    zoo is called in, and those shipped.
 
     A shipped one keeps its name; a file of the same name is reached by its path.
     """
@@ -48,13 +57,19 @@ def load(name: str, scale: str | None = None) -> Experiment:
     path, module = _module(name)
     make, scales = getattr(module, "experiment", None), getattr(module, "SCALES", None)
     if not inspect.isfunction(make) or not scales:
-        raise UsageError(f"{path} is no experiment: it must define SCALES (names) and experiment(scale) -> zoo.spec.Experiment.")
+        raise UsageError(
+            f"{path} is no experiment: it must define SCALES (names) and experiment(scale) ->"
+            " zoo.spec.Experiment."
+        )
     chosen = scale or next(iter(scales))
     if chosen not in scales:
         raise UnknownNameError(f"scale of {path.stem}", chosen, scales)
     made = _blaming(path, make)(chosen)
     if not isinstance(made, Experiment):
-        raise UsageError(f"{path}: experiment({chosen!r}) returned {type(made).__name__}, not zoo.spec.Experiment.")
+        raise UsageError(
+            f"{path}: experiment({chosen!r}) returned {type(made).__name__}, not"
+            " zoo.spec.Experiment."
+        )
     return made.replace(source=name if path in shipped().values() else str(path.absolute()))
 
 
@@ -64,7 +79,8 @@ class Judge:
 
     Args:
         points: (scale, seed) -> its ``zoo.studies.points.Point``s.
-        verdicts: ``zoo.studies.outcomes.Outcomes`` -> verdict table, with the columns ``zoo.store.schema.VERDICT_COLUMNS``.
+        verdicts: ``zoo.studies.outcomes.Outcomes`` -> verdict table, with the columns
+            ``zoo.store.schema.VERDICT_COLUMNS``.
         charts: ``Outcomes`` -> ``zoo.studies.findings.Chart``s in the order to be shown.
     """
 
@@ -74,7 +90,8 @@ class Judge:
 
 
 def judge_of(experiment: Experiment) -> Judge | None:
-    """What judges an experiment's claims; None if its file defines none of ``points``, ``verdicts``, ``charts``.
+    """What judges an experiment's claims; None if its file defines none of ``points``,
+    ``verdicts``, ``charts``.
 
     Raises:
         UsageError: if the file defines some of them only.
@@ -85,15 +102,29 @@ def judge_of(experiment: Experiment) -> Judge | None:
     hooks = {field.name: getattr(module, field.name, None) for field in fields(Judge)}
     missing = [name for name, hook in hooks.items() if hook is None]
     if missing and len(missing) < len(hooks):
-        raise UsageError(f"{path} defines no {' and no '.join(missing)}. A study that judges claims has all of {', '.join(hooks)}.")
-    return None if missing else Judge(**{name: _blaming(path, hook) for name, hook in hooks.items() if hook is not None})
+        raise UsageError(
+            f"{path} defines no {' and no '.join(missing)}. A study that judges claims has all of"
+            f" {', '.join(hooks)}."
+        )
+    return (
+        None
+        if missing
+        else Judge(
+            **{name: _blaming(path, hook) for name, hook in hooks.items() if hook is not None}
+        )
+    )
 
 
 def _module(name: str) -> tuple[Path, types.ModuleType]:
     known = names()
     path = known.get(name) or Path(name)
     if path.suffix != ".py" or not path.is_file():
-        raise UnknownNameError("experiment", name, known, "The name of a file in ./experiments works too, and so does a path.")
+        raise UnknownNameError(
+            "experiment",
+            name,
+            known,
+            "The name of a file in ./experiments works too, and so does a path.",
+        )
     spec = importlib.util.spec_from_file_location(f"zoo_experiment_{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None
@@ -105,20 +136,30 @@ def _module(name: str) -> tuple[Path, types.ModuleType]:
 
 @contextlib.contextmanager
 def _blamed(path: Path) -> Iterator[None]:
-    """What goes wrong inside an experiment's file is said of that file and its line: it is the user's own, no bug in zoo."""
+    """What goes wrong inside an experiment's file is said of that file and its line: it is the
+    user's own, no bug in zoo."""
     try:
         yield
     except ZooError:
         raise
     except SyntaxError as error:
         where = f"{error.filename or path}, line {error.lineno}"
-        raise UsageError(f"{where}: {error.msg}: {(error.text or '').strip()!r}. Correct the experiment's file.") from error
+        raise UsageError(
+            f"{where}: {error.msg}: {(error.text or '').strip()!r}. Correct the experiment's file."
+        ) from error
     except Exception as error:
-        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path.absolute()]
+        lines = [
+            frame.lineno
+            for frame in traceback.extract_tb(error.__traceback__)
+            if Path(frame.filename) == path.absolute()
+        ]
         if not lines:
             raise
         said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        raise UsageError(f"{path}, line {lines[-1]}: {said}. Look there first; zoo --debug shows the whole way to it.") from error
+        raise UsageError(
+            f"{path}, line {lines[-1]}: {said}. Look there first; zoo --debug shows the whole way"
+            " to it."
+        ) from error
 
 
 def _blaming(path: Path, function: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,7 +1,9 @@
 """Measures of damage and the tidy tables of their charts, shared by the studies.
 
-Measures are arrays with one number per seed; tables have the columns of ``zoo.studies.findings.Chart``. Accuracies are fractions. A point is
-named as in ``zoo.studies.points.Point``: aspect and setting; drops are against the baseline of the same seed.
+Measures are arrays with one number per seed; tables have the columns of
+``zoo.studies.findings.Chart``. Accuracies are fractions. A point is
+named as in ``zoo.studies.points.Point``: aspect and setting; drops are against the baseline of the
+    same seed.
 """
 
 from __future__ import annotations
@@ -42,7 +44,9 @@ Changes = Sequence[tuple[str, float, int]]
 def lines(rows: Iterable[Row]) -> pd.DataFrame:
     """Rows as the table of a chart of lines or bars."""
     table = pd.DataFrame(list(rows), columns=list(LINE_COLUMNS))
-    return table.astype({"x": "float64", "y": "float64", "sd": "float64", "n": "Int64", "reference": "bool"})
+    return table.astype(
+        {"x": "float64", "y": "float64", "sd": "float64", "n": "Int64", "reference": "bool"}
+    )
 
 
 def heat(rows: Iterable[Row]) -> pd.DataFrame:
@@ -50,8 +54,17 @@ def heat(rows: Iterable[Row]) -> pd.DataFrame:
     return pd.DataFrame(list(rows), columns=list(HEAT_COLUMNS)).astype({"value": "float64"})
 
 
-def value(panel: str, series: str, x: float, values: ArrayLike, *, x_text: str = "", reference: bool = False) -> Row:
-    """One point of a line or bar: mean and sd (n - 1) of ``values``, one per seed; NaN are left out."""
+def value(
+    panel: str,
+    series: str,
+    x: float,
+    values: ArrayLike,
+    *,
+    x_text: str = "",
+    reference: bool = False,
+) -> Row:
+    """One point of a line or bar: mean and sd (n - 1) of ``values``, one per seed; NaN are left
+    out."""
     y = np.asarray(values, dtype=np.float64).reshape(-1)
     y = y[~np.isnan(y)]
     return {
@@ -84,8 +97,15 @@ def accuracy_line(
         within: which x to keep.
         x: setting -> x.
     """
-    rows = [] if baseline_at is None else [value(panel, series, baseline_at, outcomes.acc("baseline", arch=arch))]
-    rows += [value(panel, series, x(s), outcomes.acc(aspect, s, arch=arch)) for s in outcomes.settings(aspect)]
+    rows = (
+        []
+        if baseline_at is None
+        else [value(panel, series, baseline_at, outcomes.acc("baseline", arch=arch))]
+    )
+    rows += [
+        value(panel, series, x(s), outcomes.acc(aspect, s, arch=arch))
+        for s in outcomes.settings(aspect)
+    ]
     return sorted((row for row in rows if within(row["x"])), key=lambda row: float(row["x"]))
 
 
@@ -103,39 +123,70 @@ def change_name(outcomes: Outcomes, setting: float, other: int) -> str:
     return f"{name} \u2192 {outcomes.class_names[other]}" if other >= 0 else f"delete {name}"
 
 
-def beyond_ceiling(outcomes: Outcomes, aspect: str, label: int, *, arch: str, other: int | None = None) -> NDArray[np.float64]:
-    """Drop of accuracy beyond what is lost at least when no example of a class is learned: its share of the test set. [seeds]"""
+def beyond_ceiling(
+    outcomes: Outcomes, aspect: str, label: int, *, arch: str, other: int | None = None
+) -> NDArray[np.float64]:
+    """Drop of accuracy beyond what is lost at least when no example of a class is learned: its
+    share of the test set. [seeds]"""
     drop = outcomes.drop(aspect, label, arch=arch, other=other)
     return np.asarray(drop - outcomes.class_shares[label], dtype=np.float64)
 
 
 def seed_noise(outcomes: Outcomes, *, arch: str) -> NDArray[np.float64]:
-    """Share of each class's test examples that two baselines of different seeds predict differently, mean over pairs of seeds, [M]."""
-    return np.asarray(outcomes.changed(outcomes.rows("baseline", arch=arch)).mean(axis=0), dtype=np.float64)
+    """Share of each class's test examples that two baselines of different seeds predict
+    differently, mean over pairs of seeds, [M]."""
+    return np.asarray(
+        outcomes.changed(outcomes.rows("baseline", arch=arch)).mean(axis=0), dtype=np.float64
+    )
 
 
-def changed_table(outcomes: Outcomes, changes: Changes, *, arch: str, panel: str, recall: bool = False) -> list[Row]:
-    """Per change (rows) and true class (columns): share of test examples predicted differently than by the baseline of the same seed, mean
-    over seeds; the last row is seed noise. With ``recall``: change of the class's recall instead, without that row."""
+def changed_table(
+    outcomes: Outcomes, changes: Changes, *, arch: str, panel: str, recall: bool = False
+) -> list[Row]:
+    """Per change (rows) and true class (columns): share of test examples predicted differently than
+    by the baseline of the same seed, mean over seeds; the last row is seed noise. With ``recall``:
+    change of the class's recall instead, without that row."""
     rows: list[Row] = []
     for aspect, setting, other in changes:
         mine = outcomes.rows(aspect, setting, arch=arch, other=other)
-        shares = outcomes.recalls(mine) - outcomes.recalls(outcomes.rows("baseline", arch=arch)) if recall else outcomes.changed(mine)
-        rows += _heat_row(outcomes, panel, change_name(outcomes, setting, other), shares.mean(axis=0))
-    return rows if recall else rows + _heat_row(outcomes, panel, "another seed", seed_noise(outcomes, arch=arch))
+        shares = (
+            outcomes.recalls(mine) - outcomes.recalls(outcomes.rows("baseline", arch=arch))
+            if recall
+            else outcomes.changed(mine)
+        )
+        rows += _heat_row(
+            outcomes, panel, change_name(outcomes, setting, other), shares.mean(axis=0)
+        )
+    return (
+        rows
+        if recall
+        else rows + _heat_row(outcomes, panel, "another seed", seed_noise(outcomes, arch=arch))
+    )
 
 
 def _heat_row(outcomes: Outcomes, panel: str, name: str, shares: NDArray[np.float64]) -> list[Row]:
-    return [{"panel": panel, "row": name, "column": c, "value": v} for c, v in zip(outcomes.class_names, shares, strict=True)]
+    return [
+        {"panel": panel, "row": name, "column": c, "value": v}
+        for c, v in zip(outcomes.class_names, shares, strict=True)
+    ]
 
 
 # ---------------------------------------------------------------- harm and size
 
 
-def matched_harm(outcomes: Outcomes, groups: Mapping[str, Changes], *, arch: str) -> dict[str, NDArray[np.float64]]:
-    """Drop of accuracy per kind of damage at one share of affected examples, [seeds] each; a kind with several points is their mean."""
+def matched_harm(
+    outcomes: Outcomes, groups: Mapping[str, Changes], *, arch: str
+) -> dict[str, NDArray[np.float64]]:
+    """Drop of accuracy per kind of damage at one share of affected examples, [seeds] each; a kind
+    with several points is their mean."""
     return {
-        name: np.mean([outcomes.drop(aspect, setting, arch=arch, other=other) for aspect, setting, other in points], axis=0)
+        name: np.mean(
+            [
+                outcomes.drop(aspect, setting, arch=arch, other=other)
+                for aspect, setting, other in points
+            ],
+            axis=0,
+        )
         for name, points in groups.items()
     }
 
@@ -145,14 +196,19 @@ def size_of(outcomes: Outcomes, aspect: str, setting: float, *, arch: str) -> in
     return int(outcomes.table.loc[outcomes.rows(aspect, setting, arch=arch)[0], "n_train"])
 
 
-def power_law_table(outcomes: Outcomes, aspects: Sequence[str], *, arch: str, series: str) -> tuple[list[Row], PowerLaw]:
-    """Test error against training-set size of the baseline and some aspects (points without an example are left out), and the law."""
+def power_law_table(
+    outcomes: Outcomes, aspects: Sequence[str], *, arch: str, series: str
+) -> tuple[list[Row], PowerLaw]:
+    """Test error against training-set size of the baseline and some aspects (points without an
+    example are left out), and the law."""
     by_size: dict[int, NDArray[np.float64]] = {}
     for aspect, setting, _ in [("baseline", 0.0, -1), *outcomes.changes(*aspects)]:
         if size := size_of(outcomes, aspect, setting, arch=arch):
             by_size[size] = 1 - outcomes.acc(aspect, setting, arch=arch)
     sizes = sorted(by_size)
-    law = power_law([s for s in sizes for _ in by_size[s]], np.concatenate([by_size[s] for s in sizes]))
+    law = power_law(
+        [s for s in sizes for _ in by_size[s]], np.concatenate([by_size[s] for s in sizes])
+    )
     rows = [value("", series, size, by_size[size]) for size in sizes]
     name = f"{series}: error = {law.scale:.2f} n^-{law.exponent:.2f}, R\u00b2 = {law.r2:.3f}"
     return rows + [value("", name, size, law.at([size]), reference=True) for size in sizes], law
@@ -161,8 +217,11 @@ def power_law_table(outcomes: Outcomes, aspects: Sequence[str], *, arch: str, se
 # ---------------------------------------------------------------- curves
 
 
-def curve_table(outcomes: Outcomes, points: Sequence[tuple[str, str, float]], *, arch: str) -> list[Row]:
-    """Training and test accuracy by epoch, one panel each, mean and sd over the seeds that trained that long.
+def curve_table(
+    outcomes: Outcomes, points: Sequence[tuple[str, str, float]], *, arch: str
+) -> list[Row]:
+    """Training and test accuracy by epoch, one panel each, mean and sd over the seeds that trained
+    that long.
 
     Args:
         points: (name of the series, aspect, setting).
@@ -170,7 +229,13 @@ def curve_table(outcomes: Outcomes, points: Sequence[tuple[str, str, float]], *,
     rows: list[Row] = []
     for split in ("train", "test"):
         for name, aspect, setting in points:
-            curves = [outcomes.curve(int(row), split).set_index("epoch")["acc1"] for row in outcomes.rows(aspect, setting, arch=arch)]
+            curves = [
+                outcomes.curve(int(row), split).set_index("epoch")["acc1"]
+                for row in outcomes.rows(aspect, setting, arch=arch)
+            ]
             joined = pd.concat(curves, axis=1).sort_index()
-            rows += [value(f"{split} accuracy", name, float(epoch), joined.loc[epoch].to_numpy()) for epoch in joined.index]
+            rows += [
+                value(f"{split} accuracy", name, float(epoch), joined.loc[epoch].to_numpy())
+                for epoch in joined.index
+            ]
     return rows

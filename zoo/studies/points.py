@@ -1,8 +1,10 @@
-"""What a study of damaged training sets is made of: its points (one damaged training set each) and their sweeps.
+"""What a study of damaged training sets is made of: its points (one damaged training set each) and
+their sweeps.
 
-A point is an aspect of data quality ("label_noise"), a setting of it (0.2) and the treatment that makes it. A study trains every point
-with several seeds; a seed changes the initial weights, the order of the examples and the draw of the damage, never the images the study
-starts from, so that a point and the baseline of the same seed form a pair.
+A point is an aspect of data quality ("label_noise"), a setting of it (0.2) and the treatment that
+makes it. A study trains every point with several seeds; a seed changes the initial weights, the
+order of the examples and the draw of the damage, never the images the study starts from, so that a
+point and the baseline of the same seed form a pair.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ class Point:
     """One damaged training set of a study.
 
     Args:
-        aspect: the kind of damage, the study's own word, such as ``delete_class``; ``baseline`` = none.
+        aspect: the kind of damage, the study's own word, such as ``delete_class``; ``baseline`` =
+            none.
         setting: how much or which: a fraction, a sigma, a class index.
         ops: the treatment.
         other: a second class where the damage has one (relabel c -> other); -1 = none.
@@ -47,13 +50,16 @@ def sweeps_of(
 
     Args:
         points: seed -> the points of that repetition, whose damage is drawn by that seed.
-        eval_every: aspect -> epochs between test evaluations; other aspects are evaluated at their end only.
+        eval_every: aspect -> epochs between test evaluations; other aspects are evaluated at their
+            end only.
     """
     sweeps = []
     for seed in seeds:
         groups: dict[tuple[int, int | None], dict[str, tuple[Op, ...]]] = {}
         for point in points(seed):
-            group = groups.setdefault(((eval_every or {}).get(point.aspect, 0), point.input_size), {})
+            group = groups.setdefault(
+                ((eval_every or {}).get(point.aspect, 0), point.input_size), {}
+            )
             group[treatment_text(point.ops)] = point.ops
         sweeps += [
             Sweep(

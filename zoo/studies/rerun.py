@@ -1,4 +1,5 @@
-"""The commands that make a workspace again, read off what it holds: no journal, so that also one made from Python or long ago can say them."""
+"""The commands that make a workspace again, read off what it holds: no journal, so that also one
+made from Python or long ago can say them."""
 
 from __future__ import annotations
 
@@ -34,13 +35,24 @@ def run_command(source: str, scale: str) -> str:
 
 
 def commands_of(workspace: Workspace) -> list[str]:
-    """What to type for everything that was made step by step, in order; imported predictions are not among them, their files lie elsewhere.
+    """What to type for everything that was made step by step, in order; imported predictions are
+    not among them, their files lie elsewhere.
 
     Each command finds done what is there, so typing them changes nothing.
     """
     plans = sorted(workspace.commits.all("plan").values(), key=lambda commit: commit.created)
-    trained = [line for plan in plans if plan.facts["experiment"] == AD_HOC for line in _train(_specs(plan))]
-    arms = [(names, options) for plan in plans if plan.facts["experiment"] == RETRAIN for names, options in _arms(workspace, _specs(plan))]
+    trained = [
+        line
+        for plan in plans
+        if plan.facts["experiment"] == AD_HOC
+        for line in _train(_specs(plan))
+    ]
+    arms = [
+        (names, options)
+        for plan in plans
+        if plan.facts["experiment"] == RETRAIN
+        for names, options in _arms(workspace, _specs(plan))
+    ]
     on = _cleaned_test_sets(workspace) if arms else []
     return list(
         dict.fromkeys(
@@ -72,13 +84,15 @@ def _unique(values: Iterable[str]) -> list[str]:
 
 
 def recipe_text(recipe: Recipe) -> str:
-    """A recipe as ``--recipe`` takes it: the name of the nearest and what differs, such as ``adam:epochs=4``."""
+    """A recipe as ``--recipe`` takes it: the name of the nearest and what differs, such as
+    ``adam:epochs=4``."""
 
     def changes(name: str) -> list[str]:
         ours, theirs = recipe.as_json(), RECIPES[name].as_json()
         return [f"{field}={_value(ours[field])}" for field in ours if ours[field] != theirs[field]]
 
-    # A list cannot be written in a command; a value that is not set is so in every recipe of the table.
+    # A list cannot be written in a command; a value that is not set is so in every recipe of the
+    # table.
     fitting = [name for name in RECIPES if RECIPES[name].milestones == recipe.milestones]
     name = min(fitting or RECIPES, key=lambda name: (len(changes(name)), list(RECIPES).index(name)))
     return f"{name}:{','.join(changes(name))}" if changes(name) else name
@@ -89,17 +103,30 @@ def _value(value: object) -> str:
 
 
 def _options(trainings: Sequence[Training]) -> list[str]:
-    return ["--recipe", recipe_text(trainings[0].recipe), "--seeds", ",".join(_unique(str(t.seed) for t in trainings))]
+    return [
+        "--recipe",
+        recipe_text(trainings[0].recipe),
+        "--seeds",
+        ",".join(_unique(str(t.seed) for t in trainings)),
+    ]
 
 
 def _train(trainings: Sequence[Training]) -> list[str]:
-    """One command per treatment, and one for all treatments that are shares of the training set with the same steps after."""
+    """One command per treatment, and one for all treatments that are shares of the training set
+    with the same steps after."""
     grids: dict[str, list[Training]] = {}
     for training in trainings:
-        grids.setdefault(_steps(training.treatment[1:] if _share(training) else training.treatment), []).append(training)
+        grids.setdefault(
+            _steps(training.treatment[1:] if _share(training) else training.treatment), []
+        ).append(training)
     lines = []
     for base, grid in grids.items():
-        options = ["--data", grid[0].dataset.uri, "--archs", ",".join(_unique(t.arch for t in grid))]
+        options = [
+            "--data",
+            grid[0].dataset.uri,
+            "--archs",
+            ",".join(_unique(t.arch for t in grid)),
+        ]
         fractions = _fractions(_unique(_share(t) for t in grid))
         # Where there are some replicas of a share only, each is written out.
         whole = (
@@ -107,7 +134,11 @@ def _train(trainings: Sequence[Training]) -> list[str]:
             if fractions
             else [["--treatment", text] for text in _unique(_steps(t.treatment) for t in grid)]
         )
-        rest = [*(["--treatment", base] if base and fractions else []), *_options(grid), *_form(grid[0])]
+        rest = [
+            *(["--treatment", base] if base and fractions else []),
+            *_options(grid),
+            *_form(grid[0]),
+        ]
         lines += [_line("train", *options, *treated, *rest) for treated in whole]
     return lines
 
@@ -119,14 +150,22 @@ def _steps(treatment: Sequence[Op]) -> str:
 
 def _form(training: Training) -> list[str]:
     """Snapshots and input size, where they are not what is taken without a word."""
-    snapshots = ["--snapshots", ",".join(map(str, training.snapshots))] if training.snapshots != (training.recipe.epochs,) else []
+    snapshots = (
+        ["--snapshots", ",".join(map(str, training.snapshots))]
+        if training.snapshots != (training.recipe.epochs,)
+        else []
+    )
     return snapshots + (["--input-size", str(training.input_size)] if training.input_size else [])
 
 
 def _share(training: Training) -> str:
     """``0.25/2``: the second quarter; "" where the first step is no share."""
     first = training.treatment[0] if training.treatment else None
-    if first is None or first.name != "subsample" or not {"fraction", "replica"} <= set(first.params):
+    if (
+        first is None
+        or first.name != "subsample"
+        or not {"fraction", "replica"} <= set(first.params)
+    ):
         return ""
     if any(value for name, value in first.params.items() if name not in ("fraction", "replica")):
         return ""
@@ -134,14 +173,21 @@ def _share(training: Training) -> str:
 
 
 def _fractions(shares: Sequence[str]) -> str | None:
-    """``["0.25/1", "0.25/2", ""]`` -> ``0.25x2,1``; None where the replicas of a share are not 1, 2, 3, ..."""
+    """``["0.25/1", "0.25/2", ""]`` -> ``0.25x2,1``; None where the replicas of a share are not 1,
+    2, 3, ..."""
     replicas: dict[str, list[int]] = {}
     for share in shares:
         fraction, _, replica = share.partition("/")
         replicas.setdefault(fraction or "1", []).append(int(replica or 0))
-    if any(found != ([0] if fraction == "1" else list(range(1, len(found) + 1))) for fraction, found in replicas.items()):
+    if any(
+        found != ([0] if fraction == "1" else list(range(1, len(found) + 1)))
+        for fraction, found in replicas.items()
+    ):
         return None
-    return ",".join(fraction if len(found) == 1 else f"{fraction}x{len(found)}" for fraction, found in replicas.items())
+    return ",".join(
+        fraction if len(found) == 1 else f"{fraction}x{len(found)}"
+        for fraction, found in replicas.items()
+    )
 
 
 # ---------------------------------------------------------------- everything after
@@ -157,7 +203,15 @@ def _fill(workspace: Workspace) -> list[str]:
     for fingerprint, names in splits.items():
         record = known.get(fingerprint)
         if record is not None and not record.facts.get("imported"):
-            lines.append(_line("fill", "--data", str(record.facts["uri"]), "--splits", ",".join(sorted(set(names), key=_train_first))))
+            lines.append(
+                _line(
+                    "fill",
+                    "--data",
+                    str(record.facts["uri"]),
+                    "--splits",
+                    ",".join(sorted(set(names), key=_train_first)),
+                )
+            )
     return lines
 
 
@@ -173,19 +227,35 @@ def _score(workspace: Workspace) -> list[str]:
         about = json.loads((pq.read_schema(path).metadata or {}).get(b"zoo", b"{}"))
         if "label" not in about and not name.startswith("scores-"):  # no table of 'zoo score'
             continue
-        split = about.get("split") or pq.read_table(path, columns=["split"]).column("split")[0].as_py()
+        split = (
+            about.get("split") or pq.read_table(path, columns=["split"]).column("split")[0].as_py()
+        )
         where = ["--where", about["where"]] if about.get("where") else []
         label = ["--label-column", about["label"]] if about.get("label", "label") != "label" else []
-        by_default = name.startswith("scores-") or re.fullmatch(rf"subscores-{split}-[0-9a-f]{{8}}", name)
+        by_default = name.startswith("scores-") or re.fullmatch(
+            rf"subscores-{split}-[0-9a-f]{{8}}", name
+        )
         data = ["--data", about["dataset"]] if several and about.get("dataset") else []
-        lines.append(_line("score", "--split", split, *where, *label, *data, *([] if by_default else ["-o", name])))
+        lines.append(
+            _line(
+                "score",
+                "--split",
+                split,
+                *where,
+                *label,
+                *data,
+                *([] if by_default else ["-o", name]),
+            )
+        )
     return lines
 
 
 def _select(workspace: Workspace) -> list[str]:
     lines = []
     several = len(workspace.commits.keys("dataset")) > 1
-    for commit in sorted(workspace.commits.all("selection").values(), key=lambda commit: commit.created):
+    for commit in sorted(
+        workspace.commits.all("selection").values(), key=lambda commit: commit.created
+    ):
         origin = commit.facts["origin"]
         split = ["--split", origin["split"]] if origin.get("split", "train") != "train" else []
         drawn = len(commit.identity.get("draws", {}))
@@ -197,12 +267,20 @@ def _select(workspace: Workspace) -> list[str]:
 
 def _arms(workspace: Workspace, trainings: Sequence[Training]) -> list[tuple[list[str], list[str]]]:
     """(names of the selections, options) of each architecture that a retraining plan has."""
-    names = {digest: commit.key for commit in workspace.commits.all("selection").values() for digest in digests(commit)}
+    names = {
+        digest: commit.key
+        for commit in workspace.commits.all("selection").values()
+        for digest in digests(commit)
+    }
     found = []
     for arch in _unique(t.arch for t in trainings):
         group = [t for t in trainings if t.arch == arch]
         manifests = _unique(str(t.param("manifest", "id") or "") for t in group)
-        arms = _unique("baseline" if not manifest else names[manifest] for manifest in manifests if not manifest or manifest in names)
+        arms = _unique(
+            "baseline" if not manifest else names[manifest]
+            for manifest in manifests
+            if not manifest or manifest in names
+        )
         if arms:
             found.append((arms, ["--arch", arch, *_options(group)]))
     return found
@@ -212,5 +290,14 @@ def _cleaned_test_sets(workspace: Workspace) -> list[str]:
     """``--on`` of every test set that arms were compared on beside the full one."""
     if "comparisons" not in table_names(workspace):
         return []
-    on = pq.read_table(workspace.files.local("results/comparisons.parquet"), columns=["on"]).column("on").to_pylist()
-    return [word for rule in _unique(str(text) for text in on) if rule != "full" for word in ("--on", rule)]
+    on = (
+        pq.read_table(workspace.files.local("results/comparisons.parquet"), columns=["on"])
+        .column("on")
+        .to_pylist()
+    )
+    return [
+        word
+        for rule in _unique(str(text) for text in on)
+        if rule != "full"
+        for word in ("--on", rule)
+    ]

@@ -1,7 +1,8 @@
 """Checkpoints: safetensors with the spec beside the weights. No pickle is ever written or read.
 
-A checkpoint file holds the model's state; its metadata repeats what the commit record says (spec, epoch, preprocessing, class list), so that
-a lone file explains itself. A resume file also holds the optimiser's state and the curve so far, and is scratch.
+A checkpoint file holds the model's state; its metadata repeats what the commit record says (spec,
+epoch, preprocessing, class list), so that a lone file explains itself. A resume file also holds the
+optimiser's state and the curve so far, and is scratch.
 """
 
 from __future__ import annotations
@@ -22,7 +23,15 @@ from zoo.spec import Preprocessing, canonical_json
 from zoo.store.commits import Commit
 from zoo.store.files import FileRef, Files
 
-__all__ = ["drop_resume", "load_classifier", "load_resume", "pack", "save_checkpoint", "save_resume", "unpack"]
+__all__ = [
+    "drop_resume",
+    "load_classifier",
+    "load_resume",
+    "pack",
+    "save_checkpoint",
+    "save_resume",
+    "unpack",
+]
 
 
 _MODEL = "model."
@@ -43,24 +52,38 @@ def pack(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor
     return _contiguous(tensors)
 
 
-def unpack(tensors: Mapping[str, Tensor], model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def unpack(
+    tensors: Mapping[str, Tensor], model: nn.Module, optimizer: torch.optim.Optimizer
+) -> None:
     """Load a packed state into a fresh model and optimiser of the same training."""
-    model.load_state_dict({name.removeprefix(_MODEL): tensor for name, tensor in tensors.items() if name.startswith(_MODEL)})
+    model.load_state_dict(
+        {
+            name.removeprefix(_MODEL): tensor
+            for name, tensor in tensors.items()
+            if name.startswith(_MODEL)
+        }
+    )
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         if name.startswith(_OPTIMIZER):
             index, slot = name.removeprefix(_OPTIMIZER).split(".", 1)
             state.setdefault(int(index), {})[slot] = tensor
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    # Fused optimisers walk weight and moments by memory order, unchecked: a moment has to lie as its weight does (channels_last).
+    optimizer.load_state_dict(
+        {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
+    )
+    # Fused optimisers walk weight and moments by memory order, unchecked: a moment has to lie as
+    # its weight does (channels_last).
     for parameter in model.parameters():
         for slot, value in optimizer.state.get(parameter, {}).items():
             if isinstance(value, Tensor) and slot != "step":
-                optimizer.state[parameter][slot] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+                optimizer.state[parameter][slot] = torch.empty_like(
+                    parameter, dtype=value.dtype
+                ).copy_(value)
 
 
 def _writer(tensors: dict[str, Tensor], about: Mapping[str, Any]) -> Callable[[Path], None]:
-    """Writes by plain file I/O: ``save_file`` reports a full disk as an error of its own that is no OSError."""
+    """Writes by plain file I/O: ``save_file`` reports a full disk as an error of its own that is no
+    OSError."""
     data = safetensors.torch.save(tensors, metadata={"zoo": canonical_json(about)})
 
     def write(path: Path) -> None:
@@ -69,12 +92,21 @@ def _writer(tensors: dict[str, Tensor], about: Mapping[str, Any]) -> Callable[[P
     return write
 
 
-def save_checkpoint(files: Files, classifier: str, model: nn.Module, metadata: Mapping[str, Any]) -> FileRef:
+def save_checkpoint(
+    files: Files, classifier: str, model: nn.Module, metadata: Mapping[str, Any]
+) -> FileRef:
     """Write one classifier's weights; ``metadata`` must be JSON."""
-    return files.seal(f"checkpoints/{classifier[:2]}", classifier, ".safetensors", _writer(_contiguous(model.state_dict()), metadata))
+    return files.seal(
+        f"checkpoints/{classifier[:2]}",
+        classifier,
+        ".safetensors",
+        _writer(_contiguous(model.state_dict()), metadata),
+    )
 
 
-def load_classifier(files: Files, commit: Commit, device: torch.device) -> tuple[nn.Module, Preprocessing]:
+def load_classifier(
+    files: Files, commit: Commit, device: torch.device
+) -> tuple[nn.Module, Preprocessing]:
     """A committed classifier in evaluation mode, its file verified against the commit.
 
     Raises:
@@ -83,12 +115,18 @@ def load_classifier(files: Files, commit: Commit, device: torch.device) -> tuple
     facts = commit.facts
     tensors = safetensors.torch.load(files.read_verified(commit.files[0]))
     preprocessing = Preprocessing(**facts["preprocessing"])
-    network = models.build(facts["arch"], num_classes=facts["num_classes"], in_channels=preprocessing.channels, size=preprocessing.size)
+    network = models.build(
+        facts["arch"],
+        num_classes=facts["num_classes"],
+        in_channels=preprocessing.channels,
+        size=preprocessing.size,
+    )
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:
         raise StoreError(
-            f"checkpoint {commit.key} does not fit architecture {facts['arch']!r}: {str(error).splitlines()[0]}. Train it again."
+            f"checkpoint {commit.key} does not fit architecture {facts['arch']!r}:"
+            f" {str(error).splitlines()[0]}. Train it again."
         ) from None
     network.to(device).eval()
     for parameter in network.parameters():
@@ -96,8 +134,15 @@ def load_classifier(files: Files, commit: Commit, device: torch.device) -> tuple
     return network, preprocessing
 
 
-def save_resume(files: Files, training_id: str, epoch: int, tensors: dict[str, Tensor], progress: Mapping[str, Any]) -> None:
-    """Write the state to go on from after ``epoch``, then drop older states of the same training."""
+def save_resume(
+    files: Files,
+    training_id: str,
+    epoch: int,
+    tensors: dict[str, Tensor],
+    progress: Mapping[str, Any],
+) -> None:
+    """Write the state to go on from after ``epoch``, then drop older states of the same
+    training."""
     folder = f"resume/{training_id}"
     kept = files.seal(folder, f"e{epoch:04d}", ".safetensors", _writer(tensors, progress))
     for name in files.names(folder):
@@ -105,8 +150,11 @@ def save_resume(files: Files, training_id: str, epoch: int, tensors: dict[str, T
             files.remove(f"{folder}/{name}")
 
 
-def load_resume(files: Files, training_id: str) -> tuple[int, dict[str, Tensor], dict[str, Any]] | None:
-    """(epoch, tensors, progress) of the newest state whose content matches its name; damaged ones are passed over."""
+def load_resume(
+    files: Files, training_id: str
+) -> tuple[int, dict[str, Tensor], dict[str, Any]] | None:
+    """(epoch, tensors, progress) of the newest state whose content matches its name; damaged ones
+    are passed over."""
     folder = f"resume/{training_id}"
     for name in reversed(files.names(folder)):
         try:
@@ -119,7 +167,11 @@ def load_resume(files: Files, training_id: str) -> tuple[int, dict[str, Tensor],
         if hashlib.sha256(data).hexdigest()[:16] != digest:
             continue
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        return int(epoch[1:]), safetensors.torch.load(data), json.loads(header["__metadata__"]["zoo"])
+        return (
+            int(epoch[1:]),
+            safetensors.torch.load(data),
+            json.loads(header["__metadata__"]["zoo"]),
+        )
     return None
 
 

@@ -19,11 +19,19 @@ def device_for(gpus: float) -> torch.device:
     """The device of a worker that was given so many GPUs: the CPU for 0, else CUDA's.
 
     Raises:
-        UsageError: if a GPU is asked for and torch sees none. Nothing is ever computed on a CPU in its stead.
+        UsageError: if a GPU is asked for and torch sees none. Nothing is ever computed on a CPU in
+            its stead.
     """
     if not gpu_share(gpus):
         return torch.device("cpu")
     if not torch.cuda.is_available():
-        built = "torch sees no GPU here" if torch.version.cuda or torch.version.hip else "the torch installed here is built for CPUs"
-        raise UsageError(f"--gpus {gpus:g}: {built}, and this machine has CPU {own_cpus()}, GPU 0. Leave --gpus out to run on the CPU.")
+        built = (
+            "torch sees no GPU here"
+            if torch.version.cuda or torch.version.hip
+            else "the torch installed here is built for CPUs"
+        )
+        raise UsageError(
+            f"--gpus {gpus:g}: {built}, and this machine has CPU {own_cpus()}, GPU 0. Leave --gpus"
+            " out to run on the CPU."
+        )
     return torch.device("cuda")

@@ -25,7 +25,8 @@ __all__ = ["EVALUATION_BATCH", "Metrics", "evaluate", "evaluate_rows", "fit"]
 
 
 EVALUATION_BATCH = 256
-"""256 small pictures and their activations stay in a core's cache; batches of 1,024 were measured slower."""
+"""256 small pictures and their activations stay in a core's cache; batches of 1,024 were measured
+slower."""
 _FETCH_THREADS = 2
 Metrics = dict[str, float | int | str | None]
 
@@ -42,9 +43,11 @@ def fit(
     device: torch.device,
     start: int = 0,
 ) -> Iterator[tuple[int, Metrics, int | None]]:
-    """Train epoch by epoch from ``start`` on; yields (epoch, training metrics, step of divergence or None) after each.
+    """Train epoch by epoch from ``start`` on; yields (epoch, training metrics, step of divergence
+    or None) after each.
 
-    Accuracy and loss are the running ones of the epoch, over the batches as they were trained on. On divergence the loop ends.
+    Accuracy and loss are the running ones of the epoch, over the batches as they were trained on.
+    On divergence the loop ends.
     """
     recipe, n = training.recipe, len(data.rows.example_ids)
     labels = torch.from_numpy(data.rows.labels).to(device)
@@ -59,7 +62,9 @@ def fit(
         hits = torch.zeros(2, device=device)
         trained: list[int] = []
         seen = 0
-        for index, (positions, raw) in enumerate(_fetch(data.augmented_at(epoch, training.seed), batches, device)):
+        for index, (positions, raw) in enumerate(
+            _fetch(data.augmented_at(epoch, training.seed), batches, device)
+        ):
             # Of a batch that lost pictures, a single one is not enough for batch normalisation.
             if len(raw) < min(2, len(batches[index])):
                 continue
@@ -71,7 +76,9 @@ def fit(
             with _autocast(recipe, device):
                 logits = model(x)
             logits = logits.float()
-            loss_each = functional.cross_entropy(logits, y, reduction="none", label_smoothing=recipe.label_smoothing)
+            loss_each = functional.cross_entropy(
+                logits, y, reduction="none", label_smoothing=recipe.label_smoothing
+            )
             if weighted:
                 loss_each = loss_each * weights[positions]
             loss = loss_each.mean()
@@ -97,18 +104,29 @@ def fit(
         yield epoch, metrics, None
 
 
-def evaluate(model: nn.Module, data: TrainingData, recipe: Recipe, epoch: int, device: torch.device) -> Metrics:
-    """Accuracy (top 1, top 5) and mean cross-entropy on the test split; unreadable and unlabelled examples do not count.
+def evaluate(
+    model: nn.Module, data: TrainingData, recipe: Recipe, epoch: int, device: torch.device
+) -> Metrics:
+    """Accuracy (top 1, top 5) and mean cross-entropy on the test split; unreadable and unlabelled
+    examples do not count.
 
-    In float32, as the classifier answers later, whatever precision it was trained in. A loss that is not finite is None.
+    In float32, as the classifier answers later, whatever precision it was trained in. A loss that
+    is not finite is None.
     """
     ids = np.flatnonzero(data.test_labels >= 0).astype(np.int64)
     ids = ids[~np.isin(ids, list(data.unreadable.get("test", {})))]
-    return {"epoch": epoch, "split": "test", **_measured(model, data.test, ids, data.test_labels, data, recipe, device)}
+    return {
+        "epoch": epoch,
+        "split": "test",
+        **_measured(model, data.test, ids, data.test_labels, data, recipe, device),
+    }
 
 
-def evaluate_rows(model: nn.Module, data: TrainingData, recipe: Recipe, epoch: int, device: torch.device) -> Metrics:
-    """As ``evaluate``, on the training rows: their pictures as treated (not augmented) and their labels as trained on."""
+def evaluate_rows(
+    model: nn.Module, data: TrainingData, recipe: Recipe, epoch: int, device: torch.device
+) -> Metrics:
+    """As ``evaluate``, on the training rows: their pictures as treated (not augmented) and their
+    labels as trained on."""
     rows = np.arange(len(data.rows), dtype=np.int64)
     measured = _measured(model, data.train_at(epoch), rows, data.rows.labels, data, recipe, device)
     return {"epoch": epoch, "split": "train-eval", **measured}
@@ -127,7 +145,11 @@ def _measured(
     y_all = torch.from_numpy(labels).to(device)
     hits, total, count = torch.zeros(2, device=device), 0.0, 0
     with torch.inference_mode():
-        for batch, raw in _fetch(pictures, np.split(positions, range(EVALUATION_BATCH, len(positions), EVALUATION_BATCH)), device):
+        for batch, raw in _fetch(
+            pictures,
+            np.split(positions, range(EVALUATION_BATCH, len(positions), EVALUATION_BATCH)),
+            device,
+        ):
             if not len(raw):
                 continue
             y = y_all[batch]
@@ -144,11 +166,16 @@ def _measured(
 
 
 def _autocast(recipe: Recipe, device: torch.device) -> contextlib.AbstractContextManager[Any]:
-    return torch.autocast(device.type, dtype=torch.bfloat16) if recipe.precision == "bf16" else contextlib.nullcontext()
+    return (
+        torch.autocast(device.type, dtype=torch.bfloat16)
+        if recipe.precision == "bf16"
+        else contextlib.nullcontext()
+    )
 
 
 def _hits(logits: Tensor, labels: Tensor) -> Tensor:
-    """[top-1 hits, top-5 hits]. Ties: lowest class first, as everywhere in zoo. A row with a logit that is not finite is a miss."""
+    """[top-1 hits, top-5 hits]. Ties: lowest class first, as everywhere in zoo. A row with a logit
+    that is not finite is a miss."""
     own = logits.gather(1, labels[:, None])
     lower = torch.arange(logits.shape[1], device=logits.device)[None, :] < labels[:, None]
     rank = (logits > own).sum(1) + ((logits == own) & lower).sum(1)
@@ -156,8 +183,11 @@ def _hits(logits: Tensor, labels: Tensor) -> Tensor:
     return torch.stack((((rank < 1) & answered).sum(), ((rank < 5) & answered).sum())).float()
 
 
-def _fetch(pictures: Pictures, batches: Sequence[NDArray[np.int64]], device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-    """(positions, uint8 pictures) of what can be read of each batch; a streamed split is decoded ahead in threads."""
+def _fetch(
+    pictures: Pictures, batches: Sequence[NDArray[np.int64]], device: torch.device
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """(positions, uint8 pictures) of what can be read of each batch; a streamed split is decoded
+    ahead in threads."""
 
     def load(batch: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         images, unreadable = pictures.gather(batch)
@@ -173,7 +203,9 @@ def _fetch(pictures: Pictures, batches: Sequence[NDArray[np.int64]], device: tor
         yield from map(load, batches)
         return
     with concurrent.futures.ThreadPoolExecutor(_FETCH_THREADS) as pool:
-        ahead: collections.deque[concurrent.futures.Future[tuple[Tensor, Tensor]]] = collections.deque()
+        ahead: collections.deque[concurrent.futures.Future[tuple[Tensor, Tensor]]] = (
+            collections.deque()
+        )
         for batch in batches:
             ahead.append(pool.submit(load, batch))
             if len(ahead) > 2 * _FETCH_THREADS:

@@ -1,8 +1,9 @@
 """The one training loop, and what surrounds it: resume, snapshot, evaluate, commit.
 
-Everything random is keyed: initial weights by (architecture, seed), the order of pass p by (seed, p), dropout and augmentation by
-(seed, epoch). So a training that was killed goes on from its newest state exactly as if nothing had happened, and arms of a comparison
-that share a seed share their initial weights.
+Everything random is keyed: initial weights by (architecture, seed), the order of pass p by (seed,
+    p), dropout and augmentation by
+(seed, epoch). So a training that was killed goes on from its newest state exactly as if nothing had
+happened, and arms of a comparison that share a seed share their initial weights.
 """
 
 from __future__ import annotations
@@ -37,12 +38,14 @@ __all__ = ["Outcome", "alike", "optimizer_of", "run", "run_training", "settle"]
 
 _RESUME_SECONDS = 30.0
 _NEAR_STOP = 0.1
-"""A pass in evaluation mode costs a third of an epoch: it is made where the running accuracy is at most this far below the threshold."""
+"""A pass in evaluation mode costs a third of an epoch: it is made where the running accuracy is at
+most this far below the threshold."""
 
 
 @dataclass
 class Outcome:
-    """How a training ended. ``status``: done; diverged (a loss that is not finite, at step ``steps``); empty (no example left)."""
+    """How a training ended. ``status``: done; diverged (a loss that is not finite, at step
+    ``steps``); empty (no example left)."""
 
     status: Literal["done", "diverged", "empty"]
     stop_reason: str
@@ -56,9 +59,11 @@ class Outcome:
 
 
 def alike(trainings: Iterable[Training]) -> list[list[Training]]:
-    """Batches for ``run``: of one architecture, input size, recipe and number of steps, in the order of their first members.
+    """Batches for ``run``: of one architecture, input size, recipe and number of steps, in the
+    order of their first members.
 
-    The number of steps is the recipe's, or follows from the treatment apart from its draws (``replica``, ``seed``).
+    The number of steps is the recipe's, or follows from the treatment apart from its draws
+    (``replica``, ``seed``).
     """
     batches: dict[str, list[Training]] = {}
     for training in trainings:
@@ -68,22 +73,42 @@ def alike(trainings: Iterable[Training]) -> list[list[Training]]:
 
 def _kind(training: Training) -> str:
     steps = [
-        op.as_json() | {"params": {name: value for name, value in op.params.items() if name not in ("replica", "seed")}}
+        op.as_json()
+        | {
+            "params": {
+                name: value for name, value in op.params.items() if name not in ("replica", "seed")
+            }
+        }
         for op in training.treatment
     ]
     recipe = training.recipe
-    return canonical_json([training.arch, training.input_size, recipe.as_json(), None if recipe.steps_per_epoch else steps])
+    return canonical_json(
+        [
+            training.arch,
+            training.input_size,
+            recipe.as_json(),
+            None if recipe.steps_per_epoch else steps,
+        ]
+    )
 
 
-def run(workspace: Workspace, batch: Sequence[Training], *, device: torch.device, on_epoch: Callable[[str, int], None]) -> dict[str, str]:
-    """Do what is missing of a batch and commit it; the seam behind which trainings may run one after the other, as here, or at once.
+def run(
+    workspace: Workspace,
+    batch: Sequence[Training],
+    *,
+    device: torch.device,
+    on_epoch: Callable[[str, int], None],
+) -> dict[str, str]:
+    """Do what is missing of a batch and commit it; the seam behind which trainings may run one
+    after the other, as here, or at once.
 
     Args:
         batch: trainings that are ``alike``.
         on_epoch: called with a training's id and each finished epoch.
 
     Returns:
-        The reason of each training that failed, by id. It is written down too, and the others of the batch go on.
+        The reason of each training that failed, by id. It is written down too, and the others of
+        the batch go on.
 
     Raises:
         StoreError: the storage is at fault, so the rest would fail alike.
@@ -91,11 +116,13 @@ def run(workspace: Workspace, batch: Sequence[Training], *, device: torch.device
     """
     if len(kinds := alike(batch)) > 1:
         raise ValueError(
-            f"a batch of {len(kinds)} kinds of trainings, such as {kinds[0][0].id} and {kinds[1][0].id}; split it with alike()"
+            f"a batch of {len(kinds)} kinds of trainings, such as {kinds[0][0].id} and"
+            f" {kinds[1][0].id}; split it with alike()"
         )
     failed: dict[str, str] = {}
     for training in batch:
-        # Done by an earlier attempt of this batch, or by another command on the same workspace meanwhile.
+        # Done by an earlier attempt of this batch, or by another command on the same workspace
+        # meanwhile.
         if not ledger.missing(workspace, [training]):
             continue
         try:
@@ -118,26 +145,42 @@ def run_training(
     device: torch.device,
     report: Callable[[int], None] = lambda _epoch: None,
 ) -> Outcome:
-    """Do what is missing of one training and commit it: checkpoints at its snapshots, then its outcome.
+    """Do what is missing of one training and commit it: checkpoints at its snapshots, then its
+    outcome.
 
-    Finished work is not touched. A training that was stopped goes on from its newest state. ``report`` is called with each finished epoch.
+    Finished work is not touched. A training that was stopped goes on from its newest state.
+    ``report`` is called with each finished epoch.
 
     Raises:
-        ZooError: for a cause known by name. Any other exception is a bug or the machine; either way nothing half-done is visible.
+        ZooError: for a cause known by name. Any other exception is a bug or the machine; either way
+            nothing half-done is visible.
     """
     began = time.monotonic()
     settle(device)
     if training.recipe.version < 2 and training.recipe.augment == "resized_crop_flip":
         raise UsageError(
-            f"training {training.id}: version = {training.recipe.version} of a recipe with augment=resized_crop_flip, whose crops were not the "
-            f"standard ones. The loop makes version 2 now. Leave version out of the recipe; that makes another training."
+            f"training {training.id}: version = {training.recipe.version} of a recipe with"
+            " augment=resized_crop_flip, whose crops were not the standard ones. The loop makes"
+            " version 2 now. Leave version out of the recipe; that makes another training."
         )
     data = prepare(workspace, training)
     if not len(data.rows.example_ids):
-        return _commit_outcome(workspace, training, data, Outcome("empty", "no example left in the training set", 0, 0), [], device)
+        return _commit_outcome(
+            workspace,
+            training,
+            data,
+            Outcome("empty", "no example left in the training set", 0, 0),
+            [],
+            device,
+        )
     torch.manual_seed(keyed.key_seed(f"init/{training.arch}/{training.seed}"))
     recipe, shape = training.recipe, data.preprocessing
-    model = models.build(training.arch, num_classes=len(data.class_names), in_channels=shape.channels, size=shape.size).to(device)
+    model = models.build(
+        training.arch,
+        num_classes=len(data.class_names),
+        in_channels=shape.channels,
+        size=shape.size,
+    ).to(device)
     if recipe.channels_last:
         model = model.to(memory_format=torch.channels_last)
     optimizer = optimizer_of(model, recipe)
@@ -146,13 +189,20 @@ def run_training(
     if (state := checkpoint.load_resume(workspace.files, training.id)) is not None:
         outcome.epochs, tensors, progress = state
         checkpoint.unpack(tensors, model, optimizer)
-        outcome.metrics, snapshots, outcome.seconds = progress["metrics"], progress["snapshots"], progress["seconds"]
-        # Snapshots asked for only now, or whose commit is gone, need the epochs before the state: start over, the same numbers come out.
+        outcome.metrics, snapshots, outcome.seconds = (
+            progress["metrics"],
+            progress["snapshots"],
+            progress["seconds"],
+        )
+        # Snapshots asked for only now, or whose commit is gone, need the epochs before the state:
+        # start over, the same numbers come out.
         if any(e <= outcome.epochs for e in ledger.uncovered_snapshots(workspace, training)):
             return _restart(workspace, training, device=device, report=report)
     per_epoch = steps_per_epoch(len(data.rows.example_ids), recipe)
     saved, before = time.monotonic(), outcome.seconds
-    for epoch, metrics, diverged in fit(model, optimizer, data, training, device=device, start=outcome.epochs):
+    for epoch, metrics, diverged in fit(
+        model, optimizer, data, training, device=device, start=outcome.epochs
+    ):
         outcome.epochs, outcome.steps = epoch, epoch * per_epoch
         outcome.metrics.append(metrics)
         if diverged is not None:
@@ -169,8 +219,9 @@ def run_training(
             if workspace.commits.get("training", training.id) is not None:
                 # Asked for only later: how the training ended is committed and stays.
                 raise ZooError(
-                    f"training {training.id}, snapshot at epoch {epoch}: {fault}, so it is no classifier. The training itself is committed. "
-                    f"Leave epoch {epoch} out of --snapshots."
+                    f"training {training.id}, snapshot at epoch {epoch}: {fault}, so it is no"
+                    f" classifier. The training itself is committed. Leave epoch {epoch} out of"
+                    " --snapshots."
                 )
             break
         if snapshot:
@@ -183,17 +234,30 @@ def run_training(
             break
         if snapshot or time.monotonic() - saved > _RESUME_SECONDS:
             saved = time.monotonic()
-            progress = {"metrics": outcome.metrics, "snapshots": snapshots, "seconds": before + saved - began}
-            checkpoint.save_resume(workspace.files, training.id, epoch, checkpoint.pack(model, optimizer), progress)
+            progress = {
+                "metrics": outcome.metrics,
+                "snapshots": snapshots,
+                "seconds": before + saved - began,
+            }
+            checkpoint.save_resume(
+                workspace.files, training.id, epoch, checkpoint.pack(model, optimizer), progress
+            )
     outcome.seconds = before + time.monotonic() - began
     return _commit_outcome(workspace, training, data, outcome, snapshots, device)
 
 
-def _reached(model: nn.Module, data: TrainingData, recipe: Recipe, metrics: list[Metrics], device: torch.device) -> str | None:
+def _reached(
+    model: nn.Module,
+    data: TrainingData,
+    recipe: Recipe,
+    metrics: list[Metrics],
+    device: torch.device,
+) -> str | None:
     """Why a training may end after the epoch whose running metrics come last; None = it goes on.
 
-    The running accuracy is measured with drop-out on and on weights that still move, so that a network may never reach by it what it
-    reached long ago. Near the threshold the network is asked as it answers later; that measurement joins ``metrics`` and decides.
+    The running accuracy is measured with drop-out on and on weights that still move, so that a
+    network may never reach by it what it reached long ago. Near the threshold the network is asked
+    as it answers later; that measurement joins ``metrics`` and decides.
     """
     target, running = recipe.stop_train_acc, metrics[-1]
     if target is None or running["acc1"] is None:
@@ -206,7 +270,8 @@ def _reached(model: nn.Module, data: TrainingData, recipe: Recipe, metrics: list
 
 
 def _fault(model: nn.Module, tested: Metrics) -> str | None:
-    """What makes a network no classifier: a loss on the test set, or a weight where no test example has a label, that is not finite."""
+    """What makes a network no classifier: a loss on the test set, or a weight where no test example
+    has a label, that is not finite."""
     if tested["acc1"] is not None and tested["loss"] is None:
         return "the loss on the test set was not finite"
     if not all(bool(torch.isfinite(tensor).all()) for tensor in model.state_dict().values()):
@@ -214,7 +279,9 @@ def _fault(model: nn.Module, tested: Metrics) -> str | None:
     return None
 
 
-def _restart(workspace: Workspace, training: Training, *, device: torch.device, report: Callable[[int], None]) -> Outcome:
+def _restart(
+    workspace: Workspace, training: Training, *, device: torch.device, report: Callable[[int], None]
+) -> Outcome:
     checkpoint.drop_resume(workspace.files, training.id)
     return run_training(workspace, training, device=device, report=report)
 
@@ -222,11 +289,21 @@ def _restart(workspace: Workspace, training: Training, *, device: torch.device, 
 def optimizer_of(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     match recipe.optimizer:
         case "sgd":
-            return torch.optim.SGD(model.parameters(), lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, fused=True)
+            return torch.optim.SGD(
+                model.parameters(),
+                lr=recipe.lr,
+                momentum=recipe.momentum,
+                weight_decay=recipe.weight_decay,
+                fused=True,
+            )
         case "adam":
-            return torch.optim.Adam(model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
+            return torch.optim.Adam(
+                model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True
+            )
         case "adamw":
-            return torch.optim.AdamW(model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
+            return torch.optim.AdamW(
+                model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True
+            )
 
 
 def _commit_checkpoint(
@@ -256,14 +333,24 @@ def _commit_checkpoint(
         "test_acc1": at_epoch["test"]["acc1"],
         "test_acc5": at_epoch["test"]["acc5"],
     }
-    ref = checkpoint.save_checkpoint(workspace.files, key, model, {**what, "spec": training.identity})
-    workspace.commits.publish("checkpoint", key, identity=what, facts={**what, **accuracy, "versions": _versions(device)}, files=[ref])
+    ref = checkpoint.save_checkpoint(
+        workspace.files, key, model, {**what, "spec": training.identity}
+    )
+    workspace.commits.publish(
+        "checkpoint",
+        key,
+        identity=what,
+        facts={**what, **accuracy, "versions": _versions(device)},
+        files=[ref],
+    )
 
 
 def settle(device: torch.device) -> dict[str, str]:
-    """Fix how this process calculates on a device, and say so: full float32 products (no TF32), deterministic algorithms where torch has them.
+    """Fix how this process calculates on a device, and say so: full float32 products (no TF32),
+    deterministic algorithms where torch has them.
 
-    A CPU has nothing to choose from; there, the number of threads decides and is recorded beside this.
+    A CPU has nothing to choose from; there, the number of threads decides and is recorded beside
+    this.
     """
     if device.type != "cuda":
         return {}
@@ -272,16 +359,28 @@ def settle(device: torch.device) -> dict[str, str]:
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = False
     torch.use_deterministic_algorithms(True, warn_only=True)
-    return {"device": torch.cuda.get_device_name(device), "cuda": str(torch.version.cuda), "tf32": "off", "algorithms": "deterministic"}
+    return {
+        "device": torch.cuda.get_device_name(device),
+        "cuda": str(torch.version.cuda),
+        "tf32": "off",
+        "algorithms": "deterministic",
+    }
 
 
 def _versions(device: torch.device) -> dict[str, str]:
-    found = {name: version(name) for name in ("torch", "numpy", "classifier-zoo")} | {"python": platform.python_version()}
+    found = {name: version(name) for name in ("torch", "numpy", "classifier-zoo")} | {
+        "python": platform.python_version()
+    }
     return found | settle(device)
 
 
 def _commit_outcome(
-    workspace: Workspace, training: Training, data: TrainingData, outcome: Outcome, snapshots: list[int], device: torch.device
+    workspace: Workspace,
+    training: Training,
+    data: TrainingData,
+    outcome: Outcome,
+    snapshots: list[int],
+    device: torch.device,
 ) -> Outcome:
     rows = data.rows
     unique, copies = np.unique(rows.example_ids, return_counts=True)
@@ -302,9 +401,15 @@ def _commit_outcome(
         "unreadable": {split: len(reasons) for split, reasons in data.unreadable.items()},
         "metrics": outcome.metrics,
         "train_seconds": round(outcome.seconds, 3),
-        "images": int(outcome.epochs * steps_per_epoch(len(rows.example_ids), training.recipe) * training.recipe.batch_size)
-        if training.recipe.steps_per_epoch
-        else outcome.epochs * len(rows.example_ids),
+        "images": (
+            int(
+                outcome.epochs
+                * steps_per_epoch(len(rows.example_ids), training.recipe)
+                * training.recipe.batch_size
+            )
+            if training.recipe.steps_per_epoch
+            else outcome.epochs * len(rows.example_ids)
+        ),
         "threads": torch.get_num_threads(),
         "versions": _versions(device),
     }

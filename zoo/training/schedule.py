@@ -25,9 +25,11 @@ def steps_per_epoch(n: int, recipe: Recipe) -> int:
 def epoch_batches(n: int, recipe: Recipe, seed: int, epoch: int) -> list[NDArray[np.int64]]:
     """Positions (into the n rows) of every batch of an epoch, 1-based.
 
-    The stream of positions is pass after pass, each a permutation keyed by (seed, pass). Without ``steps_per_epoch`` an epoch is one pass,
-    its last batch short (a single left-over row joins the batch before it: batch normalisation needs two). With it, an epoch is exactly
-    that many full batches of the stream, wherever the passes end, so that training sets of different size get the same number of steps.
+    The stream of positions is pass after pass, each a permutation keyed by (seed, pass). Without
+    ``steps_per_epoch`` an epoch is one pass, its last batch short (a single left-over row joins the
+        batch before it: batch normalisation needs two). With it, an epoch is exactly
+    that many full batches of the stream, wherever the passes end, so that training sets of
+    different size get the same number of steps.
     """
     if recipe.steps_per_epoch is None:
         return np.split(_pass(n, seed, epoch - 1), _cuts(n, recipe.batch_size))
@@ -60,7 +62,9 @@ def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
             return recipe.lr * 0.5 * (1 + float(np.cos(np.pi * step / total)))
         case "step":
             epoch = step // steps_per_epoch
-            return recipe.lr * recipe.gamma ** sum(epoch >= round(milestone * recipe.epochs) for milestone in recipe.milestones)
+            return recipe.lr * recipe.gamma ** sum(
+                epoch >= round(milestone * recipe.epochs) for milestone in recipe.milestones
+            )
         case "onecycle":
             rise = max(1.0, _ONECYCLE_RISE * total)
             return recipe.lr * min(1.0, (step + 1) / rise, (total - step) / max(1.0, total - rise))

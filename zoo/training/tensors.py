@@ -23,7 +23,8 @@ def normalise(raw: Tensor, preprocessing: Preprocessing, recipe: Recipe | None =
 
 
 def augment(raw: Tensor, recipe: Recipe, *, cropped: bool = False) -> Tensor:
-    """Augmented pictures, uint8 [n, H, W, K], drawn from torch's generator (seeded per epoch). ``cropped``: they are random parts already."""
+    """Augmented pictures, uint8 [n, H, W, K], drawn from torch's generator (seeded per epoch).
+    ``cropped``: they are random parts already."""
     if recipe.augment == "none":
         return raw
     n, height, width, _ = raw.shape
@@ -41,21 +42,30 @@ def augment(raw: Tensor, recipe: Recipe, *, cropped: bool = False) -> Tensor:
 
 
 def resized_crop(raw: Tensor) -> Tensor:
-    """A random part of each picture (``zoo.trainsets.crops``), scaled to the whole, uint8 [n, H, W, K]: cut out first, then enlarged bilinearly."""
+    """A random part of each picture (``zoo.trainsets.crops``), scaled to the whole, uint8 [n, H, W,
+    K]: cut out first, then enlarged bilinearly."""
     n, height, width, _ = raw.shape
-    boxes = torch.from_numpy(crop_boxes(torch.rand(n, DRAWS, dtype=torch.float64).numpy(), height, width)).to(raw.device)
+    boxes = torch.from_numpy(
+        crop_boxes(torch.rand(n, DRAWS, dtype=torch.float64).numpy(), height, width)
+    ).to(raw.device)
     x = _sampled_places(boxes[:, 0], boxes[:, 2], width)[:, None, :].expand(n, height, width)
     y = _sampled_places(boxes[:, 1], boxes[:, 3], height)[:, :, None].expand(n, height, width)
     sampled = functional.grid_sample(
-        raw.permute(0, 3, 1, 2).float(), torch.stack((x, y), 3), mode="bilinear", padding_mode="border", align_corners=False
+        raw.permute(0, 3, 1, 2).float(),
+        torch.stack((x, y), 3),
+        mode="bilinear",
+        padding_mode="border",
+        align_corners=False,
     )
     return sampled.permute(0, 2, 3, 1).round().clamp(0, 255).to(torch.uint8)
 
 
 def _sampled_places(start: Tensor, stop: Tensor, side: int) -> Tensor:
-    """Where ``side`` output pixels lie in a part start..stop of ``side`` input pixels, [n, side] in -1..1 of the input.
+    """Where ``side`` output pixels lie in a part start..stop of ``side`` input pixels, [n, side] in
+    -1..1 of the input.
 
-    Kept within the centres of the part's own first and last pixel: what lies outside of it is not seen.
+    Kept within the centres of the part's own first and last pixel: what lies outside of it is not
+    seen.
     """
     start, stop = start[:, None].float(), stop[:, None].float()
     steps = (torch.arange(side, device=start.device) + 0.5) / side

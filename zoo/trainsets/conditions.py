@@ -27,18 +27,22 @@ def finite_numbers(scores: pd.DataFrame, name: str) -> Floats:
     column = SHORT_NAMES.get(name, name)
     if column not in scores or not pd.api.types.is_numeric_dtype(scores[column].dtype):
         numeric = [str(c) for c in scores.columns if pd.api.types.is_numeric_dtype(scores[c].dtype)]
-        raise UnknownNameError("score column", name, [*numeric, *(s for s, c in SHORT_NAMES.items() if c in numeric)])
+        raise UnknownNameError(
+            "score column", name, [*numeric, *(s for s, c in SHORT_NAMES.items() if c in numeric)]
+        )
     return scores[column].to_numpy(dtype=np.float64, na_value=np.nan)
 
 
-# ------------------------------------------------------------------------------------------------------------- conditions
+# --------------------------------------------------------------------------------------- conditions
 
 
 @dataclass(frozen=True)
 class Condition:
-    """A parsed condition on scores, such as ``x > 0.95 and c < 2``; call it with a scores table to get a bool array [E].
+    """A parsed condition on scores, such as ``x > 0.95 and c < 2``; call it with a scores table to
+    get a bool array [E].
 
-    ``names``: the columns it reads, in full. Comparing with a missing value is false (also ``!=``), so its ``not`` is true.
+    ``names``: the columns it reads, in full. Comparing with a missing value is false (also ``!=``),
+        so its ``not`` is true.
     """
 
     text: str
@@ -66,10 +70,12 @@ _COMPARE: Final[dict[type[ast.cmpop], Callable[[Any, Any], Any]]] = {
 
 
 def condition(text: str) -> Condition:
-    """Parse a condition: comparisons (``<  <=  >  >=  ==  !=``, also chained) of score columns and numbers, joined by and, or, not.
+    """Parse a condition: comparisons (``<  <=  >  >=  ==  !=``, also chained) of score columns and
+    numbers, joined by and, or, not.
 
-    Columns go by their names in the scores table or short: x, c, quality, margin, p_label. Nothing is evaluated as Python: the text is
-    read into a tree of which only these nodes (and parentheses) are accepted.
+    Columns go by their names in the scores table or short: x, c, quality, margin, p_label. Nothing
+    is evaluated as Python: the text is read into a tree of which only these nodes (and parentheses)
+        are accepted.
 
     Raises:
         UsageError: anything else, naming the part that is not allowed.
@@ -78,9 +84,16 @@ def condition(text: str) -> Condition:
         >>> condition("x > 0.95 and c < 2").names
         ('c_perplexity', 'x_perplexity')
     """
-    advice = "Allowed: comparisons of score columns and numbers with and, or, not, parentheses. Write for example 'x > 0.95 and c < 2'."
+    advice = (
+        "Allowed: comparisons of score columns and numbers with and, or, not, parentheses. Write"
+        " for example 'x > 0.95 and c < 2'."
+    )
     if not isinstance(text, str) or not text.strip() or len(text) > 1000:
-        shown = "nothing" if not isinstance(text, str) or not text.strip() else f"{len(text)} characters"
+        shown = (
+            "nothing"
+            if not isinstance(text, str) or not text.strip()
+            else f"{len(text)} characters"
+        )
         raise UsageError(f"condition: found {shown}. {advice}")
     try:
         tree = ast.parse(text.strip(), mode="eval").body
@@ -93,21 +106,26 @@ def condition(text: str) -> Condition:
 
 
 def _check_tree(node: ast.expr, text: str, advice: str, names: set[str], *, boolean: bool) -> None:
-    """Walk the tree and raise UsageError for whatever is not in the grammar; collect the columns."""
+    """Walk the tree and raise UsageError for whatever is not in the grammar; collect the
+    columns."""
     match node:
         case ast.BoolOp(values=values) if boolean:
             for value in values:
                 _check_tree(value, text, advice, names, boolean=True)
         case ast.UnaryOp(op=ast.Not(), operand=operand) if boolean:
             _check_tree(operand, text, advice, names, boolean=True)
-        case ast.Compare(left=left, ops=ops, comparators=comparators) if boolean and all(type(op) in _COMPARE for op in ops):
+        case ast.Compare(left=left, ops=ops, comparators=comparators) if boolean and all(
+            type(op) in _COMPARE for op in ops
+        ):
             for value in (left, *comparators):
                 _check_tree(value, text, advice, names, boolean=False)
-        case ast.UnaryOp(op=ast.USub() | ast.UAdd(), operand=ast.Constant(value=int() | float() as number)) if (
-            not boolean and not isinstance(number, bool)
-        ):
+        case ast.UnaryOp(
+            op=ast.USub() | ast.UAdd(), operand=ast.Constant(value=int() | float() as number)
+        ) if not boolean and not isinstance(number, bool):
             float(number)  # a whole number beyond float64 overflows here
-        case ast.Constant(value=int() | float() as number) if not boolean and not isinstance(number, bool):
+        case ast.Constant(value=int() | float() as number) if not boolean and not isinstance(
+            number, bool
+        ):
             float(number)
         case ast.Name(id=name) if not boolean:
             names.add(SHORT_NAMES.get(name, name))
@@ -122,7 +140,9 @@ def _evaluate(node: ast.expr, columns: Mapping[str, Floats], examples: int) -> M
     match node:
         case ast.BoolOp(op=op, values=values):
             join = np.logical_and if isinstance(op, ast.And) else np.logical_or
-            return np.asarray(join.reduce([_evaluate(value, columns, examples) for value in values]), dtype=bool)
+            return np.asarray(
+                join.reduce([_evaluate(value, columns, examples) for value in values]), dtype=bool
+            )
         case ast.UnaryOp(operand=operand):
             return ~_evaluate(operand, columns, examples)
         case ast.Compare(left=left, ops=ops, comparators=comparators):

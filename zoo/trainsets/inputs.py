@@ -1,9 +1,12 @@
-"""From a data set to a network's input: which size, which channels, how to fit, which statistics; in memory or streamed.
+"""From a data set to a network's input: which size, which channels, how to fit, which statistics;
+in memory or streamed.
 
-The rule, in order: the size asked for, else the pictures' own size where they share one that is below the model's default, else the model's
-default. (A 28-pixel set is not blown up to 224 unless that is asked for.) A picture up to 8 pixels smaller
-than the input is centred on black (28 -> 32), anything else is resized as a whole to the square; for a recipe that trains on random parts
-of pictures (``resized_crop_flip``), the middle of the picture is, without distortion, as those parts are.
+The rule, in order: the size asked for, else the pictures' own size where they share one that is
+    below the model's default, else the model's
+default. (A 28-pixel set is not blown up to 224 unless that is asked for.) A picture up to 8 pixels
+smaller than the input is centred on black (28 -> 32), anything else is resized as a whole to the
+square; for a recipe that trains on random parts of pictures (``resized_crop_flip``), the middle of
+the picture is, without distortion, as those parts are.
 """
 
 from __future__ import annotations
@@ -38,7 +41,8 @@ __all__ = [
 
 
 IN_MEMORY_BYTES = 2 << 30
-"""Decoded splits up to this size are decoded once and held as a memory map; larger ones are decoded as they are used."""
+"""Decoded splits up to this size are decoded once and held as a memory map; larger ones are decoded
+as they are used."""
 _LARGEST_PADDING = 8
 _STATISTICS_SAMPLE = 4096
 
@@ -57,13 +61,17 @@ class Geometry:
 
 
 class Pictures(Protocol):
-    """Decoded pictures of one split, by example id. ``streamed``: decoded at every use, so worth fetching ahead."""
+    """Decoded pictures of one split, by example id. ``streamed``: decoded at every use, so worth
+    fetching ahead."""
 
     @property
     def streamed(self) -> bool: ...
 
-    def gather(self, example_ids: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
-        """(uint8 [n, H, W, K] in the order asked, mask [n] of unreadable ones or None); unreadable pictures are zeros."""
+    def gather(
+        self, example_ids: NDArray[np.int64]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
+        """(uint8 [n, H, W, K] in the order asked, mask [n] of unreadable ones or None); unreadable
+        pictures are zeros."""
         ...
 
 
@@ -74,7 +82,9 @@ class MemoryPictures:
     decoded: Decoded
     streamed: bool = False
 
-    def gather(self, example_ids: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
+    def gather(
+        self, example_ids: NDArray[np.int64]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
         return self.decoded.images[example_ids], _mask(example_ids, self.decoded.errors)
 
 
@@ -87,9 +97,17 @@ class StreamedPictures:
     geometry: Geometry
     streamed: bool = True
 
-    def gather(self, example_ids: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
+    def gather(
+        self, example_ids: NDArray[np.int64]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
         g = self.geometry
-        decoded = decode_examples(self.dataset.splits[self.split], example_ids, size=g.size, channels=g.channels, fit=g.fit)
+        decoded = decode_examples(
+            self.dataset.splits[self.split],
+            example_ids,
+            size=g.size,
+            channels=g.channels,
+            fit=g.fit,
+        )
         return decoded.images, _mask(example_ids, decoded.errors)
 
 
@@ -110,14 +128,18 @@ def open_verified(ref: DatasetRef) -> Dataset:
     dataset = open_dataset(ref.uri)
     if dataset.fingerprint != ref.fingerprint:
         raise DataError(
-            f"data set {ref.uri!r} has changed: its fingerprint is {dataset.fingerprint}, this run was planned on {ref.fingerprint}. "
-            f"Restore the data, or plan again (a changed data set makes new trainings)."
+            f"data set {ref.uri!r} has changed: its fingerprint is {dataset.fingerprint}, this run"
+            f" was planned on {ref.fingerprint}. Restore the data, or plan again (a changed data"
+            " set makes new trainings)."
         )
     return dataset
 
 
-def geometry(dataset: Dataset, arch: str, input_size: int | None, augment: str = "none") -> Geometry:
-    """Input geometry of an architecture on a data set, checked against the model's smallest working input.
+def geometry(
+    dataset: Dataset, arch: str, input_size: int | None, augment: str = "none"
+) -> Geometry:
+    """Input geometry of an architecture on a data set, checked against the model's smallest working
+    input.
 
     Args:
         augment: of the recipe: what a network was trained to look at decides what it is shown.
@@ -130,12 +152,17 @@ def geometry(dataset: Dataset, arch: str, input_size: int | None, augment: str =
     size = input_size or (native if native and (default is None or native < default) else default)
     if size is None:
         raise UsageError(
-            f"{dataset.name}: its pictures differ in size and {arch} has no default input size. Give one with --input-size, such as 32."
+            f"{dataset.name}: its pictures differ in size and {arch} has no default input size."
+            " Give one with --input-size, such as 32."
         )
     models.check_input(arch, size)
     channels: Literal[1, 3] = 1 if dataset.channels == 1 else 3
-    smaller = dataset.native_size is not None and 0 <= size - max(dataset.native_size) <= _LARGEST_PADDING
-    return Geometry(size, channels, "pad" if smaller else "crop" if augment == "resized_crop_flip" else "resize")
+    smaller = (
+        dataset.native_size is not None and 0 <= size - max(dataset.native_size) <= _LARGEST_PADDING
+    )
+    return Geometry(
+        size, channels, "pad" if smaller else "crop" if augment == "resized_crop_flip" else "resize"
+    )
 
 
 def require_splits(dataset: Dataset, *splits: str) -> None:
@@ -147,7 +174,8 @@ def require_splits(dataset: Dataset, *splits: str) -> None:
     for split in splits:
         if split not in dataset.splits:
             raise DataError(
-                f"{dataset.name} has no split {split!r}. Its splits: {', '.join(dataset.splits)}. Training needs train and test: add files for it."
+                f"{dataset.name} has no split {split!r}. Its splits: {', '.join(dataset.splits)}."
+                " Training needs train and test: add files for it."
             )
 
 
@@ -168,19 +196,33 @@ def open_pictures(dataset: Dataset, split: str, geometry: Geometry, cache: Path 
         if streams(dataset, split, geometry):
             _HELD[key] = StreamedPictures(dataset, split, geometry)
         else:
-            decoded = load_split(dataset, split, size=geometry.size, channels=geometry.channels, fit=geometry.fit, cache=cache)
+            decoded = load_split(
+                dataset,
+                split,
+                size=geometry.size,
+                channels=geometry.channels,
+                fit=geometry.fit,
+                cache=cache,
+            )
             _HELD[key] = MemoryPictures(decoded)
     return _HELD[key]
 
 
 def preprocessing(dataset: Dataset, geometry: Geometry, cache: Path | None) -> Preprocessing:
-    """Geometry plus the mean and standard deviation of the clean training pictures (a keyed sample where they are streamed)."""
-    mean, std = _statistics(dataset.uri, dataset.fingerprint, geometry, str(cache) if cache else None)
-    return Preprocessing(size=geometry.size, channels=geometry.channels, fit=geometry.fit, mean=mean, std=std)
+    """Geometry plus the mean and standard deviation of the clean training pictures (a keyed sample
+    where they are streamed)."""
+    mean, std = _statistics(
+        dataset.uri, dataset.fingerprint, geometry, str(cache) if cache else None
+    )
+    return Preprocessing(
+        size=geometry.size, channels=geometry.channels, fit=geometry.fit, mean=mean, std=std
+    )
 
 
 @functools.lru_cache(maxsize=64)
-def _statistics(uri: str, fingerprint: str, geometry: Geometry, cache: str | None) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _statistics(
+    uri: str, fingerprint: str, geometry: Geometry, cache: str | None
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
     dataset = open_verified(DatasetRef(uri=uri, fingerprint=fingerprint))
     pictures = open_pictures(dataset, "train", geometry, Path(cache) if cache else None)
     ids = np.arange(len(dataset.splits["train"]), dtype=np.int64)
@@ -190,7 +232,10 @@ def _statistics(uri: str, fingerprint: str, geometry: Geometry, cache: str | Non
     if unreadable is not None:
         images = images[~unreadable]
     if not len(images):
-        raise DataError(f"{dataset.name}: none of its {len(ids)} training pictures can be read. See why with: zoo data check {uri}")
+        raise DataError(
+            f"{dataset.name}: none of its {len(ids)} training pictures can be read. See why with:"
+            f" zoo data check {uri}"
+        )
     mean, std = channel_statistics(images)
     # A channel without any variation would divide by zero.
     return mean, tuple(s if s > 0 else 1.0 for s in std)

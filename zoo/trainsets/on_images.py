@@ -12,13 +12,21 @@ from zoo.errors import UsageError
 from zoo.spec import Scalar
 from zoo.trainsets.steps import Count, Within
 
-__all__ = ["check_contrast", "contrast", "gamma", "gaussian_noise", "gaussian_noise_each_epoch", "salt_pepper", "salt_pepper_each_epoch"]
+__all__ = [
+    "check_contrast",
+    "contrast",
+    "gamma",
+    "gaussian_noise",
+    "gaussian_noise_each_epoch",
+    "salt_pepper",
+    "salt_pepper_each_epoch",
+]
 
 
 NoiseChannels = Literal["shared", "independent"]
 
 
-# -------------------------------------------------------------------------------------------------------------- images
+# ------------------------------------------------------------------------------------------- images
 
 
 def _to_bytes(values: NDArray[np.float64]) -> NDArray[np.uint8]:
@@ -26,11 +34,16 @@ def _to_bytes(values: NDArray[np.float64]) -> NDArray[np.uint8]:
     return np.rint(np.clip(values, 0.0, 255.0)).astype(np.uint8)
 
 
-def _pixel_draws(key: str, images: NDArray[np.uint8], example_ids: NDArray[np.int64], channels: NoiseChannels) -> NDArray[np.float64]:
-    """Uniform draws in [0, 1), float64 [n, H, W, 1] (one per pixel, ``shared``) or [n, H, W, K] (``independent``)."""
+def _pixel_draws(
+    key: str, images: NDArray[np.uint8], example_ids: NDArray[np.int64], channels: NoiseChannels
+) -> NDArray[np.float64]:
+    """Uniform draws in [0, 1), float64 [n, H, W, 1] (one per pixel, ``shared``) or [n, H, W, K]
+    (``independent``)."""
     count, height, width, depth = images.shape
     depth = depth if channels == "independent" else 1
-    return keyed.uniform(key, example_ids, height * width * depth).reshape(count, height, width, depth)
+    return keyed.uniform(key, example_ids, height * width * depth).reshape(
+        count, height, width, depth
+    )
 
 
 def gaussian_noise(
@@ -41,15 +54,21 @@ def gaussian_noise(
     seed: Count = 0,
     channels: NoiseChannels = "shared",
 ) -> NDArray[np.uint8]:
-    """Adds normal noise of standard deviation ``sigma`` (grey levels of 0..255), the same in all channels or independent per channel.
+    """Adds normal noise of standard deviation ``sigma`` (grey levels of 0..255), the same in all
+    channels or independent per channel.
 
-    clip(x + sigma * z), rounded. One draw per picture, the same in every epoch; z does not depend on sigma. Source: study 1 RQ4.
+    clip(x + sigma * z), rounded. One draw per picture, the same in every epoch; z does not depend
+    on sigma. Source: study 1 RQ4.
     """
     return _with_gaussian(f"gaussian_noise/{seed}", images, example_ids, sigma, channels)
 
 
 def _with_gaussian(
-    key: str, images: NDArray[np.uint8], example_ids: NDArray[np.int64], sigma: float, channels: NoiseChannels
+    key: str,
+    images: NDArray[np.uint8],
+    example_ids: NDArray[np.int64],
+    sigma: float,
+    channels: NoiseChannels,
 ) -> NDArray[np.uint8]:
     from scipy.special import ndtri  # 0.2 s to import, which a plan need not wait for
 
@@ -67,15 +86,21 @@ def salt_pepper(
     seed: Count = 0,
     channels: NoiseChannels = "shared",
 ) -> NDArray[np.uint8]:
-    """Makes a share of the pixels black and the same share white: 0 where a draw is under ``share``, 255 where it is over 1 - ``share``.
+    """Makes a share of the pixels black and the same share white: 0 where a draw is under
+    ``share``, 255 where it is over 1 - ``share``.
 
-    Corrupted pixels: 2 * share on average (share = 0.4 leaves 20 %). Source: study 1 RQ4, where share is called a and b = 1 - a.
+    Corrupted pixels: 2 * share on average (share = 0.4 leaves 20 %). Source: study 1 RQ4, where
+        share is called a and b = 1 - a.
     """
     return _with_salt_pepper(f"salt_pepper/{seed}", images, example_ids, share, channels)
 
 
 def _with_salt_pepper(
-    key: str, images: NDArray[np.uint8], example_ids: NDArray[np.int64], share: float, channels: NoiseChannels
+    key: str,
+    images: NDArray[np.uint8],
+    example_ids: NDArray[np.int64],
+    share: float,
+    channels: NoiseChannels,
 ) -> NDArray[np.uint8]:
     draws = _pixel_draws(key, images, example_ids, channels)
     salted = np.where(draws > 1.0 - share, np.uint8(255), images)
@@ -106,15 +131,25 @@ def contrast(
 ) -> NDArray[np.uint8]:
     """Contrast: pivot + factor * (x - pivot), rounded; factor under 1 weakens, over 1 strengthens.
 
-    ``pivot``: the grey level (0..255) that stays, such as the data set's mean, or ``image`` = each picture's own mean over pixels and
-    channels. ``overflow``: ``clip`` to 0..255, or ``wrap`` around modulo 256 as arithmetic on bytes without a check does.
-    ``factor=inf``, the limit of clipping: 0 under the pivot, 255 over it, the pivot where it is met.
+    ``pivot``: the grey level (0..255) that stays, such as the data set's mean, or ``image`` = each
+        picture's own mean over pixels and
+    channels. ``overflow``: ``clip`` to 0..255, or ``wrap`` around modulo 256 as arithmetic on bytes
+        without a check does.
+    ``factor=inf``, the limit of clipping: 0 under the pivot, 255 over it, the pivot where it is
+    met.
 
-    Source: study 1 RQ4 on MNIST ("weaker", "stronger"); the paper gives no factor, claim S1.12 asks which factors fit its numbers.
+    Source: study 1 RQ4 on MNIST ("weaker", "stronger"); the paper gives no factor, claim S1.12 asks
+        which factors fit its numbers.
     """
-    middle = images.mean(axis=(1, 2, 3), keepdims=True, dtype=np.float64) if isinstance(pivot, str) else np.float64(pivot)
+    middle = (
+        images.mean(axis=(1, 2, 3), keepdims=True, dtype=np.float64)
+        if isinstance(pivot, str)
+        else np.float64(pivot)
+    )
     if isinstance(factor, str):
-        return np.where(images < middle, np.uint8(0), np.where(images > middle, np.uint8(255), images))
+        return np.where(
+            images < middle, np.uint8(0), np.where(images > middle, np.uint8(255), images)
+        )
     values = middle + factor * (images - middle)  # float64 [n, H, W, K]
     if overflow == "clip":
         return _to_bytes(values)
@@ -124,7 +159,8 @@ def contrast(
 def check_contrast(params: dict[str, Scalar]) -> None:
     if params["factor"] == "inf" and params["overflow"] == "wrap":
         raise UsageError(
-            "contrast: factor = inf has no value that could wrap around. Allowed with overflow=wrap: a number. Use overflow=clip."
+            "contrast: factor = inf has no value that could wrap around. Allowed with"
+            " overflow=wrap: a number. Use overflow=clip."
         )
 
 
@@ -137,8 +173,11 @@ def gaussian_noise_each_epoch(
     channels: NoiseChannels = "shared",
     epoch: int,
 ) -> NDArray[np.uint8]:
-    """As ``gaussian_noise``, but drawn anew in every epoch: an augmentation, not a damaged data set. A different experiment from study 1's."""
-    return _with_gaussian(f"gaussian_noise_each_epoch/{seed}/{epoch}", images, example_ids, sigma, channels)
+    """As ``gaussian_noise``, but drawn anew in every epoch: an augmentation, not a damaged data
+    set. A different experiment from study 1's."""
+    return _with_gaussian(
+        f"gaussian_noise_each_epoch/{seed}/{epoch}", images, example_ids, sigma, channels
+    )
 
 
 def salt_pepper_each_epoch(
@@ -150,5 +189,8 @@ def salt_pepper_each_epoch(
     channels: NoiseChannels = "shared",
     epoch: int,
 ) -> NDArray[np.uint8]:
-    """As ``salt_pepper``, but drawn anew in every epoch: an augmentation, not a damaged data set. A different experiment from study 1's."""
-    return _with_salt_pepper(f"salt_pepper_each_epoch/{seed}/{epoch}", images, example_ids, share, channels)
+    """As ``salt_pepper``, but drawn anew in every epoch: an augmentation, not a damaged data set. A
+    different experiment from study 1's."""
+    return _with_salt_pepper(
+        f"salt_pepper_each_epoch/{seed}/{epoch}", images, example_ids, share, channels
+    )

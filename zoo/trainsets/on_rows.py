@@ -34,7 +34,8 @@ class Rows:
     """A training set without its pictures.
 
     Args:
-        example_ids: int64 [n], positions in the data set's training split; an id repeats where an example has copies.
+        example_ids: int64 [n], positions in the data set's training split; an id repeats where an
+            example has copies.
         labels: int64 [n], in 0..M-1.
         weights: float32 [n], factor of each row's loss, 1 = as usual.
         num_classes: M. Stays M when a class is deleted: the network keeps its M outputs.
@@ -48,7 +49,9 @@ class Rows:
     def __post_init__(self) -> None:
         if not len(self.example_ids) == len(self.labels) == len(self.weights):
             lengths = len(self.example_ids), len(self.labels), len(self.weights)
-            raise ValueError(f"example_ids, labels, weights have {lengths} rows; they must have the same")
+            raise ValueError(
+                f"example_ids, labels, weights have {lengths} rows; they must have the same"
+            )
 
     def __len__(self) -> int:
         return len(self.example_ids)
@@ -61,36 +64,47 @@ class Rows:
         return Rows(self.example_ids, labels, self.weights, self.num_classes)
 
 
-# ---------------------------------------------------------------------------------------------------------------- rows
+# --------------------------------------------------------------------------------------------- rows
 
 
-def _drawn(rows: Rows, key: str, count: int, *, fraction: float, stratified: bool) -> NDArray[np.bool_]:
-    """Mask [n] of ``count`` rows drawn at random; ``stratified``: of each class its share ``fraction``, rounded by largest remainder.
+def _drawn(
+    rows: Rows, key: str, count: int, *, fraction: float, stratified: bool
+) -> NDArray[np.bool_]:
+    """Mask [n] of ``count`` rows drawn at random; ``stratified``: of each class its share
+    ``fraction``, rounded by largest remainder.
 
-    Ties of the remainder go to the lower class. Copies of one example are in or out together, save at the edge of the count.
+    Ties of the remainder go to the lower class. Copies of one example are in or out together, save
+    at the edge of the count.
     """
     if not stratified:
         mask = np.zeros(len(rows), dtype=np.bool_)
         mask[keyed.choose(key, rows.example_ids, count)] = True
         return mask
     shares = fraction * np.bincount(rows.labels, minlength=rows.num_classes)  # [M]
-    # A share such as 0.29 * 100 = 28.999999999999996 is cut to 28 and has the largest remainder, so it is 29 after the next two lines.
+    # A share such as 0.29 * 100 = 28.999999999999996 is cut to 28 and has the largest remainder, so
+    # it is 29 after the next two lines.
     quotas = np.floor(shares).astype(np.int64)
     by_remainder = np.lexsort((np.arange(len(shares)), -(shares - quotas)))
     quotas[by_remainder[: count - quotas.sum()]] += 1
     order = np.lexsort((rows.example_ids, keyed.uniform(key, rows.example_ids)[:, 0], rows.labels))
-    first_of_class = np.concatenate([[0], np.cumsum(np.bincount(rows.labels, minlength=rows.num_classes))[:-1]])  # [M]
+    # [M]
+    first_of_class = np.concatenate(
+        [[0], np.cumsum(np.bincount(rows.labels, minlength=rows.num_classes))[:-1]]
+    )
     rank = np.empty(len(rows), dtype=np.int64)
     rank[order] = np.arange(len(rows)) - first_of_class[rows.labels[order]]
     drawn: NDArray[np.bool_] = rank < quotas[rows.labels]
     return drawn
 
 
-def subsample(rows: Rows, *, fraction: Fraction, replica: Count = 0, stratified: bool = False) -> Rows:
+def subsample(
+    rows: Rows, *, fraction: Fraction, replica: Count = 0, stratified: bool = False
+) -> Rows:
     """A random part of the examples: exactly round(fraction * n) of them.
 
-    Replicas and fractions are independent draws. ``stratified``: each class gives its share, rounded by largest remainder (ties to the
-    lower class), so that the total stays round(fraction * n).
+    Replicas and fractions are independent draws. ``stratified``: each class gives its share,
+    rounded by largest remainder (ties to the lower class), so that the total stays round(fraction *
+    n).
 
     Source: study 2's populations (three replicas each of 0.25, 0.5, 0.75).
     """
@@ -98,34 +112,56 @@ def subsample(rows: Rows, *, fraction: Fraction, replica: Count = 0, stratified:
     return rows.take(_drawn(rows, key, count, fraction=fraction, stratified=stratified))
 
 
-def take(rows: Rows, *, count: Annotated[int, Within(1)], replica: Count = 0, stratified: bool = False) -> Rows:
+def take(
+    rows: Rows, *, count: Annotated[int, Within(1)], replica: Count = 0, stratified: bool = False
+) -> Rows:
     """A random part of a given size; with one replica, a smaller part lies within a larger one.
 
-    ``stratified``: of each class its share, as ``subsample``. Where classes differ in size, the larger part may then lack one example of a
-    class that the smaller one has: a quota by largest remainder can fall by 1 as the whole grows (the Alabama paradox).
+    ``stratified``: of each class its share, as ``subsample``. Where classes differ in size, the
+        larger part may then lack one example of a
+    class that the smaller one has: a quota by largest remainder can fall by 1 as the whole grows
+        (the Alabama paradox).
     """
     if count > len(rows):
-        raise UsageError(f"take: count = {count} of {len(rows)} examples. Allowed: 1 to {len(rows)}. Write it as take:count=N.")
-    return rows.take(_drawn(rows, f"take/{replica}", count, fraction=count / len(rows), stratified=stratified))
+        raise UsageError(
+            f"take: count = {count} of {len(rows)} examples. Allowed: 1 to {len(rows)}. Write it as"
+            " take:count=N."
+        )
+    return rows.take(
+        _drawn(rows, f"take/{replica}", count, fraction=count / len(rows), stratified=stratified)
+    )
 
 
-def delete_fraction(rows: Rows, *, fraction: Fraction, replica: Count = 0, stratified: bool = False) -> Rows:
-    """Exactly round(fraction * n) examples are left out, at random; what is left out at 10 % is also left out at 20 %.
+def delete_fraction(
+    rows: Rows, *, fraction: Fraction, replica: Count = 0, stratified: bool = False
+) -> Rows:
+    """Exactly round(fraction * n) examples are left out, at random; what is left out at 10 % is
+    also left out at 20 %.
 
-    1 leaves nothing: the training ends as ``empty``, without a classifier. ``stratified``: of each class its share, as ``subsample``; that
+    1 leaves nothing: the training ends as ``empty``, without a classifier. ``stratified``: of each
+        class its share, as ``subsample``; that
     one example of a class can come back, as in ``take``, holds here too.
 
     Source: study 1 RQ2, which deletes at random, not per class.
     """
     count = round(fraction * len(rows))
-    return rows.take(~_drawn(rows, f"delete_fraction/{replica}", count, fraction=fraction, stratified=stratified))
+    return rows.take(
+        ~_drawn(rows, f"delete_fraction/{replica}", count, fraction=fraction, stratified=stratified)
+    )
 
 
-def label_noise(rows: Rows, *, fraction: Fraction, to: ClassIndex | Literal["random"] = "random", seed: Count = 0) -> Rows:
+def label_noise(
+    rows: Rows,
+    *,
+    fraction: Fraction,
+    to: ClassIndex | Literal["random"] = "random",
+    seed: Count = 0,
+) -> Rows:
     """Wrong labels: exactly round(fraction * n) rows get another label, or the label ``to``.
 
-    ``to=random``: uniform over the M - 1 other classes, so each chosen row is wrong. ``to`` a class: the chosen rows get it whatever they
-    had, so some stay right (true error rate = fraction * share of the other classes). With one seed the choice is nested: the rows
+    ``to=random``: uniform over the M - 1 other classes, so each chosen row is wrong. ``to`` a
+    class: the chosen rows get it whatever they had, so some stay right (true error rate = fraction
+        * share of the other classes). With one seed the choice is nested: the rows
     wrong at 10 % are among those wrong at 20 %, with the same wrong label.
 
     Source: study 1 RQ3, figures 6 ("modified to 0") and 7 ("modified randomly").
@@ -135,9 +171,15 @@ def label_noise(rows: Rows, *, fraction: Fraction, to: ClassIndex | Literal["ran
     if to == "random":
         if rows.num_classes < 2:
             raise UsageError(
-                f"label_noise: no wrong label exists among {rows.num_classes} class. At least 2 classes are needed. Use another data set."
+                f"label_noise: no wrong label exists among {rows.num_classes} class. At least 2"
+                " classes are needed. Use another data set."
             )
-        shift = 1 + keyed.integers(f"label_noise/{seed}/to", rows.example_ids[chosen], rows.num_classes - 1)[:, 0]
+        shift = (
+            1
+            + keyed.integers(
+                f"label_noise/{seed}/to", rows.example_ids[chosen], rows.num_classes - 1
+            )[:, 0]
+        )
         labels[chosen] = (labels[chosen] + shift) % rows.num_classes
     else:
         labels[chosen] = _class_of(rows, "label_noise", "to", to)
@@ -145,7 +187,8 @@ def label_noise(rows: Rows, *, fraction: Fraction, to: ClassIndex | Literal["ran
 
 
 def delete_class(rows: Rows, *, label: ClassIndex) -> Rows:
-    """All examples of one class are left out; the network keeps that class's output. Source: study 1 RQ1."""
+    """All examples of one class are left out; the network keeps that class's output. Source: study
+    1 RQ1."""
     return rows.take(rows.labels != _class_of(rows, "delete_class", "label", label))
 
 
@@ -159,20 +202,22 @@ def relabel(rows: Rows, *, label: ClassIndex, to: ClassIndex) -> Rows:
 def check_relabel(params: dict[str, Scalar]) -> None:
     if params["label"] == params["to"]:
         raise UsageError(
-            f"relabel: label = {params['label']} onto to = {params['to']} changes nothing. The two classes must differ. "
-            f"Choose another class for to, or leave the treatment out."
+            f"relabel: label = {params['label']} onto to = {params['to']} changes nothing. The two"
+            " classes must differ. Choose another class for to, or leave the treatment out."
         )
 
 
 def lay_manifest(rows: Rows, manifests: Callable[[str], Manifest], *, id: str) -> Rows:  # noqa: A002 - the word users write
-    """A selection: its examples, labels, copies and weights replace the training set. Source: study 2, table 1 and sets A and B."""
+    """A selection: its examples, labels, copies and weights replace the training set. Source: study
+    2, table 1 and sets A and B."""
     manifest = manifests(id)
     strangers = np.flatnonzero(~np.isin(manifest.example_ids, rows.example_ids))
     if len(strangers):
         raise UsageError(
-            f"manifest {id}: {len(strangers)} of its {len(manifest)} examples, such as {manifest.example_ids[strangers[0]]}, "
-            f"are not in the training set. A selection fits the data set whose scores it was made from. "
-            f"Make the selection again on this data set."
+            f"manifest {id}: {len(strangers)} of its {len(manifest)} examples, such as"
+            f" {manifest.example_ids[strangers[0]]}, are not in the training set. A selection fits"
+            " the data set whose scores it was made from. Make the selection again on this data"
+            " set."
         )
     wrong = (manifest.labels < 0) | (manifest.labels >= rows.num_classes)
     if wrong.any():
@@ -181,7 +226,12 @@ def lay_manifest(rows: Rows, manifests: Callable[[str], Manifest], *, id: str) -
             f"Allowed: 0 to {rows.num_classes - 1}. Make the selection again on this data set."
         )
     position = np.repeat(np.arange(len(manifest.example_ids)), manifest.copies)
-    return Rows(manifest.example_ids[position], manifest.labels[position], manifest.weights[position], rows.num_classes)
+    return Rows(
+        manifest.example_ids[position],
+        manifest.labels[position],
+        manifest.weights[position],
+        rows.num_classes,
+    )
 
 
 def _class_of(rows: Rows, treatment: str, name: str, label: int | str) -> int:

@@ -1,7 +1,9 @@
-"""The treated training set of a training, and the clean test set beside it; a sample of one to look at.
+"""The treated training set of a training, and the clean test set beside it; a sample of one to look
+at.
 
-Rows (which examples, how often, with which label and weight) are decided by the treatment; pictures follow by example id. An unreadable
-picture leaves the training set and is counted; it never shifts an id. Test sets stay as they are.
+Rows (which examples, how often, with which label and weight) are decided by the treatment; pictures
+follow by example id. An unreadable picture leaves the training set and is counted; it never shifts
+an id. Test sets stay as they are.
 """
 
 from __future__ import annotations
@@ -20,7 +22,14 @@ from zoo.spec import Op, Preprocessing, Sweep, Training
 from zoo.store.selections import manifest_of
 from zoo.store.workspace import Workspace
 from zoo.trainsets.crops import DRAWS, crop_boxes
-from zoo.trainsets.inputs import MemoryPictures, Pictures, geometry, open_pictures, open_verified, preprocessing
+from zoo.trainsets.inputs import (
+    MemoryPictures,
+    Pictures,
+    geometry,
+    open_pictures,
+    open_verified,
+    preprocessing,
+)
 from zoo.trainsets.on_rows import Rows
 from zoo.trainsets.treatments import TREATMENTS, apply_images, apply_rows, each_epoch
 
@@ -31,9 +40,11 @@ __all__ = ["TrainingData", "change_rate", "check_sweep", "prepare", "usable_rows
 class TrainingData:
     """What the loop needs. n training rows (copies count), E_test test examples.
 
-    ``train`` is asked by row position 0..n-1, ``test`` by test example id; both as a classifier sees them. ``whole``: the split whose
-    pictures are cut as they are read, where the recipe asks for random parts of pictures of any size. ``unreadable``: split -> example
-    id -> reason, as far as known before training (a streamed split finds out as it goes). ``given_labels``: int64 [E], the data set's own
+    ``train`` is asked by row position 0..n-1, ``test`` by test example id; both as a classifier
+        sees them. ``whole``: the split whose
+    pictures are cut as they are read, where the recipe asks for random parts of pictures of any
+    size. ``unreadable``: split -> example id -> reason, as far as known before training (a streamed
+        split finds out as it goes). ``given_labels``: int64 [E], the data set's own
     labels of the training split.
     """
 
@@ -63,19 +74,28 @@ class TrainingData:
         return change_rate(self.rows, self.given_labels)
 
     def train_at(self, epoch: int) -> Pictures:
-        """The training pictures of an epoch (1-based); the same in every epoch unless the treatment draws anew."""
-        return replace(self.train, epoch=epoch) if isinstance(self.train, _TreatedPictures) else self.train
+        """The training pictures of an epoch (1-based); the same in every epoch unless the treatment
+        draws anew."""
+        return (
+            replace(self.train, epoch=epoch)
+            if isinstance(self.train, _TreatedPictures)
+            else self.train
+        )
 
     def augmented_at(self, epoch: int, seed: int) -> Pictures:
-        """What an epoch is trained on: ``train_at``, or random parts of the pictures, keyed by (seed, epoch, row)."""
+        """What an epoch is trained on: ``train_at``, or random parts of the pictures, keyed by
+        (seed, epoch, row)."""
         if self.whole is None:
             return self.train_at(epoch)
-        return _CroppedPictures(self.whole, self.rows.example_ids, self.preprocessing, f"crop/{seed}/{epoch}")
+        return _CroppedPictures(
+            self.whole, self.rows.example_ids, self.preprocessing, f"crop/{seed}/{epoch}"
+        )
 
 
 @dataclass(frozen=True)
 class _TreatedPictures:
-    """Pictures of the rows, by position, treated as they are asked for (image treatments are keyed by example id)."""
+    """Pictures of the rows, by position, treated as they are asked for (image treatments are keyed
+    by example id)."""
 
     pictures: Pictures
     example_ids: NDArray[np.int64]
@@ -86,7 +106,9 @@ class _TreatedPictures:
     def streamed(self) -> bool:
         return self.pictures.streamed
 
-    def gather(self, positions: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
+    def gather(
+        self, positions: NDArray[np.int64]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
         ids = self.example_ids[positions]
         images, unreadable = self.pictures.gather(ids)
         return apply_images(self.treatment, images, ids, epoch=self.epoch), unreadable
@@ -94,7 +116,8 @@ class _TreatedPictures:
 
 @dataclass(frozen=True)
 class _CroppedPictures:
-    """Random parts of the rows' pictures, by position, each cut out of the picture in its own size and then scaled."""
+    """Random parts of the rows' pictures, by position, each cut out of the picture in its own size
+    and then scaled."""
 
     split: Split
     example_ids: NDArray[np.int64]
@@ -102,15 +125,21 @@ class _CroppedPictures:
     key: str
     streamed: bool = True
 
-    def gather(self, positions: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
+    def gather(
+        self, positions: NDArray[np.int64]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
         draws = keyed.uniform(self.key, positions, DRAWS)
 
         def region(position: int, height: int, width: int) -> tuple[int, int, int, int]:
-            left, top, right, bottom = crop_boxes(draws[position : position + 1], height, width)[0].tolist()
+            left, top, right, bottom = crop_boxes(draws[position : position + 1], height, width)[
+                0
+            ].tolist()
             return left, top, right, bottom
 
         ids, shape = self.example_ids[positions], self.shape
-        decoded = decode_examples(self.split, ids, size=shape.size, channels=shape.channels, fit=shape.fit, region=region)
+        decoded = decode_examples(
+            self.split, ids, size=shape.size, channels=shape.channels, fit=shape.fit, region=region
+        )
         return decoded.images, np.isin(ids, list(decoded.errors)) if decoded.errors else None
 
 
@@ -123,20 +152,26 @@ def prepare(workspace: Workspace, training: Training) -> TrainingData:
     """
     dataset = open_verified(training.dataset)
     shape = geometry(dataset, training.arch, training.input_size, training.recipe.augment)
-    train, test = (open_pictures(dataset, split, shape, workspace.cache) for split in ("train", "test"))
+    train, test = (
+        open_pictures(dataset, split, shape, workspace.cache) for split in ("train", "test")
+    )
     unreadable = {
         split: dict(pictures.decoded.errors)
         for split, pictures in (("train", train), ("test", test))
         if isinstance(pictures, MemoryPictures)
     }
     manifests = partial(manifest_of, workspace, dataset=dataset.fingerprint)
-    rows = apply_rows(training.treatment, usable_rows(dataset, unreadable.get("train", {})), manifests=manifests)
+    rows = apply_rows(
+        training.treatment, usable_rows(dataset, unreadable.get("train", {})), manifests=manifests
+    )
     treated: Pictures = _TreatedPictures(train, rows.example_ids, training.treatment)
     if shape.fit == "crop":
         _refuse_treated_crops(training.treatment)
     elif isinstance(train, MemoryPictures) and not each_epoch(training.treatment):
         # One copy of just the rows that are trained on, treated once for all epochs.
-        treated = MemoryPictures(Decoded(treated.gather(np.arange(len(rows.example_ids), dtype=np.int64))[0], {}))
+        treated = MemoryPictures(
+            Decoded(treated.gather(np.arange(len(rows.example_ids), dtype=np.int64))[0], {})
+        )
     split = dataset.splits["train"]
     return TrainingData(
         rows=rows,
@@ -155,7 +190,8 @@ def check_sweep(dataset: Dataset, sweep: Sweep) -> None:
     """Find what a data set does not allow before anything is made.
 
     Raises:
-        UsageError: an input size that a model cannot take, or damaged pictures that would be cut as they are read.
+        UsageError: an input size that a model cannot take, or damaged pictures that would be cut as
+            they are read.
     """
     for asked in sweep.inputs:
         if geometry(dataset, *asked).fit == "crop":
@@ -168,8 +204,9 @@ def _refuse_treated_crops(treatment: Sequence[Op]) -> None:
     for step in treatment:
         if TREATMENTS[step.name].on_images is not None:
             raise UsageError(
-                f"{step.text} with augment=resized_crop_flip: pictures of this data set are cut out of their files at random, so there is no "
-                f"whole picture to treat. Allowed: treatments of rows. Use a recipe with augment=flip or crop_flip."
+                f"{step.text} with augment=resized_crop_flip: pictures of this data set are cut out"
+                " of their files at random, so there is no whole picture to treat. Allowed:"
+                " treatments of rows. Use a recipe with augment=flip or crop_flip."
             )
 
 
@@ -178,8 +215,14 @@ def change_rate(rows: Rows, given_labels: NDArray[np.int64]) -> float | None:
 
 
 def usable_rows(dataset: Dataset, unreadable: Mapping[int, str], split_name: str = "train") -> Rows:
-    """A split as rows, by default the training split: every readable, labelled example once, with weight 1."""
+    """A split as rows, by default the training split: every readable, labelled example once, with
+    weight 1."""
     split = dataset.splits[split_name]
     ids = np.arange(len(split), dtype=np.int64)
     usable = (split.labels >= 0) & ~np.isin(ids, list(unreadable))
-    return Rows(ids[usable], split.labels[usable], np.ones(int(usable.sum()), dtype=np.float32), len(dataset.class_names))
+    return Rows(
+        ids[usable],
+        split.labels[usable],
+        np.ones(int(usable.sum()), dtype=np.float32),
+        len(dataset.class_names),
+    )

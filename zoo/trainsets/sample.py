@@ -22,7 +22,8 @@ __all__ = ["Sample", "sample"]
 
 
 _SIDE_WITHOUT_A_SIZE = 224
-"""Side in pixels of a sample's pictures where those of the data set differ in size: the input of the large networks."""
+"""Side in pixels of a sample's pictures where those of the data set differ in size: the input of
+the large networks."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +37,8 @@ class Sample:
         example_ids: int64 [n], ascending.
         before: uint8 [n, H, W, K], pictures of the data set.
         after: uint8 [n, H, W, K], the same pictures treated.
-        unreadable: bool [n], where both pictures are zeros (in a split too large to be read as a whole first).
+        unreadable: bool [n], where both pictures are zeros (in a split too large to be read as a
+            whole first).
         given: int64 [n], the data set's labels.
         labels: int64 [n], labels after the treatment.
         class_names: M texts.
@@ -66,10 +68,20 @@ class Sample:
     treated: bool = True
 
 
-def sample(dataset: Dataset, treatment: tuple[Op, ...], *, split: str = "train", count: int = 24, seed: int = 0, epoch: int = 1) -> Sample:
-    """Examples that a treatment leaves in a split, drawn at random by ``seed``, in the data set's own size; needs no workspace.
+def sample(
+    dataset: Dataset,
+    treatment: tuple[Op, ...],
+    *,
+    split: str = "train",
+    count: int = 24,
+    seed: int = 0,
+    epoch: int = 1,
+) -> Sample:
+    """Examples that a treatment leaves in a split, drawn at random by ``seed``, in the data set's
+    own size; needs no workspace.
 
-    Rows, labels and pixels are those a training of this input size gets. Where the pictures differ in size they are resized to 224 x 224.
+    Rows, labels and pixels are those a training of this input size gets. Where the pictures differ
+    in size they are resized to 224 x 224.
 
     Args:
         treatment: resolved steps.
@@ -79,19 +91,26 @@ def sample(dataset: Dataset, treatment: tuple[Op, ...], *, split: str = "train",
     Raises:
         UnknownNameError: if there is no such split.
         NotFoundError: if the treatment leaves no example.
-        UsageError: if the treatment does not fit the data set, or begins with a selection, which only a workspace knows.
+        UsageError: if the treatment does not fit the data set, or begins with a selection, which
+            only a workspace knows.
     """
     if split not in dataset.splits:
         raise UnknownNameError("split", split, dataset.splits)
     text = treatment_text(treatment)
     for step in treatment:
         if TREATMENTS[step.name].needs_manifests:
-            raise UsageError(f"{step.text}: a selection lies in a workspace, and a sample is drawn without one. Leave this step out.")
+            raise UsageError(
+                f"{step.text}: a selection lies in a workspace, and a sample is drawn without one."
+                " Leave this step out."
+            )
     native = max(dataset.native_size) if dataset.native_size else None
-    shape = Geometry(native or _SIDE_WITHOUT_A_SIZE, dataset.channels, "pad" if native else "resize")
+    shape = Geometry(
+        native or _SIDE_WITHOUT_A_SIZE, dataset.channels, "pad" if native else "resize"
+    )
     source = dataset.splits[split]
     decode = partial(decode_examples, source, channels=shape.channels)
-    # A training leaves out what cannot be read before it is treated, so all are read here too; a pixel of each is enough.
+    # A training leaves out what cannot be read before it is treated, so all are read here too; a
+    # pixel of each is enough.
     everyone = np.arange(0 if streams(dataset, split, shape) else len(source), dtype=np.int64)
     whole = usable_rows(dataset, decode(everyone, size=1, fit="resize").errors, split)
     rows = apply_rows(treatment, whole, manifests=_no_manifest)
@@ -99,8 +118,9 @@ def sample(dataset: Dataset, treatment: tuple[Op, ...], *, split: str = "train",
     rate = change_rate(rows, given)
     if rate is None:
         raise NotFoundError(
-            f"{text} leaves none of the {len(whole):,} examples of {dataset.name} {split}: there is nothing to show. "
-            f"A training on it ends as empty, without a classifier. Choose a treatment that leaves some."
+            f"{text} leaves none of the {len(whole):,} examples of {dataset.name} {split}: there is"
+            " nothing to show. A training on it ends as empty, without a classifier. Choose a"
+            " treatment that leaves some."
         )
     chosen = rows.take(keyed.choose(f"sample/{seed}", rows.example_ids, min(count, len(rows))))
     before = decode(chosen.example_ids, size=shape.size, fit=shape.fit)

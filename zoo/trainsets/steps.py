@@ -48,11 +48,16 @@ class Within:
     def __str__(self) -> str:
         if self.high is None:
             return f"from {self.low:g}"
-        return f"from {self.low:g} to {self.high:g}" if self.low is not None else f"up to {self.high:g}"
+        return (
+            f"from {self.low:g} to {self.high:g}"
+            if self.low is not None
+            else f"up to {self.high:g}"
+        )
 
 
 class _OfClass:
-    """Marks a parameter that means a class: its index, or its name until ``resolve`` has looked it up."""
+    """Marks a parameter that means a class: its index, or its name until ``resolve`` has looked it
+    up."""
 
 
 Fraction = Annotated[float, Within(0, 1)]
@@ -64,7 +69,8 @@ ClassIndex = Annotated[int, Within(0), _OfClass()]
 class Parameter:
     """One parameter of a step, read from its function's signature.
 
-    ``kinds``: the plain types it takes; ``words``: the fixed texts it takes; ``within``: the range of its numbers; ``of_class``: whether it
+    ``kinds``: the plain types it takes; ``words``: the fixed texts it takes; ``within``: the range
+        of its numbers; ``of_class``: whether it
     means a class, which may also be named.
     """
 
@@ -79,13 +85,25 @@ class Parameter:
     @property
     def allowed(self) -> str:
         nouns = {float: "a number", int: "a whole number", bool: "true or false", str: "text"}
-        choices = [nouns[kind] + (f" {self.within}" if self.within and kind in (int, float) else "") for kind in self.kinds]
-        return " or ".join(choices + ["a class name"] * self.of_class + [repr(word) for word in self.words])
+        choices = [
+            nouns[kind] + (f" {self.within}" if self.within and kind in (int, float) else "")
+            for kind in self.kinds
+        ]
+        return " or ".join(
+            choices + ["a class name"] * self.of_class + [repr(word) for word in self.words]
+        )
 
     @property
     def default_text(self) -> str:
-        """The default as it is written: ``false``, ``0``, ``random``; ``required`` where there is none."""
-        return "required" if self.required else "none" if self.default is None else str(self.default).lower()
+        """The default as it is written: ``false``, ``0``, ``random``; ``required`` where there is
+        none."""
+        return (
+            "required"
+            if self.required
+            else "none"
+            if self.default is None
+            else str(self.default).lower()
+        )
 
     def check(self, step: str, value: Scalar) -> Scalar:
         """The value in its canonical type (1 -> 1.0 where a number is wanted).
@@ -108,8 +126,16 @@ class Parameter:
             if type(value) is kind and (not isinstance(value, (int, float)) or self._fits(value)):
                 return value
         if self.words and not self.kinds and isinstance(value, str):
-            raise UnknownNameError(f"value of {step}:{self.name}", value, self.words, f"Write it as {step}:{self.name}=VALUE.")
-        raise UsageError(f"{step}: {self.name} = {value!r} is not possible. Allowed: {self.allowed}. Write it as {step}:{self.name}=VALUE.")
+            raise UnknownNameError(
+                f"value of {step}:{self.name}",
+                value,
+                self.words,
+                f"Write it as {step}:{self.name}=VALUE.",
+            )
+        raise UsageError(
+            f"{step}: {self.name} = {value!r} is not possible. Allowed: {self.allowed}. Write it as"
+            f" {step}:{self.name}=VALUE."
+        )
 
     def _fits(self, value: float) -> bool:
         return math.isfinite(value) and (self.within is None or value in self.within)
@@ -117,9 +143,11 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Step:
-    """A named function that users write as ``NAME:key=value,key=value``: a treatment or a selection rule.
+    """A named function that users write as ``NAME:key=value,key=value``: a treatment or a selection
+    rule.
 
-    Its keyword-only parameters, with their annotations and defaults, are what users may write, but for those ``given`` by the program.
+    Its keyword-only parameters, with their annotations and defaults, are what users may write, but
+    for those ``given`` by the program.
     """
 
     name: str
@@ -140,12 +168,16 @@ class Step:
 
     @property
     def about(self) -> str:
-        """The whole docstring but for its errors, a paragraph or parameter a line: what it does exactly, and its source."""
+        """The whole docstring but for its errors, a paragraph or parameter a line: what it does
+        exactly, and its source."""
         lines: list[str] = []
         for paragraph in (inspect.getdoc(self.function) or "").split("\n\n"):
             if paragraph.startswith("Args:"):
                 entries = re.split(r"\n    (?=\S)", paragraph)[1:]
-                lines += ["``{}``: {}".format(*" ".join(entry.split()).split(": ", 1)) for entry in entries]
+                lines += [
+                    "``{}``: {}".format(*" ".join(entry.split()).split(": ", 1))
+                    for entry in entries
+                ]
             elif not paragraph.startswith("Raises:"):
                 lines.append(" ".join(paragraph.split()))
         return "\n".join(lines)
@@ -156,22 +188,29 @@ class Step:
         hints = typing.get_type_hints(self.function, include_extras=True)
         found = {}
         for parameter in inspect.signature(self.function).parameters.values():
-            if parameter.kind is inspect.Parameter.KEYWORD_ONLY and parameter.name not in self.given:
+            if (
+                parameter.kind is inspect.Parameter.KEYWORD_ONLY
+                and parameter.name not in self.given
+            ):
                 required = parameter.default is inspect.Parameter.empty
                 kinds, words, within, of_class = _read_annotation(hints[parameter.name])
                 default = None if required else parameter.default
-                found[parameter.name] = Parameter(parameter.name, kinds, words, within, default, required, of_class)
+                found[parameter.name] = Parameter(
+                    parameter.name, kinds, words, within, default, required, of_class
+                )
         return found
 
     @property
     def usage(self) -> str:
-        """How to write it: ``subsample:fraction=...,replica=0,stratified=false``; parameters that may be left out without a default are not shown."""
+        """How to write it: ``subsample:fraction=...,replica=0,stratified=false``; parameters that
+        may be left out without a default are not shown."""
         shown = [p for p in self.parameters.values() if p.required or p.default is not None]
         settings = [f"{p.name}={'...' if p.required else p.default_text}" for p in shown]
         return f"{self.name}:{','.join(settings)}" if settings else self.name
 
     def read(self, settings: str) -> dict[str, Scalar]:
-        """``fraction=0.2,to=random`` -> parameters as written. A text is taken as it stands: the id 0000000000000012 is no number.
+        """``fraction=0.2,to=random`` -> parameters as written. A text is taken as it stands: the id
+        0000000000000012 is no number.
 
         Raises:
             UsageError: if a parameter has no ``=``.
@@ -185,7 +224,8 @@ class Step:
         return params
 
     def canonical(self, params: Mapping[str, Scalar]) -> dict[str, Scalar]:
-        """Every parameter, in its own type, within its range; one without a default is absent unless given.
+        """Every parameter, in its own type, within its range; one without a default is absent
+        unless given.
 
         Raises:
             UnknownNameError: if there is no such parameter.
@@ -193,15 +233,18 @@ class Step:
         """
         for name in params:
             if name not in self.parameters:
-                raise UnknownNameError(f"parameter of {self.name}", name, self.parameters, f"Write it as {self.usage}.")
+                raise UnknownNameError(
+                    f"parameter of {self.name}", name, self.parameters, f"Write it as {self.usage}."
+                )
         found: dict[str, Scalar] = {}
         for parameter in self.parameters.values():
             if parameter.name in params:
                 found[parameter.name] = parameter.check(self.name, params[parameter.name])
             elif parameter.required:
                 raise UsageError(
-                    f"{self.name}: parameter {parameter.name} is missing; given: {', '.join(params) or 'none'}. "
-                    f"Allowed: {parameter.allowed}. Write it as {self.usage}."
+                    f"{self.name}: parameter {parameter.name} is missing; given:"
+                    f" {', '.join(params) or 'none'}. Allowed: {parameter.allowed}. Write it as"
+                    f" {self.usage}."
                 )
             elif parameter.default is not None:
                 found[parameter.name] = parameter.default
@@ -215,27 +258,33 @@ class Step:
             "summary": self.summary,
             "about": self.about,
             "parameters": [
-                {"name": p.name, "allowed": p.allowed, "required": p.required, "default": p.default} for p in self.parameters.values()
+                {"name": p.name, "allowed": p.allowed, "required": p.required, "default": p.default}
+                for p in self.parameters.values()
             ],
         }
 
 
 def split_steps(text: str) -> list[tuple[str, str]]:
-    """``"subsample:fraction=0.25 + gamma:gamma=2"`` -> [("subsample", "fraction=0.25"), ("gamma", "gamma=2")].
+    """``"subsample:fraction=0.25 + gamma:gamma=2"`` -> [("subsample", "fraction=0.25"), ("gamma",
+    "gamma=2")].
 
     A plus sign divides steps only before a name, so that 1e+3 stays a number.
     """
     steps = re.split(r"\+(?=\s*(?:[A-Za-z_]|$))", text)
-    return [(name.strip(), settings.strip()) for name, _, settings in (step.partition(":") for step in steps)]
+    return [
+        (name.strip(), settings.strip())
+        for name, _, settings in (step.partition(":") for step in steps)
+    ]
 
 
 @dataclass(frozen=True)
 class Treatment(Step):
     """A named treatment: ``on_rows`` or ``on_images`` does it, the other is None.
 
-    ``on_rows(rows, *, ...) -> Rows``; where ``needs_manifests``, ``on_rows(rows, manifests, *, ...)``.
-    ``on_images(images uint8 [n, H, W, K], example_ids int64 [n], *, ...) -> uint8 [n, H, W, K]``, which never writes to its argument.
-    Where ``each_epoch``, it also takes ``epoch`` (1-based), which is not a user's to give: the pictures differ from epoch to epoch.
+    ``on_rows(rows, *, ...) -> Rows``; where ``needs_manifests``, ``on_rows(rows, manifests, *,
+    ...)``. ``on_images(images uint8 [n, H, W, K], example_ids int64 [n], *, ...) -> uint8 [n, H, W,
+    K]``, which never writes to its argument. Where ``each_epoch``, it also takes ``epoch``
+    (1-based), which is not a user's to give: the pictures differ from epoch to epoch.
     ``check(params)`` refuses combinations of parameters that are each fine.
     """
 
@@ -264,30 +313,42 @@ class Treatment(Step):
 
     def as_json(self) -> dict[str, Any]:
         """As of every step, and what it acts on."""
-        return {**super().as_json(), "acts_on": "rows" if self.on_rows else "images", "each_epoch": self.each_epoch}
+        return {
+            **super().as_json(),
+            "acts_on": "rows" if self.on_rows else "images",
+            "each_epoch": self.each_epoch,
+        }
 
 
 def step_help(step: Step, *, whole: bool) -> str:
-    """How to write a step, what it does in a line (``whole``: in all its words), and a line for each parameter."""
+    """How to write a step, what it does in a line (``whole``: in all its words), and a line for
+    each parameter."""
     words = step.about.replace("``", "").splitlines()
-    shown = [textwrap.fill(line, 100, initial_indent="  ", subsequent_indent="  ") for line in (words if whole else words[:1])]
+    shown = [
+        textwrap.fill(line, 100, initial_indent="  ", subsequent_indent="  ")
+        for line in (words if whole else words[:1])
+    ]
     width = max((len(name) for name in step.parameters), default=0)
     shown += [
-        f"  {p.name:<{width}}  {p.allowed}; {p.default_text if p.required else f'default {p.default_text}'}"
+        f"  {p.name:<{width}}  {p.allowed};"
+        f" {p.default_text if p.required else f'default {p.default_text}'}"
         for p in step.parameters.values()
     ]
     return "\n".join([step.usage, *shown])
 
 
 def _read_annotation(hint: Any) -> tuple[tuple[type, ...], tuple[str, ...], Within | None, bool]:
-    """Splits ``Annotated[int, Within(0)] | Literal["random"]`` into plain types, words, range and whether it means a class."""
+    """Splits ``Annotated[int, Within(0)] | Literal["random"]`` into plain types, words, range and
+    whether it means a class."""
     if typing.get_origin(hint) is Annotated:
         base, *notes = typing.get_args(hint)
         kinds, words, _, _ = _read_annotation(base)
         within = next((note for note in notes if isinstance(note, Within)), None)
         return kinds, words, within, any(isinstance(note, _OfClass) for note in notes)
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        parts = [_read_annotation(part) for part in typing.get_args(hint) if part is not types.NoneType]
+        parts = [
+            _read_annotation(part) for part in typing.get_args(hint) if part is not types.NoneType
+        ]
         return (
             tuple(kind for part in parts for kind in part[0]),
             tuple(word for part in parts for word in part[1]),

@@ -1,4 +1,5 @@
-"""A sweep as people write it: architectures, fractions such as ``0.25x3``, a recipe with changes, treatment steps."""
+"""A sweep as people write it: architectures, fractions such as ``0.25x3``, a recipe with changes,
+treatment steps."""
 
 from __future__ import annotations
 
@@ -22,7 +23,10 @@ def _numbers(values: Sequence[str] | None, what: str) -> list[int]:
     try:
         return [int(value) for value in listed(values)]
     except ValueError:
-        raise UsageError(f"{what} {','.join(values or ())!r}: allowed are whole numbers with commas between them, such as 0,1,2.") from None
+        raise UsageError(
+            f"{what} {','.join(values or ())!r}: allowed are whole numbers with commas between"
+            " them, such as 0,1,2."
+        ) from None
 
 
 def _fractions(values: Sequence[str]) -> list[tuple[float, int]]:
@@ -33,14 +37,25 @@ def _fractions(values: Sequence[str]) -> list[tuple[float, int]]:
         try:
             fraction, replicas = float(number), int(count) if times else 1
         except ValueError:
-            raise UsageError(f"fraction {text!r}: write 0.25 for a quarter, 0.25x3 for three independent quarters.") from None
+            raise UsageError(
+                f"fraction {text!r}: write 0.25 for a quarter, 0.25x3 for three independent"
+                " quarters."
+            ) from None
         if not 0 < fraction <= 1 or replicas < 1:
             raise UsageError(
-                f"fraction {text!r}: allowed are fractions above 0 up to 1, and one replica or more. Example: --fractions 0.25x3,0.5x3,1"
+                f"fraction {text!r}: allowed are fractions above 0 up to 1, and one replica or"
+                " more. Example: --fractions 0.25x3,0.5x3,1"
             )
         if fraction == 1 and replicas > 1:
-            raise UsageError(f"fraction {text!r}: the whole set has no independent replicas. Write 1, and vary --seeds instead.")
-        found += [(fraction, replica) for replica in range(1, replicas + 1)] if fraction < 1 else [(1.0, 0)]
+            raise UsageError(
+                f"fraction {text!r}: the whole set has no independent replicas. Write 1, and vary"
+                " --seeds instead."
+            )
+        found += (
+            [(fraction, replica) for replica in range(1, replicas + 1)]
+            if fraction < 1
+            else [(1.0, 0)]
+        )
     return found
 
 
@@ -54,7 +69,8 @@ def sweep_of(
     seeds: Sequence[str] | None,
     input_size: int | None,
 ) -> Sweep:
-    """The grid that these words ask for; class names in the treatment are looked up when the data set is known.
+    """The grid that these words ask for; class names in the treatment are looked up when the data
+    set is known.
 
     Raises:
         UnknownNameError, UsageError: for a name that is not there, or a value that is none.
