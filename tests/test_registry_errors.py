@@ -69,9 +69,8 @@ def test_at_most_three_near_names() -> None:
     assert str(UnknownNameError("model", "densenet", names)).count(" or ") == 2
 
 
-def test_a_table_is_a_mapping_in_the_order_of_registration() -> None:
-    table: Registry[int] = Registry("number", {"two": 2})
-    assert table.register("one", 1) == 1
+def test_a_table_is_a_mapping_in_the_order_of_its_entries() -> None:
+    table: Registry[int] = Registry("number", {"two": 2, "one": 1})
     assert list(table) == ["two", "one"]
     assert (len(table), table["one"], "one" in table, "three" in table) == (2, 1, True, False)
     assert dict(table) == {"two": 2, "one": 1}
@@ -83,13 +82,6 @@ def test_looking_up_an_unknown_name_is_a_usage_error() -> None:
         UnknownNameError, match=r"^unknown number 'on'\. Did you mean 'one'\? Known: one\.$"
     ):
         table["on"]
-
-
-def test_registering_twice_is_a_programming_error() -> None:
-    table: Registry[int] = Registry("number", {"one": 1})
-    with pytest.raises(ValueError, match="number 'one' is registered twice"):
-        table.register("one", 2)
-    assert table["one"] == 1
 
 
 def test_a_table_does_not_see_later_changes_of_its_source() -> None:

@@ -23,18 +23,11 @@ class Registry(Mapping[str, T], Generic[T]):
 
     Raises:
         UnknownNameError: on look-up of a name that is not there; the message lists the near ones.
-        ValueError: on registering a name twice (a programming error).
     """
 
     def __init__(self, kind: str, entries: Mapping[str, T] | None = None) -> None:
         self.kind = kind
         self._entries: dict[str, T] = dict(entries or {})
-
-    def register(self, name: str, thing: T) -> T:
-        if name in self._entries:
-            raise ValueError(f"{self.kind} {name!r} is registered twice")
-        self._entries[name] = thing
-        return thing
 
     def __getitem__(self, name: str) -> T:
         try:
