@@ -2,14 +2,13 @@
 a ResNet and a Network In Network.
 
 Source: He, Yu, Wang, Li, Chen, "From Data Quality to Model Quality: an Exploratory Study on Deep
-    Learning", figures 2, 3, 5, 8, 9, 11, 12 and
-its claims about CIFAR-10.
+Learning", figures 2, 3, 5, 8, 9, 11, 12 and its claims about CIFAR-10.
 
 Scales: ``laptop`` trains ResNet-8 and a small NIN in place of ResNet-20 and NIN, on 2,500 of the
-    50,000 images, three seeds. ``paper`` trains
-ResNet-20 and NIN on all of them (a GPU is wanted), relabelling each class to the next one;
-``paper-pairs`` relabels every class to every other (90 pairs). ``smoke`` runs a few points of every
-    question on the embedded Fashion-MNIST (grey) in a minute; its numbers mean nothing.
+50,000 images, three seeds. ``paper`` trains ResNet-20 and NIN on all of them (a GPU is wanted),
+relabelling each class to the next one; ``paper-pairs`` relabels every class to every other (90
+pairs). ``smoke`` runs a few points of every question on the embedded Fashion-MNIST (grey) in a
+minute; its numbers mean nothing.
 
 Expected (forecast before the first run, nothing is tuned to it): some classes gain when a class
 they are confused with goes; deleting and relabelling cost about the same; error falls as a power of

@@ -2,14 +2,12 @@
 set decide a LeNet-5's test accuracy.
 
 Source: He, Yu, Wang, Li, Chen, "From Data Quality to Model Quality: an Exploratory Study on Deep
-    Learning", figures 1, 4, 6, 7, 10 and its
-claims about MNIST. The paper gives neither optimiser nor seeds nor contrast factors; what stands
-here for them is in ``docs/studies``.
+Learning", figures 1, 4, 6, 7, 10 and its claims about MNIST. The paper gives neither optimiser nor
+seeds nor contrast factors; what stands here for them is in ``docs/studies``.
 
 Scales: ``laptop`` trains on 10,000 of the 60,000 images, three seeds. ``paper`` trains on all of
-    them, until the training accuracy is
-99.9 % or the epochs are used up. ``smoke`` runs a few points of every question on the embedded
-Fashion-MNIST in a minute; its numbers mean nothing.
+them, until the training accuracy is 99.9 % or the epochs are used up. ``smoke`` runs a few points
+of every question on the embedded Fashion-MNIST in a minute; its numbers mean nothing.
 
 Expected (forecast before the first run, nothing is tuned to it): deleting a class costs its share
 of the test set and hardly more; half of the images cost less than a point; memorised wrong labels

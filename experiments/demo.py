@@ -2,15 +2,14 @@
 retrain with controls, report.
 
 Source: the method of "Example perplexity and class label cleaning" (population of classifiers of
-    different strength, X- and C-perplexity,
-cleaning, relabelling to the top confusion, retraining on a budget of examples per class), at a
-scale that a laptop does in minutes. Not the paper's scale: five small networks instead of ten, five
-training sets instead of ten, three snapshots instead of five: 75 classifiers, on 5,000 pictures of
-Fashion-MNIST of which 5 % carry a *planted* wrong label.
+different strength, X- and C-perplexity, cleaning, relabelling to the top confusion, retraining on a
+budget of examples per class), at a scale that a laptop does in minutes. Not the paper's scale: five
+small networks instead of ten, five training sets instead of ten, three snapshots instead of five:
+75 classifiers, on 5,000 pictures of Fashion-MNIST of which 5 % carry a *planted* wrong label.
 
 Retraining: 195 pictures of each class (of 500, the paper's 500 of 1,281), drawn anew for each of
-    six seeds, from what an arm's rule leaves.
-So a smaller training set is no reason for a difference, and the draw of the budget is in the
+six seeds, from what an arm's rule leaves. So a smaller training set is no reason for a difference,
+and the draw of the budget is in the
 intervals. Controls: the redrawn baseline, as many pictures of each class left out at random, the
     hardest half, and the true labels.
 

@@ -5,8 +5,8 @@
 5,000 training and 2,000 test images of Fashion-MNIST (MIT licence, Zalando SE 2017), 500 and 200
 per class, as PNG in Parquet (Hugging Face layout). 5 % of the training labels are planted errors:
 ``label`` is what trainings see, ``label_true`` is the truth. Every choice is a keyed draw over the
-    index in the original idx file, so two runs give the same bytes (with the same Pillow, zlib
-and pyarrow), and the sha256 printed at the end goes into ``zoo/data/embedded_sets.py``.
+index in the original idx file, so two runs give the same bytes (with the same Pillow, zlib and
+pyarrow), and the sha256 printed at the end goes into ``zoo/data/embedded_sets.py``.
 
 The idx files are those of Debian's package ``dataset-fashion-mnist``; the originals are published
 by their authors.

@@ -11,11 +11,9 @@ workspace, if one was put there), ``verdicts``, or the name of a figure. NAME is
 page, in a folder of the page's name. It holds ``study.json`` (what was run), ``outcomes.csv``,
 ``by_class.csv`` and ``curves.csv`` (see
 ``zoo.studies.outcomes``: all that the rules need, so that anyone can judge again; a claim whose
-    table is missing is not tested), ``verdicts.csv`` and
-the figures.
-From a workspace all of it is written; without one, ``verdicts.csv`` and the blocks ``run`` and
-``verdicts``. A figure that the page does not show is an error: nothing is left out by forgetting
-it.
+table is missing is not tested), ``verdicts.csv`` and the figures. From a workspace all of it is
+written; without one, ``verdicts.csv`` and the blocks ``run`` and ``verdicts``. A figure that the
+page does not show is an error: nothing is left out by forgetting it.
 """
 
 from __future__ import annotations

@@ -2,10 +2,9 @@
 the few tests that should notice.
 
 Command: ``make mutants``, or ``python -m tools.mutants arms`` for those whose file or tests contain
-    a word. The list is ``mutants.toml``:
-a file, a text that stands in it exactly once, what replaces it, and the tests. A mutant that
-survives is a fault that could be made tomorrow without anybody knowing. ``tests/test_mutants.py``
-sees to it that the list still fits the code.
+a word. The list is ``mutants.toml``: a file, a text that stands in it exactly once, what replaces
+it, and the tests. A mutant that survives is a fault that could be made tomorrow without anybody
+knowing. ``tests/test_mutants.py`` sees to it that the list still fits the code.
 """
 
 from __future__ import annotations

@@ -2,9 +2,8 @@
 torch.
 
 Time is a model, not a promise: seconds per image = fixed cost + multiply-adds / rate, forward and
-    backward three times the forward. Of the small
-networks the measured rate of one core is in the table of models itself (``tools/bench/models.py``,
-docs/LOG.md).
+backward three times the forward. Of the small networks the measured rate of one core is in the
+table of models itself (``tools/bench/models.py``, docs/LOG.md).
 """
 
 from __future__ import annotations
@@ -74,9 +73,9 @@ _RTX3090 = {
     "efficientnet_b2": (849, 3413),
 }
 """Images a second on one RTX 3090, (in training, forward alone), at the reference size of the table
-of models. Source: timm's benchmark table, AMP, channels last, PyTorch 1.12. Multiply-adds alone are
-    off by 4 times for EfficientNet-B0, whose layers wait for memory, and by 2 the other
-way for VGG-16."""
+of models. Source: timm's benchmark table, AMP, channels last, PyTorch 1.12. Multiply-adds alone
+are off by 4 times for EfficientNet-B0, whose layers wait for memory, and by 2 the other way for
+VGG-16."""
 
 _START_SECONDS = 7.0
 """Start of a session on this machine."""

@@ -2,9 +2,8 @@
 size.
 
 A draw is a hash, not a state: splitmix64 of the example id, the draw number and the sha256 of a
-    readable key.
-So a subset, a planted label error or a pixel's noise can be recomputed anywhere from its name
-alone.
+readable key. So a subset, a planted label error or a pixel's noise can be recomputed anywhere from
+its name alone.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """Frozen specs: what a run is, apart from where and on what hardware it runs.
 
 ``Op`` (one treatment step) -> ``Recipe`` -> ``Training`` -> ``Sweep`` -> ``Experiment``. Each is
-    immutable, refuses
-unknown fields, and has a canonical JSON form. A training's id is the hash of the part of its spec
-that decides its result.
+immutable, refuses unknown fields, and has a canonical JSON form. A training's id is the hash of the
+part of its spec that decides its result.
 """
 
 from __future__ import annotations
@@ -156,8 +155,7 @@ class Preprocessing(Spec):
     ``size``: side of the square input in pixels. ``channels``: 1 grey, 3 RGB. ``fit``: ``pad``
         centres a smaller picture on black,
     ``resize`` scales the whole picture to the square (bilinear, antialiased), ``crop`` the centred
-        square of 7/8 of its shorter side.
-    ``mean``, ``std``: per channel, in units of 0..1.
+    square of 7/8 of its shorter side. ``mean``, ``std``: per channel, in units of 0..1.
     """
 
     size: int = Field(ge=1)
@@ -173,17 +171,14 @@ class Recipe(Spec):
     ``epochs``: passes (or, with ``steps_per_epoch``, stretches of that many optimiser steps over a
         stream of reshuffled passes).
     ``schedule``: constant; cosine to 0; step = times ``gamma`` at each of ``milestones`` (fractions
-        of the epochs); onecycle =
-    linear up over the first 15 % of the steps, then linear down to 0. ``stop_train_acc``: end when
-    the accuracy on the training set
+    of the epochs); onecycle = linear up over the first 15 % of the steps, then linear down to 0.
+    ``stop_train_acc``: end when the accuracy on the training set
     reaches it after an epoch. ``augment``: none, flip, crop_flip (pad 4, random crop, flip),
-        resized_crop_flip (the standard
-    random resized crop of 8 to 100 % of the area, flip).
+    resized_crop_flip (the standard random resized crop of 8 to 100 % of the area, flip).
 
     ``version``: which loop; raised where the loop changes a recipe's results, so that the ids of
-        other recipes stay. Left out, it is
-    today's: 2 with ``stop_train_acc`` (which version 1 compared with the running accuracy of the
-    epoch, drop-out on) or
+    other recipes stay. Left out, it is today's: 2 with ``stop_train_acc`` (which version 1 compared
+    with the running accuracy of the epoch, drop-out on) or
     ``resized_crop_flip`` (which in version 1 was not the standard one, and cannot be run any more),
         else 1.
     """
@@ -410,8 +405,7 @@ class Experiment(Spec):
     Stages run in this order and each may be empty: train ``sweeps`` -> fill ``fill_splits`` ->
     score -> ``selections`` -> retrain
     ``arm_groups`` -> compare each ``on`` cleaned test sets -> report ``sections``. ``source``: what
-        loads it again, a name or a file's
-    path; filled in by ``zoo.studies.load.load``.
+    loads it again, a name or a file's path; filled in by ``zoo.studies.load.load``.
     """
 
     name: str

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-import pandas as pd
+import numpy as np
 import pytest
 import typer
 from factories import workspace as new_workspace
@@ -51,17 +51,15 @@ def line(command: str = "run", *left: str, **params: Any) -> typer.Context:
 @pytest.fixture
 def place(tmp_path: Path) -> str:
     """A workspace with the selections ``cleaned`` and ``right``."""
+    from zoo.manifest import Manifest
     from zoo.store.origin import Origin
     from zoo.store.selections import commit_selection
 
     space = new_workspace(tmp_path)
     for name in ("cleaned", "right"):
-        table = pd.DataFrame(
-            {"example_id": [0, 1], "label": [0, 0], "copies": [1, 1], "weight": [1.0, 1.0]}
-        )
-        commit_selection(
-            space, name, table, f"{name:0<16}", Origin("f" * 16, "train", ""), ["worst:share=0.1"]
-        )
+        copies = np.array([1, 1 + len(name)])
+        manifest = Manifest(np.arange(2), np.zeros(2, np.int64), copies, np.ones(2, np.float32))
+        commit_selection(space, name, manifest, Origin("f" * 16, "train", ""), ["worst:share=0.1"])
     return str(tmp_path / "zoo")
 
 

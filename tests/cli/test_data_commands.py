@@ -197,10 +197,10 @@ def test_fill_and_score_pass_an_empty_training_by(tmp_path: Path, data: Path) ->
     assert "no trained classifier" in nothing.err
     assert zoo("score", "-w", space).code == 4
     assert train(data, space, "delete_fraction:fraction=0.5").out.startswith(
-        f"1 trainings done, 1 classifiers in {space}. Next: zoo fill"
+        f"1 training done, 1 classifier in {space}. Next: zoo fill"
     )
     done("fill", "-w", space, *LOCAL)
-    assert done("score", "-w", space).startswith("240 examples of train by 1 classifiers: ")
+    assert done("score", "-w", space).startswith("240 examples of train by 1 classifier: ")
 
 
 # ---------------------------------------------------------------- labels that are not there

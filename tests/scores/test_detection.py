@@ -99,8 +99,8 @@ def test_detection_table_worked_by_hand() -> None:
     """Errors 1 and 4. Quality orders 1 = 2 (.1), 4 (.2), 3, 0, 5.
 
     AUROC: error 1 beats 0, 3, 5 and ties with 2; error 4 beats 0, 3, 5: 6.5 of 8. AP: at .1 one of
-        two (step 1/2 * 1/2), at .2 two of three
-    (1/2 * 2/3). The two most suspicious are 1 and 2 (ties to the lower id): one of two.
+    two (step 1/2 * 1/2), at .2 two of three (1/2 * 2/3). The two most suspicious are 1 and 2 (ties
+    to the lower id): one of two.
     """
     row = detection_table(scores_frame()).set_index("score").loc["label_quality"]
     assert row["auroc"] == 6.5 / 8

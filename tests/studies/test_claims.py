@@ -2,10 +2,9 @@
 words say so.
 
 The results are synthetic: all accuracies are 0.95 (a seed's own level added), a drop is set for the
-    points that a claim is about, a fifth of a
-point under or over the rule's threshold, with a noise of two hundredths of that. So a rule that is
-turned round, or whose threshold is moved by more than a fifth of a point, is told from the one that
-is written down.
+points that a claim is about, a fifth of a point under or over the rule's threshold, with a noise of
+two hundredths of that. So a rule that is turned round, or whose threshold is moved by more than a
+fifth of a point, is told from the one that is written down.
 """
 
 from __future__ import annotations

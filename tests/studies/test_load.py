@@ -35,7 +35,7 @@ def test_there_is_the_demo() -> None:
 @pytest.mark.parametrize("name", names())
 def test_an_experiment_explains_itself(name: str) -> None:
     """Its docstring names source, expectation, cost and command."""
-    text = (ast.get_docstring(ast.parse(names()[name].read_text())) or "").lower()
+    text = " ".join((ast.get_docstring(ast.parse(names()[name].read_text())) or "").lower().split())
     for word in ("source", "expected", "cost", f"zoo run {name}"):
         assert word in text, word
 

@@ -5,10 +5,10 @@ Nothing that is stored depends on it: a fill computes answers in torch, beside t
     -m tools.bench kernel`` is its one caller.
 
 ``zoo.scores.outputs.answers_from_logits`` is the reference; it makes half a dozen arrays of
-    examples x classes in float64. Here a row of logits is
-read once, stays in the first-level cache, and leaves as ten numbers. Predictions and the five most
-probable classes are the reference's exactly, ties included (they are compared as given, never
-computed); entropies are within 1e-5 bit of it, probabilities within 1e-6.
+examples x classes in float64. Here a row of logits is read once, stays in the first-level cache,
+and leaves as ten numbers. Predictions and the five most probable classes are the reference's
+exactly, ties included (they are compared as given, never computed); entropies are within 1e-5 bit
+of it, probabilities within 1e-6.
 
 One row of M classes, 16 at a time:
 

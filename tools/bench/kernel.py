@@ -11,8 +11,7 @@ Sides, all on the same rows and all giving the same ten numbers per row:
 - *kernel*: ``tools.bench.compiled.answers``, if the extra ``fast`` is installed.
 
 One thread each, in CPU time: a side that takes longer is interrupted more often by whatever else
-    runs, and wall time would count that for
-the kernel.
+runs, and wall time would count that for the kernel.
 """
 
 from __future__ import annotations

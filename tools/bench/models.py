@@ -2,8 +2,8 @@
 batches of 64.
 
 The figures behind ``zoo.estimate``: beside each stands what the estimate's constants predict, and
-    below the constants that fit best.
-Pictures are the models' reference input, noise; float32; one thread.
+below the constants that fit best. Pictures are the models' reference input, noise; float32; one
+thread.
 """
 
 from __future__ import annotations

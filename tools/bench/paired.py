@@ -3,8 +3,8 @@ about the machine.
 
 Two sides are timed one after the other, round after round, in changing order, and compared round by
 round: a machine that slows down slows both sides of a round, so the ratio of a round says more than
-    the ratio of two separate runs. Reported is the median of those ratios with the
-smallest and the largest.
+the ratio of two separate runs. Reported is the median of those ratios with the smallest and the
+largest.
 """
 
 from __future__ import annotations

@@ -16,8 +16,8 @@ depend on what they say. Sides, each per
   ``zoo.scores.from_arrays.x_and_c``; *in memory*: that function alone.
 
 Memory: ``zoo.scores.from_store.score`` in a fresh process each; the largest resident size that was
-    the process's own (without mapped files, which the
-system may drop at any time) above what it was before scoring.
+the process's own (without mapped files, which the system may drop at any time) above what it was
+before scoring.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@ own rate.
 
 A part of the trainings of ``data_quality_mnist --scale laptop`` (every thirtieth; real MNIST is
 needed: ZOO_DATA). The sweep is ``pipeline.train`` on Ray with two workers into a new workspace:
-    session, trials, data, evaluations on 10,000 test images, checkpoints, commits. Own rate: the
-same trainings by the bare loop (``fit``) in two waiting processes, half of them each. Then one
+session, trials, data, evaluations on 10,000 test images, checkpoints, commits. Own rate: the same
+trainings by the bare loop (``fit``) in two waiting processes, half of them each. Then one
 evaluation of the test set against one training.
 """
 

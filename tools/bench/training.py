@@ -2,13 +2,13 @@
 loop.
 
 zoo: two processes of one thread each, as its runners make them, every one a training of its own
-    (``prepare`` and ``fit``; the pictures are
-decoded once per sweep, which the first training of each process pays outside the measurement).
+(``prepare`` and ``fit``; the pictures are decoded once per sweep, which the first training of each
+process pays outside the measurement).
 Baseline: one process of two threads,
 ``torchvision.datasets.FashionMNIST`` and ``DataLoader(num_workers=2)`` with workers that stay, the
-    loop of the tutorials. Both read the same
-idx files, train the same network with Adam and the same batches per epoch; start-up of processes
-and workers is outside the measurement on both sides, reading the data inside.
+loop of the tutorials. Both read the same idx files, train the same network with Adam and the same
+batches per epoch; start-up of processes and workers is outside the measurement on both sides,
+reading the data inside.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@ sets, selections, rules, tables.
 
 Nothing is imported before a value is asked for. Whatever goes wrong, nothing is offered and nothing
 is said: a message would land in the middle of the line being typed. Nothing is run and no other
-    machine is asked: an experiment's file is read, not imported, and the selections
-of a workspace in a bucket are not offered.
+machine is asked: an experiment's file is read, not imported, and the selections of a workspace in a
+bucket are not offered.
 """
 
 from __future__ import annotations

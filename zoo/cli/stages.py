@@ -250,7 +250,7 @@ def score(
     """X- and C-perplexity, label quality and confusions of every example, by a population or a part
     of it."""
     from zoo.cli.text import suspect_table
-    from zoo.progress import Progress
+    from zoo.progress import Progress, counted
     from zoo.scores import from_store
     from zoo.scores.detection import label_errors
     from zoo.scores.measured import detect
@@ -326,7 +326,7 @@ def score(
         )
         return
     print(
-        f"{len(frame):,} examples of {split} by {len(population.classifiers)} classifiers:"
+        f"{len(frame):,} examples of {split} by {counted(len(population.classifiers), 'classifier')}:"
         f" {space.results / f'{name}.csv'}"
     )
     if frame["label"].isna().all():

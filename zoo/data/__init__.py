@@ -3,8 +3,7 @@
 ``open_dataset("fashion-mini")`` -> ``Dataset`` with splits of labelled examples; ``load_split`` or
 ``decode_examples`` -> uint8 pictures.
 Where things are: ``catalog`` (names, paths, the table of forms), one module per form, ``decode``
-    (the rules), ``cache``, ``check``,
-``fetch``.
+(the rules), ``cache``, ``check``, ``fetch``.
 """
 
 from zoo.data.cache import channel_statistics, load_split

@@ -3,9 +3,9 @@
 A NAME is looked for among the embedded data, then as a folder (or NAME.parquet) in every place of
 the path list ZOO_DATA, in
 ``./data`` and in the user's data folder (``$XDG_DATA_HOME/zoo``, else ``~/.local/share/zoo``).
-    Case, dashes and
-underscores in it do not matter. A PATH is an existing file or folder; what is in it decides which
-form it has. A URI other than ``file://`` is Parquet in a file system pyarrow knows.
+Case, dashes and underscores in it do not matter. A PATH is an existing file or folder; what is in
+it decides which form it has. A URI other than ``file://`` is Parquet in a file system pyarrow
+knows.
 
 A new form is one function ``Path -> Found | None`` in a module of its own and one line in
 ``DATASETS``.

@@ -2,9 +2,8 @@
 changes nothing.
 
 Duplicates are exact: equal stored bytes (or equal pixels, where a form keeps bare arrays), compared
-    by sha256. The same picture saved twice
-by different programs is not found. Unreadable images are reported as such and take no part in the
-comparison.
+by sha256. The same picture saved twice by different programs is not found. Unreadable images are
+reported as such and take no part in the comparison.
 """
 
 from __future__ import annotations
@@ -83,8 +82,8 @@ class DatasetCheck:
     the images has shown included.
 
     ``ok``: no warning and no error: all that is there was read, every class has training examples,
-        every image is readable, no image is
-    in train and elsewhere, and ``zoo train`` takes the data set. ``trainable``: no error.
+    every image is readable, no image is in train and elsewhere, and ``zoo train`` takes the data
+    set. ``trainable``: no error.
     """
 
     name: str

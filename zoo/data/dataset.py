@@ -6,17 +6,15 @@ origin, unique in its split (where the origin's is not, see ``unique_keys``). Bo
 that are folders list them in sorted order, forms that are files keep the order of the file.
 
 Split names: ``train`` and ``test`` where a form has them. ``val``, ``validation`` or ``valid``
-    becomes ``test`` when there is no test
-split (ImageNet's validation set is what everybody tests on); beside a test split it stays, as
-``validation``.
+becomes ``test`` when there is no test split (ImageNet's validation set is what everybody tests on);
+beside a test split it stays, as ``validation``.
 
 Fingerprint: sha256 over class names, split names, labels, true labels and image content; first 16
-    hex digits. Image content is the
-encoded bytes for forms that keep images inside files (so the same rows in other row groups are the
-same data set), the pixels for arrays, and relative path + size for folders of image files, because
-reading ImageNet to open it would take hours. An image edited in place to the same size is therefore
-not noticed in a folder. Parquet splits with more than 512 MB of images count by the sizes of their
-row groups, for the same reason.
+hex digits. Image content is the encoded bytes for forms that keep images inside files (so the same
+rows in other row groups are the same data set), the pixels for arrays, and relative path + size for
+folders of image files, because reading ImageNet to open it would take hours. An image edited in
+place to the same size is therefore not noticed in a folder. Parquet splits with more than 512 MB of
+images count by the sizes of their row groups, for the same reason.
 
 Shape letters: E examples, n examples asked for, M classes, H/W/K height, width, channels.
 """
@@ -128,9 +126,8 @@ class Contents:
     """What a form hands over: everything that does not follow from the rest.
 
     ``notes``: what was left out, and why. ``covered``: files and folders that were read or are in
-        the notes, relative to the data set's
-    folder; the rest of that folder is then named by whoever opens it. None: the form answers for
-    everything there.
+    the notes, relative to the data set's folder; the rest of that folder is then named by whoever
+    opens it. None: the form answers for everything there.
     """
 
     class_names: tuple[str, ...]

@@ -23,8 +23,7 @@
    whole instead. ``crop`` scales the centred square of 7/8 of the shorter side to it (the usual
    test view of
    ImageNet networks: shorter side to 256, the middle 224). Where regions are given, that part of
-       each picture is cut out and scaled
-   instead. Conversion of channels comes before scaling.
+   each picture is cut out and scaled instead. Conversion of channels comes before scaling.
 
 Shape letters: n examples asked for, H/W/K height, width, channels.
 """

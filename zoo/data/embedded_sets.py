@@ -1,8 +1,8 @@
 """Data that come with the package, so that the demo and the tests need nothing else.
 
 ``fashion-mini``: 5,000 + 2,000 images of Fashion-MNIST (10 classes, 28 x 28 grey, MIT licence), 250
-    of the training labels planted wrong.
-Made by ``tools/make_fashion_mini.py``; the hashes below are what it prints.
+of the training labels planted wrong. Made by ``tools/make_fashion_mini.py``; the hashes below are
+what it prints.
 """
 
 from __future__ import annotations

@@ -6,8 +6,7 @@ The files carry no class names: digits, or Fashion-MNIST's names where a folder 
     ``fashion``.
 
 Source: the description of the idx format at the end of the MNIST page (magic number = 0, 0, type 8,
-    number of dimensions; big-endian
-sizes; then the values).
+number of dimensions; big-endian sizes; then the values).
 """
 
 from __future__ import annotations

@@ -8,11 +8,10 @@ are ``train``. Rows keep the order of the files sorted by relative path.
 Shards of one split may keep their labels in several widths of integers or texts.
 
 Columns: the first feature of type Image and the ClassLabel named ``label``, ``labels`` or
-    ``fine_label`` of the schema metadata
-``huggingface``, else columns of those names. Class names from the same place, else the distinct
-labels in sorted order. A split other than train whose labels are all -1 (Hugging Face's mark for a
-hidden test set) is left out with a note. Files that hold the paths of their images and not the
-images are refused.
+``fine_label`` of the schema metadata ``huggingface``, else columns of those names. Class names from
+the same place, else the distinct labels in sorted order. A split other than train whose labels are
+all -1 (Hugging Face's mark for a hidden test set) is left out with a note. Files that hold the
+paths of their images and not the images are refused.
 
 How images are read: ``zoo.data.parquet_source``.
 """

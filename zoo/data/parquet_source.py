@@ -3,8 +3,8 @@
 A split of up to 512 MB of images is read once and held as encoded bytes. A larger one keeps footers
 only and reads the row groups that hold
 the ids asked for, keeping the last one: a range of consecutive ids touches one or two row groups,
-    whatever the size of the set. So
-fingerprint what is held by its bytes, and larger splits by the sizes of their row groups.
+whatever the size of the set. So fingerprint what is held by its bytes, and larger splits by the
+sizes of their row groups.
 
 Files are opened when read and closed again: ImageNet in Parquet has hundreds of files, a process
 has 1024 descriptors.

@@ -2,8 +2,8 @@
 which size.
 
 Sources: LeCun et al. 1998 (MNIST), Xiao et al. 2017 (Fashion-MNIST), Krizhevsky 2009 (CIFAR),
-    Russakovsky et al. 2015, table 2
-(ILSVRC2012: 1,281,167 training and 50,000 validation images of many sizes).
+Russakovsky et al. 2015, table 2 (ILSVRC2012: 1,281,167 training and 50,000 validation images of
+many sizes).
 """
 
 from __future__ import annotations

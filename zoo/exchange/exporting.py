@@ -22,9 +22,8 @@ there already is left alone unless ``force``; a folder is replaced only if an ex
 of a CSV that a spreadsheet would take for a formula gets a leading quote.
 
 ``is_label_issue``: most classifiers miss the label (X above 0.5, of those not trained on the
-    example where they are known) and the most-voted
-class is another one. ``copies`` are repeated files in an image folder; everywhere else they are a
-column.
+example where they are known) and the most-voted class is another one. ``copies`` are repeated files
+in an image folder; everywhere else they are a column.
 
 Letters: N classifiers, E examples, M classes.
 """  # noqa: E501

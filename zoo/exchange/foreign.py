@@ -407,8 +407,8 @@ class Predictions:
     order of the examples, and unmaps it.
 
     ``source``: name of the file, ``part``: its place in a cube. ``columns``: names of the M
-        columns, where they have some. ``keys``: which
-    example each row is, ``id_column`` says by which column; None = in the order of the labels.
+    columns, where they have some. ``keys``: which example each row is, ``id_column`` says by which
+    column; None = in the order of the labels.
     ``order``: row of each example, int64 [E].
     """
 
@@ -721,10 +721,10 @@ class Checked:
     """What a look at every number of a classifier has shown.
 
     ``repairs``: what has to be put right before its rows are probabilities, as one line; empty for
-        nothing. ``accuracy``: share of the labelled
-    examples whose label comes first; ``chance``: what it would be if predictions and labels had
-    nothing to do with each other, the sum over the classes of (share predicted) x (share labelled);
-    NaN for both where no label is known. ``labelled``: how many are.
+    nothing. ``accuracy``: share of the labelled examples whose label comes first; ``chance``: what
+    it would be if predictions and labels had nothing to do with each other, the sum over the
+    classes of (share predicted) x (share labelled); NaN for both where no label is known.
+    ``labelled``: how many are.
     """
 
     kind: Kind

@@ -96,9 +96,9 @@ class Imported:
     """What an import has done.
 
     ``classifiers``: id -> name, in the order given; ``added``: those that were not there before;
-        ``accuracy``: id -> share of the labelled
-    examples whose label comes first, NaN where no label is known; ``notes``: what was put right or
-    left open, a line each; ``warnings``: what is likely wrong.
+    ``accuracy``: id -> share of the labelled examples whose label comes first, NaN where no label
+    is known; ``notes``: what was put right or left open, a line each; ``warnings``: what is likely
+    wrong.
     """
 
     workspace: str

@@ -2,14 +2,12 @@
 
 Each keeps the one idea its family is known for and costs about as much as LeNet-5. The common plan,
 from measurement: the first convolution has stride 2, because at full resolution normalisation and
-    activation cost more than the convolutions; depthwise
-convolutions run at 7x7 only, because on a CPU they are bound by memory, not by arithmetic. No
-dropout, torch's default start.
+activation cost more than the convolutions; depthwise convolutions run at 7x7 only, because on a CPU
+they are bound by memory, not by arithmetic. No dropout, torch's default start.
 
 Shapes: n images of a batch, K channels, S side in pixels, M classes; comments give those for S =
-    28. Every builder has the form
-``builder(num_classes=M, in_channels=K, size=S) -> Module`` with ``Module: float32 [n, K, S, S] ->
-logits float32 [n, M]``.
+28. Every builder has the form ``builder(num_classes=M, in_channels=K, size=S) -> Module`` with
+``Module: float32 [n, K, S, S] -> logits float32 [n, M]``.
 """
 
 # ruff: noqa: ARG001 - all builders have one signature; networks that end in a global average do not need the size

@@ -41,10 +41,9 @@ def lenet5(num_classes: int, in_channels: int, size: int) -> nn.Module:
     classes.
 
     Source: LeCun, Bottou, Bengio, Haffner 1998, figure 2. Departures, all usual today: ReLU for the
-        scaled tanh, max-pooling for the
-    trained subsampling, C3 connected to all maps of S2, a linear output for the RBF units. The
-    paper pads MNIST to 32x32; a picture under 32 pixels is padded by 2 in the first convolution
-    instead, which is the same computation.
+    scaled tanh, max-pooling for the trained subsampling, C3 connected to all maps of S2, a linear
+    output for the RBF units. The paper pads MNIST to 32x32; a picture under 32 pixels is padded by
+    2 in the first convolution instead, which is the same computation.
     """
     padding = 2 if size < 32 else 0
     side = ((size + 2 * padding - 4) // 2 - 4) // 2  # after C1, S2, C3, S4; 5 for 28 and for 32
@@ -120,9 +119,8 @@ def resnet20(num_classes: int, in_channels: int, size: int) -> nn.Module:
     paper).
 
     Source: He, Zhang, Ren, Sun 2016, section 4.2 and table 6: three stages of three blocks, 16, 32,
-        64 filters. Shortcuts are option A
-    (identity, zero-padded), as there: "we use identity shortcuts in all cases (i.e., option A)".
-    Option B would have 272,474.
+    64 filters. Shortcuts are option A (identity, zero-padded), as there: "we use identity shortcuts
+    in all cases (i.e., option A)". Option B would have 272,474.
     """
     return _cifar_resnet(3, num_classes, in_channels)
 
@@ -137,10 +135,9 @@ def nin(num_classes: int, in_channels: int, size: int) -> nn.Module:
     """Network In Network, full width: 966,986 parameters for 3 channels and 10 classes.
 
     Source: Lin, Chen, Yan 2014, section 4.1, with the widths, pool sizes (3, stride 2, rounded up)
-        and dropout (0.5 after each pool) of
-    the authors' published CIFAR-10 configuration. Departures: no ReLU on the class maps (with it a
-    class whose map is negative everywhere gets no gradient any more) and He's start instead of a
-    fixed standard deviation of 0.05.
+    and dropout (0.5 after each pool) of the authors' published CIFAR-10 configuration. Departures:
+    no ReLU on the class maps (with it a class whose map is negative everywhere gets no gradient any
+    more) and He's start instead of a fixed standard deviation of 0.05.
     """
 
     def mlpconv(in_width: int, widths: tuple[int, int, int], kernel: int) -> list[nn.Module]:

@@ -1,10 +1,9 @@
 """Charts: the figures of a study, drawn from the tidy tables its experiment made.
 
 ``save`` writes NAME.svg, NAME.png and NAME.csv of a ``zoo.studies.findings.Chart`` by the rules of
-    ``zoo.report.figures``: the CSV is the very
-table drawn, equal inputs give equal bytes, names from data are text. A kind of chart is one
-function and one line in ``KINDS``. What has no place in a figure (a null, an infinity, zero on a
-log axis) leaves a gap, a dash or a remark.
+``zoo.report.figures``: the CSV is the very table drawn, equal inputs give equal bytes, names from
+data are text. A kind of chart is one function and one line in ``KINDS``. What has no place in a
+figure (a null, an infinity, zero on a log axis) leaves a gap, a dash or a remark.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Figures: each has one function that makes its tidy table and one that only draws it.
 
 ``tabulate_NAME`` (in ``zoo.report.tidy``) turns scores or results into the table of figure NAME;
-    ``_draw_NAME`` draws that table and computes
-nothing that is not in it; ``save`` writes NAME.svg, NAME.png and NAME.csv, the last being the very
-table drawn. A new figure is such a pair and one line in ``FIGURES``. Figures are made with
-``matplotlib.figure.Figure``, never with pyplot, so there is no global state and no window system.
+``_draw_NAME`` draws that table and computes nothing that is not in it; ``save`` writes NAME.svg,
+NAME.png and NAME.csv, the last being the very table drawn. A new figure is such a pair and one line
+in ``FIGURES``. Figures are made with ``matplotlib.figure.Figure``, never with pyplot, so there is
+no global state and no window system.
 
 Letters: N classifiers, E examples, M classes; H, W, K = height, width, channels of a picture.
 Colours are those of Okabe & Ito (2008) for groups and viridis/cividis for quantities; what a colour

@@ -171,10 +171,10 @@ def tabulate_xc_plane(scores: pd.DataFrame, class_names: Sequence[str]) -> pd.Da
 
     Returns:
         Rows of three kinds (column ``kind``): ``density`` (x_low, x_high, c_low, c_high, n),
-            ``known_error`` (example_id, x, c, names)
-        and ``corner`` (the same with ``corner``). At most 1000 rows of known errors, evenly
-        thinned; their ``n`` is the number they stand for. Column ``known_error`` (null where the
-        truth is not known) only where some label is known to be wrong.
+        ``known_error`` (example_id, x, c, names) and ``corner`` (the same with ``corner``). At most
+        1000 rows of known errors, evenly thinned; their ``n`` is the number they stand for. Column
+        ``known_error`` (null where the truth is not known) only where some label is known to be
+        wrong.
     """
     columns = COLUMNS["xc_plane"]
     known = np.isfinite(scores["x_perplexity"].to_numpy(np.float64)) & np.isfinite(
@@ -233,10 +233,10 @@ def tabulate_contact_sheet(
 
     Returns:
         At most ``limit`` rows: rank (1..), example_id, key, label_name, top_name (the class
-            suggested instead; empty if no other has a vote), x and
-        n (X over the classifiers that ranked it, and how many), heldout (whether these are held
-        out; null where that is not known), c, label_quality; where some label is known to be wrong,
-        known_error (null where the truth is not known).
+        suggested instead; empty if no other has a vote), x and n (X over the classifiers that
+        ranked it, and how many), heldout (whether these are held out; null where that is not
+        known), c, label_quality; where some label is known to be wrong, known_error (null where the
+        truth is not known).
     """
     columns = COLUMNS["contact_sheet"]
     listed = suspects(scores, limit)
@@ -276,9 +276,9 @@ def tabulate_per_class(scores: pd.DataFrame, class_names: Sequence[str]) -> pd.D
 
     Returns:
         One row per class that has examples: rank, class, class_name, n, mean_x, mean_c,
-            confused_with (the other class most often voted for
-        an example of this label; empty if none), confused_n; n_known_errors and known_error_share
-        where some label is known to be wrong.
+        confused_with (the other class most often voted for an example of this label; empty if
+        none), confused_n; n_known_errors and known_error_share where some label is known to be
+        wrong.
     """
     columns = COLUMNS["per_class"]
     if scores.empty:

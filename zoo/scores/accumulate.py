@@ -12,9 +12,9 @@ top-5 probabilities) is first rounded to a multiple of 2**-32 and summed as int6
 is associative, so scores are bit-identical whatever the order of the classifiers, the partition
 into blocks or workers, and the shape of the merge tree; a float sum is none of these. What it
 costs: each term is off by at most 2**-33, hence each mean by at most 2**-33 = 1.2e-10 (bits, or
-    probability), and C = 2**mean by at most ln(2) * 2**-33 = 8.1e-11 relative. That is a
-    five-hundredth of the rounding that answers already carry as float32. int64 overflows past
-2**63 / (15 * 2**32) = 1.4e8 classifiers.
+probability), and C = 2**mean by at most ln(2) * 2**-33 = 8.1e-11 relative. That is a five-hundredth
+of the rounding that answers already carry as float32. int64 overflows past 2**63 / (15 * 2**32) =
+1.4e8 classifiers.
 
 What the scores are is in ``zoo.scores.catalog``; here is how their sums come about.
 """

@@ -3,8 +3,8 @@ it needs, and how it is computed.
 
 A score is one function here and one line in ``SCORES``. From these lines come the columns of the
 ``scores`` table with their types and words (``zoo schema``, ``zoo query``), what ``zoo select`` may
-    rank by and conditions may name, what is measured as a detector of wrong labels, what
-the report and the exports list, and what ``zoo.perplexity`` returns. The list is ground that every
+rank by and conditions may name, what is measured as a detector of wrong labels, what the report and
+the exports list, and what ``zoo.perplexity`` returns. The list is ground that every
 room may stand on: it imports numbers only.
 
 A score is a function of ``Sums``, which hold what was added up over the classifiers, one classifier

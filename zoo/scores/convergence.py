@@ -61,9 +61,8 @@ def convergence(
 
     Returns:
         One row per measure and size: measure (``x``, ``c``: Spearman rank correlation of the score
-            with the full population's, over the
-        examples; ``auroc``), n, mean over the draws, low and high (their 5th and 95th percentile).
-        NaN where all draws are constant.
+        with the full population's, over the examples; ``auroc``), n, mean over the draws, low and
+        high (their 5th and 95th percentile). NaN where all draws are constant.
 
     Raises:
         UsageError: shapes or sizes that do not fit.

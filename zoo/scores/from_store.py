@@ -52,10 +52,9 @@ def score(
     With another label column than the one the answers were made with, p(label) and the margin of an
     example whose label differs come from the
     logits that were kept (float16: relative error of a probability below 1e-2), and of classifiers
-        without any from the answers' five most
-    probable classes (a class outside them counts as probability 0). X, C and the confusions are
-    exact. How many classifiers were without logits is in the table's metadata: ``without_logits``,
-    see ``relabelling_note``.
+    without any from the answers' five most probable classes (a class outside them counts as
+    probability 0). X, C and the confusions are exact. How many classifiers were without logits is
+    in the table's metadata: ``without_logits``, see ``relabelling_note``.
 
     Raises:
         StoreError: if a classifier has no answers on the split.

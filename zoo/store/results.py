@@ -4,14 +4,13 @@ queries.
 ``results/<name>.csv`` and ``.parquet`` are derived: they are replaced as a whole and can be made
 again from the store at any time. The CSV of a
 table depends on nothing but its values: sorted rows, shortest exact decimals, ``\\n`` line ends.
-    What a table was computed from (``Origin``, and
-whatever else its maker says) is in the metadata of its Parquet, under ``zoo``.
+What a table was computed from (``Origin``, and whatever else its maker says) is in the metadata of
+its Parquet, under ``zoo``.
 
 The scores of a whole population are tables of their own: ``scores-SPLIT``, or
 ``scores-SPLIT-FINGERPRINT`` in a workspace of several data sets.
 ``read_scores`` gives those of a data set and a split and no others. In a workspace as a snapshot
-    names it (``Workspace.at``), tables are those
-of then.
+names it (``Workspace.at``), tables are those of then.
 """
 
 from __future__ import annotations

@@ -45,8 +45,7 @@ class Workspace:
     to create.
 
     ``location`` is what ``open`` takes again, in any process. ``root`` is its folder; of a
-        workspace in a bucket, the folder of this machine
-    where its pages and caches go.
+    workspace in a bucket, the folder of this machine where its pages and caches go.
 
     Raises:
         UsageError: for a location this version cannot use.

@@ -4,11 +4,10 @@ the results are looked at.
 Here are the kinds of rules; the claims of a study stand in its file in ``experiments/``.
 
 A measure is one number per seed: a difference within the seed, so that what a seed adds to all of
-    its trainings cancels. An inequality
-*holds* if the whole 95 % interval of the mean over seeds (Student's t) lies on its side of the
-threshold, *fails* if the whole interval lies on the other, and is *undecided* otherwise, as it
-always is with one seed. That two things are equal holds or fails against a margin that is named; a
-difference that was not shown is not a failure.
+its trainings cancels. An inequality *holds* if the whole 95 % interval of the mean over seeds
+(Student's t) lies on its side of the threshold, *fails* if the whole interval lies on the other,
+and is *undecided* otherwise, as it always is with one seed. That two things are equal holds or
+fails against a margin that is named; a difference that was not shown is not a failure.
 
 A claim with several parts, all of which must hold, holds if each does, and fails if one does after
 Holm's correction for as many parts as

@@ -7,9 +7,8 @@ A prediction of -1 is no answer (unreadable image): such an example is left out,
 two are compared.
 
 Sources: 0/1 and prediction similarity: "Example perplexity and class label cleaning", section
-    3.2.2. Its sums run over i = 0..N with a
-factor 1/N, one term too many; read here as i = 1..N, so that a classifier's similarity with itself
-is 1.
+3.2.2. Its sums run over i = 0..N with a factor 1/N, one term too many; read here as i = 1..N, so
+that a classifier's similarity with itself is 1.
 """
 
 from __future__ import annotations
@@ -206,8 +205,7 @@ def similarity_table(predictions: Mapping[str, NDArray[Any]], labels: NDArray[An
         One row per ordered pair, the diagonal too (K * K rows): a, b, zero_one, prediction, and
         kappa, the 0/1 similarity beyond what the
         two accuracies alone give: (s - e) / (1 - e) with e = acc_a acc_b + (1 - acc_a)(1 - acc_b);
-            NaN where e = 1. Higher accuracy by
-        itself raises zero_one, not kappa.
+        NaN where e = 1. Higher accuracy by itself raises zero_one, not kappa.
     """
     arrays = dict(
         zip(predictions, same_length(np.asarray(labels), *predictions.values())[1:], strict=True)
@@ -252,8 +250,7 @@ def compare_arms(
 
     Where an arm and the baseline have two seeds or more in common, the difference is paired over
     these: what a seed does to both cancels. Otherwise the means are compared as independent samples
-        (Welch). ``mean`` is over all seeds of the arm, the difference over ``n_pairs`` of
-    them.
+    (Welch). ``mean`` is over all seeds of the arm, the difference over ``n_pairs`` of them.
 
     Args:
         arms: one row per arm, seed and (if there are such columns) architecture and evaluation set:

@@ -1,8 +1,8 @@
 """What a study finds: charts and verdicts.
 
 ``conclude`` is the stage that judges: it collects the outcomes, asks the study's file for its
-    verdicts (``claims.verdict_table`` decides each
-claim) and its charts, and stores both. Pages draw what was concluded.
+verdicts (``claims.verdict_table`` decides each claim) and its charts, and stores both. Pages draw
+what was concluded.
 """
 
 from __future__ import annotations

@@ -2,9 +2,8 @@
 on the clean test set.
 
 Letters: R rows, T test examples (labelled and readable), M classes. Accuracies and recalls are
-    fractions; a *drop* is the baseline's minus
-the point's, paired by seed. A training set without an example is no failure: its row says
-``empty``, has no classifier and counts as chance, 1 / M.
+fractions; a *drop* is the baseline's minus the point's, paired by seed. A training set without an
+example is no failure: its row says ``empty``, has no classifier and counts as chance, 1 / M.
 """
 
 from __future__ import annotations

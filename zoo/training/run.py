@@ -1,9 +1,9 @@
 """The one training loop, and what surrounds it: resume, snapshot, evaluate, commit.
 
 Everything random is keyed: initial weights by (architecture, seed), the order of pass p by (seed,
-    p), dropout and augmentation by
-(seed, epoch). So a training that was killed goes on from its newest state exactly as if nothing had
-happened, and arms of a comparison that share a seed share their initial weights.
+p), dropout and augmentation by (seed, epoch). So a training that was killed goes on from its newest
+state exactly as if nothing had happened, and arms of a comparison that share a seed share their
+initial weights.
 """
 
 from __future__ import annotations

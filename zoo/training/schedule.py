@@ -27,9 +27,9 @@ def epoch_batches(n: int, recipe: Recipe, seed: int, epoch: int) -> list[NDArray
 
     The stream of positions is pass after pass, each a permutation keyed by (seed, pass). Without
     ``steps_per_epoch`` an epoch is one pass, its last batch short (a single left-over row joins the
-        batch before it: batch normalisation needs two). With it, an epoch is exactly
-    that many full batches of the stream, wherever the passes end, so that training sets of
-    different size get the same number of steps.
+    batch before it: batch normalisation needs two). With it, an epoch is exactly that many full
+    batches of the stream, wherever the passes end, so that training sets of different size get the
+    same number of steps.
     """
     if recipe.steps_per_epoch is None:
         return np.split(_pass(n, seed, epoch - 1), _cuts(n, recipe.batch_size))

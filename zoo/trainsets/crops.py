@@ -1,10 +1,9 @@
 """Random parts of pictures: the standard augmentation of ImageNet networks, as boxes.
 
 Source: Szegedy et al. 2015, "Going deeper with convolutions", in the form everybody uses
-    (torchvision's RandomResizedCrop): area 8 to
-100 % of the picture, aspect log-uniform in 3/4 to 4/3, sides rounded to pixels; of ten draws the
-first that fits into the picture, placed uniformly; where none fits, the largest centred part whose
-aspect lies in that range.
+(torchvision's RandomResizedCrop): area 8 to 100 % of the picture, aspect log-uniform in 3/4 to 4/3,
+sides rounded to pixels; of ten draws the first that fits into the picture, placed uniformly; where
+none fits, the largest centred part whose aspect lies in that range.
 """
 
 from __future__ import annotations

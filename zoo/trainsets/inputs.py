@@ -2,11 +2,11 @@
 in memory or streamed.
 
 The rule, in order: the size asked for, else the pictures' own size where they share one that is
-    below the model's default, else the model's
-default. (A 28-pixel set is not blown up to 224 unless that is asked for.) A picture up to 8 pixels
-smaller than the input is centred on black (28 -> 32), anything else is resized as a whole to the
-square; for a recipe that trains on random parts of pictures (``resized_crop_flip``), the middle of
-the picture is, without distortion, as those parts are.
+below the model's default, else the model's default. (A 28-pixel set is not blown up to 224 unless
+that is asked for.) A picture up to 8 pixels smaller than the input is centred on black (28 -> 32),
+anything else is resized as a whole to the square; for a recipe that trains on random parts of
+pictures (``resized_crop_flip``), the middle of the picture is, without distortion, as those parts
+are.
 """
 
 from __future__ import annotations

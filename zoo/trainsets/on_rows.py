@@ -139,8 +139,8 @@ def delete_fraction(
     also left out at 20 %.
 
     1 leaves nothing: the training ends as ``empty``, without a classifier. ``stratified``: of each
-        class its share, as ``subsample``; that
-    one example of a class can come back, as in ``take``, holds here too.
+    class its share, as ``subsample``; that one example of a class can come back, as in ``take``,
+    holds here too.
 
     Source: study 1 RQ2, which deletes at random, not per class.
     """
@@ -161,8 +161,8 @@ def label_noise(
 
     ``to=random``: uniform over the M - 1 other classes, so each chosen row is wrong. ``to`` a
     class: the chosen rows get it whatever they had, so some stay right (true error rate = fraction
-        * share of the other classes). With one seed the choice is nested: the rows
-    wrong at 10 % are among those wrong at 20 %, with the same wrong label.
+    * share of the other classes). With one seed the choice is nested: the rows wrong at 10 % are
+    among those wrong at 20 %, with the same wrong label.
 
     Source: study 1 RQ3, figures 6 ("modified to 0") and 7 ("modified randomly").
     """

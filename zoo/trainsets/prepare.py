@@ -41,11 +41,11 @@ class TrainingData:
     """What the loop needs. n training rows (copies count), E_test test examples.
 
     ``train`` is asked by row position 0..n-1, ``test`` by test example id; both as a classifier
-        sees them. ``whole``: the split whose
-    pictures are cut as they are read, where the recipe asks for random parts of pictures of any
+    sees them. ``whole``: the split whose pictures are cut as they are read, where the recipe asks
+    for random parts of pictures of any
     size. ``unreadable``: split -> example id -> reason, as far as known before training (a streamed
-        split finds out as it goes). ``given_labels``: int64 [E], the data set's own
-    labels of the training split.
+    split finds out as it goes). ``given_labels``: int64 [E], the data set's own labels of the
+    training split.
     """
 
     rows: Rows

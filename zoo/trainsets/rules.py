@@ -13,9 +13,8 @@ the same priority in every manifest with the same seed, so that arms of a compar
 examples as their rules allow.
 
 Source of the rules: "Example perplexity and class label cleaning", sections 3 and 4; ``balance``
-    and ``weigh``: a later study on the same
-population. A new rule = one function here and its name in ``RULES``; users write its keyword-only
-parameters, checked by their annotations.
+and ``weigh``: a later study on the same population. A new rule = one function here and its name in
+``RULES``; users write its keyword-only parameters, checked by their annotations.
 """
 
 # ruff: noqa: ARG001 - all rules are called alike; few need all that they are given
@@ -553,13 +552,12 @@ def weigh(
     """Sample weights from perplexity, with mean 1 over the copies.
 
     by x, easy: e - 0.5 e**X (ratio 1.63 between X = 0 and 1). by x, hard: e**X. by c, easy: 2.3 -
-        0.95 / (1 + e**(d - C)) with d the
-    90th percentile of C (3.98 in the source). by c, hard: 1.35 + 0.95 / (1 + e**(d - C)), its
-    mirror image.
+    0.95 / (1 + e**(d - C)) with d the 90th percentile of C (3.98 in the source). by c, hard: 1.35 +
+    0.95 / (1 + e**(d - C)), its mirror image.
 
     Source: the later study on the same population. Departures: weights are divided by their mean
-        (theirs, about 2.1, doubled the
-    effective learning rate); d follows the data; the mirror image is ours.
+    (theirs, about 2.1, doubled the effective learning rate); d follows the data; the mirror image
+    is ours.
     """
     rows = _rows(scores, manifest)
     if len(rows) == 0:

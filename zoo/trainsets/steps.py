@@ -70,8 +70,7 @@ class Parameter:
     """One parameter of a step, read from its function's signature.
 
     ``kinds``: the plain types it takes; ``words``: the fixed texts it takes; ``within``: the range
-        of its numbers; ``of_class``: whether it
-    means a class, which may also be named.
+    of its numbers; ``of_class``: whether it means a class, which may also be named.
     """
 
     name: str

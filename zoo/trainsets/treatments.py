@@ -5,8 +5,7 @@ A treatment is a function. One that changes rows takes ``Rows`` and returns ``Ro
 changes pictures takes uint8 images and their example ids and returns images of the same shape. Its
 keyword-only parameters, with their annotations and defaults, are the
 parameters a user writes: ``subsample:fraction=0.25,replica=1+label_noise:fraction=0.2``. To add
-    one: write the function
-in ``on_rows`` or ``on_images`` and its line in ``TREATMENTS``.
+one: write the function in ``on_rows`` or ``on_images`` and its line in ``TREATMENTS``.
 
 Randomness is keyed by example id (``zoo.keyed``), never by a training's seed: all seeds of an arm
 train on the same treated set, the order of the rows does not matter, and any process can recompute
