@@ -326,7 +326,8 @@ def score(
         )
         return
     print(
-        f"{len(frame):,} examples of {split} by {counted(len(population.classifiers), 'classifier')}:"
+        f"{len(frame):,} examples of {split} by"
+        f" {counted(len(population.classifiers), 'classifier')}:"
         f" {space.results / f'{name}.csv'}"
     )
     if frame["label"].isna().all():
