@@ -8,6 +8,7 @@ import re
 import textwrap
 import types
 import typing
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -141,7 +142,7 @@ class Parameter:
 
 
 @dataclass(frozen=True)
-class Step:
+class Step(ABC):
     """A named function that users write as ``NAME:key=value,key=value``: a treatment or a selection
     rule.
 
@@ -152,8 +153,9 @@ class Step:
     name: str
 
     @property
+    @abstractmethod
     def function(self) -> Callable[..., Any]:
-        raise NotImplementedError
+        """The function that does the step."""
 
     @property
     def given(self) -> frozenset[str]:
