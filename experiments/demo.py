@@ -14,8 +14,7 @@ intervals. Controls: the redrawn baseline, as many pictures of each class left o
     hardest half, and the true labels.
 
 Expected: label_quality finds the planted errors with AUROC >= .975 and precision >= .75 at their
-    number. Cost: under three minutes on two
-cores. Command: ``zoo demo``, the same as ``zoo run demo``.
+number. Cost: under three minutes on two cores. Command: ``zoo demo``, the same as ``zoo run demo``.
 """
 
 from __future__ import annotations
