@@ -9,9 +9,8 @@ small networks instead of ten, five training sets instead of ten, three snapshot
 
 Retraining: 195 pictures of each class (of 500, the paper's 500 of 1,281), drawn anew for each of
 six seeds, from what an arm's rule leaves. So a smaller training set is no reason for a difference,
-and the draw of the budget is in the
-intervals. Controls: the redrawn baseline, as many pictures of each class left out at random, the
-    hardest half, and the true labels.
+and the draw of the budget is in the intervals. Controls: the redrawn baseline, as many pictures of
+each class left out at random, the hardest half, and the true labels.
 
 Expected: label_quality finds the planted errors with AUROC >= .975 and precision >= .75 at their
 number. Cost: under three minutes on two cores. Command: ``zoo demo``, the same as ``zoo run demo``.

@@ -2,8 +2,7 @@
 the network or Ray.
 
 The tiny data set: pictures of noise with one bright block whose place is the class, so that a
-    network learns it in an epoch or two.
-Shape letters: E examples, M classes, S side in pixels.
+network learns it in an epoch or two. Shape letters: E examples, M classes, S side in pixels.
 """
 
 from __future__ import annotations

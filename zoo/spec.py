@@ -153,9 +153,9 @@ class Preprocessing(Spec):
     """What turns a decoded picture into a network's input; part of every checkpoint.
 
     ``size``: side of the square input in pixels. ``channels``: 1 grey, 3 RGB. ``fit``: ``pad``
-        centres a smaller picture on black,
-    ``resize`` scales the whole picture to the square (bilinear, antialiased), ``crop`` the centred
-    square of 7/8 of its shorter side. ``mean``, ``std``: per channel, in units of 0..1.
+    centres a smaller picture on black, ``resize`` scales the whole picture to the square (bilinear,
+    antialiased), ``crop`` the centred square of 7/8 of its shorter side. ``mean``, ``std``: per
+    channel, in units of 0..1.
     """
 
     size: int = Field(ge=1)
@@ -169,18 +169,16 @@ class Recipe(Spec):
     """How a network is trained. Every field is identity.
 
     ``epochs``: passes (or, with ``steps_per_epoch``, stretches of that many optimiser steps over a
-        stream of reshuffled passes).
-    ``schedule``: constant; cosine to 0; step = times ``gamma`` at each of ``milestones`` (fractions
-    of the epochs); onecycle = linear up over the first 15 % of the steps, then linear down to 0.
-    ``stop_train_acc``: end when the accuracy on the training set
+    stream of reshuffled passes). ``schedule``: constant; cosine to 0; step = times ``gamma`` at
+    each of ``milestones`` (fractions of the epochs); onecycle = linear up over the first 15 % of
+    the steps, then linear down to 0. ``stop_train_acc``: end when the accuracy on the training set
     reaches it after an epoch. ``augment``: none, flip, crop_flip (pad 4, random crop, flip),
     resized_crop_flip (the standard random resized crop of 8 to 100 % of the area, flip).
 
     ``version``: which loop; raised where the loop changes a recipe's results, so that the ids of
     other recipes stay. Left out, it is today's: 2 with ``stop_train_acc`` (which version 1 compared
-    with the running accuracy of the epoch, drop-out on) or
-    ``resized_crop_flip`` (which in version 1 was not the standard one, and cannot be run any more),
-        else 1.
+    with the running accuracy of the epoch, drop-out on) or ``resized_crop_flip`` (which in version
+    1 was not the standard one, and cannot be run any more), else 1.
     """
 
     optimizer: Literal["sgd", "adam", "adamw"] = "adam"

@@ -217,7 +217,7 @@ class Spread:
 
         Means that by luck lie closer together than their own noise puts them count as lying as far
         apart as it does on average: values too noisy to tell a spread of the margin from none never
-            come out as equal.
+        come out as equal.
         """
         return min(
             1.0, 2 * self._share_below(margin, max(self._squares, self._df[0] * self.noise**2))

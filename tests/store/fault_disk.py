@@ -19,8 +19,8 @@ class FaultDisk(Disk):
     """Counts its calls. What happens at call ``at`` is the mode:
 
     ``fail`` raises ENOSPC once; ``interrupt`` raises as Ctrl-C does, once; ``kill`` dies; ``power``
-        dies and loses what was not synced.
-    ``at`` = 0 never fails. A dead disk changes nothing any more, whatever is asked of it.
+    dies and loses what was not synced. ``at`` = 0 never fails. A dead disk changes nothing any
+    more, whatever is asked of it.
     """
 
     def __init__(self, mode: str = "fail", at: int = 0) -> None:

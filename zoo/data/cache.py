@@ -3,9 +3,9 @@
 File ``<cache>/<fingerprint>-<split>-<size>x<channels>-<fit>.npy`` with a .json beside it
 (unreadable images, version of the rules). Both are written under a temporary name, fsynced and
 published whole, the .npy last: a reader sees all of it or none, a killed writer leaves a temporary
-    file that a later one removes, and two writers at once publish the same bytes. Blocks are
-    written with ``write``, not through
-a map: on a full disk that is an error message, where a map is killed by SIGBUS.
+file that a later one removes, and two writers at once publish the same bytes. Blocks are written
+with ``write``, not through a map: on a full disk that is an error message, where a map is killed by
+SIGBUS.
 
 Shape letters: E examples, n images, H/W/K height, width, channels.
 """

@@ -43,8 +43,8 @@ class Note:
     """One finding.
 
     ``kind``: its name for programs, such as ``link``. ``reason``: the sentence after the places.
-        ``places``: paths, splits or classes, at
-    most 1,000. ``count``: how many things it is about, places that are not kept included.
+    ``places``: paths, splits or classes, at most 1,000. ``count``: how many things it is about,
+    places that are not kept included.
     """
 
     level: Level

@@ -136,7 +136,7 @@ class _Inception(nn.Module):
 
     The 1x1 convolutions that open the branches are one convolution of four times the width, split
     afterwards: the same function, a third faster on a CPU. The pooling branch projects before it
-        pools for the same reason.
+    pools for the same reason.
     """
 
     def __init__(self, in_width: int, width: int) -> None:

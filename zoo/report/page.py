@@ -4,9 +4,9 @@ files.
 ``render`` writes ``report.html`` and, in ``figures/`` next to it, every figure as SVG, PNG and CSV.
 The page needs nothing from outside: figures are inline SVG, pictures are ``data:`` URIs, there is
 no script, and a content security policy forbids the rest. Every name from data is escaped. A
-section is one function and one line in
-``SECTIONS`` of ``zoo.report.sections``; which sections appear is the experiment's choice. What
-    cannot be shown is left out; the end of the page says why. An empty table is never an error.
+section is one function and one line in ``SECTIONS`` of ``zoo.report.sections``; which sections
+appear is the experiment's choice. What cannot be shown is left out; the end of the page says why.
+An empty table is never an error.
 
 Letters: N classifiers, E examples, M classes; H, W, K = height, width, channels of a picture.
 """

@@ -3,7 +3,7 @@ where they are.
 
 A data set is its fingerprint. A name or a path means what lies there now, which may have changed
 since it was recorded: then there are two data sets, nothing of which is mixed, and whoever asks is
-    told both fingerprints.
+told both fingerprints.
 """
 
 from __future__ import annotations

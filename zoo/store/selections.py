@@ -3,7 +3,7 @@
 A manifest is known by the hash of its content, so that trainings on equal examples are one
 training. What it was made from (``Origin``) is in its record, a generation for each data set and
 split, and whoever uses a manifest asks: example ids and labels of one split mean nothing in
-    another.
+another.
 """
 
 from __future__ import annotations

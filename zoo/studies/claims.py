@@ -10,9 +10,8 @@ and is *undecided* otherwise, as it always is with one seed. That two things are
 fails against a margin that is named; a difference that was not shown is not a failure.
 
 A claim with several parts, all of which must hold, holds if each does, and fails if one does after
-Holm's correction for as many parts as
-there are: ten parts that are all just true do not fail it more often than one. A claim of which one
-    part is enough: the other way round.
+Holm's correction for as many parts as there are: ten parts that are all just true do not fail it
+more often than one. A claim of which one part is enough: the other way round.
 
 Every verdict is **conditional on** the test set and on the images that the study starts from: the
 interval is over seeds (initial weights, order, draw of the damage), not over data sets.

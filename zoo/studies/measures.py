@@ -1,9 +1,8 @@
 """Measures of damage and the tidy tables of their charts, shared by the studies.
 
 Measures are arrays with one number per seed; tables have the columns of
-``zoo.studies.findings.Chart``. Accuracies are fractions. A point is
-named as in ``zoo.studies.points.Point``: aspect and setting; drops are against the baseline of the
-    same seed.
+``zoo.studies.findings.Chart``. Accuracies are fractions. A point is named as in
+``zoo.studies.points.Point``: aspect and setting; drops are against the baseline of the same seed.
 """
 
 from __future__ import annotations

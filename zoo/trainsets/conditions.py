@@ -75,7 +75,7 @@ def condition(text: str) -> Condition:
 
     Columns go by their names in the scores table or short: x, c, quality, margin, p_label. Nothing
     is evaluated as Python: the text is read into a tree of which only these nodes (and parentheses)
-        are accepted.
+    are accepted.
 
     Raises:
         UsageError: anything else, naming the part that is not allowed.

@@ -132,10 +132,9 @@ def contrast(
     """Contrast: pivot + factor * (x - pivot), rounded; factor under 1 weakens, over 1 strengthens.
 
     ``pivot``: the grey level (0..255) that stays, such as the data set's mean, or ``image`` = each
-        picture's own mean over pixels and
-    channels. ``overflow``: ``clip`` to 0..255, or ``wrap`` around modulo 256 as arithmetic on bytes
-    without a check does. ``factor=inf``, the limit of clipping: 0 under the pivot, 255 over it, the
-    pivot where it is met.
+    picture's own mean over pixels and channels. ``overflow``: ``clip`` to 0..255, or ``wrap``
+    around modulo 256 as arithmetic on bytes without a check does. ``factor=inf``, the limit of
+    clipping: 0 under the pivot, 255 over it, the pivot where it is met.
 
     Source: study 1 RQ4 on MNIST ("weaker", "stronger"); the paper gives no factor, claim S1.12 asks
         which factors fit its numbers.
