@@ -13,7 +13,8 @@ and the draw of the budget is in the intervals. Controls: the redrawn baseline, 
 each class left out at random, the hardest half, and the true labels.
 
 Expected: label_quality finds the planted errors with AUROC >= .975 and precision >= .75 at their
-number. Cost: under three minutes on two cores. Command: ``zoo demo``, the same as ``zoo run demo``.
+number. Cost: three to four minutes on two cores. Command: ``zoo demo``, the same as ``zoo
+run demo``.
 """
 
 from __future__ import annotations
