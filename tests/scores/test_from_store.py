@@ -84,6 +84,7 @@ def test_scores_equal_the_reference_on_the_kept_logits(trained: Tiny) -> None:
         "x_insample",
         "top_confusion",
         "top_confusion_share",
+        "top_probability",
     ):
         np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
     assert found["x_bin"].tolist() == expected["x_bin"].tolist()

@@ -393,6 +393,31 @@ def test_top_confusion_ties_go_to_summed_probability_then_to_the_lowest_class() 
     assert s.top5_x.classes[:, :2].tolist() == [[3, 1], [1, 3]]
 
 
+def test_the_most_probable_class_need_not_be_the_most_voted() -> None:
+    """Two classifiers vote for class 0 by .4 to .35, one for class 1 by .9: class 0 has two votes
+    of three, class 1 has the larger mean. Equal means go to the lowest class."""
+    p = np.array([[[0.4, 0.35, 0.25]] * 2, [[0.4, 0.35, 0.25]] * 2, [[0.05, 0.9, 0.05]] * 2])
+    p[:, 1] = [[0.2, 0.5, 0.3], [0.2, 0.3, 0.5], [0.2, 0.4, 0.4]]
+    frame = perplexity(p, np.array([0, 0]))
+    assert frame["top_confusion"].tolist() == [0, 1]
+    assert frame["top_probability"].tolist() == [1, 1]
+
+
+def test_the_most_probable_class_is_that_of_all_probabilities_up_to_five_classes() -> None:
+    """Oracle: the largest mean of all probabilities. Of twelve classes the answers keep five, so a
+    class may come out that is not the largest, but none that lies further below it than what the
+    fives leave out."""
+    for classes in (3, 5, 12):
+        logits = population(7, 9, 200, classes, scale=1.0).astype(np.float64)
+        p = np.exp(logits) / np.exp(logits).sum(axis=2, keepdims=True)
+        mean, rows = p.mean(axis=0), np.arange(200)
+        found = perplexity(p, np.zeros(200, dtype=int))["top_probability"].to_numpy()
+        short = mean.max(axis=1) - mean[rows, found]
+        left_out = 1 - np.sort(p, axis=2)[:, :, -5:].sum(axis=2).mean(axis=0)
+        assert (short <= left_out + 1e-3).all()
+        assert (short > 1e-3).any() == (classes == 12)
+
+
 def test_votes_of_published_rows_give_their_x() -> None:
     """Golden: the parent's table lists X = .492 with 254 votes for the label, .252 with 374, .238
     with 381, of 500 classifiers."""
@@ -768,7 +793,7 @@ def test_the_arrow_table_has_the_documented_columns_in_order() -> None:
     names = (
         "split example_id key label label_true n x_perplexity c_perplexity n_heldout x_heldout"
         " c_heldout x_insample mean_p_label mean_margin label_quality x_bin top_confusion"
-        " top_confusion_share top5_x top5_c"
+        " top_confusion_share top_probability top5_x top5_c"
     )
     table = (
         accumulate(population(0, 2, 3, 4), np.array([0, 1, -1]))
@@ -819,6 +844,7 @@ def test_what_is_not_defined_is_null_in_the_table() -> None:
         "x_bin": "0",
         "top_confusion": 0,
         "top_confusion_share": 1.0,
+        "top_probability": 0,
         "top5_x": [{"class": 0, "votes": 1}],
         "top5_c": None,
     }
@@ -828,8 +854,11 @@ def test_what_is_not_defined_is_null_in_the_table() -> None:
     assert rows[1]["c_heldout"] > 1
     assert [
         rows[2][k]
-        for k in ("n", "c_perplexity", "top_confusion", "top_confusion_share", "top5_x", "top5_c")
-    ] == [0] + [None] * 5
+        for k in (
+            *("n", "c_perplexity", "top_confusion", "top_confusion_share", "top_probability"),
+            *("top5_x", "top5_c"),
+        )
+    ] == [0] + [None] * 6
     assert [len(row["top5_c"]) for row in rows[:2]] == [2, 2]
 
 
@@ -910,6 +939,7 @@ def test_perplexity_columns_follow_what_is_known() -> None:
         "c_perplexity",
         "top_confusion",
         "top_confusion_share",
+        "top_probability",
     ]
     seen = np.array([[True] * 4, [False] * 4, [False] * 4])
     table = perplexity(logits, np.zeros(4, dtype=int), in_train=seen)

@@ -334,6 +334,9 @@ class ScoreAccumulator:
             most_uncertain=padded(
                 *top_classes(self._surprise.reshape(examples, classes), None, kept)
             ),
+            most_probable=np.where(
+                probability.any(axis=1), probability.argmax(axis=1), np.int64(-1)
+            ),
         )
         columns: dict[str, Any] = {}
         for name, score in self.scores.items():

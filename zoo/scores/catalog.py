@@ -133,6 +133,8 @@ class Sums:
             then index; -1 where fewer got one.
         most_uncertain: classes and sums of -p log2 p over the answers' five most probable classes,
             int64 [E, 5]; fixed-point.
+        most_probable: class with the largest sum of probability over the answers' five most
+            probable classes, int64 [E]; ties by lowest index, -1 where nobody answered.
     """
 
     num_classes: int
@@ -141,6 +143,7 @@ class Sums:
     units: Mapping[str, float]
     most_voted: tuple[Ints, Ints]
     most_uncertain: tuple[Ints, Ints]
+    most_probable: Ints
 
     def __getitem__(self, name: str) -> Ints:
         """int64 [E]: how many classifiers (``n``, ``n@heldout``), or the sum of a term over
@@ -268,6 +271,16 @@ def top_confusion(sums: Sums) -> Ints:
 def top_confusion_share(sums: Sums) -> Floats:
     """Its share of the votes."""
     return ratio(sums.most_voted[1][:, 0], sums["n"], np.ones(len(sums.labels), dtype=bool))
+
+
+def top_probability(sums: Sums) -> Ints:
+    """Class of the largest mean probability, as far as the answers keep p: each classifier's five
+    most probable classes, in float16.
+
+    Exact, but for float16, for M <= 5. Above, a class counts as 0 where it is not among a
+    classifier's five, so its mean is too low by at most the mean of 1 - (sum of the five).
+    """
+    return sums.most_probable
 
 
 def top5_x(sums: Sums) -> Listed:
@@ -442,6 +455,12 @@ SCORES: Final[Registry[Score]] = Registry(
             top_confusion, "class with most votes (may be the label)", type=pa.int32()
         ),
         "top_confusion_share": Score(top_confusion_share, "its share of the votes", "0 to 1"),
+        "top_probability": Score(
+            top_probability,
+            "class of the largest mean probability over the classifiers (may be the label), from"
+            " the five most probable classes of each, the ones that answers keep",
+            type=pa.int32(),
+        ),
         "top5_x": Score(
             top5_x, "classes with most votes: list of (class, votes)", type=_VOTES, source=_XC
         ),

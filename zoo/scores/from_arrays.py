@@ -165,9 +165,9 @@ def perplexity(
 
     Returns:
         One row per example, indexed by ``example_id`` 0..E-1, columns of the ``scores`` table
-        (``zoo.scores.catalog``): n, c_perplexity, top_confusion, top_confusion_share always; with
-        labels also label, x_perplexity, mean_p_label, mean_margin, label_quality, x_bin; with
-        in_train also n_heldout, x_heldout, c_heldout, x_insample.
+        (``zoo.scores.catalog``): n, c_perplexity, top_confusion, top_confusion_share,
+        top_probability always; with labels also label, x_perplexity, mean_p_label, mean_margin,
+        label_quality, x_bin; with in_train also n_heldout, x_heldout, c_heldout, x_insample.
 
     Raises:
         UsageError: wrong shape, a label out of range, a NaN (an answer that is none must be left
