@@ -203,7 +203,8 @@ class Zoo:
         data: str,
         archs: Sequence[str] | str,
         *,
-        fractions: Sequence[str | float] | str = "1",
+        fractions: Sequence[str | float] | str = "",
+        folds: str = "",
         epochs: int | None = None,
         snapshots: Sequence[int] = (),
         recipe: str = "adam",
@@ -219,7 +220,10 @@ class Zoo:
         Args:
             data: name or path of a data set.
             archs: architectures, as a list or with commas between them.
-            fractions: shares of the training set; ``0.25x3`` = three independent quarters.
+            fractions: shares of the training set; ``0.25x3`` = three independent quarters. Default:
+                the whole set, or the folds alone.
+            folds: ``5x2`` = leave out one of five folds after another, shared out twice, so that
+                every example is held out twice.
             snapshots: epochs that become classifiers; none = the last.
             recipe: name, with changes: ``adam:lr=0.002``.
             treatment: steps done to the training set, as for ``zoo train --treatment``.
@@ -229,13 +233,14 @@ class Zoo:
         """  # noqa: E501
         sweep = sweep_of(
             _texts(archs),
-            _texts(fractions),
+            _texts(fractions) or None,
             epochs,
             _texts(snapshots) or None,
             recipe,
             treatment,
             _texts(seeds),
             input_size,
+            _texts(folds),
         )
         dataset, trainings, _ = pipeline.planned(data, sweep, self.workspace.location, QUIET)
         with _running(runner) as make:
@@ -250,22 +255,25 @@ class Zoo:
 
     def fill(
         self,
-        splits: Sequence[str] = ("train", "test"),
+        splits: Sequence[str] | None = None,
         *,
         data: str | None = None,
         keep_logits: Literal["none", "val", "all"] | None = None,
         runner: RunsOn = "ray",
     ) -> None:
-        """Stream splits through every classifier that has no answers on them yet.
+        """Stream splits (default: train, and test where there is one) through every classifier that
+        has no answers on them yet.
 
         >>> zoo.open("zoo-workspace").fill(runner="local")                                             # doctest: +SKIP
         """  # noqa: E501
+        dataset = datasets.dataset_of(self.workspace, data)
+        usual = [name for name in ("train", "test") if name in dataset.splits]
         with _running(runner) as make:
             pipeline.fill(
                 self.workspace,
-                datasets.dataset_of(self.workspace, data),
+                dataset,
                 None,
-                _texts(splits),
+                usual if splits is None else _texts(splits),
                 keep_logits,
                 make,
                 QUIET,
@@ -609,7 +617,7 @@ def _group(
 def _texts(values: Sequence[Any] | str) -> list[str]:
     """A list, or a text with commas, as the words of a command."""
     return (
-        [part.strip() for part in values.split(",")]
+        [part.strip() for part in values.split(",") if part.strip()]
         if isinstance(values, str)
         else [f"{value}" for value in values]
     )

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pandas as pd
 
-from zoo.data import Dataset, open_dataset, require_trainable
+from zoo.data import Dataset, open_dataset, require_split, require_trainable
 from zoo.errors import FailedTrainingsError, UnknownNameError
 from zoo.estimate import Estimate, estimate, training_images, training_seconds
 from zoo.fill.plan import FillPlan, KeepLogits, plan_fill
@@ -38,6 +38,7 @@ from zoo.studies.arms import Comparison, arm_trainings, compare_trainings, retra
 from zoo.studies.findings import NOTHING_CONCLUDED, Conclusion, conclude
 from zoo.trainsets import rules
 from zoo.trainsets.inputs import MemoryPictures, geometry, open_pictures
+from zoo.trainsets.on_rows import small_classes
 from zoo.trainsets.prepare import usable_rows
 from zoo.trainsets.treatments import apply_rows, resolved
 
@@ -205,6 +206,9 @@ def _check_treatments(
     """Apply every treatment's row part once, before anything is trained: a class that does not
     exist, or a selection of other data, is found now."""
     rows = usable_rows(dataset, {})
+    folds = {int(training.param("fold", "of") or 0) for training in trainings} - {0}
+    if folds and (small := small_classes(rows, max(folds), dataset.class_names)):
+        progress.say(small)
     for treatment in {
         training.treatment_text: training.treatment for training in trainings
     }.values():
@@ -517,6 +521,10 @@ def check_experiment(spec: Experiment) -> None:
 
     dataset = open_dataset(spec.dataset)
     require_trainable(dataset)
+    for split in spec.fill_splits:
+        require_split(dataset, split, f"experiment {spec.name} answers it (fill_splits)")
+    if spec.arm_groups:
+        require_split(dataset, "test", "retrained arms are compared on it")
     for sweep in (*spec.sweeps, *spec.retrained):
         check_sweep(dataset, sweep)
 

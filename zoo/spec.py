@@ -120,7 +120,7 @@ class Op(Spec):
         return f"{self.name}:{settings}" if settings else self.name
 
 
-SAMPLING = frozenset({"delete_fraction", "subsample", "take"})
+SAMPLING = frozenset({"delete_fraction", "fold", "subsample", "take"})
 """Treatments that only choose which examples are trained on, at random; all others change what is
 learned (labels, pictures, classes, weights)."""
 

@@ -122,9 +122,13 @@ def test_check_ends_with_what_follows(tmp_path: Path, noted: Path) -> None:
     )
     flat = write_files(tmp_path / "flat", {"a/1.png": grey(1), "b/1.png": grey(2)})
     result = zoo("data", "check", flat)
+    assert (result.code, result.out.splitlines()[-1]) == (0, "ok")
+    assert result.err.startswith("note: flat: has no split 'test'.")
+    alone = write_files(tmp_path / "alone", {"a/1.png": grey(1), "a/2.png": grey(2)})
+    result = zoo("data", "check", alone)
     assert result.code == 1
     assert result.out.splitlines()[-1] == "not ok: 1 error; zoo train refuses it. All with --json"
-    assert result.err.startswith("error: flat: has no split 'test'.")
+    assert "error: alone: all 2 training examples are of one class (a)" in result.err
 
 
 @pytest.mark.parametrize("command", ["train", "plan"])
@@ -135,7 +139,7 @@ def test_check_ends_with_what_follows(tmp_path: Path, noted: Path) -> None:
             ("train/a/1.png", "train/a/2.png", "test/a/3.png"),
             "all 2 training examples are of one class (a)",
         ),
-        (("a/1.png", "b/2.png"), "has no split 'test'. Its splits: train."),
+        (("test/a/1.png", "test/b/2.png"), "has no split 'train'. Its splits: test."),
     ],
 )
 def test_what_check_calls_an_error_is_refused_before_a_workspace_is_made(

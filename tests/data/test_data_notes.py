@@ -432,9 +432,7 @@ def one_class_of_two(root: Path) -> Path:
             one_class_of_two,
             "all 2 training examples are of one class (bee), so there is nothing to learn.",
         ),
-        (no_test, "has no split 'test'. Its splits: train. Training needs train and test"),
-        (no_train, "has no split 'train'. Its splits: test. Training needs train and test"),
-        (empty_test, "test: a split without examples."),
+        (no_train, "has no split 'train'. Its splits: test. Training needs one"),
     ],
 )
 def test_what_cannot_be_trained_on_is_an_error_of_the_check_and_refused_in_the_same_words(
@@ -449,6 +447,20 @@ def test_what_cannot_be_trained_on_is_an_error_of_the_check_and_refused_in_the_s
     with pytest.raises(DataError) as refused:
         require_trainable(opened)
     assert said in str(refused.value)
+
+
+def test_without_a_test_split_a_set_is_trained_on_and_that_is_said(tmp_path: Path) -> None:
+    """A note; an empty test split may be a mistake, a warning. Neither is refused."""
+    said = []
+    for make in (no_test, empty_test):
+        opened = open_dataset(str(make(tmp_path / make.__name__)))
+        require_trainable(opened)
+        said.append([(note.level, note.text.partition(".")[0]) for note in opened.notes])
+        assert check_dataset(opened).trainable
+    assert said == [
+        [("note", "has no split 'test'")],
+        [("warning", "test: a split without examples")],
+    ]
 
 
 def test_a_sound_set_is_not_refused(tmp_path: Path) -> None:

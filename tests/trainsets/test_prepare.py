@@ -24,7 +24,7 @@ from factories import (
 import zoo.trainsets.inputs
 from zoo import keyed, pipeline
 from zoo.data import Dataset, Split, open_dataset
-from zoo.errors import DataError, NotFoundError, UnknownNameError, UsageError
+from zoo.errors import NotFoundError, UnknownNameError, UsageError
 from zoo.spec import Op
 from zoo.store.origin import Origin
 from zoo.store.selections import commit_selection, selection_op
@@ -136,16 +136,13 @@ def test_a_class_that_does_not_exist_is_found_before_anything_is_trained(
         pipeline.train(space, dataset, "test", "population", [job], no_runner, QUIET)
 
 
-def test_a_data_set_without_a_test_split_is_refused_before_anything_is_trained(
-    space: Workspace, tmp_path: Path
-) -> None:
-    """Every classifier has a test accuracy, so there has to be something to test on."""
+def test_without_a_test_split_there_is_nothing_to_test_on(space: Workspace, tmp_path: Path) -> None:
+    """The training set is what it is with one; no test pictures, no test labels."""
     write_split(tmp_path / "alone" / "train.parquet", cycle(6))
     dataset = open_dataset(str(tmp_path / "alone"))
-    with pytest.raises(DataError, match=r"^alone: has no split 'test'\. Its splits: train\. "):
-        pipeline.prepare_dataset(space, dataset.uri, [("softmax", None)], QUIET)
-    with pytest.raises(DataError, match="no split 'test'"):
-        prepare(space, training(dataset))
+    pipeline.prepare_dataset(space, dataset.uri, [("softmax", None)], QUIET)
+    data = prepare(space, training(dataset))
+    assert (len(data.rows), data.test, data.test_labels.tolist()) == (6, None, [])
 
 
 # ---------------------------------------------------------------- labels

@@ -41,6 +41,7 @@ settings.load_profile("shared-machine")
 EXAMPLES: dict[str, dict[str, bool | int | float | str]] = {
     "subsample": {"fraction": 0.4, "replica": 1, "stratified": True},
     "take": {"count": 3},
+    "fold": {"index": 1, "of": 3},
     "delete_fraction": {"fraction": 0.4, "replica": 1, "stratified": True},
     "label_noise": {"fraction": 0.3},
     "delete_class": {"label": 2},
@@ -61,7 +62,7 @@ ON_ROWS = [
     for name, treatment in TREATMENTS.items()
     if treatment.on_rows and not treatment.needs_manifests
 ]
-FEWEST = {"take": 3}
+FEWEST = {"take": 3, "fold": 3}
 """Rows that the example above needs, where any number from none on will not do."""
 
 ON_IMAGES = [name for name, treatment in TREATMENTS.items() if treatment.on_images]

@@ -33,6 +33,7 @@ __all__ = [
     "ArchsOption",
     "CpusOption",
     "DataOption",
+    "FoldsOption",
     "GpusOption",
     "JsonOption",
     "NameOption",
@@ -107,6 +108,16 @@ CpusOption = Annotated[
     int | None,
     typer.Option(
         min=1, help="Workers of a Ray session on this machine. Default: the CPUs that zoo may use."
+    ),
+]
+FoldsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--folds",
+        help=(
+            "Leave out one fold after another: 5x2 = five folds, shared out twice, so that every"
+            " example is held out twice. Takes the place of --fractions."
+        ),
     ),
 ]
 GpusOption = Annotated[
@@ -262,10 +273,11 @@ def sweep_of(
     treatment: str | None,
     seeds: list[str] | None,
     input_size: int | None,
+    folds: list[str] | None = None,
 ) -> Sweep:
     from zoo.trainsets.sweeps import sweep_of as made
 
-    return made(archs, fractions, epochs, snapshots, recipe, treatment, seeds, input_size)
+    return made(archs, fractions, epochs, snapshots, recipe, treatment, seeds, input_size, folds)
 
 
 # ---------------------------------------------------------------- clean and compare

@@ -17,6 +17,7 @@ from zoo.cli.options import (
     AddressOption,
     CpusOption,
     DataOption,
+    FoldsOption,
     GpusOption,
     JsonOption,
     NewArchsOption,
@@ -76,6 +77,7 @@ def train(
             help="Shares of the training set; 0.25x3 = three independent quarters. Default 1.",
         ),
     ] = None,
+    folds: FoldsOption = None,
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Epochs; default: the recipe's.")
     ] = None,
@@ -141,7 +143,9 @@ def train(
             "train needs architectures. Example: zoo train --data fashion-mini --archs lenet5,mlp"
             " --fractions 0.25x3,1"
         )
-    sweep = sweep_of(archs, fractions, epochs, snapshots, recipe, treatment, seeds, input_size)
+    sweep = sweep_of(
+        archs, fractions, epochs, snapshots, recipe, treatment, seeds, input_size, folds
+    )
     with runner_for(runner, address, cpus, gpus) as make:
         dataset, trainings, space = planned(data, sweep, workspace, progress)
         diverged = pipeline.train(space, dataset, AD_HOC, "population", trainings, make, progress)
@@ -157,7 +161,8 @@ def train(
 def fill(
     data: OwnDataOption = None,
     splits: Annotated[
-        list[str] | None, typer.Option("--splits", help="Splits to fill. Default: train,test.")
+        list[str] | None,
+        typer.Option("--splits", help="Splits to fill. Default: train, and test if there is one."),
     ] = None,
     keep_logits: Annotated[
         Literal["none", "val", "all"] | None,
@@ -196,7 +201,7 @@ def fill(
             space,
             dataset,
             chosen,
-            listed(splits) or ["train", "test"],
+            listed(splits) or [name for name in ("train", "test") if name in dataset.splits],
             keep_logits,
             make,
             Progress(),
@@ -302,6 +307,7 @@ def score(
                 "examples": len(frame),
                 "classifiers": len(population.classifiers),
                 "population": population.id,
+                "not_held_out": int((frame["n_heldout"] == 0).sum()),
                 "mean_x": frame["x_perplexity"].mean(),
                 "mean_c": frame["c_perplexity"].mean(),
                 "detection": json.loads(found.table.to_json(orient="records")),

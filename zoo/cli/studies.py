@@ -12,6 +12,7 @@ from zoo.cli.options import (
     STUDIES,
     AddressOption,
     CpusOption,
+    FoldsOption,
     GpusOption,
     JsonOption,
     NewArchsOption,
@@ -124,6 +125,7 @@ def plan(
         list[str] | None,
         typer.Option("--fractions", help="Training fractions, 0.25x3 = three replicas."),
     ] = None,
+    folds: FoldsOption = None,
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Epochs; default: the recipe's.")
     ] = None,
@@ -184,7 +186,7 @@ def plan(
         title = f"{spec.name}, scale {spec.scale}"
     else:
         sweeps, splits, name = (
-            [sweep_of(archs, fractions, epochs, snapshots, recipe, None, seeds, None)],
+            [sweep_of(archs, fractions, epochs, snapshots, recipe, None, seeds, None, folds)],
             ("train", "test"),
             data or "fashion-mini",
         )

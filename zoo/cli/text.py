@@ -400,6 +400,10 @@ def status_text(found: Mapping[str, Any]) -> str:
             f"{title:<12}"
             + (", ".join(f"{name} {count:,}" for name, count in found[key].items()) or "none")
         )
+    lines += [
+        f"held out    {name}: {count} training examples by no classifier"
+        for name, count in found["not_held_out"].items()
+    ]
     if empty := found["trainings"].get("empty"):
         lines.append(
             f"empty       {empty:,} of the trainings: their treatment leaves no example, so they"

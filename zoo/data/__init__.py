@@ -29,7 +29,7 @@ from zoo.data.dataset import (
 )
 from zoo.data.decode import Decoded, Fit, decode_examples, decode_image, encode_examples
 from zoo.data.fetch import FETCHABLE, fetch
-from zoo.data.notes import Note, require_trainable
+from zoo.data.notes import Note, require_split, require_trainable
 
 __all__ = [
     "DATASETS",
@@ -59,6 +59,7 @@ __all__ = [
     "load_split",
     "open_dataset",
     "open_or_published",
+    "require_split",
     "require_trainable",
     "search_places",
 ]

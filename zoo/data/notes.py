@@ -3,12 +3,12 @@ reads it, shown by every command.
 
 Three levels, and what follows from each:
 
-- ``note``: nothing of the data is missing (a system folder passed over, two classes of one name).
-  Said; ``zoo data check`` is still ok.
+- ``note``: nothing of the data is missing (a system folder passed over, two classes of one name, no
+  test split). Said; ``zoo data check`` is still ok.
 - ``warning``: something that may belong to the data was left out, or a class has no training
   example. ``zoo data check`` is not ok; every other command says it and goes on.
-- ``error``: nothing can be trained on the data set as it is (one class, no test split, an empty
-  split). ``zoo data check`` is not ok, and whatever trains or plans a training refuses it with
+- ``error``: nothing can be trained on the data set as it is (one class, no training split, an empty
+  one). ``zoo data check`` is not ok, and whatever trains or plans a training refuses it with
   these words.
 
 Equal findings at several places are one note, so the list is short whatever the size of the set.
@@ -29,7 +29,7 @@ from zoo.registry import distinct
 if TYPE_CHECKING:
     from zoo.data.dataset import Dataset, Split
 
-__all__ = ["Level", "Note", "Notes", "judged", "merged", "require_trainable"]
+__all__ = ["Level", "Note", "Notes", "judged", "merged", "require_split", "require_trainable"]
 
 Level: TypeAlias = Literal["note", "warning", "error"]
 
@@ -135,19 +135,26 @@ def judged(class_names: tuple[str, ...], splits: Mapping[str, Split]) -> tuple[N
     """What follows from the labels alone: splits that training needs, classes without an example,
     class names that can be mixed up."""
     found: list[Note] = []
-    for name in ("train", "test"):
-        if name not in splits:
-            there = ", ".join(splits) or "none"
-            found.append(
-                Note(
-                    "error",
-                    "no split",
-                    f"has no split {name!r}. Its splits: {there}. Training needs train and test:"
-                    " add files for it.",
-                )
+    there = ", ".join(splits) or "none"
+    if "train" not in splits:
+        found.append(
+            Note(
+                "error",
+                "no split",
+                f"has no split 'train'. Its splits: {there}. Training needs one: add files for it.",
             )
+        )
+    if "test" not in splits:
+        found.append(
+            Note(
+                "note",
+                "no test split",
+                f"has no split 'test'. Its splits: {there}. Its labels can be judged all the same"
+                " (zoo train --folds 5x2); there is no test accuracy, and no arm to retrain.",
+            )
+        )
     if empty := tuple(name for name, split in splits.items() if not len(split)):
-        level: Level = "error" if {"train", "test"} & set(empty) else "warning"
+        level: Level = "error" if "train" in empty else "warning"
         found.append(
             Note(
                 level,
@@ -220,4 +227,21 @@ def require_trainable(dataset: Dataset) -> None:
         raise DataError(
             f"{dataset.name}: {' '.join(errors)} All that is known of it: zoo data check"
             f" {dataset.uri}"
+        )
+
+
+def require_split(dataset: Dataset, name: str, use: str) -> None:
+    """Refuse what cannot be done without a split that the data set does not have.
+
+    Args:
+        use: what it is for, as in "arms are compared on it".
+
+    Raises:
+        DataError: naming the splits there are.
+    """
+    if name not in dataset.splits:
+        raise DataError(
+            f"{dataset.name}: has no split {name!r}; {use}. Its splits:"
+            f" {', '.join(dataset.splits)}. Put some pictures aside for it: in a folder"
+            f" {name}/CLASS/, or a file named {name}."
         )

@@ -119,13 +119,18 @@ def suspicion_of(scores: pd.DataFrame, name: str) -> Floats:
 
 
 def ranked_apart(scores: pd.DataFrame) -> str:
-    """A line about the examples that no classifier held out, where they are ranked apart from the
-    others; empty where they are not."""
+    """A line about the examples that no classifier held out: how they are ranked, apart from the
+    others or all of them; empty where there are none, or nothing is known of any."""
     if "n_heldout" not in scores:
         return ""
     held = score_values(scores, "n_heldout")
     defined = ~np.isnan(score_values(scores, "label_quality"))
     inside, outside = int((defined & ~(held > 0)).sum()), int((defined & (held > 0)).sum())
+    if inside and not outside and (held == 0).any():
+        return (
+            f"No example of {inside:,} was held out by a classifier: they are ranked by classifiers"
+            " that learned their labels, wrong ones too. Train with --folds 5x2."
+        )
     if not inside or not outside:
         return ""
     return (

@@ -19,6 +19,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -29,7 +30,7 @@ from zoo.store.commits import Commit
 from zoo.store.datasets import titles
 from zoo.store.files import attempt_id
 from zoo.store.heartbeat import at_work_on
-from zoo.store.results import table_names
+from zoo.store.results import population_scores, table_names
 from zoo.store.schema import SCHEMA
 from zoo.store.workspace import Workspace
 
@@ -292,6 +293,10 @@ def trainings_frame(workspace: Workspace) -> pd.DataFrame:
 
 def _fraction(training: Training) -> dict[str, Any]:
     fraction = training.param("subsample", "fraction")
+    folds = training.param("fold", "of")
+    if fraction is None and folds is not None:
+        index, repeat = (int(training.param("fold", name) or 0) for name in ("index", "repeat"))
+        return {"fraction": 1 - 1 / int(folds), "replica": repeat * int(folds) + index + 1}
     return {
         "fraction": 1.0 if fraction is None else float(fraction),
         "replica": training.param("subsample", "replica") or 0,
@@ -464,6 +469,19 @@ def metrics_frame(workspace: Workspace) -> pd.DataFrame:
     return SCHEMA["metrics"].frame(rows)
 
 
+def _not_held_out(workspace: Workspace) -> dict[str, str]:
+    """Of the scored splits on which it is known who was trained on what: ``163 of 520``, the
+    examples that no classifier held out."""
+    found = {}
+    for table, origin in population_scores(workspace):
+        held = table.column("n_heldout") if "n_heldout" in table.column_names else None
+        if held is not None and held.null_count < len(held) and origin.split == "train":
+            name = titles(workspace).get(origin.dataset, origin.dataset)
+            without = len(held) - held.null_count - pc.sum(pc.greater(held, 0)).as_py()
+            found[name] = f"{without:,} of {len(held):,}"
+    return found
+
+
 def status(workspace: Workspace) -> dict[str, Any]:
     """Counts of everything in a workspace, and the failures with their reasons."""
     trainings = trainings_frame(workspace)
@@ -487,6 +505,7 @@ def status(workspace: Workspace) -> dict[str, Any]:
         },
         "left_out": left_out(workspace),
         "answered": dict(sorted(answers.items())),
+        "not_held_out": _not_held_out(workspace),
         "selections": list(workspace.commits.all("selection")),
         "tables": table_names(workspace),
         "failures": (

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from zoo.data import Dataset
+from zoo.data import Dataset, require_split
 from zoo.errors import NotFoundError, UnknownNameError
 from zoo.recipes import recipe_text
 from zoo.spec import Arm, ArmGroup, Op, Recipe, Sweep, Training, classifier_id, content_id
@@ -88,7 +88,9 @@ def arm_trainings(
     Raises:
         UnknownNameError: for a selection that is not there.
         NotFoundError: if a selection was not drawn for one of the seeds.
+        DataError: if the data set has no test split to compare them on.
     """
+    require_split(dataset, "test", "retrained arms are compared on it")
     sweep = equal_steps_sweep(group.retraining, dataset)
     jobs = {
         arm.name: [
@@ -112,6 +114,7 @@ def retrainings_to_plan(
 ) -> tuple[list[Training], list[Training]]:
     """The trainings of a group's arms, for a plan: those whose selections are there, and as many on
     the whole set for those that are not."""
+    require_split(dataset, "test", "retrained arms are compared on it")
     known: list[Training] = []
     to_come: list[Training] = []
     for arm in group.arms:

@@ -114,28 +114,31 @@ def _options(trainings: Sequence[Training]) -> list[str]:
 def _train(trainings: Sequence[Training]) -> list[str]:
     """One command per treatment, and one for all treatments that are shares of the training set
     with the same steps after."""
-    grids: dict[str, list[Training]] = {}
+    grids: dict[tuple[bool, str], list[Training]] = {}
     for training in trainings:
-        grids.setdefault(
-            _steps(training.treatment[1:] if _share(training) else training.treatment), []
-        ).append(training)
+        part = _share(training) or _is_fold(training)
+        base = _steps(training.treatment[1:] if part else training.treatment)
+        grids.setdefault((_is_fold(training), base), []).append(training)
     lines = []
-    for base, grid in grids.items():
+    for (folded, base), grid in grids.items():
         options = [
             "--data",
             grid[0].dataset.uri,
             "--archs",
             ",".join(_unique(t.arch for t in grid)),
         ]
-        fractions = _fractions(_unique(_share(t) for t in grid))
-        # Where there are some replicas of a share only, each is written out.
+        fractions = None if folded else _fractions(_unique(_share(t) for t in grid))
+        folds = _folds(grid) if folded else None
+        # Where there are some replicas of a share, or some folds, only, each is written out.
         whole = (
-            [["--fractions", fractions] if fractions != "1" else []]
+            [["--folds", folds]]
+            if folds
+            else [["--fractions", fractions] if fractions != "1" else []]
             if fractions
             else [["--treatment", text] for text in _unique(_steps(t.treatment) for t in grid)]
         )
         rest = [
-            *(["--treatment", base] if base and fractions else []),
+            *(["--treatment", base] if base and (fractions or folds) else []),
             *_options(grid),
             *_form(grid[0]),
         ]
@@ -188,6 +191,21 @@ def _fractions(shares: Sequence[str]) -> str | None:
         fraction if len(found) == 1 else f"{fraction}x{len(found)}"
         for fraction, found in replicas.items()
     )
+
+
+def _is_fold(training: Training) -> bool:
+    return bool(training.treatment) and training.treatment[0].name == "fold"
+
+
+def _folds(grid: Sequence[Training]) -> str | None:
+    """``5x2`` where all folds of all repeats 0, 1, ... are there, each once for every network and
+    seed; else None."""
+    found = {
+        tuple(int(t.treatment[0].params[name]) for name in ("of", "repeat", "index")) for t in grid
+    }
+    of, repeats = max(of for of, _, _ in found), 1 + max(repeat for _, repeat, _ in found)
+    whole = {(of, repeat, index) for repeat in range(repeats) for index in range(of)}
+    return f"{of}x{repeats}" if found == whole else None
 
 
 # ---------------------------------------------------------------- everything after

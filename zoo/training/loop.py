@@ -108,11 +108,13 @@ def evaluate(
     model: nn.Module, data: TrainingData, recipe: Recipe, epoch: int, device: torch.device
 ) -> Metrics:
     """Accuracy (top 1, top 5) and mean cross-entropy on the test split; unreadable and unlabelled
-    examples do not count.
+    examples do not count. All None where there is no test split.
 
     In float32, as the classifier answers later, whatever precision it was trained in. A loss that
     is not finite is None.
     """
+    if data.test is None:
+        return {"epoch": epoch, "split": "test", "acc1": None, "acc5": None, "loss": None}
     ids = np.flatnonzero(data.test_labels >= 0).astype(np.int64)
     ids = ids[~np.isin(ids, list(data.unreadable.get("test", {})))]
     return {

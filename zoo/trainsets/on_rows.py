@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -21,9 +21,11 @@ __all__ = [
     "class_index",
     "delete_class",
     "delete_fraction",
+    "fold",
     "label_noise",
     "lay_manifest",
     "relabel",
+    "small_classes",
     "subsample",
     "take",
 ]
@@ -130,6 +132,65 @@ def take(
     return rows.take(
         _drawn(rows, f"take/{replica}", count, fraction=count / len(rows), stratified=stratified)
     )
+
+
+def fold(
+    rows: Rows,
+    *,
+    index: Count,
+    of: Annotated[int, Within(2)] = 5,
+    repeat: Count = 0,
+) -> Rows:
+    """All examples but those of one fold: a network trained on them answers that fold as one that
+    has not seen it.
+
+    The folds 0 to ``of`` - 1 of one ``repeat`` share the examples out: each lies in exactly one, so
+    that over all folds every example is held out equally often. Folds differ by at most one
+    example, in all and in each class; repeats are independent draws. Copies of an example stay
+    together. An example that is the only one of its class lies in no fold: without it, no network
+    could know the class.
+
+    Source: k-fold cross-validation, stratified (Kohavi 1995, section 2.2).
+    """
+    if index >= of:
+        raise UsageError(
+            f"fold: index = {index} of {of} folds. Allowed: 0 to {of - 1}. Write it as"
+            f" fold:index=INDEX,of={of}."
+        )
+    ids, first = np.unique(rows.example_ids, return_index=True)
+    labels = rows.labels[first]
+    if of > len(ids):
+        raise UsageError(
+            f"fold: of = {of} folds of {len(ids)} examples. Allowed: 2 to {len(ids)}. Ask for fewer"
+            " folds, or for more data."
+        )
+    shared = np.bincount(labels, minlength=rows.num_classes)[labels] > 1
+    ids, labels = ids[shared], labels[shared]
+    # Dealt out class after class without a break, so that the remainders of classes are spread too.
+    dealt = np.lexsort((ids, keyed.uniform(f"fold/{of}/{repeat}", ids)[:, 0], labels))
+    return rows.take(~np.isin(rows.example_ids, ids[dealt[index::of]]))
+
+
+def small_classes(rows: Rows, of: int, class_names: Sequence[str]) -> str:
+    """A line about the classes that folds cannot share out: fewer examples than folds, or a single
+    one; empty where there is none."""
+    counts = np.bincount(rows.labels, minlength=rows.num_classes)  # [M]
+    said = []
+    for chosen, what in (
+        (
+            np.flatnonzero((counts > 1) & (counts < of)),
+            f"fewer than {of} examples, so some folds hold none: held out all the same",
+        ),
+        (
+            np.flatnonzero(counts == 1),
+            "a single example, which no fold can hold out: it is ranked apart",
+        ),
+    ):
+        if len(chosen):
+            names = ", ".join(f"{class_names[label]} ({counts[label]})" for label in chosen[:5])
+            more = f" and {len(chosen) - 5:,} more" if len(chosen) > 5 else ""
+            said.append(f"{names}{more}: {what}")
+    return "; ".join(said)
 
 
 def delete_fraction(

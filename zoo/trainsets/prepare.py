@@ -41,16 +41,16 @@ class TrainingData:
     """What the loop needs. n training rows (copies count), E_test test examples.
 
     ``train`` is asked by row position 0..n-1, ``test`` by test example id; both as a classifier
-    sees them. ``whole``: the split whose pictures are cut as they are read, where the recipe asks
-    for random parts of pictures of any
-    size. ``unreadable``: split -> example id -> reason, as far as known before training (a streamed
-    split finds out as it goes). ``given_labels``: int64 [E], the data set's own labels of the
-    training split.
+    sees them. Without a test split, ``test`` is None and ``test_labels`` empty. ``whole``: the
+    split whose pictures are cut as they are read, where the recipe asks for random parts of
+    pictures of any size. ``unreadable``: split -> example id -> reason, as far as known before
+    training (a streamed split finds out as it goes). ``given_labels``: int64 [E], the data set's
+    own labels of the training split.
     """
 
     rows: Rows
     train: Pictures
-    test: Pictures
+    test: Pictures | None
     test_labels: NDArray[np.int64]
     preprocessing: Preprocessing
     class_names: tuple[str, ...]
@@ -152,14 +152,17 @@ def prepare(workspace: Workspace, training: Training) -> TrainingData:
     """
     dataset = open_verified(training.dataset)
     shape = geometry(dataset, training.arch, training.input_size, training.recipe.augment)
-    train, test = (
-        open_pictures(dataset, split, shape, workspace.cache) for split in ("train", "test")
-    )
-    unreadable = {
-        split: dict(pictures.decoded.errors)
-        for split, pictures in (("train", train), ("test", test))
-        if isinstance(pictures, MemoryPictures)
+    pictures = {
+        split: open_pictures(dataset, split, shape, workspace.cache)
+        for split in ("train", "test")
+        if split == "train" or split in dataset.splits
     }
+    unreadable = {
+        split: dict(held.decoded.errors)
+        for split, held in pictures.items()
+        if isinstance(held, MemoryPictures)
+    }
+    train, test = pictures["train"], pictures.get("test")
     manifests = partial(manifest_of, workspace, dataset=dataset.fingerprint)
     rows = apply_rows(
         training.treatment, usable_rows(dataset, unreadable.get("train", {})), manifests=manifests
@@ -177,7 +180,9 @@ def prepare(workspace: Workspace, training: Training) -> TrainingData:
         rows=rows,
         train=treated,
         test=test,
-        test_labels=dataset.splits["test"].labels,
+        test_labels=(
+            dataset.splits["test"].labels if test is not None else np.empty(0, dtype=np.int64)
+        ),
         preprocessing=preprocessing(dataset, shape, workspace.cache),
         class_names=dataset.class_names,
         given_labels=split.labels,

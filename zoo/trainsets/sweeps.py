@@ -1,5 +1,5 @@
-"""A sweep as people write it: architectures, fractions such as ``0.25x3``, a recipe with changes,
-treatment steps."""
+"""A sweep as people write it: architectures, fractions such as ``0.25x3``, folds such as ``5x2``, a
+recipe with changes, treatment steps."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from zoo import models
 from zoo.errors import UsageError
 from zoo.recipes import parse_recipe
-from zoo.spec import Sweep
+from zoo.spec import Op, Sweep
 from zoo.trainsets.treatments import op, parse
 
 __all__ = ["listed", "sweep_of"]
@@ -59,6 +59,30 @@ def _fractions(values: Sequence[str]) -> list[tuple[float, int]]:
     return found
 
 
+def _folds(values: Sequence[str]) -> list[Op]:
+    """``5x2`` -> the ten trainings of five folds, shared out twice."""
+    found = []
+    for text in listed(values):
+        number, times, count = text.partition("x")
+        try:
+            of, repeats = int(number), int(count) if times else 1
+        except ValueError:
+            raise UsageError(
+                f"folds {text!r}: write 5 for five folds, 5x2 for five folds shared out twice."
+            ) from None
+        if of < 2 or repeats < 1:
+            raise UsageError(
+                f"folds {text!r}: allowed are two folds or more, and one repeat or more. Example:"
+                " --folds 5x2"
+            )
+        found += [
+            op("fold", index=index, of=of, repeat=repeat)
+            for repeat in range(repeats)
+            for index in range(of)
+        ]
+    return found
+
+
 def sweep_of(
     archs: Sequence[str] | None,
     fractions: Sequence[str] | None,
@@ -68,6 +92,7 @@ def sweep_of(
     treatment: str | None,
     seeds: Sequence[str] | None,
     input_size: int | None,
+    folds: Sequence[str] | None = None,
 ) -> Sweep:
     """The grid that these words ask for; class names in the treatment are looked up when the data
     set is known.
@@ -79,10 +104,12 @@ def sweep_of(
     if epochs is not None:
         chosen = chosen.replace(epochs=epochs)
     base = parse(treatment) if treatment else ()
-    treatments = []
-    for fraction, replica in _fractions(fractions or ["1"]):
-        subset = (op("subsample", fraction=fraction, replica=replica),) if fraction < 1 else ()
-        treatments.append((*subset, *base))
+    held_out = _folds(folds or [])
+    treatments = [
+        (*((op("subsample", fraction=f, replica=r),) if f < 1 else ()), *base)
+        for f, r in _fractions(fractions or ([] if held_out else ["1"]))
+    ]
+    treatments += [(step, *base) for step in held_out]
     return Sweep(
         archs=tuple(models.model(arch).name for arch in listed(archs)),
         treatments=tuple(treatments),

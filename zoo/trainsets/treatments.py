@@ -54,6 +54,7 @@ TREATMENTS: Registry[Treatment] = Registry(
         for treatment in (
             Treatment("subsample", on_rows=on_rows.subsample),
             Treatment("take", on_rows=on_rows.take),
+            Treatment("fold", on_rows=on_rows.fold),
             Treatment("delete_fraction", on_rows=on_rows.delete_fraction),
             Treatment("label_noise", on_rows=on_rows.label_noise),
             Treatment("delete_class", on_rows=on_rows.delete_class),
