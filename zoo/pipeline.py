@@ -13,9 +13,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Final, Protocol
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
 
 from zoo.data import Dataset, open_dataset, require_split, require_trainable
 from zoo.errors import FailedTrainingsError, UnknownNameError
@@ -23,11 +26,13 @@ from zoo.estimate import Estimate, estimate, training_images, training_seconds
 from zoo.fill.plan import FillPlan, KeepLogits, plan_fill
 from zoo.manifest import Manifest
 from zoo.progress import Progress, counted
+from zoo.recipes import RECIPES
 from zoo.scores.from_store import score
 from zoo.scores.measured import NOT_MEASURED, Measured, measure
 from zoo.scores.population import Population, population_of
-from zoo.spec import ArmGroup, Experiment, SelectionRule, Training
+from zoo.spec import ArmGroup, Experiment, SelectionRule, Sweep, Training, content_id
 from zoo.store import datasets, ledger, selections
+from zoo.store.answers import list_values, read_answers
 from zoo.store.commits import Commit
 from zoo.store.heartbeat import heartbeat
 from zoo.store.ledger import Role
@@ -36,14 +41,11 @@ from zoo.store.results import write_scores
 from zoo.store.workspace import Workspace
 from zoo.studies.arms import Comparison, arm_trainings, compare_trainings, retrainings_to_plan
 from zoo.studies.findings import NOTHING_CONCLUDED, Conclusion, conclude
-from zoo.trainsets import rules
+from zoo.trainsets import derived, rules
 from zoo.trainsets.inputs import MemoryPictures, geometry, open_pictures
 from zoo.trainsets.on_rows import small_classes
 from zoo.trainsets.prepare import usable_rows
 from zoo.trainsets.treatments import apply_rows, resolved
-
-if TYPE_CHECKING:
-    from zoo.spec import Sweep
 
 __all__ = [
     "STAGES",
@@ -132,6 +134,76 @@ def prepare_dataset(
                 f'All of them: zoo query "select * from examples where error is not null"'
             )
     return dataset
+
+
+CONFUSED_BY: Final = Sweep(archs=("lenet5",), recipe=RECIPES["onecycle"].replace(epochs=8))
+"""What decides the wrong labels of ``label_noise:to=confusion``: the network of ``Confusion``."""
+
+
+def with_confusion(
+    workspace: Workspace, uri: str, runner: Callable[[], Runner], progress: Progress
+) -> str:
+    """The data set with every step ``label_noise:to=confusion`` carried out: a small network is
+    trained on what stands before the step, asked for its answers, and the labels that follow
+    (``zoo.trainsets.derived.confused``) are kept in the workspace as the selection
+    ``confusion-...`` and read from there.
+
+    Done once: the same data set in the same workspace finds its labels.
+    """
+    while (found := derived.confusion_of(uri)) is not None:
+        dataset = prepare_dataset(workspace, found.base, CONFUSED_BY.inputs, progress)
+        sweep = CONFUSED_BY.replace(seeds=(found.seed,))
+        trainings = sweep.expand(dataset.ref)
+        refuse_diverged(
+            train(
+                workspace,
+                dataset,
+                "confusion",
+                "retraining",
+                trainings,
+                runner,
+                progress,
+                stage="network that confuses",
+            )
+        )
+        members = ledger.classifiers_of(workspace, trainings)
+        fill(workspace, dataset, members, ("train",), "none", runner, progress, stage="its answers")
+        (network,) = members
+        margins, top = _margins(workspace, dataset.fingerprint, network)
+        labels = derived.confused(dataset.splits["train"].labels, margins, top, found.fraction)
+        ones = np.ones(len(labels), dtype=np.int64)
+        manifest = Manifest(np.arange(len(labels)), labels, ones, ones.astype(np.float32))
+        name = f"confusion-{found.fraction:g}-{dataset.fingerprint}-{network[:8]}"
+        with heartbeat(workspace):
+            selections.commit_selection(
+                workspace,
+                name,
+                manifest,
+                Origin(dataset.fingerprint, "train", content_id([network])),
+                [f"label_noise:fraction={found.fraction:g},seed={found.seed},to=confusion"],
+                replace=True,
+            )
+        kept = workspace.commits.generations("manifest", manifest.digest)[-1]
+        uri = found.with_labels(workspace.files.where(kept.files[0].path))
+    return uri
+
+
+def _margins(
+    workspace: Workspace, dataset: str, classifier: str
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """A classifier's margins (NaN without an answer) and top five on the training split, [E] and
+    [E, 5]."""
+    blocks = [
+        (
+            batch.column("margin").cast(pa.float64()).to_numpy(zero_copy_only=False),
+            list_values(batch.column("top5")).astype(np.int64),
+        )
+        for _, answers in read_answers(
+            workspace, dataset, "train", [classifier], columns=("margin", "top5")
+        )
+        for _, batch in answers
+    ]
+    return np.concatenate([m for m, _ in blocks]), np.concatenate([top for _, top in blocks])
 
 
 def train(

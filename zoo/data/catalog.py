@@ -7,6 +7,9 @@ Case, dashes and underscores in it do not matter. A PATH is an existing file or 
 it decides which form it has. A URI other than ``file://`` is Parquet in a file system pyarrow
 knows.
 
+Steps behind any of these make a data set of its own, see ``zoo.trainsets.derived``:
+``cifar10+take:count=10000+label_noise:fraction=0.2``.
+
 A new form is one function ``Path -> Found | None`` in a module of its own and one line in
 ``DATASETS``.
 """
@@ -20,7 +23,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
@@ -104,6 +107,11 @@ DATASETS: Registry[Form] = Registry(
     },
 )
 """Forms in the order they are tried: those with fixed file names before those that take any."""
+
+DERIVED: Final = "zoo.trainsets.derived"
+"""Where the steps behind a data set's name are carried out: ``split_base`` and ``derived``. They
+are the treatments of rows, which know data sets, so they are asked for by name and when there are
+some."""
 
 _ALIASES = {
     "cifar10": ("cifar10batchespy",),
@@ -217,6 +225,9 @@ def open_dataset(uri: str) -> Dataset:
         DataError: if a path does not exist, has none of the forms of ``DATASETS``, or is damaged.
     """
     text = os.fspath(uri)
+    base, steps = _split_base(text)
+    if steps:
+        return _opened_derived(text, open_dataset(base), steps)
     if _URI.match(text) and not text.startswith("file://"):
         return _opened(
             text, text.rstrip("/").rpartition("/")[2], lambda: ("parquet", _at_uri(text))
@@ -239,6 +250,10 @@ def open_or_published(uri: str) -> tuple[Dataset, bool]:
     Raises:
         UnknownNameError, DataError: as ``open_dataset``.
     """
+    base, steps = _split_base(uri)
+    if steps:
+        dataset, stand_in = open_or_published(base)
+        return _opened_derived(uri, dataset, steps), stand_in
     try:
         return open_dataset(uri), False
     except UnknownNameError:
@@ -263,6 +278,31 @@ def _opened(
         dataset = _OPENED[uri]
     announce(uri, [f"{note.level}: {name}: {note.text}" for note in dataset.notes])
     return dataset
+
+
+def _split_base(uri: str) -> tuple[str, str]:
+    """(base, steps) of a data set; no steps where the whole is a path that exists."""
+    if "+" not in uri or ("://" not in uri and Path(uri).expanduser().exists()):
+        return uri, ""
+    split: tuple[str, str] = importlib.import_module(DERIVED).split_base(uri)
+    return split
+
+
+def _opened_derived(uri: str, base: Dataset, steps: str) -> Dataset:
+    with _OPENING:
+        if uri not in _OPENED:
+            contents, text, shown = importlib.import_module(DERIVED).derived(base, steps)
+            dataset = replace(
+                base,
+                uri=f"{base.uri}+{text}",
+                name=f"{base.name}+{shown}",
+                splits=contents.splits,
+                fingerprint=fingerprint(base.class_names, contents.splits),
+                form="derived",
+                notes=merged(judged(base.class_names, contents.splits)),
+            )
+            _OPENED[uri] = _OPENED[dataset.uri] = dataset
+        return _OPENED[uri]
 
 
 def _at_uri(uri: str) -> Found:

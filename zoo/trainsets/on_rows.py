@@ -215,7 +215,7 @@ def label_noise(
     rows: Rows,
     *,
     fraction: Fraction,
-    to: ClassIndex | Literal["random"] = "random",
+    to: ClassIndex | Literal["random", "confusion"] = "random",
     seed: Count = 0,
 ) -> Rows:
     """Wrong labels: exactly round(fraction * n) rows get another label, or the label ``to``.
@@ -225,8 +225,18 @@ def label_noise(
     * share of the other classes). With one seed the choice is nested: the rows wrong at 10 % are
     among those wrong at 20 %, with the same wrong label.
 
+    ``to=confusion``, as a step of a data set only (``--data NAME+label_noise:fraction=0.2,``
+    ``to=confusion``): the rows on which a small network trained on the labels before is least sure
+    of them get the class that it takes for the likeliest other one. ``seed``: that network's.
+
     Source: study 1 RQ3, figures 6 ("modified to 0") and 7 ("modified randomly").
     """
+    if to == "confusion":
+        raise UsageError(
+            "label_noise: to=confusion is decided by a network that is trained on the labels before"
+            " it, so it is a step of a data set, not of one training. Allowed here: random or a"
+            f" class. Write --data NAME+label_noise:fraction={fraction:g},to=confusion."
+        )
     chosen = keyed.choose(f"label_noise/{seed}", rows.example_ids, round(fraction * len(rows)))
     labels = rows.labels.copy()
     if to == "random":

@@ -1,0 +1,62 @@
+"""Labels that a small network confuses: made once, kept in the workspace, equal wherever they are
+made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from zoo import pipeline
+from zoo.data import open_dataset
+from zoo.local import LocalRunner
+from zoo.progress import Progress
+from zoo.store.workspace import Workspace
+
+BASE = "fashion-mini+take:count=200,stratified=true"
+URI = f"{BASE}+label_noise:fraction=0.2,to=confusion"
+QUIET = Progress(quiet=True)
+
+
+@pytest.fixture(autouse=True)
+def _short(monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep = pipeline.CONFUSED_BY
+    short = sweep.replace(recipe=sweep.recipe.replace(epochs=1), archs=("softmax",))
+    monkeypatch.setattr(pipeline, "CONFUSED_BY", short)
+
+
+def test_wrong_labels_are_exactly_as_many_as_asked_for_and_are_confusions(tmp_path: Path) -> None:
+    """40 of 200, each where the network's margin is lowest, and its likeliest other class."""
+    space = Workspace.open(str(tmp_path / "w"), create=True)
+    uri = pipeline.with_confusion(space, URI, LocalRunner, QUIET)
+    made, before = open_dataset(uri).splits["train"], open_dataset(BASE)
+    wrong = made.labels != before.splits["train"].labels
+    assert int(wrong.sum()) == 40
+    (network,) = pipeline.ledger.population(space, "retraining")
+    margins, top = pipeline._margins(space, before.fingerprint, network)
+    assert margins[wrong].max() <= margins[~wrong].min()
+    right = before.splits["train"].labels[:, None]
+    others = np.where(top == right, -1, top)
+    likeliest = np.array([next(k for k in row if k >= 0) for row in others])
+    assert made.labels[wrong].tolist() == likeliest[wrong].tolist()
+
+
+def test_it_is_made_once_and_equal_in_another_workspace(tmp_path: Path) -> None:
+    """The second time nothing is trained: no runner is asked for."""
+    first = Workspace.open(str(tmp_path / "a"), create=True)
+    other = Workspace.open(str(tmp_path / "b"), create=True)
+    uri = pipeline.with_confusion(first, URI, LocalRunner, QUIET)
+
+    def none() -> LocalRunner:
+        raise AssertionError("a runner was asked for")
+
+    assert pipeline.with_confusion(first, URI, none, QUIET) == uri
+    elsewhere = pipeline.with_confusion(other, URI, LocalRunner, QUIET)
+    assert elsewhere != uri
+    assert open_dataset(elsewhere).fingerprint == open_dataset(uri).fingerprint
+
+
+def test_a_data_set_without_such_a_step_stays(tmp_path: Path) -> None:
+    space = Workspace.open(str(tmp_path / "w"), create=True)
+    assert pipeline.with_confusion(space, BASE, LocalRunner, QUIET) == BASE
