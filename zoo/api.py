@@ -447,7 +447,7 @@ class Zoo:
         """
         from zoo.report.write import write_report
         from zoo.studies import load as experiments
-        from zoo.studies.findings import NOTHING_CONCLUDED, conclude, kept
+        from zoo.studies.findings import NOTHING_CONCLUDED, concluded_again, kept
 
         space = self.workspace
         timings: dict[str, float] = {}
@@ -472,15 +472,16 @@ class Zoo:
                 NOTHING_CONCLUDED,
             )
         elif stored is not None:
-            spec, dataset = stored, datasets.shown_of(space, data or stored.dataset)
+            spec = stored
+            dataset = datasets.shown_of(space, data or spec.each[0].dataset)
             concluded = kept(space, spec, dataset)
         else:
             spec = experiments.load(
                 experiment or name,
                 scale or (recorded_scale if experiment in (None, name) else None),
             )
-            dataset = datasets.shown_of(space, data or spec.dataset)
-            concluded = conclude(space, spec, dataset)
+            dataset = datasets.shown_of(space, data or spec.each[0].dataset)
+            concluded = concluded_again(space, spec, dataset)
         return write_report(space, spec, dataset, timings, concluded)
 
     def import_(self, files: Sequence[str | Path], **options: Any) -> Any:
@@ -569,7 +570,8 @@ def run(
     if until == "report":
         from zoo.report.write import write_report
 
-        write_report(here.workspace, spec, done.dataset, {}, done.concluded, done.measured)
+        data, measured = done.parts[0].dataset, done.measured[0]
+        write_report(here.workspace, spec, data, {}, done.concluded, measured)
     pipeline.refuse_diverged(done.diverged)
     return here
 
@@ -588,6 +590,7 @@ def plan(
     Args:
         hardware: ``accelerator``, ``devices``, ``price`` of ``zoo.estimate.estimate``.
     """  # noqa: E501
+    from zoo.estimate import total
     from zoo.studies import load as experiments
 
     space: Workspace | None
@@ -596,10 +599,19 @@ def plan(
     except NotFoundError:
         space = None
     spec = experiments.load(experiment, scale)
-    dataset, _ = open_or_published(spec.dataset)
-    keep = spec.keep_logits
-    return pipeline.cost_of(
-        space, dataset, spec.sweeps, spec.fill_splits, spec.arm_groups, keep_logits=keep, **hardware
+    return total(
+        [
+            pipeline.cost_of(
+                space,
+                open_or_published(pipeline.without_confusion(each.dataset))[0],
+                each.sweeps,
+                each.fill_splits,
+                each.arm_groups,
+                keep_logits=each.keep_logits,
+                **hardware,
+            )
+            for each in spec.each
+        ]
     )
 
 

@@ -9,7 +9,7 @@ table of models itself (``tools/bench/models.py``, docs/LOG.md).
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 
 from zoo import models
 from zoo.data import Dataset
@@ -157,6 +157,18 @@ class Estimate:
                 *(f"  {name:<13} {value}" for name, value in rows.items()),
             ]
         )
+
+
+def total(estimates: Sequence[Estimate]) -> Estimate:
+    """What several plans for the same devices need together."""
+    first = estimates[0]
+    added = {
+        f.name: sum(getattr(each, f.name) for each in estimates)
+        for f in fields(Estimate)
+        if f.name not in ("dollars", "accelerator", "devices")
+    }
+    dollars = None if first.dollars is None else sum(each.dollars or 0.0 for each in estimates)
+    return replace(first, **added, dollars=dollars)
 
 
 def _size(count: float) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -39,8 +39,15 @@ from zoo.store.ledger import Role
 from zoo.store.origin import Origin
 from zoo.store.results import write_scores
 from zoo.store.workspace import Workspace
-from zoo.studies.arms import Comparison, arm_trainings, compare_trainings, retrainings_to_plan
+from zoo.studies.arms import (
+    Comparison,
+    arm_trainings,
+    compare_trainings,
+    joined,
+    retrainings_to_plan,
+)
 from zoo.studies.findings import NOTHING_CONCLUDED, Conclusion, conclude
+from zoo.studies.results import Part
 from zoo.trainsets import derived, rules
 from zoo.trainsets.inputs import MemoryPictures, geometry, open_pictures
 from zoo.trainsets.on_rows import small_classes
@@ -486,14 +493,17 @@ STAGES = ("train", "fill", "score", "select", "retrain", "compare", "conclude", 
 
 @dataclass
 class Run:
-    """What an experiment has produced so far; ``measured``: what its scores are worth;
-    ``concluded``: see ``zoo.studies.findings``; ``report``: the page's path once it is written."""
+    """What an experiment has produced so far.
+
+    ``parts``: of each of its data sets, as far as its stages went; ``measured``: what each part's
+    scores are worth; ``comparison``: how the arms of all parts did; ``concluded``: see
+    ``zoo.studies.findings``; ``report``: the page's path once it is written.
+    """
 
     experiment: Experiment
-    dataset: Dataset
-    scores: dict[str, pd.DataFrame] = field(default_factory=dict)
+    parts: list[Part] = field(default_factory=list)
+    measured: list[Measured] = field(default_factory=list)
     comparison: Comparison | None = None
-    measured: Measured = NOT_MEASURED
     diverged: list[str] = field(default_factory=list)
     concluded: Conclusion = NOTHING_CONCLUDED
     report: Path | None = None
@@ -507,7 +517,8 @@ def run(
     *,
     until: str = STAGES[-1],
 ) -> Run:
-    """Every stage of an experiment that is not done yet, up to and including ``until``.
+    """Every stage of an experiment that is not done yet, up to and including ``until``; of a study
+    over several data sets, part by part.
 
     Raises:
         UnknownNameError: for an unknown stage.
@@ -515,19 +526,38 @@ def run(
     if until not in STAGES:
         raise UnknownNameError("stage", until, STAGES)
     wanted = STAGES[: STAGES.index(until) + 1]
+    done = Run(experiment)
+    for each in experiment.each:
+        part, measured, diverged = _run_part(workspace, each, runner, progress, wanted)
+        word = each.name.removeprefix(f"{experiment.name}-") if experiment.parts else ""
+        done.parts.append(replace(part, name=word))
+        done.measured.append(measured)
+        done.diverged += diverged
+    comparisons = [part.comparison for part in done.parts if part.comparison is not None]
+    if comparisons:
+        done.comparison = joined(comparisons)
+        done.comparison.write(workspace)
+    if "conclude" in wanted:
+        done.concluded = conclude(workspace, experiment, done.parts)
+    return done
+
+
+def _run_part(
+    workspace: Workspace,
+    experiment: Experiment,
+    runner: Callable[[], Runner],
+    progress: Progress,
+    wanted: Sequence[str],
+) -> tuple[Part, Measured, list[str]]:
+    """The stages of one data set: what they left, what its scores are worth, what diverged."""
     inputs = {
         asked for sweep in (*experiment.sweeps, *experiment.retrained) for asked in sweep.inputs
     }
-    dataset = prepare_dataset(workspace, experiment.dataset, inputs, progress)
-    done = Run(experiment, dataset)
-    trainings = [
-        training
-        for sweep in experiment.sweeps
-        for training in resolved(sweep, dataset).expand(dataset.ref)
-    ]
-    done.diverged += train(
-        workspace, dataset, experiment.name, "population", trainings, runner, progress
-    )
+    uri = with_confusion(workspace, experiment.dataset, runner, progress)
+    dataset = prepare_dataset(workspace, uri, inputs, progress)
+    part, measured = Part("", workspace, experiment, dataset), NOT_MEASURED
+    trainings = population_trainings(experiment, dataset)
+    diverged = train(workspace, dataset, experiment.name, "population", trainings, runner, progress)
     # An experiment's scores come from its own classifiers, whatever else the workspace holds.
     members = ledger.classifiers_of(workspace, trainings)
     if "fill" in wanted and experiment.fill_splits:
@@ -542,27 +572,35 @@ def run(
         )
     if "score" in wanted and experiment.fill_splits:
         population = population_of(workspace, dataset.fingerprint, members)
-        done.scores = score_splits(workspace, population, experiment.fill_splits, progress)
-        done.measured = measure(workspace, population, done.scores)
+        scores = score_splits(workspace, population, experiment.fill_splits, progress)
+        part = replace(part, population=population, scores=scores)
+        measured = measure(workspace, population, scores)
     if "select" in wanted:
-        seeds = sorted({seed for sweep in experiment.retrained for seed in sweep.seeds})
         for rule in experiment.selections:
-            origin = population.origin(rule.split)
+            assert part.population is not None
+            names = {rule.name}
+            seeds = {
+                seed
+                for group in experiment.arm_groups
+                if names & {arm.selection for arm in group.arms}
+                for seed in group.retraining.seeds
+            } or {seed for sweep in experiment.retrained for seed in sweep.seeds}
             select(
                 workspace,
                 rule,
-                done.scores[rule.split],
-                origin,
+                part.scores[rule.split],
+                part.population.origin(rule.split),
                 len(dataset.class_names),
-                seeds=seeds,
+                seeds=sorted(seeds),
                 replace=True,
             )
     if "retrain" in wanted and experiment.arm_groups:
         groups = [
             (group, arm_trainings(workspace, group, dataset)) for group in experiment.arm_groups
         ]
+        part = replace(part, groups=groups)
         everything = [training for _, arms in groups for mine in arms.values() for training in mine]
-        done.diverged += train(
+        diverged += train(
             workspace,
             dataset,
             experiment.name,
@@ -577,13 +615,28 @@ def run(
             fill(
                 workspace, dataset, finals, ("test",), "none", runner, progress, stage="evaluation"
             )
-            done.comparison = compare_trainings(
-                workspace, groups, experiment.on, done.scores.get("test"), len(dataset.class_names)
+            compared = compare_trainings(
+                workspace, groups, experiment.on, part.scores.get("test"), len(dataset.class_names)
             )
-            done.comparison.write(workspace)
-    if "conclude" in wanted:
-        done.concluded = conclude(workspace, experiment, dataset)
-    return done
+            part = replace(part, comparison=compared)
+    return part, measured, diverged
+
+
+def population_trainings(experiment: Experiment, dataset: Dataset) -> list[Training]:
+    """The trainings of an experiment's sweeps on its data set."""
+    return [
+        training
+        for sweep in experiment.sweeps
+        for training in resolved(sweep, dataset).expand(dataset.ref)
+    ]
+
+
+def without_confusion(uri: str) -> str:
+    """The data set before the first step that has to be carried out in a workspace: as large, and
+    with the same pictures."""
+    while (found := derived.confusion_of(uri)) is not None:
+        uri = "+".join(filter(None, (found.base, found.after)))
+    return uri
 
 
 def check_experiment(spec: Experiment) -> None:
@@ -591,7 +644,11 @@ def check_experiment(spec: Experiment) -> None:
     made."""
     from zoo.trainsets.prepare import check_sweep
 
-    dataset = open_dataset(spec.dataset)
+    if spec.parts:
+        for part in spec.parts:
+            check_experiment(part)
+        return
+    dataset = open_dataset(without_confusion(spec.dataset))
     require_trainable(dataset)
     for split in spec.fill_splits:
         require_split(dataset, split, f"experiment {spec.name} answers it (fill_splits)")

@@ -404,13 +404,18 @@ class Experiment(Spec):
     score -> ``selections`` -> retrain
     ``arm_groups`` -> compare each ``on`` cleaned test sets -> report ``sections``. ``source``: what
     loads it again, a name or a file's path; filled in by ``zoo.studies.load.load``.
+
+    ``parts``: a study over several data sets is an experiment for each of them, in one workspace;
+    it has no data set of its own, and what it concludes is concluded from all. The names of groups
+    and selections are then unique over its parts, and a part's name is the study's with its own
+    word behind: ``cleaning-sym20``.
     """
 
     name: str
     title: str
     scale: str
-    dataset: str
-    sweeps: tuple[Sweep, ...]
+    dataset: str = ""
+    sweeps: tuple[Sweep, ...] = ()
     fill_splits: tuple[str, ...] = ()
     keep_logits: Literal["none", "val", "all"] = "all"
     selections: tuple[SelectionRule, ...] = ()
@@ -419,16 +424,37 @@ class Experiment(Spec):
     sections: tuple[str, ...] = ()
     next_command: str = ""
     source: str = ""
+    parts: tuple[Experiment, ...] = ()
 
     @model_validator(mode="after")
-    def _groups_by_name(self) -> Self:
-        names = [group.name for group in self.arm_groups]
-        if len(set(names)) < len(names):
+    def _data_or_parts(self) -> Self:
+        own = self.dataset or self.sweeps or self.selections or self.arm_groups
+        if bool(own) == bool(self.parts) or any(part.parts for part in self.parts):
             raise UsageError(
-                f"experiment {self.name!r}: two groups of arms have one name among"
-                f" {', '.join(names)}. Give each its own."
+                f"experiment {self.name!r}: it has"
+                f" {'both a data set and parts' if own else 'neither a data set nor parts'}."
+                " Allowed: a data set with its stages, or parts that each have one."
             )
         return self
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> Self:
+        for what, names in (
+            ("groups of arms", [group.name for e in self.each for group in e.arm_groups]),
+            ("selections", [rule.name for e in self.each for rule in e.selections]),
+            ("parts", [part.name for part in self.parts]),
+        ):
+            if len(set(names)) < len(names):
+                raise UsageError(
+                    f"experiment {self.name!r}: two {what} have one name among"
+                    f" {', '.join(names)}. Give each its own."
+                )
+        return self
+
+    @property
+    def each(self) -> tuple[Experiment, ...]:
+        """Its parts; itself where it has none."""
+        return self.parts or (self,)
 
     @property
     def retrained(self) -> tuple[Sweep, ...]:

@@ -120,7 +120,7 @@ def test_a_study_with_half_of_its_functions_is_refused(study: Path, tmp_path: Pa
     result = run(tmp_path, "run", study, "--until", "conclude", "-w", tmp_path / "space", *LOCAL)
     assert result.code != 0
     assert (
-        "defines no charts. A study that judges claims has all of points, verdicts, charts"
+        "and no charts. A study that judges claims has verdicts and charts, and either points"
         in result.err
     )
 

@@ -15,6 +15,7 @@ from zoo.spec import Experiment
 from zoo.studies import findings
 from zoo.studies.findings import LINE_COLUMNS, NOTHING_CONCLUDED, Chart, conclude, kept
 from zoo.studies.load import Judge
+from zoo.studies.results import Part
 
 
 def test_verdicts_and_charts_come_back_whole(
@@ -49,7 +50,7 @@ def test_verdicts_and_charts_come_back_whole(
     verdicts = pd.DataFrame(
         {"claim": ["S.1"], "measured": [None], "mean": [np.nan], "n": [3], "verdict": ["holds"]}
     )
-    judge = Judge(lambda *_: (), lambda _: verdicts, lambda _: (chart, heat))
+    judge = Judge(points=lambda *_: (), verdicts=lambda _: verdicts, charts=lambda _: (chart, heat))
     monkeypatch.setattr(findings, "judge_of", lambda _: judge)
     monkeypatch.setattr(
         findings, "collect", lambda *_: SimpleNamespace(table=pd.DataFrame({"a": [1]}))
@@ -57,7 +58,7 @@ def test_verdicts_and_charts_come_back_whole(
     space, dataset = workspace(tmp_path), tiny_dataset(tmp_path)
     spec = Experiment(name="mine", title="Mine", scale="tiny", dataset="any", sweeps=())
     assert kept(space, spec, dataset) == NOTHING_CONCLUDED
-    made = conclude(space, spec, dataset).findings
+    made = conclude(space, spec, [Part("", space, spec, dataset)]).findings
     back = kept(space, spec, dataset).findings
     assert made is not None
     assert back is not None

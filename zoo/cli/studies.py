@@ -98,7 +98,12 @@ def run(
 
         with progress.stage("report"):
             done.report = write_report(
-                space, spec, done.dataset, progress.timings, done.concluded, done.measured
+                space,
+                spec,
+                done.parts[0].dataset,
+                progress.timings,
+                done.concluded,
+                done.measured[0],
             )
     print(summary(space, done, progress.timings))
     pipeline.refuse_diverged(done.diverged)
@@ -166,8 +171,9 @@ def plan(
     image passes, hours, dollars, disk."""
     from zoo.data import open_or_published, require_trainable
     from zoo.errors import NotFoundError
-    from zoo.estimate import assumed_dataset
-    from zoo.pipeline import cost_of
+    from zoo.estimate import assumed_dataset, total
+    from zoo.pipeline import cost_of, without_confusion
+    from zoo.spec import Experiment
     from zoo.studies import load as experiments
 
     if (experiment is None) == (archs is None):
@@ -181,47 +187,53 @@ def plan(
     except NotFoundError:
         space = None
     spec = experiments.load(experiment, scale) if experiment is not None else None
-    if spec is not None:
-        sweeps, splits, name = list(spec.sweeps), spec.fill_splits, spec.dataset
-        title = f"{spec.name}, scale {spec.scale}"
-    else:
-        sweeps, splits, name = (
-            [sweep_of(archs, fractions, epochs, snapshots, recipe, None, seeds, None, folds)],
-            ("train", "test"),
-            data or "fashion-mini",
+    if spec is None:
+        sweep = sweep_of(archs, fractions, epochs, snapshots, recipe, None, seeds, None, folds)
+        spec = Experiment(
+            name="plan",
+            title="ad-hoc sweep",
+            scale="ad-hoc",
+            dataset=data or "fashion-mini",
+            sweeps=(sweep,),
+            fill_splits=("train", "test"),
         )
-        title = "ad-hoc sweep"
-    dataset, stand_in = (
-        (assumed_dataset(assume), False) if assume else open_or_published(data or name)
-    )
-    require_trainable(dataset)
-    groups, keep = (spec.arm_groups, spec.keep_logits) if spec else ((), None)
-    cost = cost_of(
-        space,
-        dataset,
-        sweeps,
-        splits,
-        groups,
-        keep_logits=keep,
-        accelerator=gpu,
-        devices=devices,
-        price=gpu_price,
-    )
+        title, keeps = spec.title, False
+    else:
+        title, keeps = f"{spec.name}, scale {spec.scale}", True
+    costs, names, stand_in = [], [], False
+    for each in spec.each:
+        dataset, instead = (
+            (assumed_dataset(assume), False)
+            if assume
+            else open_or_published(without_confusion(data or each.dataset))
+        )
+        stand_in |= instead
+        require_trainable(dataset)
+        names.append(dataset.name)
+        costs.append(
+            cost_of(
+                space,
+                dataset,
+                each.sweeps,
+                each.fill_splits,
+                each.arm_groups,
+                keep_logits=each.keep_logits if keeps else None,
+                accelerator=gpu,
+                devices=devices,
+                price=gpu_price,
+            )
+        )
+    cost, name = total(costs), " and ".join(names)
     if as_json:
         print_json(
             {
                 "schema": 1,
                 "plan": title,
-                "dataset": dataset.name,
+                "dataset": name,
                 "published_shape": stand_in,
                 "device": gpu,
                 **cost.as_json(),
             }
         )
     else:
-        print(
-            cost.text(
-                title,
-                f"{dataset.name} (not here, by its published shape)" if stand_in else dataset.name,
-            )
-        )
+        print(cost.text(title, f"{name} (not here, by its published shape)" if stand_in else name))

@@ -19,6 +19,8 @@ from zoo.progress import duration
 from zoo.registry import distinct
 
 if TYPE_CHECKING:
+    from pandas import DataFrame as Table
+
     from zoo.pipeline import Run
     from zoo.store.workspace import Workspace
 
@@ -325,19 +327,23 @@ def summary(workspace: Workspace, done: Run, timings: Mapping[str, float]) -> st
     from zoo.scores.suspects import suspects
 
     parts = [_trained(workspace, done, timings)]
-    if done.measured.detection is not None:
-        parts.append(_found(done))
-    if "train" in done.scores:
-        table = suspect_table(suspects(done.scores["train"], 10), done.dataset.class_names)
-        parts.append("The ten most suspicious training examples\n" + text_table(table))
+    for part, measured in zip(done.parts, done.measured, strict=True):
+        of = f" of {part.name}" if part.name else ""
+        if measured.detection is not None:
+            parts.append(_found(measured.detection.table, of))
+        if "train" in part.scores:
+            table = suspect_table(suspects(part.scores["train"], 10), part.dataset.class_names)
+            parts.append(f"The ten most suspicious training examples{of}\n" + text_table(table))
     if done.comparison is not None:
         table = done.comparison.comparisons
         full = table[(table["on"] == "full") & (table["metric"] == "acc1")]
-        for (_, arch), mine in full.groupby(["arm_group", "arch"], sort=False):
+        several = len(done.comparison.arms["arm_group"].unique()) > 1
+        for (group, arch), mine in full.groupby(["arm_group", "arch"], sort=False):
             shown = comparison_table(mine).drop(columns=["on", "metric"])
+            named = f" ({group})" if several else ""
             parts.append(
                 f"Test accuracy of {arch} retrained on each selection, same number of steps, paired"
-                " by seed\n" + text_table(shown)
+                f" by seed{named}\n" + text_table(shown)
             )
     if done.report is not None:
         parts.append(f"Report: {done.report}")
@@ -350,10 +356,12 @@ def _trained(workspace: Workspace, done: Run, timings: Mapping[str, float]) -> s
     from zoo.store import ledger
 
     frame = ledger.trainings_frame(workspace)
-    mine = frame[
-        frame["training_id"].isin(ledger.trainings_of(workspace, done.experiment.name))
-        & (frame["status"] == "done")
+    asked = [
+        training
+        for each in done.experiment.each
+        for training in ledger.trainings_of(workspace, each.name)
     ]
+    mine = frame[frame["training_id"].isin(asked) & (frame["status"] == "done")]
     population, retraining = (mine[mine["role"] == role] for role in ("population", "retraining"))
     classifiers = ledger.classifiers_frame(workspace)
     count = int(classifiers["training_id"].isin(population["training_id"]).sum())
@@ -362,7 +370,8 @@ def _trained(workspace: Workspace, done: Run, timings: Mapping[str, float]) -> s
         f"{done.experiment.title} (scale: {done.experiment.scale})",
         (
             f"  {count} classifiers from {len(population)} trainings of"
-            f" {population['arch'].nunique()} architectures on {done.dataset.name};"
+            f" {population['arch'].nunique()} architectures on"
+            f" {' and '.join(part.dataset.name for part in done.parts)};"
             f" {len(retraining)} retrainings; {mine['train_seconds'].sum():.0f} s of training"
             " in all"
         ),
@@ -371,14 +380,13 @@ def _trained(workspace: Workspace, done: Run, timings: Mapping[str, float]) -> s
     return "\n".join(lines)
 
 
-def _found(done: Run) -> str:
-    assert done.measured.detection is not None
-    table = done.measured.detection.table
+def _found(table: Table, of: str) -> str:
     best = table.set_index("score").loc["label_quality"]
     n = int(table["n_errors"].max())
     return (
-        f"Planted label errors found by label_quality: precision {best['precision_at_n']:.3f} and"
-        f" recall {best['recall_at_n']:.3f} at the planted number ({n}), AUROC {best['auroc']:.4f},"
+        f"Planted label errors{of} found by label_quality: precision"
+        f" {best['precision_at_n']:.3f} and recall {best['recall_at_n']:.3f} at the planted"
+        f" number ({n}), AUROC {best['auroc']:.4f},"
         f" average precision {best['average_precision']:.3f}"
     )
 

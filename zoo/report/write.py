@@ -67,13 +67,19 @@ def write_report(
             " on record with --data."
         )
     frame = ledger.classifiers_frame(workspace)
-    belongs = frame["training_id"].isin(ledger.trainings_of(workspace, experiment.name))
+    asked = [
+        training
+        for each in experiment.each
+        for training in ledger.trainings_of(workspace, each.name)
+    ]
+    belongs = frame["training_id"].isin(asked)
     here = {
         k: c
         for k, c in ledger.population(workspace).items()
         if c.facts["dataset"] == dataset.fingerprint
     }
-    if not experiment.sweeps:  # what was done step by step: imported classifiers are part of it
+    by_hand = not any(each.sweeps for each in experiment.each)
+    if by_hand:  # what was done step by step: imported classifiers are part of it
         belongs |= frame["classifier_id"].isin([k for k, c in here.items() if c.kind == "member"])
     mine = frame[frame["classifier_id"].isin(list(here)) & belongs]
     tables = {
@@ -128,7 +134,7 @@ def write_report(
         next_command=experiment.next_command,
         rerun=(
             commands_of(workspace)
-            if not experiment.sweeps
+            if by_hand
             else (run_command(experiment.source or experiment.name, experiment.scale),)
         ),
         rerun_note=_rerun_note(experiment, mine),

@@ -32,6 +32,7 @@ __all__ = [
     "compare_trainings",
     "equal_steps",
     "equal_steps_sweep",
+    "joined",
     "retrainings_to_plan",
 ]
 
@@ -54,6 +55,18 @@ class Comparison:
         """Write the three tables to ``results/``, with what they were made from."""
         for name in ("arms", "comparisons", "similarities"):
             write_table(workspace, name, getattr(self, name), self.origin.as_json())
+
+
+def joined(comparisons: Sequence[Comparison]) -> Comparison:
+    """The comparisons of several data sets as one; it says of no single one that it is about it."""
+    if len(comparisons) == 1:
+        return comparisons[0]
+    return Comparison(
+        *(
+            pd.concat([getattr(each, name) for each in comparisons], ignore_index=True)
+            for name in ("arms", "comparisons", "similarities")
+        )
+    )
 
 
 def equal_steps(recipe: Recipe, examples: int) -> Recipe:

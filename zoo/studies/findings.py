@@ -8,7 +8,7 @@ what was concluded.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
@@ -20,7 +20,8 @@ from zoo.spec import Experiment
 from zoo.store.results import put, write_table
 from zoo.store.workspace import Workspace
 from zoo.studies.load import judge_of
-from zoo.studies.outcomes import collect
+from zoo.studies.outcomes import Outcomes, collect
+from zoo.studies.results import Part, Results, gathered
 
 __all__ = [
     "HEAT_COLUMNS",
@@ -30,6 +31,7 @@ __all__ = [
     "Conclusion",
     "Findings",
     "conclude",
+    "concluded_again",
     "kept",
 ]
 
@@ -96,20 +98,34 @@ class Conclusion:
 NOTHING_CONCLUDED = Conclusion()
 
 
-def conclude(workspace: Workspace, experiment: Experiment, dataset: Dataset) -> Conclusion:
-    """Judge an experiment's claims by its results and write the tables ``outcomes`` and
-    ``verdicts``. Draws nothing."""
+def conclude(workspace: Workspace, experiment: Experiment, parts: Sequence[Part]) -> Conclusion:
+    """Judge an experiment's claims by its results and write the tables they are made of (a study of
+    damaged sets: ``outcomes``; of scores and arms: those of ``Results``, as ``study-NAME``) and
+    ``verdicts``. Draws nothing.
+
+    Args:
+        parts: of each of the experiment's data sets, what its stages left.
+    """
     judge = judge_of(experiment)
     if judge is None:
         return NOTHING_CONCLUDED
+    about = _about(experiment, [part.dataset for part in parts])
+    tables: dict[str, pd.DataFrame] = {}
+    evidence: Outcomes | Results
     try:
-        outcomes = collect(workspace, dataset, experiment, judge.points)
+        if judge.points is not None:
+            evidence = collect(workspace, parts[0].dataset, experiment, judge.points)
+            tables["outcomes"] = evidence.table
+        else:
+            assert judge.measures is not None
+            base = experiment.each[0].dataset.partition("+")[0]
+            evidence = gathered(parts, judge.measures, scale=experiment.scale, dataset=base)
+            tables |= {f"study-{name}": table for name, table in evidence.tables.items()}
+        found = Findings(judge.verdicts(evidence), judge.charts(evidence))
     except (NotFoundError, StoreError) as reason:
         return Conclusion(note=str(reason))
-    found = Findings(judge.verdicts(outcomes), judge.charts(outcomes))
-    about = _about(experiment, dataset)
-    write_table(workspace, "outcomes", outcomes.table, about)
-    write_table(workspace, "verdicts", found.verdicts, about)
+    for name, table in (tables | {"verdicts": found.verdicts}).items():
+        write_table(workspace, name, table, about)
     put(workspace, _KEPT, _as_json(found, about).encode())
     return Conclusion(found)
 
@@ -117,13 +133,23 @@ def conclude(workspace: Workspace, experiment: Experiment, dataset: Dataset) -> 
 _KEPT = "results/findings.json"
 
 
+def concluded_again(workspace: Workspace, experiment: Experiment, dataset: Dataset) -> Conclusion:
+    """``conclude`` from what is stored, where that is enough: a study of damaged sets is judged
+    again by its file, of any other what it found last is shown."""
+    judge = judge_of(experiment)
+    if judge is not None and judge.points is not None:
+        return conclude(workspace, experiment, [Part("", workspace, experiment, dataset)])
+    return kept(workspace, experiment, dataset)
+
+
 def kept(workspace: Workspace, experiment: Experiment, dataset: Dataset) -> Conclusion:
-    """What ``conclude`` found last for this experiment, scale and data: to be shown again without
-    the experiment's file."""
+    """What ``conclude`` found last for this experiment, scale and data (of a study over several
+    data sets, its first): to be shown again without the experiment's file."""
     if not workspace.files.exists(_KEPT):
         return NOTHING_CONCLUDED
     body = json.loads(workspace.files.read(_KEPT))
-    if body["about"] != _about(experiment, dataset):
+    about = {**body["about"], "dataset": body["about"]["dataset"].partition("+")[0]}
+    if about != _about(experiment, [dataset]):
         return NOTHING_CONCLUDED
     charts = tuple(
         Chart(**{**chart, "table": pd.DataFrame(chart["table"])}) for chart in body["charts"]
@@ -131,11 +157,11 @@ def kept(workspace: Workspace, experiment: Experiment, dataset: Dataset) -> Conc
     return Conclusion(Findings(pd.DataFrame(body["verdicts"]), charts))
 
 
-def _about(experiment: Experiment, dataset: Dataset) -> dict[str, str]:
+def _about(experiment: Experiment, data: Sequence[Dataset]) -> dict[str, str]:
     return {
         "experiment": experiment.name,
         "scale": experiment.scale,
-        "dataset": dataset.fingerprint,
+        "dataset": "+".join(dataset.fingerprint for dataset in data),
         "split": "test",
     }
 

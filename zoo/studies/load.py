@@ -70,28 +70,36 @@ def load(name: str, scale: str | None = None) -> Experiment:
             f"{path}: experiment({chosen!r}) returned {type(made).__name__}, not"
             " zoo.spec.Experiment."
         )
-    return made.replace(source=name if path in shipped().values() else str(path.absolute()))
+    source = name if path in shipped().values() else str(path.absolute())
+    parts = tuple(part.replace(source=source) for part in made.parts)
+    return made.replace(source=source, parts=parts)
 
 
 @dataclass(frozen=True)
 class Judge:
     """What the file of an experiment that judges claims says beside ``experiment``.
 
+    Either ``points``, for a study of damaged training sets: its evidence is one
+    ``zoo.studies.outcomes.Outcomes``; or ``measures``, for a study of scores and arms: its evidence
+    is ``zoo.studies.results.Results``.
+
     Args:
-        points: (scale, seed) -> its ``zoo.studies.points.Point``s.
-        verdicts: ``zoo.studies.outcomes.Outcomes`` -> verdict table, with the columns
+        verdicts: evidence -> verdict table, with the columns
             ``zoo.store.schema.VERDICT_COLUMNS``.
-        charts: ``Outcomes`` -> ``zoo.studies.findings.Chart``s in the order to be shown.
+        charts: evidence -> ``zoo.studies.findings.Chart``s in the order to be shown.
+        points: (scale, seed) -> its ``zoo.studies.points.Point``s.
+        measures: ``zoo.studies.results.Part`` -> small tidy tables by name, all that verdicts and
+            charts need of the part's scores and answers.
     """
 
-    points: Callable[..., Any]
     verdicts: Callable[..., Any]
     charts: Callable[..., Any]
+    points: Callable[..., Any] | None = None
+    measures: Callable[..., Any] | None = None
 
 
 def judge_of(experiment: Experiment) -> Judge | None:
-    """What judges an experiment's claims; None if its file defines none of ``points``,
-    ``verdicts``, ``charts``.
+    """What judges an experiment's claims; None if its file defines none of a judge's functions.
 
     Raises:
         UsageError: if the file defines some of them only.
@@ -100,19 +108,18 @@ def judge_of(experiment: Experiment) -> Judge | None:
         return None
     path, module = _module(experiment.source)
     hooks = {field.name: getattr(module, field.name, None) for field in fields(Judge)}
-    missing = [name for name, hook in hooks.items() if hook is None]
-    if missing and len(missing) < len(hooks):
+    there = {name: _blaming(path, hook) for name, hook in hooks.items() if hook is not None}
+    if not there:
+        return None
+    missing = [name for name in ("verdicts", "charts") if name not in there]
+    if missing or ("points" in there) == ("measures" in there):
         raise UsageError(
-            f"{path} defines no {' and no '.join(missing)}. A study that judges claims has all of"
-            f" {', '.join(hooks)}."
+            f"{path} defines {', '.join(there)}{' and no ' if missing else ''}"
+            f"{' and no '.join(missing)}. A study that judges claims has verdicts and"
+            " charts, and either points (of damaged training sets) or measures (of scores and"
+            " arms)."
         )
-    return (
-        None
-        if missing
-        else Judge(
-            **{name: _blaming(path, hook) for name, hook in hooks.items() if hook is not None}
-        )
-    )
+    return Judge(**there)
 
 
 def _module(name: str) -> tuple[Path, types.ModuleType]:
