@@ -53,7 +53,7 @@ ARROWS = {
     "local": "store training fill",
     "cluster": "store training fill",
     "pipeline": "data store trainsets fill scores studies estimate",
-    "api": "data store trainsets scores pipeline",
+    "api": "store trainsets scores pipeline",
     "cli": "data",
     "__main__": "cli",
 }

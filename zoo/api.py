@@ -17,7 +17,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from zoo import pipeline
-from zoo.data import open_or_published
 from zoo.errors import NotFoundError
 from zoo.pipeline import Runner
 from zoo.progress import Progress
@@ -590,7 +589,6 @@ def plan(
     Args:
         hardware: ``accelerator``, ``devices``, ``price`` of ``zoo.estimate.estimate``.
     """  # noqa: E501
-    from zoo.estimate import total
     from zoo.studies import load as experiments
 
     space: Workspace | None
@@ -599,20 +597,7 @@ def plan(
     except NotFoundError:
         space = None
     spec = experiments.load(experiment, scale)
-    return total(
-        [
-            pipeline.cost_of(
-                space,
-                open_or_published(pipeline.without_confusion(each.dataset))[0],
-                each.sweeps,
-                each.fill_splits,
-                each.arm_groups,
-                keep_logits=each.keep_logits,
-                **hardware,
-            )
-            for each in spec.each
-        ]
-    )
+    return pipeline.cost_of_experiment(space, spec, **hardware)
 
 
 def _group(

@@ -20,9 +20,9 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from zoo.data import Dataset, open_dataset, require_split, require_trainable
+from zoo.data import Dataset, open_dataset, open_or_published, require_split, require_trainable
 from zoo.errors import FailedTrainingsError, UnknownNameError
-from zoo.estimate import Estimate, estimate, training_images, training_seconds
+from zoo.estimate import Estimate, estimate, total, training_images, training_seconds
 from zoo.fill.plan import FillPlan, KeepLogits, plan_fill
 from zoo.manifest import Manifest
 from zoo.progress import Progress, counted
@@ -707,4 +707,25 @@ def cost_of(
         to_come=to_come,
         keep_logits=keep_logits,
         **hardware,
+    )
+
+
+def cost_of_experiment(
+    workspace: Workspace | None, experiment: Experiment, **hardware: Any
+) -> Estimate:
+    """What is missing of an experiment would cost, all its parts together; data that are not here
+    by their published shape."""
+    return total(
+        [
+            cost_of(
+                workspace,
+                open_or_published(without_confusion(each.dataset))[0],
+                each.sweeps,
+                each.fill_splits,
+                each.arm_groups,
+                keep_logits=each.keep_logits,
+                **hardware,
+            )
+            for each in experiment.each
+        ]
     )
