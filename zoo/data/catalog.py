@@ -98,6 +98,11 @@ DATASETS: Registry[Form] = Registry(
             "zoo.data.imagenet:imagenet",
             "train/n01440764/, val/n01440764/ or flat val/ILSVRC2012_val_*.JPEG",
         ),
+        "table": Form(
+            "zoo.data.table:table",
+            "labels.csv (or .tsv, .parquet; train.csv, test.csv) with columns of paths and labels,"
+            " beside the pictures",
+        ),
         "imagefolder": Form(
             "zoo.data.imagefolder:imagefolder", "SPLIT/CLASS/ or CLASS/ folders with image files"
         ),
@@ -181,7 +186,7 @@ def _children(place: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _name_of(path: Path) -> str:
-    return path.stem if path.suffix == ".parquet" else path.name
+    return path.stem if path.suffix in (".csv", ".parquet", ".tsv") else path.name
 
 
 def _row(name: str, path: Path) -> DatasetRow | None:

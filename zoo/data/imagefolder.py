@@ -31,7 +31,7 @@ from zoo.data.files import (
 from zoo.data.notes import Notes
 from zoo.errors import DataError
 
-__all__ = ["imagefolder", "read_class_folders", "split_of_files"]
+__all__ = ["class_folders", "imagefolder", "read_class_folders", "split_of_files"]
 
 # empty class folders looked into before giving up; the first image found ends the search
 _PROBED_CLASSES = 20
@@ -52,6 +52,20 @@ def imagefolder(path: Path) -> Found | None:
         dict.fromkeys(normalised_splits(dict.fromkeys(labelled))),
         partial(read_class_folders, root, folders),
     )
+
+
+def class_folders(root: Path) -> set[str]:
+    """Names of the folders that would be read as classes, of all splits; of the first few that hold
+    pictures."""
+    found: set[str] = set()
+    for folder in (_split_folders(root) or {}).values():
+        names = subfolders(root / folder, root, Notes())
+        found |= {
+            name
+            for name in names[:_PROBED_CLASSES]
+            if _any_holds_images(root / folder, [name], root)
+        }
+    return found
 
 
 def _split_folders(root: Path) -> dict[str, str] | None:

@@ -34,6 +34,8 @@ __all__ = ["Level", "Note", "Notes", "judged", "merged", "require_split", "requi
 Level: TypeAlias = Literal["note", "warning", "error"]
 
 _LEVELS: tuple[Level, ...] = ("error", "warning", "note")
+MOST_CLASSES = 32_767
+"""A predicted class is an int16 in the answers."""
 _PLACES_SHOWN = 3
 _PLACES_KEPT = 1000
 
@@ -162,6 +164,15 @@ def judged(class_names: tuple[str, ...], splits: Mapping[str, Split]) -> tuple[N
                 "a split without examples. Add some, or remove its files.",
                 empty,
                 len(empty),
+            )
+        )
+    if len(class_names) > MOST_CLASSES:
+        found.append(
+            Note(
+                "error",
+                "many classes",
+                f"has {len(class_names):,} classes; answers hold up to {MOST_CLASSES:,}. Is the"
+                " label column the right one?",
             )
         )
     shown = distinct(class_names)
