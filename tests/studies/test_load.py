@@ -47,17 +47,18 @@ def test_everything_an_experiment_names_exists(name: str, scale: str) -> None:
     spec = load(name, scale)
     assert (spec.name, spec.scale) == (name, scale)
     assert Experiment(**spec.as_json()) == spec
-    for sweep in (*spec.sweeps, *spec.retrained):
-        assert all(arch in models.MODELS for arch in sweep.archs)
-        assert all(step.name in TREATMENTS for treatment in sweep.treatments for step in treatment)
-    assert all(step.name in RULES for rule in spec.selections for step in rule.rules)
-    arms = [arm for group in spec.arm_groups for arm in group.arms]
-    assert {arm.selection for arm in arms} <= {
-        None,
-        "baseline",
-        *(rule.name for rule in spec.selections),
-    }
-    assert all(rule.split in spec.fill_splits for rule in spec.selections)
+    for each in spec.each:
+        for sweep in (*each.sweeps, *each.retrained):
+            assert all(arch in models.MODELS for arch in sweep.archs)
+            assert all(step.name in TREATMENTS for steps in sweep.treatments for step in steps)
+        assert all(step.name in RULES for rule in each.selections for step in rule.rules)
+        arms = [arm for group in each.arm_groups for arm in group.arms]
+        assert {arm.selection for arm in arms} <= {
+            None,
+            "baseline",
+            *(rule.name for rule in each.selections),
+        }
+        assert all(rule.split in each.fill_splits for rule in each.selections)
 
 
 @pytest.mark.parametrize(("name", "scale"), ALL)
@@ -68,8 +69,8 @@ def test_loading_twice_gives_the_same_trainings(name: str, scale: str) -> None:
     from zoo.spec import DatasetRef
 
     ref = DatasetRef(uri="x", fingerprint="y")
-    assert [job.id for sweep in spec.sweeps for job in sweep.expand(ref)] == [
-        job.id for sweep in again.sweeps for job in sweep.expand(ref)
+    assert [job.id for e in spec.each for sweep in e.sweeps for job in sweep.expand(ref)] == [
+        job.id for e in again.each for sweep in e.sweeps for job in sweep.expand(ref)
     ]
 
 
