@@ -72,4 +72,4 @@ def test_parts_differ_in_their_labels_alone(scale: str) -> None:
     parts = [part("cleaning", scale, word) for word in words(scale)]
     assert [each.name for each in parts] == [f"cleaning-{word}" for word in words(scale)]
     assert all(each.dataset.startswith(data(scale, "clean")) for each in parts)
-    assert len({each.sweeps for each in parts}) == 1
+    assert all(each.sweeps == parts[0].sweeps for each in parts)
