@@ -32,8 +32,10 @@ __all__ = [
     "paired_interval",
     "power_law",
     "rank_correlation",
+    "rank_interval",
     "same_length",
     "welch_interval",
+    "wilson_interval",
 ]
 
 
@@ -97,6 +99,28 @@ def welch_interval(a: Floats, b: Floats) -> tuple[float, float, float]:
     degrees = (va + vb) ** 2 / (va**2 / (len(a) - 1) + vb**2 / (len(b) - 1))
     half = _t_quantile(degrees) * (va + vb) ** 0.5
     return delta, delta - half, delta + half
+
+
+def wilson_interval(successes: int, n: int) -> tuple[float, float]:
+    """95 % interval of a share, from ``successes`` of ``n``; within [0, 1] also at the ends. NaN
+    for n = 0.
+
+    Source: Wilson, J. Am. Stat. Assoc. 22 (1927) 209.
+    """
+    if not n:
+        return float("nan"), float("nan")
+    z = _normal_quantile()
+    share, weight = successes / n, z * z / n
+    middle = (share + weight / 2) / (1 + weight)
+    half = z / (1 + weight) * (share * (1 - share) / n + weight / (4 * n)) ** 0.5
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def _normal_quantile() -> float:
+    """Two-sided 95 % point of the normal distribution: 1.96."""
+    from scipy.special import ndtri
+
+    return float(ndtri(0.5 + _CONFIDENCE / 2))
 
 
 def _t_quantile(degrees: float) -> float:
@@ -307,6 +331,23 @@ def rank_correlation(a: ArrayLike, b: ArrayLike) -> float:
     """Spearman's rank correlation; ties get their mean rank. NaN where one side is constant."""
     first, second = (midranks(np.ravel(np.asarray(side, dtype=np.float64))) for side in (a, b))
     return correlation(first, second)
+
+
+def rank_interval(a: ArrayLike, b: ArrayLike) -> tuple[float, float, float]:
+    """Spearman's rank correlation with its 95 % interval over the examples, by Fisher's z with
+    variance (1 + rho**2 / 2) / (n - 3). Bounds NaN for n < 4; at rho = +-1 the interval is that
+    point.
+
+    Source: Bonett and Wright, Psychometrika 65 (2000) 23.
+    """
+    rho, n = rank_correlation(a, b), np.size(a)
+    if n < 4 or np.isnan(rho):
+        return rho, float("nan"), float("nan")
+    if abs(rho) > 1 - 1e-12:
+        return rho, rho, rho
+    half = _normal_quantile() * ((1 + rho * rho / 2) / (n - 3)) ** 0.5
+    low, high = np.tanh(np.arctanh(rho) + np.array([-half, half]))
+    return rho, float(low), float(high)
 
 
 @dataclass(frozen=True)

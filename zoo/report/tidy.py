@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from zoo.scores.suspects import planted_errors, suspects
+from zoo.studies.perplexity import corner_examples, distributions, joint_density
 
 __all__ = [
     "COLUMNS",
@@ -110,64 +111,20 @@ KNOWN = {
 }
 """figure -> the columns that its table has as well where some label is known to be wrong."""
 
-N_BINS = 10  # the paper's Fig. 1 has ten equal bins
-MAX_DENSITY_BINS = 48
 MAX_ERROR_POINTS = 1000  # more circles than this hide the density they lie on
 
 
 def tabulate_perplexity_histograms(scores: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Histograms of X on [0, 1] and C on [1, max], ten equal bins each, per split.
-
-    Source: "Example perplexity and class label cleaning", Fig. 1. The last bin is closed on both
-        sides.
-
-    Returns:
-        One row per split x measure x bin: split, measure (x | c), bin (0..9), low, high, n, share
-            (sums to 1), density (integrates to 1).
-    """
-    parts = []
-    for split, table in scores.items():
-        for measure in ("x", "c"):
-            values = _finite(table[f"{measure}_perplexity"])  # [E]
-            if not len(values):
-                continue
-            top = 1.0 if measure == "x" else max(float(values.max()), 1.0 + 1e-6)
-            edges = np.linspace(0.0 if measure == "x" else 1.0, top, N_BINS + 1)
-            # C comes from a float32 mean and may lie a rounding error below 1.
-            counts, _ = np.histogram(np.clip(values, edges[0], edges[-1]), bins=edges)
-            share = counts / counts.sum()
-            parts.append(
-                pd.DataFrame(
-                    {
-                        "split": split,
-                        "measure": measure,
-                        "bin": np.arange(N_BINS),
-                        "low": edges[:-1],
-                        "high": edges[1:],
-                        "n": counts,
-                        "share": share,
-                        "density": share / np.diff(edges),
-                    }
-                )
-            )
-    return _stack(parts, COLUMNS["perplexity_histograms"])
-
-
-CORNERS: Mapping[str, tuple[float, float]] = {
-    "mislabelled-looking": (1, 0),
-    "hard": (1, 1),
-    "easy": (0, 0),
-    "ambiguous": (0, 1),
-}
-"""Corner of the X-C plane -> (X, log C), both scaled to 0..1 of what was seen."""
+    """``zoo.studies.perplexity.distributions``."""
+    return _stack([distributions(scores)], COLUMNS["perplexity_histograms"])
 
 
 def tabulate_xc_plane(scores: pd.DataFrame, class_names: Sequence[str]) -> pd.DataFrame:
     """Density of examples over X and C, the known label errors as points, and of each quarter the
     example nearest to its corner.
 
-    Bins of X hold whole levels of the N + 1 that X can take, so that no bin is fuller only because
-    two levels fall into it.
+    The bins are those of ``zoo.studies.perplexity.joint_density``, the corners those of its
+    ``corner_examples``.
 
     Returns:
         Rows of three kinds (column ``kind``): ``density`` (x_low, x_high, c_low, c_high, n),
@@ -177,52 +134,25 @@ def tabulate_xc_plane(scores: pd.DataFrame, class_names: Sequence[str]) -> pd.Da
         wrong.
     """
     columns = COLUMNS["xc_plane"]
-    known = np.isfinite(scores["x_perplexity"].to_numpy(np.float64)) & np.isfinite(
-        scores["c_perplexity"].to_numpy(np.float64)
-    )
-    scores = scores[known].reset_index(drop=True)
-    if scores.empty:
+    density = joint_density(scores)
+    if density.empty:
         return _stack([], columns)
-    x = scores["x_perplexity"].to_numpy(np.float64)  # [E]
-    c = np.maximum(scores["c_perplexity"].to_numpy(np.float64), 1.0)  # [E]
-    levels = max(int(scores["n"].max()), 1) + 1
-    per_bin = -(-levels // MAX_DENSITY_BINS)
-    n_x = -(-levels // per_bin)
-    x_edges = (np.arange(n_x + 1) * per_bin - 0.5) / (levels - 1)
-    x_edges[-1] = 1 + 0.5 / (levels - 1)
-    c_edges = np.geomspace(1.0, max(float(c.max()) * (1 + 1e-9), 1.05), MAX_DENSITY_BINS + 1)
-    counts, _, _ = np.histogram2d(np.clip(x, 0, 1), c, bins=(x_edges, c_edges))
-    at_x, at_c = np.nonzero(counts)
-    density = pd.DataFrame(
-        {
-            "kind": "density",
-            "x_low": x_edges[at_x],
-            "x_high": x_edges[at_x + 1],
-            "c_low": c_edges[at_c],
-            "c_high": c_edges[at_c + 1],
-            "n": counts[at_x, at_c].astype(np.int64),
-        }
-    )
-    parts = [density]
+    parts = [density.assign(kind="density")]
     wrong = planted_errors(scores)
     if wrong is not None:
         columns = (*columns, *KNOWN["xc_plane"])
-        rows = np.flatnonzero(wrong)
-        shown = rows[:: -(-len(rows) // MAX_ERROR_POINTS)]
+        placed = np.isfinite(scores[["x_perplexity", "c_perplexity"]].to_numpy(np.float64))
+        rows = np.flatnonzero(wrong & placed.all(axis=1))
+        shown = rows[:: max(1, -(-len(rows) // MAX_ERROR_POINTS))]
         parts.append(
             _named_points(scores, shown, class_names, wrong).assign(kind="known_error", n=len(rows))
         )
-    log_c = np.log(c) / np.log(max(c_edges[-1], 2.0))  # below two classes nothing is ambiguous
-    for corner, (at, log_at) in CORNERS.items():
-        # Only of its own quarter: among few examples the nearest to "hard" may be an easy one.
-        own = np.flatnonzero(((x >= 0.5) == bool(at)) & ((log_c >= 0.5) == bool(log_at)))
-        if len(own):
-            nearest = own[np.argmin((x[own] - at) ** 2 + (log_c[own] - log_at) ** 2)]
-            parts.append(
-                _named_points(scores, np.array([nearest]), class_names, wrong).assign(
-                    kind="corner", corner=corner, n=1
-                )
-            )
+    corners = corner_examples(scores)
+    parts.append(
+        _named_points(scores, corners["row"].to_numpy(), class_names, wrong).assign(
+            kind="corner", corner=corners["corner"], n=1
+        )
+    )
     return _stack(parts, columns)
 
 

@@ -13,7 +13,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from zoo import keyed
-from zoo.errors import StoreError
+from zoo.arrays import Ints
+from zoo.errors import NotFoundError, StoreError
 from zoo.scores.accumulate import ScoreAccumulator, entropy_terms, padded
 from zoo.scores.catalog import FIXED_ONE, SCORES, Listed
 from zoo.scores.outputs import probabilities_of, top_classes
@@ -34,6 +35,7 @@ __all__ = [
     "AnswerSample",
     "Probabilities",
     "entropy_classes",
+    "entropy_sums",
     "relabelling_note",
     "sample_answers",
     "score",
@@ -200,15 +202,18 @@ def _of_top5(
     return own, own - np.where(hit[:, 0], top5_p[:, 1], top5_p[:, 0])
 
 
-def entropy_classes(workspace: Workspace, population: Population, split: str) -> Listed | None:
-    """The five classes with most of the entropy, by the definition: the largest means of -p log2 p
-    over all classifiers that answered, [E, 5].
+def entropy_sums(
+    workspace: Workspace, population: Population, split: str
+) -> Iterator[tuple[Shard, Ints, Ints]]:
+    """Block by block of examples: (block, sums of -p log2 p over the classifiers that answered,
+    int64 [n, M] in multiples of 2**-32, how many these are, int64 [n]).
 
-    From the logits that were kept, of which all N x E x M are read; memory is one block of examples
-    x classes. (``top5_c`` of the scores table knows each classifier's five most probable classes
-    only.) None if some classifier's logits were not kept.
+    From the logits that were kept, of which all N x E x M are read.
+
+    Raises:
+        NotFoundError: if some classifier's logits were not kept.
     """
-    kept, classes, blocks = _KeptLogits(workspace, split), len(population.class_names), []
+    kept, classes = _KeptLogits(workspace, split), len(population.class_names)
     for block, answers in read_answers(
         workspace, population.fingerprint, split, population.classifiers, ("prediction",)
     ):
@@ -220,19 +225,37 @@ def entropy_classes(workspace: Workspace, population: Population, split: str) ->
         for name, batch in answers:
             p = kept.rows(name, block, rows)
             if p is None:
-                return None
+                raise NotFoundError(
+                    f"classifier {name} kept no logits of {split}. Fill with --keep-logits all."
+                )
             answered = batch.column("prediction").is_valid().to_numpy(zero_copy_only=False)
             total += np.where(answered[:, None], entropy_terms(p), 0)
             n += answered
-        chosen, sums = padded(*top_classes(total, None, min(TOP_CLASSES, classes)))
-        blocks.append(
-            (
-                chosen,
-                np.divide(
-                    sums, n[:, None] * FIXED_ONE, out=np.zeros(sums.shape), where=n[:, None] > 0
-                ),
+        yield block, total, n
+
+
+def entropy_classes(workspace: Workspace, population: Population, split: str) -> Listed | None:
+    """The five classes with most of the entropy, by the definition: the largest means of -p log2 p
+    over all classifiers that answered, [E, 5].
+
+    Memory is one block of examples x classes. (``top5_c`` of the scores table knows each
+    classifier's five most probable classes only.) None if some classifier's logits were not kept.
+    """
+    kept = min(TOP_CLASSES, len(population.class_names))
+    blocks = []
+    try:
+        for _, total, n in entropy_sums(workspace, population, split):
+            chosen, sums = padded(*top_classes(total, None, kept))
+            blocks.append(
+                (
+                    chosen,
+                    np.divide(
+                        sums, n[:, None] * FIXED_ONE, out=np.zeros(sums.shape), where=n[:, None] > 0
+                    ),
+                )
             )
-        )
+    except NotFoundError:
+        return None
     return Listed(*map(np.concatenate, zip(*blocks, strict=True)))
 
 

@@ -1,0 +1,655 @@
+"""Measures of the experiment ``perplexity``: how X and C are distributed, what they depend on, how
+many classifiers it takes.
+
+Scores tables and arrays in, small tidy tables out (one row = one fact); nothing is read or drawn
+here. A *scores table* has the columns of ``zoo.scores.catalog``. Letters: N classifiers, E
+examples, M classes.
+
+Published numbers stand beside the measured ones where there are some, under ``source`` or in a
+column ``published``: of the paper "Example perplexity and class label cleaning", digitised from its
+figure 1 (about +-.005), and of a later study on the same population of 500 classifiers (its
+quantiles of C on the training images). They are of ImageNet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from zoo.arrays import Floats, Ints
+from zoo.errors import UsageError
+from zoo.scores.catalog import X_BINS, Listed
+from zoo.scores.marginals import ClassConfusion
+from zoo.scores.suspects import planted_errors, score_values
+from zoo.statistics import rank_correlation, rank_interval, wilson_interval
+
+__all__ = [
+    "CORNERS",
+    "PUBLISHED_SHARES",
+    "agreement",
+    "class_perplexity",
+    "composite_shares",
+    "confusion_lists",
+    "confusion_pairs",
+    "corner_examples",
+    "distributions",
+    "expected_in_sample",
+    "gaps",
+    "held_out",
+    "in_sample",
+    "joint_density",
+    "label_bins",
+    "last_snapshots",
+    "main_effects",
+    "published_distributions",
+    "rank_agreement",
+    "summary",
+]
+
+
+# ---------------------------------------------------------------- distributions (figure 1)
+
+N_BINS: Final = 10
+"""The paper's figure 1 has ten equal bins."""
+
+PUBLISHED_SHARES: Final[Mapping[tuple[str, str], tuple[float, ...]]] = {
+    ("train", "x"): (0.466, 0.145, 0.098, 0.072, 0.057, 0.047, 0.036, 0.031, 0.031, 0.016),
+    ("test", "x"): (0.370, 0.118, 0.081, 0.061, 0.053, 0.049, 0.045, 0.045, 0.053, 0.126),
+    ("train", "c"): (0.965, 0.03),
+    ("test", "c"): (0.86, 0.10),
+}
+"""(split, measure) -> share of each of the ten bins, as far as it can be read off figure 1. The
+paper's validation set is called ``test``, as ImageNet's is here."""
+
+_PUBLISHED_LARGEST_C: Final = {"train": 51.752, "test": 37.0}
+
+_PUBLISHED: Final[Mapping[tuple[str, str, str], float]] = {
+    ("train", "c", "mean"): 2.1746,
+    ("train", "c", "sd"): 1.7979,
+    ("train", "c", "q25"): 1.1497,
+    ("train", "c", "q30"): 1.2091,
+    ("train", "c", "q50"): 1.5589,
+    ("train", "c", "q75"): 2.4274,
+    ("train", "c", "q90"): 3.98,
+    ("train", "c", "max"): 51.752,
+    ("train", "x", "share_of_0"): 0.063,
+}
+_QUANTILES: Final = (25, 30, 50, 75, 90)
+
+
+def distributions(scores: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Histograms of X on [0, 1] and C on [1, max], ten equal bins each, per split. The last bin is
+    closed on both sides.
+
+    Source: the paper's figure 1.
+
+    Returns:
+        One row per split, measure and bin: split, measure (x | c), bin (0..9), low, high, n, share
+            (sums to 1), density (integrates to 1).
+    """
+    rows: list[pd.DataFrame] = []
+    for split, table in scores.items():
+        for measure in ("x", "c"):
+            values = score_values(table, f"{measure}_perplexity")
+            values = values[np.isfinite(values)]
+            if not len(values):
+                continue
+            top = 1.0 if measure == "x" else max(float(values.max()), 1.0 + 1e-6)
+            edges = np.linspace(0.0 if measure == "x" else 1.0, top, N_BINS + 1)
+            # C comes from a float32 mean and may lie a rounding error below 1.
+            counts, _ = np.histogram(np.clip(values, edges[0], edges[-1]), bins=edges)
+            rows.append(_bins(split, measure, edges, counts, counts / counts.sum()))
+    return pd.concat(rows, ignore_index=True) if rows else _bins("", "", np.zeros(1), [], [])
+
+
+def published_distributions() -> pd.DataFrame:
+    """``PUBLISHED_SHARES`` in the form of ``distributions``; ``n`` is null."""
+    rows = []
+    for (split, measure), shares in PUBLISHED_SHARES.items():
+        low, high = (0.0, 1.0) if measure == "x" else (1.0, _PUBLISHED_LARGEST_C[split])
+        edges = np.linspace(low, high, N_BINS + 1)[: len(shares) + 1]
+        rows.append(_bins(split, measure, edges, [None] * len(shares), shares))
+    return pd.concat(rows, ignore_index=True)
+
+
+def _bins(split: str, measure: str, edges: Floats, n: Any, shares: Any) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "split": pd.array([split] * (len(edges) - 1), dtype="str"),
+            "measure": pd.array([measure] * (len(edges) - 1), dtype="str"),
+            "bin": np.arange(len(edges) - 1),
+            "low": edges[:-1],
+            "high": edges[1:],
+            "n": pd.array(n, dtype="Int64"),
+            "share": np.asarray(shares, dtype=np.float64),
+            "density": np.asarray(shares, dtype=np.float64) / np.diff(edges),
+        }
+    )
+
+
+def summary(scores: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Mean, sd, quantiles and extremes of X and C per split.
+
+    Returns:
+        split, measure (x | c), statistic (mean, sd, q25 ... q90, max; of X also share_of_0 and
+        share_of_1), value, published (null where nothing is).
+    """
+    rows = []
+    for split, table in scores.items():
+        for measure in ("x", "c"):
+            values = score_values(table, f"{measure}_perplexity")
+            values = values[np.isfinite(values)]
+            if not len(values):
+                continue
+            found = {"mean": values.mean(), "sd": values.std(ddof=1) if len(values) > 1 else np.nan}
+            found |= {f"q{q}": np.percentile(values, q) for q in _QUANTILES}
+            found["max"] = values.max()
+            if measure == "x":
+                found |= {"share_of_0": (values == 0).mean(), "share_of_1": (values == 1).mean()}
+            rows += [
+                (split, measure, name, float(value), _PUBLISHED.get((split, measure, name)))
+                for name, value in found.items()
+            ]
+    columns = ["split", "measure", "statistic", "value", "published"]
+    return pd.DataFrame(rows, columns=columns).astype({"published": "float64"})
+
+
+def label_bins(scores: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """How many examples fall into each of the 12 bins of X (``x_bin``): split, bin, n, share of
+    those with a label and an answer. All twelve are listed."""
+    rows = []
+    for split, table in scores.items():
+        counts = table["x_bin"].value_counts()
+        n = np.array([int(counts.get(name, 0)) for name in X_BINS])
+        share = n / max(int(n.sum()), 1)
+        rows.append(pd.DataFrame({"split": split, "bin": list(X_BINS), "n": n, "share": share}))
+    return pd.concat(rows, ignore_index=True)
+
+
+MAX_DENSITY_BINS: Final = 48
+
+
+def joint_density(scores: pd.DataFrame, bins: int = MAX_DENSITY_BINS) -> pd.DataFrame:
+    """Density of examples over X and C: one row per cell that is not empty.
+
+    Bins of X hold whole levels of the N + 1 that X can take, so that no bin is fuller only because
+    two levels fall into it; bins of C are equal steps of log C.
+
+    Returns:
+        x_low, x_high, c_low, c_high, n.
+    """
+    x, c = (score_values(scores, f"{name}_perplexity") for name in ("x", "c"))
+    known = np.isfinite(x) & np.isfinite(c)
+    x, c = np.clip(x[known], 0, 1), np.maximum(c[known], 1.0)
+    if not len(x):
+        return pd.DataFrame({name: [] for name in ("x_low", "x_high", "c_low", "c_high", "n")})
+    levels = max(int(scores["n"].max()), 1) + 1
+    per_bin = -(-levels // bins)
+    n_x = -(-levels // per_bin)
+    x_edges = (np.arange(n_x + 1) * per_bin - 0.5) / (levels - 1)
+    x_edges[-1] = 1 + 0.5 / (levels - 1)
+    c_edges = np.geomspace(1.0, max(float(c.max()) * (1 + 1e-9), 1.05), bins + 1)
+    counts, _, _ = np.histogram2d(x, c, bins=(x_edges, c_edges))
+    at_x, at_c = np.nonzero(counts)
+    return pd.DataFrame(
+        {
+            "x_low": x_edges[at_x],
+            "x_high": x_edges[at_x + 1],
+            "c_low": c_edges[at_c],
+            "c_high": c_edges[at_c + 1],
+            "n": counts[at_x, at_c].astype(np.int64),
+        }
+    )
+
+
+# ---------------------------------------------------------------- examples (figure 2)
+
+CORNERS: Final[Mapping[str, tuple[float, float]]] = {
+    "mislabelled-looking": (1, 0),
+    "hard": (1, 1),
+    "easy": (0, 0),
+    "ambiguous": (0, 1),
+}
+"""Corner of the X-C plane -> (X, log C), both scaled to 0..1 of what was seen."""
+
+
+def corner_examples(scores: pd.DataFrame, per_corner: int = 1) -> pd.DataFrame:
+    """Examples by rule instead of by hand: of each quarter of the X-C plane, those nearest to its
+    corner.
+
+    X as it is and log C, divided by the largest log C seen (at least that of two classes: below
+    nothing is ambiguous); a quarter is X and scaled log C on their side of .5; nearest in the
+    Euclidean sense, ties by lower example id. The paper's figure 2 shows three of these corners:
+    low C and high X (minivan, ear), both high (fig), both low (fireboat).
+
+    Returns:
+        corner, rank (1..per_corner), row (position in ``scores``); corners in the order of
+        ``CORNERS``. A quarter without examples is absent.
+    """
+    x, c = (score_values(scores, f"{name}_perplexity") for name in ("x", "c"))
+    known = np.isfinite(x) & np.isfinite(c)
+    log_c = np.log(np.maximum(c, 1.0, where=known, out=np.ones_like(c)))
+    log_c /= np.log(max(float(c[known].max(initial=1.0)), 2.0))
+    ids = scores["example_id"].to_numpy(np.int64)
+    parts = []
+    for corner, (at, log_at) in CORNERS.items():
+        # Only of its own quarter: among few examples the nearest to "hard" may be an easy one.
+        own = np.flatnonzero(known & ((x >= 0.5) == bool(at)) & ((log_c >= 0.5) == bool(log_at)))
+        distance = (x[own] - at) ** 2 + (log_c[own] - log_at) ** 2
+        nearest = own[np.lexsort((ids[own], distance))][:per_corner]
+        ranks = np.arange(1, len(nearest) + 1)
+        parts.append(pd.DataFrame({"corner": corner, "rank": ranks, "row": nearest}))
+    return pd.concat(parts, ignore_index=True).astype({"corner": "str"})
+
+
+def shown_examples(
+    scores: pd.DataFrame, class_names: Sequence[str], per_corner: int = 4
+) -> pd.DataFrame:
+    """``corner_examples`` with what the paper's figure 2 says of each: corner, rank, example_id,
+    key, label_name, c, x, top_name (top confusion), top_share (its share of the votes),
+    known_error (null where the truth is not known)."""
+    chosen = corner_examples(scores, per_corner)
+    rows = scores.iloc[chosen["row"].to_numpy()].reset_index(drop=True)
+    planted = planted_errors(scores)
+    wrong: Any = pd.array([None] * len(rows), dtype="boolean")
+    if planted is not None:
+        known = np.isfinite(score_values(rows, "label_true"))
+        wrong[known] = planted[chosen["row"].to_numpy()][known]
+    return pd.DataFrame(
+        {
+            "corner": chosen["corner"],
+            "rank": chosen["rank"],
+            "example_id": rows["example_id"],
+            "key": rows["key"],
+            "label_name": _names(class_names, score_values(rows, "label")),
+            "c": score_values(rows, "c_perplexity"),
+            "x": score_values(rows, "x_perplexity"),
+            "top_name": _names(class_names, score_values(rows, "top_confusion")),
+            "top_share": score_values(rows, "top_confusion_share"),
+            "known_error": wrong,
+        }
+    )
+
+
+def confusion_lists(
+    scores: pd.DataFrame,
+    class_names: Sequence[str],
+    rows: Sequence[int] | Ints,
+    exact: Listed | None = None,
+) -> pd.DataFrame:
+    """The top-five confusions of some examples with their indices.
+
+    X-confusion index of a class: its share of the votes. C-confusion index: mean over the
+    classifiers of -p log2 p of the class; over all classes these sum to log2 C.
+
+    Args:
+        rows: positions in ``scores``.
+        exact: ``zoo.scores.from_store.entropy_classes`` of the same examples; None = the lists of
+            the scores table, which know each classifier's five most probable classes only.
+
+    Returns:
+        example_id, kind (x | c), rank (1..5), class_name, index.
+    """
+    found = []
+    for row in rows:
+        example = scores.iloc[row]
+        votes = [(item["class"], item["votes"] / example["n"]) for item in example["top5_x"]]
+        bits = (
+            [(item["class"], item["value"]) for item in example["top5_c"]]
+            if exact is None
+            else [
+                (int(k), float(v))
+                for k, v in zip(exact.classes[row], exact.values[row], strict=True)
+                if k >= 0
+            ]
+        )
+        found += [
+            (int(example["example_id"]), kind, rank, class_names[k], float(index))
+            for kind, listed in (("x", votes), ("c", bits))
+            for rank, (k, index) in enumerate(listed, 1)
+        ]
+    return pd.DataFrame(found, columns=["example_id", "kind", "rank", "class_name", "index"])
+
+
+# ---------------------------------------------------------------- classes
+
+
+def class_perplexity(scores: pd.DataFrame, class_names: Sequence[str]) -> pd.DataFrame:
+    """Perplexity of a class: the mean over its examples.
+
+    Returns:
+        One row per class that has examples: class, class_name, n, mean_x, mean_c, mean_x_heldout,
+        mean_c_heldout (NaN where nothing was held out).
+    """
+    columns = ("x_perplexity", "c_perplexity", "x_heldout", "c_heldout")
+    work = pd.DataFrame({name: score_values(scores, name) for name in columns})
+    label = score_values(scores, "label")
+    grouped = work[label >= 0].groupby(label[label >= 0])
+    table = grouped.mean().rename(columns=lambda name: f"mean_{name.removesuffix('_perplexity')}")
+    classes = table.index.to_numpy(np.int64)
+    table.insert(0, "n", grouped.size().to_numpy())
+    table.insert(0, "class_name", [class_names[k] for k in classes.tolist()])
+    table.insert(0, "class", classes)
+    return table.reset_index(drop=True)
+
+
+def confusion_pairs(
+    scores: pd.DataFrame, class_names: Sequence[str], confusion: ClassConfusion
+) -> pd.DataFrame:
+    """Which class the examples of a class are taken for, most frequent first.
+
+    Returns:
+        One row per pair of a label and another class that got a vote: label_name, other_name, n
+        (examples of the label whose top confusion is the other), share (of the label's examples),
+        x_index (share of all answers to them that say the other: the mean X-confusion index),
+        c_index (mean C-confusion index of the other; NaN where not all logits were kept).
+    """
+    label, top = (score_values(scores, name) for name in ("label", "top_confusion"))
+    known = (label >= 0) & (top >= 0)
+    counts = np.zeros(confusion.votes.shape, dtype=np.int64)
+    np.add.at(counts, (label[known].astype(int), top[known].astype(int)), 1)
+    votes = confusion.votes
+    at_label, at_other = np.nonzero(votes - np.diag(np.diag(votes)))
+    n, of = counts[at_label, at_other], np.maximum(counts.sum(axis=1), 1)[at_label]
+    index = votes[at_label, at_other] / votes.sum(axis=1)[at_label]
+    order = np.lexsort((at_other, at_label, -index, -n))
+    return (
+        pd.DataFrame(
+            {
+                "label_name": _names(class_names, at_label),
+                "other_name": _names(class_names, at_other),
+                "n": n,
+                "share": n / of,
+                "x_index": index,
+                "c_index": (
+                    np.nan if confusion.surprise is None else confusion.surprise[at_label, at_other]
+                ),
+            }
+        )
+        .iloc[order]
+        .reset_index(drop=True)
+    )
+
+
+def _names(class_names: Sequence[str], classes: NDArray[Any]) -> list[str | None]:
+    return [class_names[int(k)] if k >= 0 else None for k in classes]
+
+
+# ---------------------------------------------------------------- in-sample and held out
+
+
+def expected_in_sample(fractions: Sequence[float]) -> float:
+    """Share of the classifiers that saw an example, over examples: the mean of the fractions of the
+    training set that each was trained on. Each saw exactly its fraction, so no luck is in it."""
+    return float(np.mean(fractions))
+
+
+def in_sample(scores: pd.DataFrame, fractions: Sequence[float]) -> pd.DataFrame:
+    """How much of a training split's scores is of classifiers that were trained on the example.
+
+    Args:
+        fractions: of the training set, one per classifier.
+
+    Returns:
+        One row: n (examples), expected, mean_share, sd_share, min_share, max_share,
+        held_out_by_none (examples that every classifier saw).
+
+    Raises:
+        UsageError: if it is not known which classifiers saw which examples.
+    """
+    n, held = score_values(scores, "n"), score_values(scores, "n_heldout")
+    if not len(held) or np.isnan(held).any():
+        raise UsageError(
+            f"of {int(np.isnan(held).sum())} of {len(held)} examples it is not known which"
+            " classifiers were trained on them. Allowed: scores of a training split by classifiers"
+            " trained here, or imported with --in-train."
+        )
+    share = 1 - held / n
+    return pd.DataFrame(
+        [
+            {
+                "n": len(share),
+                "expected": expected_in_sample(fractions),
+                "mean_share": share.mean(),
+                "sd_share": share.std(),
+                "min_share": share.min(),
+                "max_share": share.max(),
+                "held_out_by_none": int((held == 0).sum()),
+            }
+        ]
+    )
+
+
+def _bits(scores: pd.DataFrame) -> tuple[Floats, Floats]:
+    """Mean entropy over the held-out and over the in-sample classifiers, float64 [E], NaN where
+    there are none. The second follows from C over all and over the held-out ones."""
+    n, held = score_values(scores, "n"), np.nan_to_num(score_values(scores, "n_heldout"))
+    whole, outside = (
+        np.log2(score_values(scores, f"c_{name}")) for name in ("perplexity", "heldout")
+    )
+    with np.errstate(invalid="ignore", divide="ignore"):
+        rest = np.where(held > 0, held * np.nan_to_num(outside), 0.0)
+        inside = np.where(held < n, np.maximum(n * whole - rest, 0) / (n - held), np.nan)
+    return outside, inside
+
+
+def held_out(scores: pd.DataFrame) -> pd.DataFrame:
+    """X and C of the same examples over the classifiers that saw them and over those that did not.
+
+    Only examples with both kinds of classifiers, so that the means are of the same examples.
+
+    Returns:
+        measure (x | c), part (all | in-sample | held out | gap), mean, low and high (5th and 95th
+        percentile over the examples), n. C is averaged as 2 ** (mean bits over the examples), its
+        gap is in bits: log2 of the ratio.
+    """
+    seen, unseen = (score_values(scores, f"x_{name}") for name in ("insample", "heldout"))
+    bits_unseen, bits_seen = _bits(scores)
+    both = np.isfinite(seen) & np.isfinite(unseen)
+    x = {"all": score_values(scores, "x_perplexity"), "in-sample": seen, "held out": unseen}
+    bits = {
+        "all": np.log2(score_values(scores, "c_perplexity")),
+        "in-sample": bits_seen,
+        "held out": bits_unseen,
+    }
+    rows = []
+    for measure, parts in (("x", x), ("c", bits)):
+        parts["gap"] = parts["held out"] - parts["in-sample"]
+        for part, values in parts.items():
+            own = values[both]
+            figures = (
+                [np.nan] * 3
+                if not len(own)
+                else [own.mean(), *(np.percentile(own, q) for q in (5, 95))]
+            )
+            if measure == "c" and part != "gap":
+                figures = np.exp2(figures).tolist()
+            rows.append((measure, part, *map(float, figures), len(own)))
+    return pd.DataFrame(rows, columns=["measure", "part", "mean", "low", "high", "n"])
+
+
+def gaps(scores: pd.DataFrame) -> pd.DataFrame:
+    """The gap of each example, held-out minus in-sample X, as a histogram of twenty bins on
+    [-1, 1]: bin, low, high, n, share. High: the label was learned by heart, nothing else says
+    it."""
+    gap = score_values(scores, "x_heldout") - score_values(scores, "x_insample")
+    gap = gap[np.isfinite(gap)]
+    edges = np.round(np.linspace(-1, 1, 21), 10)
+    # an exact multiple of a tenth belongs to the bin that it begins, however it was rounded
+    n, _ = np.histogram(np.clip(np.round(gap, 12), -1, 1), bins=edges)
+    share = n / max(len(gap), 1)
+    return pd.DataFrame(
+        {"bin": np.arange(20), "low": edges[:-1], "high": edges[1:], "n": n, "share": share}
+    )
+
+
+# ---------------------------------------------------------------- what they depend on
+
+
+def main_effects(
+    classifiers: pd.DataFrame, factors: Sequence[str] = ("arch", "fraction", "epoch")
+) -> pd.DataFrame:
+    """How the mean of X and C depends on architecture, fraction and epoch.
+
+    Args:
+        classifiers: one row per classifier with the factors, ``error`` and ``entropy``
+            (``zoo.scores.marginals.classifier_means``).
+
+    Returns:
+        One row per level: factor, level (text), n (classifiers), mean_x, mean_c (2 ** mean bits),
+        effect_x and effect_bits (minus the mean over all), share_x and share_c (of the variance
+        between classifiers, what the factor alone explains: eta squared; the same for all levels of
+        a factor). Levels in ascending order; architectures by mean_x.
+    """
+    bits = classifiers["entropy"].to_numpy(np.float64)
+    error = classifiers["error"].to_numpy(np.float64)
+    rows = []
+    for factor in factors:
+        levels = classifiers[factor]
+        found = []
+        for level in sorted(levels.unique()):
+            own = (levels == level).to_numpy()
+            found.append((level, int(own.sum()), error[own].mean(), bits[own].mean()))
+        between_x, between_c = (
+            sum(n * (value - whole.mean()) ** 2 for _, n, value, whole in part)
+            for part in (
+                [(k, n, x, error) for k, n, x, _ in found],
+                [(k, n, b, bits) for k, n, _, b in found],
+            )
+        )
+        whole_x, whole_c = (float(((v - v.mean()) ** 2).sum()) for v in (error, bits))
+        if factor == "arch":
+            found.sort(key=lambda row: (row[2], row[0]))
+        rows += [
+            {
+                "factor": factor,
+                "level": f"{level:g}" if isinstance(level, float) else str(level),
+                "n": n,
+                "mean_x": x,
+                "mean_c": 2.0**b,
+                "effect_x": x - error.mean(),
+                "effect_bits": b - bits.mean(),
+                "share_x": between_x / whole_x if whole_x else np.nan,
+                "share_c": between_c / whole_c if whole_c else np.nan,
+            }
+            for level, n, x, b in found
+        ]
+    return pd.DataFrame(rows)
+
+
+# ---------------------------------------------------------------- agreement
+
+
+def last_snapshots(classifiers: pd.DataFrame) -> list[str]:
+    """The last snapshot of each training: the parent project's "fast mode", a population of one
+    classifier per training.
+
+    Args:
+        classifiers: columns classifier_id, training_id, epoch.
+    """
+    last = classifiers.sort_values("epoch").groupby("training_id")["classifier_id"].last()
+    return sorted(str(name) for name in last)
+
+
+def agreement(scores: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
+    """How well two populations agree on the same examples, joined by example id.
+
+    Returns:
+        measure, value: ``spearman_x`` and ``spearman_c`` (rank correlation), ``mean_change_x`` and
+        ``mean_change_c`` (mean absolute difference), ``same_top`` (share of the examples with the
+        same top confusion), ``overlap_a`` and ``overlap_b`` (of the examples in set A, X > .95, and
+        B, also C < 2, of either population, the share in both; null where both are empty),
+        ``n`` (examples).
+    """
+    joined = scores.merge(other, on="example_id", suffixes=("", "_other"))
+    if not len(joined):
+        raise UsageError(
+            f"the two populations share no example ({len(scores)} and {len(other)} are scored)."
+            " Allowed: scores of the same split. Score both on one split."
+        )
+    x, c, top = (
+        (score_values(joined, name), score_values(joined, f"{name}_other"))
+        for name in ("x_perplexity", "c_perplexity", "top_confusion")
+    )
+    known_x, known_c = (np.isfinite(a) & np.isfinite(b) for a, b in (x, c))
+    in_a = [values > 0.95 for values in x]
+    in_b = [a & (values < 2) for a, values in zip(in_a, c, strict=True)]
+    return pd.DataFrame(
+        [
+            ("n", float(len(joined))),
+            ("spearman_x", rank_correlation(x[0][known_x], x[1][known_x])),
+            ("spearman_c", rank_correlation(c[0][known_c], c[1][known_c])),
+            ("mean_change_x", float(np.abs(x[0] - x[1])[known_x].mean())),
+            ("mean_change_c", float(np.abs(c[0] - c[1])[known_c].mean())),
+            ("same_top", float((top[0] == top[1]).mean())),
+            ("overlap_a", _overlap(*in_a)),
+            ("overlap_b", _overlap(*in_b)),
+        ],
+        columns=["measure", "value"],
+    )
+
+
+def _overlap(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
+    either = int((one | other).sum())
+    return int((one & other).sum()) / either if either else float("nan")
+
+
+def rank_agreement(
+    scores: pd.DataFrame, column: str, other: pd.DataFrame, other_column: str
+) -> pd.DataFrame:
+    """Spearman's rank correlation of two columns over the same examples, joined by example id, with
+    its 95 % interval: one row of value, low, high, n. Of C and the entropy of human labels, or of C
+    by populations trained on clean and on noisy labels (claim S2.11)."""
+    joined = scores[["example_id", column]].merge(
+        other[["example_id", other_column]], on="example_id", suffixes=("", "_other")
+    )
+    one, two = (score_values(joined, str(name)) for name in joined.columns[1:3])
+    known = np.isfinite(one) & np.isfinite(two)
+    value, low, high = rank_interval(one[known], two[known])
+    return pd.DataFrame([{"value": value, "low": low, "high": high, "n": int(known.sum())}])
+
+
+def composite_shares(
+    composites: pd.DataFrame, parents: pd.DataFrame, pairs: pd.DataFrame
+) -> pd.DataFrame:
+    """How often a picture made of halves of two others has a C above both.
+
+    Args:
+        composites: scores table of the composites.
+        parents: scores table of the pictures they were made of.
+        pairs: example_id (of the composite), left, right (example ids of its parents), kind.
+
+    Returns:
+        One row per kind: kind, n, n_above, share, low, high (Wilson's 95 % interval), mean_c (of
+        the composites, 2 ** mean bits), mean_c_parents.
+    """
+    c = composites.set_index("example_id")["c_perplexity"]
+    of = parents.set_index("example_id")["c_perplexity"]
+    table = pairs.assign(
+        c=c.reindex(pairs["example_id"]).to_numpy(np.float64),
+        left_c=of.reindex(pairs["left"]).to_numpy(np.float64),
+        right_c=of.reindex(pairs["right"]).to_numpy(np.float64),
+    ).dropna(subset=["c", "left_c", "right_c"])
+    rows = []
+    for kind, own in table.groupby("kind", sort=True):
+        parents_c = own[["left_c", "right_c"]]
+        above = int((own["c"] > parents_c.max(axis=1)).sum())
+        low, high = wilson_interval(above, len(own))
+        rows.append(
+            {
+                "kind": str(kind),
+                "n": len(own),
+                "n_above": above,
+                "share": above / len(own),
+                "low": low,
+                "high": high,
+                "mean_c": float(np.exp2(np.log2(own["c"]).mean())),
+                "mean_c_parents": float(np.exp2(np.log2(parents_c.to_numpy()).mean())),
+            }
+        )
+    columns = ["kind", "n", "n_above", "share", "low", "high", "mean_c", "mean_c_parents"]
+    return pd.DataFrame(rows, columns=columns)
