@@ -305,7 +305,7 @@ class Zoo:
         Args:
             name: what the selection is called; one that exists and holds other examples is refused
                 without ``replace``.
-            rules: such as ``below:c=10,x=0.7+per_class:count=500``; ``docs/selections.md`` has them
+            rules: such as ``below:c=10,x=0.7+per_class:count=500``; ``docs/rules.md`` has them
                 all.
             draws: of the random choices, one for each retraining seed 0, 1, ...; 1 = one for all
                 seeds.
@@ -320,7 +320,7 @@ class Zoo:
             rule,
             scores,
             origin,
-            len(people.class_names),
+            people.class_names,
             seeds=seeds,
             replace=replace,
         )
@@ -339,9 +339,7 @@ class Zoo:
 
         >>> zoo.open("zoo-workspace").relabel("relabelled", "x>0.95 and c<2")                          # doctest: +SKIP
         """  # noqa: E501
-        return self.select(
-            name, f"relabel:set={condition},to={to.replace('-', '_')}", replace=replace, **options
-        )
+        return self.select(name, f"relabel:set={condition},to={to}", replace=replace, **options)
 
     def weigh(
         self, name: str, by: Literal["x", "c"], *, replace: bool = False, **options: Any

@@ -80,6 +80,24 @@ class Manifest:
             self.example_ids[rows], self.labels[rows], self.copies[rows], self.weights[rows]
         )
 
+    def with_rows(self, other: Manifest) -> Manifest:
+        """This manifest and the rows of another, which has none of its examples."""
+        return Manifest(
+            np.concatenate([self.example_ids, other.example_ids]),
+            np.concatenate([self.labels, other.labels]),
+            np.concatenate([self.copies, other.copies]),
+            np.concatenate([self.weights, other.weights]),
+        )
+
+    def equals(self, other: Manifest) -> bool:
+        """Whether both have the same rows in the same order."""
+        return all(
+            np.array_equal(mine, theirs)
+            for mine, theirs in zip(
+                self._columns().values(), other._columns().values(), strict=True
+            )
+        )
+
     @cached_property
     def digest(self) -> str:
         """16 hex digits of the sha256 of the content, whatever the order of rows or the width of

@@ -443,7 +443,7 @@ def select(
     rule: SelectionRule,
     scores: pd.DataFrame,
     origin: Origin,
-    num_classes: int,
+    class_names: Sequence[str],
     *,
     seeds: Iterable[int] = (),
     replace: bool = False,
@@ -452,11 +452,18 @@ def select(
 
     Args:
         origin: what the scores were made from.
+        class_names: of the data set.
         seeds: of the retrainings that will use it. Where the chain has a random part, each gets a
             draw of its own; a rule that refers to another selection takes that one's draw of the
             same seed.
+
+    Returns:
+        ``zoo.trainsets.rules.manifest_summary``; ``steps``: what each rule did, see ``build``
+        there; ``draws``: how many.
     """
     chain = [(step.name, step.params) for step in rule.rules]
+
+    steps: list[dict[str, Any]] = []
 
     def drawn(seed: int | None) -> Manifest:
         resolve = partial(
@@ -467,7 +474,12 @@ def select(
             split=origin.split,
         )
         return rules.build(
-            rules.redrawn(chain, seed or 0), scores, num_classes=num_classes, resolve=resolve
+            rules.redrawn(chain, seed or 0),
+            scores,
+            num_classes=len(class_names),
+            resolve=resolve,
+            class_names=class_names,
+            steps=steps if seed is None else None,
         )
 
     manifest = drawn(None)
@@ -480,7 +492,8 @@ def select(
             workspace, rule.name, manifest, origin, made_by, draws=draws, replace=replace
         )
     return {
-        **rules.manifest_summary(manifest, num_classes=num_classes, scores=scores),
+        **rules.manifest_summary(manifest, num_classes=len(class_names), scores=scores),
+        "steps": steps,
         "draws": len(draws) or 1,
     }
 
@@ -590,7 +603,7 @@ def _run_part(
                 rule,
                 part.scores[rule.split],
                 part.population.origin(rule.split),
-                len(dataset.class_names),
+                dataset.class_names,
                 seeds=sorted(seeds),
                 replace=True,
             )

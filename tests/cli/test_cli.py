@@ -42,11 +42,11 @@ OPTIONS = {
     "fill": "--address --cpus --data --gpus --keep-logits --runner --splits --where --workspace",
     "score": "--data --json --label-column --output --snapshot --split --top --where --workspace",
     "select": (
-        "--balance --below --by-class --data --draws --json --output --per-class --quantile"
+        "--balance --below --by-class --data --draws --empty --joint --json --output --per-class"
         " --random-like --replace --resample --seed --split --thresholds --workspace --worst RULES"
     ),
     "relabel": "--data --json --output --replace --set --split --to --workspace",
-    "weigh": "--by --data --json --output --replace --split --workspace",
+    "weigh": "--by --data --favour --json --output --raw --replace --split --workspace",
     "retrain": "--address --archs --cpus --data --gpus --recipe --runner --seeds --workspace NAMES",
     "compare": (
         "--address --archs --cpus --data --gpus --json --on --recipe --runner --seeds --workspace"
@@ -296,7 +296,7 @@ def test_the_same_request_with_right_names_makes_a_workspace(tmp_path: Path, dat
         (
             ("relabel", "--set", "x>0.5", "--to", "top", "-o", "a"),
             2,
-            "Known: label_true, top_confusion",
+            "Known: baseline, cleaned",
         ),
         (("weigh", "--by", "q", "-o", "a"), 2, "'q'"),
         (

@@ -62,7 +62,7 @@ def select(
 ) -> dict[str, Any]:
     chain = tuple(Op(name=rule, params=params) for rule, params in parse(text))
     return pipeline.select(
-        space, SelectionRule(name=name, rules=chain), scores, origin, 3, seeds=seeds
+        space, SelectionRule(name=name, rules=chain), scores, origin, ["a", "b", "c"], seeds=seeds
     )
 
 

@@ -53,7 +53,7 @@ def select(
         rule,
         scores(),
         Origin("data", "train", "population"),
-        5,
+        list("abcde"),
         seeds=seeds,
         replace=replace,
     )

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from zoo.errors import NotFoundError, UnknownNameError, UsageError
 from zoo.manifest import Manifest
 from zoo.trainsets.conditions import condition
-from zoo.trainsets.rules import RULES, build, manifest_summary, parse, scale_c_threshold
+from zoo.trainsets.rules import RULES, build, manifest_summary, parse
 
 NAN = float("nan")
 
@@ -37,6 +37,7 @@ def frame(**columns: object) -> pd.DataFrame:
         "label_quality": [0.9, 0.1, 0.7, 0.5, 0.95, 0.3, 0.5, NAN],
         "mean_margin": [0.8, -0.9, 0.3, 0.0, 0.9, -0.2, 0.1, NAN],
         "top_confusion": [0, 1, 0, 1, 1, 2, 2, None],
+        "top_probability": [0, 1, 0, 1, 2, 0, 2, None],
     }
     return pd.DataFrame(base | columns)
 
@@ -155,47 +156,27 @@ def test_below_is_strict() -> None:
     assert kept("below:x=0.5") == [0, 2, 4]
 
 
-def test_scaled_thresholds_shrink_with_the_number_of_classes() -> None:
-    """Golden: for M = 10 the paper's 10, 6, 4, 3, 2 become 2.15, 1.82, 1.59, 1.44, 1.26; for M =
-    200 5.85, 3.95, 2.90, 2.32, 1.70."""
-    assert [round(scale_c_threshold(c, 10), 2) for c in (10, 6, 4, 3, 2)] == [
-        2.15,
-        1.82,
-        1.59,
-        1.44,
-        1.26,
-    ]
-    assert [round(scale_c_threshold(c, 200), 2) for c in (10, 6, 4, 3, 2)] == [
-        5.85,
-        3.95,
-        2.90,
-        2.32,
-        1.70,
-    ]
-    assert scale_c_threshold(10, 1000) == pytest.approx(10)
-    threshold = scale_c_threshold(10, 3)  # 10 ** (ln 3 / ln 1000) = 1.44
-    assert threshold == pytest.approx(1.442, abs=1e-3)
-    # 1 has C = 1.2 but X = 1, which is not below 1
-    assert kept("below:c=10,x=1,thresholds=scaled") == [0]
+def test_marginal_thresholds_keep_what_lies_at_them() -> None:
+    """The median of C (1, 1.2, 1.5, 2, 3, 4, 10) is 2 and is kept; share 1 keeps everything.
+    ``quantile`` is the older word for it."""
+    for word in ("marginal", "quantile"):
+        assert kept(f"below:c=0.5,thresholds={word}") == [0, 1, 2, 4]
+        assert kept(f"below:c=1,x=1,thresholds={word}") == [0, 1, 2, 3, 4, 5, 6]
+        assert kept(f"below:x=0.2,thresholds={word}") == [0, 4]
 
 
-def test_quantile_thresholds_keep_what_lies_at_them() -> None:
-    """The median of C (1, 1.2, 1.5, 2, 3, 4, 10) is 2 and is kept; share 1 keeps everything."""
-    assert kept("below:c=0.5,thresholds=quantile") == [0, 1, 2, 4]
-    assert kept("below:c=1,x=1,thresholds=quantile") == [0, 1, 2, 3, 4, 5, 6]
-    assert kept("below:x=0.2,thresholds=quantile") == [0, 4]
-
-
-def test_quantile_pruning_is_the_or_rule_of_the_later_study() -> None:
+def test_marginal_pruning_is_the_or_rule_of_the_later_study() -> None:
     """Oracle: remove if C > percentile(C, p) or X > percentile(X, p), with numpy's percentiles."""
     scores = many()
     out = (scores["c_perplexity"] > np.percentile(scores["c_perplexity"], 85)) | (
         scores["x_perplexity"] > np.percentile(scores["x_perplexity"], 85)
     )
     got = build(
-        [("below", {"c": 0.85, "x": 0.85, "thresholds": "quantile"})], scores, num_classes=5
+        [("below", {"c": 0.85, "x": 0.85, "thresholds": "marginal"})], scores, num_classes=5
     )
     assert got.example_ids.tolist() == sorted(scores["example_id"][~out])
+    said = "keep:set=not (percentile(c) > 85 or percentile(x) > 85)"
+    assert kept(said, scores, classes=5) == got.example_ids.tolist()
 
 
 def test_held_out_thresholds_fall_back_to_all_classifiers() -> None:
@@ -209,7 +190,7 @@ def test_held_out_thresholds_fall_back_to_all_classifiers() -> None:
     ("rule", "words"),
     [
         ("below", ["neither c nor x", "below:c=10,x=0.7"]),
-        ("below:c=1", ["c = 1.0", "above 1", "quantile"]),
+        ("below:c=1", ["c = 1.0", "above 1", "thresholds=joint"]),
         ("below:x=0", ["x = 0.0", "up to 1"]),
         ("below:x=1.5", ["x = 1.5"]),
         ("below:c=high", ["below: c = 'high' is not possible", "a number"]),
@@ -224,13 +205,18 @@ def test_held_out_thresholds_fall_back_to_all_classifiers() -> None:
         ("per_class:count=1,seed=-1", ["seed = -1", "from 0"]),
         ("relabel_worst:to=label_true", ["share=None and count=None", "exactly one"]),
         ("relabel_worst:share=0.1,count=1", ["exactly one"]),
+        ("worst", ["share=None and like=None", "exactly one", "worst:share=0.05"]),
+        ("worst:share=0.1,like=a", ["share=0.1 and like='a'"]),
         (
-            "worst",
-            [
-                "worst: parameter share is missing; given: none",
-                "worst:share=...,by=label_quality,per_class=false",
-            ],
+            "keep",
+            ["keep: parameter set is missing; given: none", "Write it as keep:set=..."],
         ),
+        ("below:share=0.8", ["share = 0.8 with thresholds=literal", "c and x"]),
+        ("below:c=2,by=x", ["by = 'x' with thresholds=literal"]),
+        ("below:thresholds=joint", ["no share", "below:share=0.8,thresholds=joint"]),
+        ("below:share=0,thresholds=joint", ["share = 0.0", "above 0"]),
+        ("below:share=0.8,c=2,thresholds=joint", ["c = 2.0", "no c or x"]),
+        ("relabel:set=x>0,times=0", ["times = 0", "from 1"]),
         ("below:c", ["'c' has no value"]),
     ],
 )
@@ -249,7 +235,7 @@ def test_values_out_of_range_are_refused_with_the_range(rule: str, words: list[s
         ("below:scores=2", ["unknown parameter of below 'scores'"]),
         (
             "below:c=2,thresholds=exact",
-            ["unknown value of below:thresholds 'exact'", "literal, quantile, scaled"],
+            ["unknown value of below:thresholds 'exact'", "joint, literal, marginal, quantile"],
         ),
         ("worst:share=0.1,by=cost", ["unknown score to rank by 'cost'", "label_quality"]),
         ("worst:share=0.1,by=n", ["unknown score to rank by 'n'"]),
@@ -257,7 +243,7 @@ def test_values_out_of_range_are_refused_with_the_range(rule: str, words: list[s
         ("keep:set=split > 1", ["unknown score column 'split'"]),
         (
             "relabel:set=x>0.5,to=nearest",
-            ["unknown value of relabel:to 'nearest'", "label_true, top_confusion"],
+            ["unknown label to give 'nearest'", "label_true, top_confusion, top_probability"],
         ),
         ("balance:to=even", ["unknown value of balance:to 'even'"]),
         ("weigh:by=n", ["unknown value of weigh:by 'n'"]),
@@ -537,9 +523,11 @@ def test_balance_brings_class_sizes_back(to: str, sizes: list[int]) -> None:
     assert np.bincount(manifest["label"], weights=manifest["copies"]).tolist() == sizes
 
 
-def test_balance_leaves_an_empty_class_empty() -> None:
+def test_balance_refuses_an_empty_class_or_leaves_it_empty() -> None:
     """There is nothing to copy."""
-    manifest = run("below:x=0.5+balance")
+    with pytest.raises(UsageError, match=r"balance: no example of class 2 is left \(1 of 3"):
+        run("below:x=0.5+balance")
+    manifest = run("below:x=0.5+balance:empty=drop")
     assert np.bincount(manifest["label"], weights=manifest["copies"], minlength=3).tolist() == [
         3.0,
         3.0,
@@ -620,7 +608,9 @@ def test_every_rule_gives_a_proper_manifest(seed: int, examples: int) -> None:
     scores = many(examples, 3, seed)
     texts = {
         "balance": "balance:to=largest",
-        "below": "below:c=0.9,thresholds=quantile",
+        "below": "below:share=0.9,by=c,thresholds=joint",
+        "drop_correct": "drop_correct:like=other,fill=false",
+        "drop_errors": "drop_errors:like=other",
         "hardest": "hardest:share=0.9",
         "keep": "keep:set=c > 0",
         "oracle": "oracle",
@@ -730,9 +720,7 @@ def test_large_tables_are_handled_whole() -> None:
     fraction of a second."""
     scores = many(200_000, 100)
     manifest = build(
-        parse(
-            "below:c=0.9,x=0.9,thresholds=quantile+worst:share=0.1+per_class:count=2500+weigh:by=x"
-        ),
+        parse("below:share=0.8,thresholds=joint+worst:share=0.1+per_class:count=2500+weigh:by=x"),
         scores,
         num_classes=100,
     )
@@ -760,8 +748,9 @@ def test_rules_and_treatments_are_written_alike() -> None:
 def test_every_rule_says_how_it_is_written() -> None:
     """Usage, and for programs each parameter with what it takes; what the program passes itself is
     not among them."""
-    assert RULES["worst"].usage == "worst:share=...,by=label_quality,per_class=false"
-    assert RULES["below"].usage == "below:thresholds=literal,heldout=false"
+    assert RULES["keep"].usage == "keep:set=..."
+    assert RULES["worst"].usage == "worst:by=label_quality,per_class=false"
+    assert RULES["below"].usage == "below:thresholds=literal,by=both,heldout=false"
     about = RULES["per_class"].as_json()
     assert about["about"].splitlines()[2:4] == [
         "``count``: examples per class, >= 1.",
@@ -771,8 +760,10 @@ def test_every_rule_says_how_it_is_written() -> None:
         ("count", "a whole number from 1", True),
         ("resample", "true or false", False),
         ("seed", "a whole number from 0", False),
-        ("empty", "'error' or 'drop'", False),
+        ("empty", "'error' or 'keep' or 'drop'", False),
     ]
     for rule in RULES.values():
-        assert not {"scores", "num_classes", "resolve", "manifest"} & rule.parameters.keys()
+        assert not {"scores", "num_classes", "resolve", "manifest", "class_names"} & set(
+            rule.parameters
+        )
         assert rule.summary.endswith((".", ":"))

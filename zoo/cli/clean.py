@@ -44,10 +44,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
     app.command(
         rich_help_panel=CLEAN,
-        epilog=(
-            "Example: zoo select --below c=10,x=0.7 --thresholds scaled --per-class 500 --resample"
-            " -o easy"
-        ),
+        epilog=("Example: zoo select --joint 0.8 --per-class 400 --resample -o easy"),
     )(select)
     app.command(
         rich_help_panel=CLEAN,
@@ -64,7 +61,7 @@ def register(app: typer.Typer) -> None:
         rich_help_panel=CLEAN,
         epilog=(
             "Example: zoo compare baseline cleaned --arch lenet5 --on"
-            " below:c=10,x=0.7,thresholds=scaled"
+            " below:share=0.78,thresholds=joint"
         ),
     )(compare)
 
@@ -96,14 +93,14 @@ def _make_selection(
         (range(draws) if draws > 1 else ()),
     )
     summary = pipeline.select(
-        space, rule, scores, origin, len(population.class_names), seeds=seeds, replace=replace
+        space, rule, scores, origin, population.class_names, seeds=seeds, replace=replace
     )
     if as_json:
         print_json({"schema": 1, "selection": name, "rules": rules, **origin.as_json(), **summary})
     else:
         from zoo.cli.text import summary_text
 
-        print(f"selection {name!r} = {rules}\n{summary_text(summary)}")
+        print(f"selection {name!r} = {rules}\n{summary_text(summary, population.class_names)}")
         if split == "train":
             where = f" --data {data}" if data else ""
             print(
@@ -125,12 +122,15 @@ def select(
         str | None, typer.Option("--below", help="Keep examples under thresholds: c=10,x=0.7")
     ] = None,
     thresholds: Annotated[
-        Literal["literal", "scaled", "quantile"],
-        typer.Option("--thresholds", help="How to read --below."),
+        Literal["literal", "marginal"],
+        typer.Option(
+            "--thresholds",
+            help="How to read --below: as C and X; or marginal, as shares of lowest C and of X.",
+        ),
     ] = "literal",
-    quantile: Annotated[
-        str | None,
-        typer.Option("--quantile", help="Keep these shares of lowest C and X: c=0.9,x=0.9"),
+    joint: Annotated[
+        float | None,
+        typer.Option("--joint", help="Keep this share: of lowest C and X together, by one q."),
     ] = None,
     worst: Annotated[
         float | None, typer.Option("--worst", help="Drop this share of lowest label quality.")
@@ -146,6 +146,16 @@ def select(
         bool,
         typer.Option("--balance", help="Fill every class up to its original size by repetition."),
     ] = False,
+    empty: Annotated[
+        Literal["error", "keep", "drop"],
+        typer.Option(
+            "--empty",
+            help=(
+                "With --per-class or --balance, a class of which nothing is left: an error, taken"
+                " whole, or left out."
+            ),
+        ),
+    ] = "error",
     random_like: Annotated[
         str | None,
         typer.Option(
@@ -181,8 +191,8 @@ def select(
     chain = list(rules or [])
     if below:
         chain.append(f"below:{below},thresholds={thresholds}")
-    if quantile:
-        chain.append(f"below:{quantile},thresholds=quantile")
+    if joint is not None:
+        chain.append(f"below:share={joint},thresholds=joint")
     if worst is not None:
         chain.append(f"worst:share={worst}")
     if random_like:
@@ -190,9 +200,11 @@ def select(
             f"random_like:name={random_like},seed={seed},per_class={str(by_class).lower()}"
         )
     if per_class is not None:
-        chain.append(f"per_class:count={per_class},resample={str(resample).lower()},seed={seed}")
+        chain.append(
+            f"per_class:count={per_class},resample={str(resample).lower()},seed={seed},empty={empty}"
+        )
     if balance:
-        chain.append("balance")
+        chain.append(f"balance:seed={seed},empty={empty}")
     if not chain:
         raise UsageError("select needs a rule. Example: zoo select --worst 0.05 -o cleaned")
     _named(output)
@@ -205,7 +217,13 @@ def relabel(
     condition: Annotated[str, typer.Option("--set", help='Which examples: "x>0.95 and c<2".')],
     to: Annotated[
         str,
-        typer.Option("--to", help="New label: top-confusion, or label-true where known (oracle)."),
+        typer.Option(
+            "--to",
+            help=(
+                "New label: top-confusion (most votes), top-probability (largest mean probability),"
+                " label-true where known (oracle), or a selection's labels."
+            ),
+        ),
     ] = "top-confusion",
     output: NameOption = "",
     split: SplitScores = "train",
@@ -219,7 +237,7 @@ def relabel(
     _make_selection(
         open_workspace(workspace),
         output,
-        f"relabel:set={condition},to={to.replace('-', '_')}",
+        f"relabel:set={condition},to={to}",
         split,
         data,
         replace,
@@ -229,6 +247,13 @@ def relabel(
 
 def weigh(
     by: Annotated[Literal["x", "c"], typer.Option("--by", help="Score that decides the weights.")],
+    favour: Annotated[
+        Literal["easy", "hard"], typer.Option("--favour", help="Which examples get more.")
+    ] = "easy",
+    raw: Annotated[
+        bool,
+        typer.Option("--raw", help="Keep the weights' own mean, which scales the learning rate."),
+    ] = False,
     output: NameOption = "",
     split: SplitScores = "train",
     data: SeveralOption = None,
@@ -236,10 +261,11 @@ def weigh(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a manifest with a weight per example (mean 1)."""
+    """Make a manifest with a weight per example (mean 1, unless raw)."""
     _named(output)
+    settings = f"by={by}{',favour=hard' * (favour == 'hard')}{',raw=true' * raw}"
     _make_selection(
-        open_workspace(workspace), output, f"weigh:by={by}", split, data, replace, as_json
+        open_workspace(workspace), output, f"weigh:{settings}", split, data, replace, as_json
     )
 
 

@@ -172,9 +172,33 @@ def comparison_table(comparisons: pd.DataFrame, metric: str | None = None) -> pd
     )
 
 
-def summary_text(summary: Mapping[str, Any]) -> str:
-    """What a manifest holds, a line each."""
-    return "\n".join(f"  {name}: {value}" for name, value in summary.items())
+def summary_text(summary: Mapping[str, Any], class_names: Sequence[str]) -> str:
+    """What each rule did and what a manifest holds, a line each."""
+    lines = []
+    for step in summary["steps"]:
+        counts = step["per_class"]
+        found = [
+            f"{name} {_cell(value)}"
+            for name, value in step.items()
+            if name not in ("rule", "of", "kept", "changed", "per_class") and value is not None
+        ]
+        said = [
+            f"kept {step['kept']:,} of {step['of']:,}",
+            (
+                f"{min(counts):,} to {max(counts):,} of a class"
+                if min(counts) < max(counts)
+                else f"{min(counts):,} of each class"
+            ),
+            *found,
+            *([] if step["changed"] else ["changed nothing"]),
+        ]
+        lines.append(f"  {step['rule']}: {', '.join(said)}")
+    for name, value in summary.items():
+        if name == "empty_classes":
+            value = ", ".join(class_names[k] for k in value) or "none"
+        if name != "steps":
+            lines.append(f"  {name}: {value}")
+    return "\n".join(lines)
 
 
 def dataset_rows(rows: Sequence[DatasetRow]) -> list[dict[str, Any]]:

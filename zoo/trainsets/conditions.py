@@ -1,4 +1,4 @@
-"""Conditions over scores, such as ``x>0.95 and c<2``."""
+"""Conditions over scores, such as ``x>0.95 and c<2`` or ``percentile(c) > 95``."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from zoo.arrays import Floats, Mask
+from zoo.arrays import Floats, Ints, Mask
 from zoo.errors import UnknownNameError, UsageError
 from zoo.scores.catalog import SHORT_NAMES
 
-__all__ = ["Condition", "condition", "finite_numbers"]
+__all__ = ["Condition", "condition", "finite_numbers", "smaller"]
 
 
 def finite_numbers(scores: pd.DataFrame, name: str) -> Floats:
@@ -31,6 +31,18 @@ def finite_numbers(scores: pd.DataFrame, name: str) -> Floats:
             "score column", name, [*numeric, *(s for s, c in SHORT_NAMES.items() if c in numeric)]
         )
     return scores[column].to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def smaller(values: Floats) -> Ints:
+    """How many of the values are smaller than each, int64 [E]; NaN is compared with nothing and has
+    0.
+
+    With n values, ``smaller(v) / (n - 1) <= q`` where, and only where, v is at most the quantile of
+    q by linear interpolation: that first reaches v at v's first place in the sorted values.
+    """
+    there = ~np.isnan(values)
+    below = np.searchsorted(np.sort(values[there]), values, side="left")
+    return np.where(there, below, 0).astype(np.int64)
 
 
 # --------------------------------------------------------------------------------------- conditions
@@ -70,12 +82,14 @@ _COMPARE: Final[dict[type[ast.cmpop], Callable[[Any, Any], Any]]] = {
 
 
 def condition(text: str) -> Condition:
-    """Parse a condition: comparisons (``<  <=  >  >=  ==  !=``, also chained) of score columns and
-    numbers, joined by and, or, not.
+    """Parse a condition: comparisons (``<  <=  >  >=  ==  !=``, also chained) of score columns,
+    their percentiles and numbers, joined by and, or, not.
 
-    Columns go by their names in the scores table or short: x, c, quality, margin, p_label. Nothing
-    is evaluated as Python: the text is read into a tree of which only these nodes (and parentheses)
-    are accepted.
+    Columns go by their names in the scores table or short: x, c, quality, margin, p_label.
+    ``percentile(c)`` is where an example's C stands among those of all examples the condition is
+    asked of: 100 (number of smaller ones) / (number - 1), so that ``percentile(c) > 95`` is C above
+    the 95th percentile (linear interpolation). Nothing is evaluated as Python: the text is read
+    into a tree of which only these nodes (and parentheses) are accepted.
 
     Raises:
         UsageError: anything else, naming the part that is not allowed.
@@ -85,8 +99,8 @@ def condition(text: str) -> Condition:
         ('c_perplexity', 'x_perplexity')
     """
     advice = (
-        "Allowed: comparisons of score columns and numbers with and, or, not, parentheses. Write"
-        " for example 'x > 0.95 and c < 2'."
+        "Allowed: comparisons of score columns and numbers with and, or, not, parentheses, and"
+        " percentile(COLUMN). Write for example 'x > 0.95 and c < 2'."
     )
     if not isinstance(text, str) or not text.strip() or len(text) > 1000:
         shown = (
@@ -127,11 +141,14 @@ def _check_tree(node: ast.expr, text: str, advice: str, names: set[str], *, bool
             number, bool
         ):
             float(number)
-        case ast.Name(id=name) if not boolean:
+        case (
+            ast.Name(id=name)
+            | ast.Call(func=ast.Name(id="percentile"), args=[ast.Name(id=name)], keywords=[])
+        ) if not boolean:
             names.add(SHORT_NAMES.get(name, name))
         case _:
             part = ast.get_source_segment(text.strip(), node) or text
-            wanted = "a comparison" if boolean else "a column or a number"
+            wanted = "a comparison" if boolean else "a column, its percentile or a number"
             raise UsageError(f"condition {text[:200]!r}: {part[:80]!r} is not {wanted}. {advice}")
 
 
@@ -158,6 +175,10 @@ def _operand(node: ast.expr, columns: Mapping[str, Floats], examples: int) -> Fl
     match node:
         case ast.Name(id=name):
             return columns[SHORT_NAMES.get(name, name)]
+        case ast.Call(args=[ast.Name(id=name)]):
+            values = columns[SHORT_NAMES.get(name, name)]
+            others = max(int((~np.isnan(values)).sum()) - 1, 1)
+            return np.where(np.isnan(values), np.nan, 100.0 * smaller(values) / others)
         case ast.Constant(value=int() | float() as number):
             return np.full(examples, float(number))
         case ast.UnaryOp(op=op, operand=ast.Constant(value=int() | float() as number)):

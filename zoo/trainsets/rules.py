@@ -21,22 +21,23 @@ and ``weigh``: a later study on the same population. A new rule = one function h
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from zoo import keyed
 from zoo.arrays import Floats, Ints, Mask
 from zoo.errors import NotFoundError, UnknownNameError, UsageError
 from zoo.manifest import Manifest
 from zoo.registry import Registry
-from zoo.scores.catalog import SHORT_NAMES, SIDES, suspicion, worst_first
-from zoo.spec import Scalar
-from zoo.trainsets.conditions import condition, finite_numbers
+from zoo.scores.catalog import SHORT_NAMES
+from zoo.spec import Op, Scalar
+from zoo.trainsets.conditions import finite_numbers
+from zoo.trainsets.scored import JOINT, Joint, Scored, random_rank, rank_within, scored
 from zoo.trainsets.steps import Count, Fraction, Step, Within, split_steps
 
 __all__ = [
@@ -47,120 +48,17 @@ __all__ = [
     "manifest_summary",
     "parse",
     "redrawn",
-    "scale_c_threshold",
 ]
 
 
 Resolve = Callable[[str], Manifest]
 _MEAN_SLACK: Final = 1e-6
-
-
-# ----------------------------------------------------------------------------- manifests and scores
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """The manifest so far, and the scores of its examples in the same order (ascending
-    example_id)."""
-
-    scores: pd.DataFrame
-    positions: Ints  # rows of ``scores``, [n]
-    example_ids: Ints
-    labels: Ints
-    copies: Ints
-    weights: NDArray[np.float32]
-
-    def __len__(self) -> int:
-        return len(self.example_ids)
-
-    def column(self, name: str) -> Floats:
-        """A numeric score column (short names allowed) as float64 [n], null as NaN."""
-        return finite_numbers(self.scores, name)[self.positions]
-
-    def manifest(
-        self,
-        keep: Mask | None = None,
-        *,
-        labels: Ints | None = None,
-        copies: Ints | None = None,
-        weights: Floats | None = None,
-    ) -> Manifest:
-        """This manifest with other labels, copies or weights; without rows where ``keep`` is False
-        or no copy is left."""
-        copies = self.copies if copies is None else copies
-        used = copies > 0 if keep is None else keep & (copies > 0)
-        labels = self.labels if labels is None else labels
-        return Manifest(
-            self.example_ids,
-            labels,
-            copies,
-            self.weights if weights is None else weights.astype(np.float32),
-        ).take(used)
-
-
-def _rows(scores: pd.DataFrame, manifest: Manifest | None) -> _Rows:
-    """Line the manifest up with the scores; None = every example that has a label and was answered
-    by some classifier.
-
-    Raises:
-        UsageError: an example twice in the scores (two splits), or a manifest of examples that have
-            no scores.
-        UnknownNameError: no ``example_id``, ``label``, ``x_perplexity`` or ``c_perplexity``.
-    """
-    example_ids = finite_numbers(scores, "example_id").astype(np.int64)
-    order = np.argsort(example_ids, kind="stable").astype(np.int64)
-    ordered = example_ids[order]
-    if len(ordered) > 1 and bool((ordered[1:] == ordered[:-1]).any()):
-        twice = ordered[1:][ordered[1:] == ordered[:-1]][0]
-        raise UsageError(
-            f"example {twice} is twice in the scores. Allowed: one row per example. Pass the scores"
-            " of one split: a manifest is about one."
-        )
-    usable = ~np.isnan(finite_numbers(scores, "x_perplexity")) & ~np.isnan(
-        finite_numbers(scores, "c_perplexity")
-    )
-    labels = finite_numbers(scores, "label")
-    usable &= ~np.isnan(labels) & (labels >= 0)
-    if manifest is None:
-        positions = order[usable[order]]
-        ones = np.ones(len(positions), dtype=np.int64)
-        return _Rows(
-            scores,
-            positions,
-            example_ids[positions],
-            labels[positions].astype(np.int64),
-            ones,
-            np.ones(len(positions), dtype=np.float32),
-        )
-    manifest = manifest.take(np.argsort(manifest.example_ids))
-    wanted = manifest.example_ids
-    places = np.minimum(np.searchsorted(ordered, wanted), max(len(ordered) - 1, 0))
-    missing = wanted[ordered[places] != wanted] if len(ordered) else wanted
-    if len(missing):
-        raise UsageError(
-            f"example {missing[0]} of the manifest has no row in the scores ({len(missing)} such"
-            " examples). Allowed: manifests of the examples scored here. Score the split that the"
-            " manifest was made for."
-        )
-    positions = order[places]
-    here = usable[positions]
-    return _Rows(
-        scores,
-        positions[here],
-        wanted[here],
-        manifest.labels[here],
-        manifest.copies[here],
-        manifest.weights[here],
-    )
+_LABEL_WORDS: Final = ("top_confusion", "top_probability", "label_true")
+Labels = str | Literal["top_confusion", "top_probability", "label_true"]
+"""Where new labels come from: a column, written with dashes or underscores, or a selection."""
 
 
 # ---------------------------------------------------------------------------------- rules that drop
-
-
-def scale_c_threshold(c: float, num_classes: int) -> float:
-    """A C threshold meant for 1,000 classes, for M: c ** (ln M / ln 1000), as entropies grow with
-    log M. M = 10: 10 -> 2.15, 4 -> 1.59."""
-    return float(c ** (np.log(num_classes) / np.log(1000.0)))
 
 
 def below(
@@ -171,40 +69,43 @@ def below(
     manifest: Manifest | None = None,
     c: float | None = None,
     x: float | None = None,
-    thresholds: Literal["literal", "scaled", "quantile"] = "literal",
+    share: Fraction | None = None,
+    thresholds: Literal["literal", "joint", "marginal", "quantile"] = "literal",
+    by: Literal["both", "c", "x"] = "both",
     heldout: bool = False,
 ) -> Manifest:
-    """Keep examples with C below ``c`` and X below ``x`` (either may be left out).
+    """Keep examples with low C and low X: below thresholds, or below those that keep a share.
 
     Args:
-        c: literal: keep C < c, c > 1. scaled: the same after ``scale_c_threshold``. quantile: a
-            share in (0, 1].
-        x: literal and scaled: keep X < x, x in (0, 1]. quantile: a share in (0, 1].
-        thresholds: with ``quantile`` the threshold is that quantile (linear interpolation) over the
-            manifest so far, and a value *at* it is kept: X has only N + 1 levels, a strict < would
-            throw the whole level away and share 1 would not keep everything.
+        c: literal: keep C < c, c > 1. marginal: a share in (0, 1]. May be left out.
+        x: literal: keep X < x, x in (0, 1]. marginal: a share in (0, 1]. May be left out.
+        share: joint: how much to keep, above 0, up to 1.
+        thresholds: ``literal``: c and x are numbers that C and X lie below. ``joint``: the one q at
+            which C <= Q_C(q) and X <= Q_X(q) together keep the share, Q the quantile over the
+            manifest so far. X has only N + 1 levels, so ties may leave no q for a share: the
+            nearest is taken, of two equally near ones the larger, and one more than 5 points away
+            is refused. What C and X came to be is told. ``marginal``: c and x are quantiles
+            (linear interpolation) over the manifest so far, each by itself: two of .9 keep .8 to .9
+            together. A value *at* a quantile is kept: a strict < would throw its whole level away.
+            ``quantile``: the older word for marginal.
+        by: joint: both, or C or X alone. To drop equally many by either, drop by rank:
+            ``worst:like=NAME,by=x``.
         heldout: judge by x_heldout and c_heldout where an example has them.
     """
-    if c is None and x is None:
-        raise UsageError(
-            "below: neither c nor x is given. Allowed: one or both. Write for example"
-            " below:c=10,x=0.7."
-        )
-    rows = _rows(scores, manifest)
+    rows = scored(scores, manifest)
+    joint = _joint(rows, c, x, share, thresholds, by, heldout=heldout)
+    if joint is not None:
+        return rows.manifest(joint.keep)
     keep = np.ones(len(rows), dtype=bool)
     for name, threshold in (("c", c), ("x", x)):
         if threshold is None:
             continue
-        values = rows.column(name)
-        if heldout:
-            values = np.where(
-                np.isnan(rows.column(f"{name}_heldout")), values, rows.column(f"{name}_heldout")
-            )
-        if thresholds == "quantile":
+        values = rows.score(name, heldout=heldout)
+        if thresholds in ("marginal", "quantile"):
             if not 0 < threshold <= 1:
                 raise UsageError(
-                    f"below: {name} = {threshold!r} of thresholds=quantile. Allowed: a share above"
-                    " 0 to 1. Write 10 % as 0.1."
+                    f"below: {name} = {threshold!r} of thresholds={thresholds}. Allowed: a share"
+                    " above 0 to 1. Write 10 % as 0.1."
                 )
             keep &= values <= np.quantile(values, threshold) if len(values) else keep
             continue
@@ -216,15 +117,54 @@ def below(
                 else "a number above 0, up to 1: X lies in [0, 1]"
             )
             raise UsageError(
-                f"below: {name} = {threshold!r}. Allowed: {allowed}. For shares of examples use"
-                " thresholds=quantile."
+                f"below: {name} = {threshold!r}. Allowed: {allowed}. For a share of the examples"
+                " write below:share=0.8,thresholds=joint."
             )
-        keep &= values < (
-            scale_c_threshold(threshold, num_classes)
-            if name == "c" and thresholds == "scaled"
-            else threshold
-        )
+        keep &= values < threshold
     return rows.manifest(keep)
+
+
+def _joint(
+    rows: Scored,
+    c: float | None,
+    x: float | None,
+    share: float | None,
+    thresholds: str,
+    by: str,
+    *,
+    heldout: bool,
+) -> Joint | None:
+    """The joint threshold where it is asked for; refuses parameters of one kind of threshold with
+    another."""
+    if thresholds != "joint":
+        if share is not None or by != "both":
+            other = f"share = {share!r}" if share is not None else f"by = {by!r}"
+            raise UsageError(
+                f"below: {other} with thresholds={thresholds}. Allowed: c and x. Write for example"
+                " below:share=0.8,thresholds=joint."
+            )
+        if c is None and x is None:
+            raise UsageError(
+                "below: neither c nor x is given. Allowed: one or both. Write for example"
+                " below:c=10,x=0.7, or below:share=0.8,thresholds=joint."
+            )
+        return None
+    if share is None or share <= 0 or c is not None or x is not None:
+        given = {"share": share, "c": c, "x": x}
+        shown = ", ".join(f"{k} = {v!r}" for k, v in given.items() if v is not None)
+        raise UsageError(
+            f"below: {shown or 'no share'} with thresholds=joint. Allowed: a share above 0, up to"
+            " 1, and no c or x: one q decides both. Write for example"
+            " below:share=0.8,thresholds=joint."
+        )
+    return rows.joint(share, by, heldout=heldout)
+
+
+def _tell_below(rows: Scored, params: Mapping[str, Any], resolve: Resolve) -> dict[str, Any]:
+    """The joint threshold: q, and C and X there."""
+    keys = ("c", "x", "share", "thresholds", "by")
+    joint = _joint(rows, *(params.get(key) for key in keys), heldout=params["heldout"])  # type: ignore[arg-type]
+    return {} if joint is None else {"q": joint.q, "c": joint.c, "x": joint.x}
 
 
 def keep(
@@ -235,10 +175,10 @@ def keep(
     manifest: Manifest | None = None,
     set: str,  # noqa: A002 - the name that users write
 ) -> Manifest:
-    """Keep the examples that match a condition, see ``condition``: ``keep:set=not (x >= 0.8 and c
-    <= 1.2)``."""
-    rows = _rows(scores, manifest)
-    return rows.manifest(condition(set)(scores)[rows.positions])
+    """Keep the examples that match a condition, see ``condition``: ``keep:set=not (x >= 0.8 and
+    percentile(c) <= 30)``. Percentiles are over the examples so far."""
+    rows = scored(scores, manifest)
+    return rows.manifest(rows.meets(set))
 
 
 def worst(
@@ -247,28 +187,44 @@ def worst(
     num_classes: int,
     resolve: Resolve,
     manifest: Manifest | None = None,
-    share: Fraction,
+    share: Fraction | None = None,
+    like: str | None = None,
     by: str = "label_quality",
     per_class: bool = False,
 ) -> Manifest:
-    """Drop the worst share of the examples: round(share * E) of them, halves to even.
+    """Drop the worst examples: a share, or as many as leave what another selection has.
 
     Args:
-        share: 0..1.
+        share: 0..1; round(share * E) of them, halves to even. Either this or ``like``.
+        like: a selection: as many are kept as it has examples (not copies), so that two rules are
+            compared at equal size.
         by: label_quality, x, c, or another column of ``zoo.scores.catalog.SIDES``. Ties: higher X,
-            then lower example_id is worse. An example without that score ranks best.
-        per_class: drop round(share * size) in every class by itself, so that class proportions
-            stay.
+            then lower example_id is worse. An example without that score ranks best. ``joint``: the
+            order of ``below:thresholds=joint``, worse by C or by X, whichever is worse.
+        per_class: by itself in every class: round(share * size) of it, so that class proportions
+            stay; with ``like`` as many of each class as it has (by its labels).
+
+    Raises:
+        UsageError: if there are fewer examples (of a class) than ``like`` has.
     """
-    rows = _rows(scores, manifest)
-    order = _worst_first(rows, by)
+    rows = scored(scores, manifest)
+    if (share is None) == (like is None):
+        raise UsageError(
+            f"worst: share={share!r} and like={like!r}. Allowed: exactly one of them. Write for"
+            " example worst:share=0.05."
+        )
+    groups, count = (
+        (rows.labels, num_classes) if per_class else (np.zeros(len(rows), dtype=np.int64), 1)
+    )
+    size = np.bincount(groups, minlength=count)
+    if share is not None:
+        number = np.rint(share * size)
+    else:
+        number = size - _sizes_of("worst", str(like), resolve, size, per_class=per_class)
+    order = rows.worst_first(by)
     rank = np.empty(len(rows), dtype=np.int64)
-    if per_class:
-        size = np.bincount(rows.labels, minlength=num_classes)
-        rank[order] = _rank_within(rows.labels[order], len(size))
-        return rows.manifest(rank >= np.rint(share * size)[rows.labels])
-    rank[order] = np.arange(len(rows))
-    return rows.manifest(rank >= round(share * len(rows)))
+    rank[order] = rank_within(groups[order], len(size))
+    return rows.manifest(rank >= number[groups])
 
 
 def hardest(
@@ -277,51 +233,56 @@ def hardest(
     num_classes: int,
     resolve: Resolve,
     manifest: Manifest | None = None,
-    share: Fraction,
+    share: Fraction | None = None,
+    like: str | None = None,
     by: str = "label_quality",
     per_class: bool = False,
 ) -> Manifest:
-    """Keep the worst share of the examples and drop the others: what ``worst`` drops, and with it a
-    control of what it keeps.
+    """Keep the worst examples and drop the others: what ``worst`` drops, and with it a control of
+    what it keeps.
 
     Args:
-        share, by, per_class: as for ``worst``.
+        share, like, by, per_class: as for ``worst``.
     """
-    rows = _rows(scores, manifest)
+    rows = scored(scores, manifest)
     kept = worst(
         scores,
         num_classes=num_classes,
         resolve=resolve,
         manifest=manifest,
         share=share,
+        like=like,
         by=by,
         per_class=per_class,
     )
     return rows.manifest(~np.isin(rows.example_ids, kept.example_ids))
 
 
-def _worst_first(rows: _Rows, by: str) -> Ints:
-    """Positions of the rows, worst first: the order of suspects, see
-    ``zoo.scores.catalog.suspicion``; without the score last."""
-    column = SHORT_NAMES.get(by, by)
-    if column not in SIDES:
-        raise UnknownNameError(
-            "score to rank by", by, [*SIDES, *(s for s, c in SHORT_NAMES.items() if c in SIDES)]
+def _sizes_of(rule: str, name: str, resolve: Resolve, there: Ints, *, per_class: bool) -> Ints:
+    """Examples that another selection has, of each class or of all, int64 [groups].
+
+    Args:
+        there: how many examples there are to choose from.
+
+    Raises:
+        UsageError: if it has more than there are.
+    """
+    like = resolve(name)
+    wanted = np.bincount(like.labels, minlength=len(there)) if per_class else np.array([len(like)])
+    if len(wanted) > len(there):
+        raise UsageError(
+            f"{rule}: selection {name!r} has a label {len(wanted) - 1}. Allowed: 0 to"
+            f" {len(there) - 1}, the classes of this data set. Name a selection of this data set."
         )
-    held = rows.column("n_heldout") if "n_heldout" in rows.scores else None
-    return worst_first(
-        suspicion(column, rows.column(column), held), rows.column("x"), rows.example_ids
-    )
-
-
-def _rank_within(groups: Ints, count: int) -> Ints:
-    """For each position its number 0, 1, ... among the positions of the same group, in the order
-    given. int64 [n]."""
-    order = np.argsort(groups, kind="stable")
-    starts = np.concatenate([[0], np.cumsum(np.bincount(groups, minlength=count))])
-    rank = np.empty(len(groups), dtype=np.int64)
-    rank[order] = np.arange(len(groups)) - starts[groups[order]]
-    return rank
+    short = np.flatnonzero(there < wanted)
+    if len(short):
+        where = f" of class {short[0]}" if per_class else ""
+        raise UsageError(
+            f"{rule} {name!r}: it has {wanted[short[0]]} examples{where}, there are only"
+            f" {there[short[0]]} to choose from. Allowed: manifests no larger than the examples so"
+            f" far. Put {rule} before the rules that drop examples."
+        )
+    return np.asarray(wanted)
 
 
 def random_like(
@@ -345,34 +306,117 @@ def random_like(
     Raises:
         UsageError: if there are fewer examples (of a class) than that.
     """
-    like = resolve(name)
-    rows = _rows(scores, manifest)
-    if per_class:
-        wanted = np.bincount(like.labels, minlength=num_classes)
-        groups = rows.labels
-    else:
-        wanted, groups = np.array([len(like)]), np.zeros(len(rows), dtype=np.int64)
-    there = np.bincount(groups, minlength=len(wanted))
-    short = np.flatnonzero(there[: len(wanted)] < wanted)
-    if len(short):
-        where = f" of class {short[0]}" if per_class else ""
-        raise UsageError(
-            f"random_like {name!r}: it has {wanted[short[0]]} examples{where}, there are only"
-            f" {there[short[0]]} to choose from. Allowed: manifests no larger than the examples so"
-            " far. Put random_like before the rules that drop examples."
-        )
+    rows = scored(scores, manifest)
+    groups, count = (
+        (rows.labels, num_classes) if per_class else (np.zeros(len(rows), dtype=np.int64), 1)
+    )
+    there = np.bincount(groups, minlength=count)
+    wanted = _sizes_of("random_like", name, resolve, there, per_class=per_class)
     return rows.manifest(
-        _random_rank(f"random_like/{seed}", rows.example_ids, groups, len(wanted)) < wanted[groups]
+        random_rank(f"random_like/{seed}", rows.example_ids, groups, len(wanted)) < wanted[groups]
     )
 
 
-def _random_rank(key: str, example_ids: Ints, groups: Ints, count: int) -> Ints:
-    """A random order 0, 1, ... within each group, int64 [n]: by keyed draw, ties by example_id, the
-    same for any subset."""
-    order = np.lexsort((example_ids, keyed.uniform(key, example_ids)[:, 0]))
-    rank = np.empty(len(groups), dtype=np.int64)
-    rank[order] = _rank_within(groups[order], count)
-    return rank
+# ------------------------------------------------------------------ controls that know the truth
+
+
+def drop_errors(
+    scores: pd.DataFrame,
+    *,
+    num_classes: int,
+    resolve: Resolve,
+    manifest: Manifest | None = None,
+    like: str,
+    fill: bool = True,
+    seed: Count = 0,
+) -> Manifest:
+    """Drop labels known to be wrong, chosen at random, as many as another selection drops: what of
+    its effect is noise removed. Needs ``label_true``.
+
+    With ``drop_correct`` this takes a cleaning apart: one drops as many, but wrong labels alone,
+    whatever they look like; the other as many, but the hardest with right labels alone.
+
+    Args:
+        like: a selection; as many are dropped as it lacks of the examples so far.
+        fill: where fewer wrong labels are known than that, drop others at random until the numbers
+            are equal (a random drop changes nothing where a budget of each class is drawn
+            afterwards); ``false``: drop the wrong ones alone.
+        seed: which random choice.
+
+    Raises:
+        NotFoundError: if the truth of no example is known.
+    """
+    rows = scored(scores, manifest)
+    wrong, _ = rows.wrong("drop_errors")
+    number = _number_dropped("drop_errors", rows, like, resolve)
+    rank = random_rank(
+        f"drop_errors/{seed}", rows.example_ids, np.where(wrong, 0, 1).astype(np.int64), 2
+    )
+    errors = int(wrong.sum())
+    return rows.manifest(
+        np.where(wrong, rank >= number, rank >= (max(number - errors, 0) if fill else 0))
+    )
+
+
+def drop_correct(
+    scores: pd.DataFrame,
+    *,
+    num_classes: int,
+    resolve: Resolve,
+    manifest: Manifest | None = None,
+    like: str,
+    by: str = JOINT,
+    fill: bool = True,
+) -> Manifest:
+    """Drop examples whose label is known to be right: those that another selection drops, then the
+    next worst, as many as it drops: what of its effect is easiness. Needs ``label_true``.
+
+    Args:
+        like: a selection; as many are dropped as it lacks of the examples so far.
+        by: the order of the next worst, as for ``worst``: give the one that ``like`` was made by.
+        fill: drop the next worst until the numbers are equal; ``false``: drop those alone that the
+            selection drops.
+
+    Raises:
+        NotFoundError: if the truth of no example is known.
+        UsageError: if fewer labels are known to be right than are to be dropped.
+    """
+    rows = scored(scores, manifest)
+    _, right = rows.wrong("drop_correct")
+    number = _number_dropped("drop_correct", rows, like, resolve)
+    lacked = right & ~np.isin(rows.example_ids, resolve(like).example_ids)
+    if not fill:
+        return rows.manifest(~lacked)
+    if right.sum() < number:
+        raise UsageError(
+            f"drop_correct: {like!r} drops {number} examples, only {int(right.sum())} labels are"
+            " known to be right. Allowed: selections that drop no more than these. Name one that"
+            " keeps more, or write fill=false."
+        )
+    rank = np.empty(len(rows), dtype=np.int64)
+    rank[rows.worst_first(by)] = np.arange(len(rows))
+    # those that it drops first, then the other right ones, then the rest; each worst first
+    order = np.lexsort((rank, np.where(lacked, 0, np.where(right, 1, 2))))
+    keep = np.ones(len(rows), dtype=bool)
+    keep[order[:number]] = False
+    return rows.manifest(keep)
+
+
+def _number_dropped(rule: str, rows: Scored, name: str, resolve: Resolve) -> int:
+    """How many of the examples so far another selection does without."""
+    return len(rows) - int(
+        _sizes_of(rule, name, resolve, np.array([len(rows)]), per_class=False)[0]
+    )
+
+
+def _tell_truth(rows: Scored, params: Mapping[str, Any], resolve: Resolve) -> dict[str, Any]:
+    """How many labels are known to be wrong and right, and how many were to be dropped."""
+    wrong, right = rows.wrong("drop")
+    return {
+        "known_wrong": int(wrong.sum()),
+        "known_right": int(right.sum()),
+        "to_drop": _number_dropped("drop", rows, str(params["like"]), resolve),
+    }
 
 
 # ----------------------------------------------------------------------- rules that set class sizes
@@ -384,10 +428,11 @@ def per_class(
     num_classes: int,
     resolve: Resolve,
     manifest: Manifest | None = None,
+    class_names: Sequence[str] = (),
     count: Annotated[int, Within(1)],
     resample: bool = True,
     seed: Count = 0,
-    empty: Literal["error", "drop"] = "error",
+    empty: Literal["error", "keep", "drop"] = "error",
 ) -> Manifest:
     """The same number of examples of every class, as the paper trains: 500 of each class from those
     under a threshold.
@@ -400,18 +445,43 @@ def per_class(
         count: examples per class, >= 1.
         resample: fill up classes that are too small; False leaves them short.
         seed: which random choice.
-        empty: a class without any example is an error, or (``drop``) is left out.
+        empty: a class without any example left is an error, is taken whole as it was before the
+            rules (``keep``), or is left out (``drop``).
     """
-    rows = _rows(scores, manifest)
-    without = np.flatnonzero(np.bincount(rows.labels, minlength=num_classes) == 0)
-    if len(without) and empty == "error":
-        raise UsageError(
-            "per_class: no example of class"
-            f" {', '.join(map(str, without[:10]))}{', ...' if len(without) > 10 else ''} is left"
-            f" ({len(without)} of {num_classes} classes). Allowed: at least one example per class."
-            " Use milder thresholds, or empty=drop."
-        )
+    rows = _none_empty(
+        "per_class", scored(scores, manifest), np.arange(num_classes), empty, class_names
+    )
     return _fill_quota(rows, np.full(num_classes, count, dtype=np.int64), seed, resample=resample)
+
+
+def _none_empty(
+    rule: str, rows: Scored, classes: Ints, empty: str, class_names: Sequence[str]
+) -> Scored:
+    """The rows, with every one of these classes in them, by ``empty`` of ``per_class``.
+
+    Raises:
+        UsageError: naming the classes that are without an example.
+    """
+    without = np.setdiff1d(classes, rows.labels)
+    if not len(without) or empty == "drop":
+        return rows
+    whole = scored(rows.scores, None)
+    if empty == "keep":
+        back = np.isin(whole.labels, without) & ~np.isin(whole.example_ids, rows.example_ids)
+        manifest, more = rows.manifest(), whole.manifest(back)
+        rows = scored(rows.scores, manifest.with_rows(more))
+        without = np.setdiff1d(without, rows.labels)
+        if not len(without):
+            return rows
+    named = [
+        f"{k} ({class_names[k]})" if k < len(class_names) else str(k) for k in without[:10].tolist()
+    ]
+    raise UsageError(
+        f"{rule}: no example of class {', '.join(named)}{', ...' if len(without) > 10 else ''} is"
+        f" {'left' if empty == 'error' else 'there to keep'} ({len(without)} of {len(classes)}"
+        " classes). Allowed: at least one example per class. Use milder thresholds, or empty=keep"
+        " to take such a class whole, or empty=drop to leave it out."
+    )
 
 
 def balance(
@@ -420,22 +490,27 @@ def balance(
     num_classes: int,
     resolve: Resolve,
     manifest: Manifest | None = None,
+    class_names: Sequence[str] = (),
     to: Literal["original", "largest", "smallest"] = "original",
     seed: Count = 0,
+    empty: Literal["error", "keep", "drop"] = "error",
 ) -> Manifest:
-    """Bring class sizes back by duplicating (or dropping) examples at random; classes without any
-    example stay empty.
+    """Bring class sizes back by duplicating (or dropping) examples at random.
 
     Args:
         to: ``original``: every class as large as in all usable examples (what pruning removed is
             replaced by copies of what is left); ``largest``: as the largest class of the manifest
             so far; ``smallest``: as its smallest that is not empty.
         seed: which random choice.
+        empty: of a class that has lost every example, as for ``per_class``.
     """
-    rows = _rows(scores, manifest)
+    whole = scored(scores, None)
+    rows = _none_empty(
+        "balance", scored(scores, manifest), np.unique(whole.labels), empty, class_names
+    )
     size = np.bincount(rows.labels, minlength=num_classes)
     if to == "original":
-        quota = np.bincount(_rows(scores, None).labels, minlength=num_classes)
+        quota = np.bincount(whole.labels, minlength=num_classes)
     else:
         there = size[size > 0]
         quota = np.full(
@@ -446,21 +521,21 @@ def balance(
     return _fill_quota(rows, quota, seed, resample=True)
 
 
-def _fill_quota(rows: _Rows, quota: Ints, seed: int, *, resample: bool) -> Manifest:
+def _fill_quota(rows: Scored, quota: Ints, seed: int, *, resample: bool) -> Manifest:
     """``quota[k]`` examples of class k: a random choice of its rows, or all of them and draws with
     replacement for the rest."""
     if len(rows) == 0:
         return rows.manifest()
     classes = len(quota)
     copies = (
-        _random_rank(f"per_class/{seed}", rows.example_ids, rows.labels, classes)
+        random_rank(f"per_class/{seed}", rows.example_ids, rows.labels, classes)
         < quota[rows.labels]
     ).astype(np.int64)
     if resample:
         size = np.bincount(rows.labels, minlength=classes)
         missing = np.where(size > 0, np.maximum(quota - size, 0), 0)
         filled = np.repeat(np.arange(classes), missing)  # class of each open slot
-        slot = _rank_within(filled, classes)
+        slot = rank_within(filled, classes)
         draw = keyed.uniform(f"per_class/{seed}/resample", filled * 2**32 + slot)[:, 0]
         member = np.minimum((draw * size[filled]).astype(np.int64), size[filled] - 1)
         # members of a class in the order of their ids
@@ -480,16 +555,29 @@ def relabel(
     resolve: Resolve,
     manifest: Manifest | None = None,
     set: str,  # noqa: A002 - the name that users write
-    to: Literal["top_confusion", "label_true"] = "top_confusion",
+    times: Annotated[int, Within(1)] = 1,
+    by: str = "label_quality",
+    to: Labels = "top_confusion",
 ) -> Manifest:
     """Give examples that match a condition another label and keep all others as they are.
 
     Args:
         set: see ``condition``; the paper's set A is ``x > 0.95``, its set B ``x > 0.95 and c < 2``.
-        to: the most-voted class, or the known truth; an example without it keeps its label.
+        times: so many times as many: those of the set, then the worst of the others.
+        by: the order of these, as for ``worst``.
+        to: the class of most votes (``top_confusion``) or of the largest mean probability
+            (``top_probability``), the known truth (``label_true``), another column of the scores
+            that holds classes, or a selection, whose labels are taken. An example without it keeps
+            its label.
     """
-    rows = _rows(scores, manifest)
-    return _with_labels(rows, condition(set)(scores)[rows.positions], to)
+    rows = scored(scores, manifest)
+    inside = rows.meets(set)
+    if times > 1:
+        order = rows.worst_first(by)
+        order = order[np.argsort(~inside[order], kind="stable")]  # those of the set first
+        inside, number = np.zeros(len(rows), dtype=bool), times * int(inside.sum())
+        inside[order[:number]] = True
+    return _with_labels("relabel", rows, inside, to, num_classes, resolve)
 
 
 def relabel_worst(
@@ -499,42 +587,107 @@ def relabel_worst(
     resolve: Resolve,
     manifest: Manifest | None = None,
     share: Fraction | None = None,
-    count: Count | None = None,
-    to: Literal["top_confusion", "label_true"] = "top_confusion",
+    count: Count | Literal["planted"] | None = None,
+    to: Labels = "top_confusion",
     by: str = "label_quality",
 ) -> Manifest:
     """Give the worst examples another label and keep all others as they are.
 
     Args:
         share: of the examples so far, round(share * E). Either this or ``count``.
-        count: how many; all, if there are fewer.
+        count: how many; all, if there are fewer. ``planted``: as many as have a label that is known
+            to be wrong.
         to, by: as for ``relabel`` and ``worst``.
+
+    Raises:
+        NotFoundError: ``planted``, and the truth of no example is known.
     """
     if (share is None) == (count is None):
         raise UsageError(
             f"relabel_worst: share={share!r} and count={count!r}. Allowed: exactly one of them."
             " Write for example relabel_worst:share=0.01."
         )
-    rows = _rows(scores, manifest)
-    number = round(share * len(rows)) if share is not None else count
+    rows = scored(scores, manifest)
+    if share is not None:
+        number = round(share * len(rows))
+    elif isinstance(count, int):
+        number = count
+    else:
+        number = int(rows.wrong("relabel_worst:count=planted")[0].sum())
     chosen = np.zeros(len(rows), dtype=bool)
-    chosen[_worst_first(rows, by)[:number]] = True
-    return _with_labels(rows, chosen, to)
+    chosen[rows.worst_first(by)[:number]] = True
+    return _with_labels("relabel_worst", rows, chosen, to, num_classes, resolve)
 
 
 def oracle(
     scores: pd.DataFrame, *, num_classes: int, resolve: Resolve, manifest: Manifest | None = None
 ) -> Manifest:
     """Every label that is known to be wrong set right: the bound that cleaning by relabelling can
-    reach."""
-    rows = _rows(scores, manifest)
-    return _with_labels(rows, np.ones(len(rows), dtype=bool), "label_true")
+    reach. What cleaning by leaving out can reach is ``keep:set=not label != label_true``.
+
+    Raises:
+        NotFoundError: if the truth of no example is known.
+    """
+    rows = scored(scores, manifest)
+    wrong, _ = rows.wrong("oracle")
+    return _with_labels("oracle", rows, wrong, "label_true", num_classes, resolve)
 
 
-def _with_labels(rows: _Rows, chosen: Mask, to: str) -> Manifest:
-    new = rows.column(to)
+def _with_labels(
+    rule: str, rows: Scored, chosen: Mask, to: str, num_classes: int, resolve: Resolve
+) -> Manifest:
+    """The chosen rows with other labels, see ``relabel``."""
+    new = _labels(rule, rows, to, resolve)
     there = chosen & ~np.isnan(new) & (new >= 0)
+    strange = new[there & ((new != np.rint(new)) | (new >= num_classes))]
+    if len(strange):
+        raise UsageError(
+            f"{rule}: to={to} holds {strange[0]:g}, which is no class. Allowed: whole numbers from"
+            f" 0 to {num_classes - 1}. Name a column of classes, such as top_confusion, or a"
+            " selection of this data set."
+        )
     return rows.manifest(labels=np.where(there, np.nan_to_num(new), rows.labels).astype(np.int64))
+
+
+def _labels(rule: str, rows: Scored, to: str, resolve: Resolve) -> Floats:
+    """A class for each row, float64 [n], NaN where there is none.
+
+    Raises:
+        NotFoundError: for the truth, or another of the known words, where it is known of none.
+        UnknownNameError: for what is neither a column nor a selection.
+    """
+    if to == "label_true":
+        rows.wrong(f"{rule}:to=label_true")  # raises where there is none
+    if to in _LABEL_WORDS and to not in rows.scores:
+        raise NotFoundError(
+            f"{rule}: the scores have no column {to}: an earlier zoo made them. Allowed: scores of"
+            " this one. Make them again with 'zoo score', for the split you select from."
+        )
+    if SHORT_NAMES.get(to, to) in rows.scores:
+        new = rows.column(to)
+        if len(rows) and np.isnan(new).all():
+            raise NotFoundError(
+                f"{rule}: to={to} is null of all {len(rows)} examples. Allowed: columns that hold"
+                " classes. Score again with 'zoo score', or name another column."
+            )
+        return new
+    try:
+        other = resolve(to)
+    except (UnknownNameError, NotFoundError) as error:
+        selections = error.known if isinstance(error, UnknownNameError) else []
+        raise UnknownNameError(
+            "label to give",
+            to,
+            [*_LABEL_WORDS, *selections],
+            "Write one of these words, a column of 'zoo schema scores' that holds classes, or the"
+            " name of a selection.",
+        ) from None
+    new = np.full(len(rows), np.nan)
+    places = np.searchsorted(rows.example_ids, other.example_ids)
+    inside = places < len(rows)
+    inside[inside] = rows.example_ids[places[inside]] == other.example_ids[inside]
+    new[places[inside]] = other.labels[inside]
+    return new
 
 
 # --------------------------------------------------------------------------------- rules that weigh
@@ -548,35 +701,49 @@ def weigh(
     manifest: Manifest | None = None,
     by: Literal["c", "x"],
     favour: Literal["easy", "hard"] = "easy",
+    raw: bool = False,
 ) -> Manifest:
-    """Sample weights from perplexity, with mean 1 over the copies.
+    """Sample weights from perplexity, with mean 1 over the copies unless they are asked for raw.
 
     by x, easy: e - 0.5 e**X (ratio 1.63 between X = 0 and 1). by x, hard: e**X. by c, easy: 2.3 -
     0.95 / (1 + e**(d - C)) with d the 90th percentile of C (3.98 in the source). by c, hard: 1.35 +
     0.95 / (1 + e**(d - C)), its mirror image.
 
-    Source: the later study on the same population. Departures: weights are divided by their mean
-    (theirs, about 2.1, doubled the effective learning rate); d follows the data; the mirror image
-    is ours.
+    Source: the later study on the same population. Departures: weights are divided by their mean;
+    d follows the data; the mirror image is ours.
+
+    Args:
+        by: which score.
+        favour: which examples get more.
+        raw: keep the mean, about 2.1 for easy ones, as the source did. A weight multiplies an
+            example's loss, so raw weights also double the step that is taken, and a difference may
+            be the learning rate's: hence mean 1 unless asked for, whatever rules follow.
     """
-    rows = _rows(scores, manifest)
+    rows = scored(scores, manifest)
     if len(rows) == 0:
         return rows.manifest()
     values = rows.column(by)
     if by == "x":
-        raw = np.exp(values) if favour == "hard" else np.e - 0.5 * np.exp(values)
+        weights = np.exp(values) if favour == "hard" else np.e - 0.5 * np.exp(values)
     else:
         step = 0.95 / (1.0 + np.exp(np.quantile(values, 0.9) - values))
-        raw = 1.35 + step if favour == "hard" else 2.3 - step
-    return rows.manifest(weights=raw / np.average(raw, weights=rows.copies))
+        weights = 1.35 + step if favour == "hard" else 2.3 - step
+    return rows.manifest(
+        weights=weights if raw else weights / np.average(weights, weights=rows.copies)
+    )
+
+
+Tell = Callable[[Scored, Mapping[str, Any], Resolve], dict[str, Any]]
 
 
 @dataclass(frozen=True)
 class Rule(Step):
     """A named selection rule. ``apply(scores, *, num_classes, resolve, manifest=None, ...)``: see
-    the module's text."""
+    the module's text. ``tell(rows, params, resolve)``: what it found on the way, ready for JSON,
+    such as the threshold that keeps a share; ``rows`` is what it is applied to."""
 
     apply: Callable[..., Manifest]
+    tell: Tell | None = None
 
     @property
     def function(self) -> Callable[..., Manifest]:
@@ -584,25 +751,32 @@ class Rule(Step):
 
     @property
     def given(self) -> frozenset[str]:
-        return frozenset({"num_classes", "resolve", "manifest"})
+        return frozenset({"num_classes", "resolve", "manifest", "class_names"})
+
+    @property
+    def names_classes(self) -> bool:
+        """Whether it wants the classes' names, for its messages."""
+        return "class_names" in inspect.signature(self.apply).parameters
 
 
 RULES: Final[Registry[Rule]] = Registry(
     "selection rule",
     {
-        rule.__name__: Rule(rule.__name__, rule)
-        for rule in (
-            balance,
-            below,
-            hardest,
-            keep,
-            oracle,
-            per_class,
-            random_like,
-            relabel,
-            relabel_worst,
-            weigh,
-            worst,
+        rule.__name__: Rule(rule.__name__, rule, tell)
+        for rule, tell in (
+            (balance, None),
+            (below, _tell_below),
+            (drop_correct, _tell_truth),
+            (drop_errors, _tell_truth),
+            (hardest, None),
+            (keep, None),
+            (oracle, None),
+            (per_class, None),
+            (random_like, None),
+            (relabel, None),
+            (relabel_worst, None),
+            (weigh, None),
+            (worst, None),
         )
     },
 )
@@ -667,6 +841,8 @@ def build(
     *,
     num_classes: int,
     resolve: Resolve = _no_manifests,
+    class_names: Sequence[str] = (),
+    steps: list[dict[str, Any]] | None = None,
 ) -> Manifest:
     """Apply rules one after the other; none = every usable example as given.
 
@@ -675,6 +851,10 @@ def build(
         scores: the ``scores`` table of one split.
         num_classes: M.
         resolve: name -> manifest, for rules that refer to another selection.
+        class_names: M names, for messages; none = classes go by their index.
+        steps: gets, for each rule in turn: ``rule`` as text, ``of`` and ``kept`` (examples before
+            and after), ``changed`` (whether it changed anything), ``per_class`` (examples of each
+            class after it, M numbers), and what the rule found.
 
     Returns:
         A manifest in the order of example ids; copies are 1 or more.
@@ -682,28 +862,54 @@ def build(
     Raises:
         UnknownNameError, UsageError: names and values, checked for all rules before the first one
             runs.
-        NotFoundError: if no example is left.
+        NotFoundError: if no example has a label and scores, or none is left.
     """
-    steps = [(name, RULES[name].canonical(params), params) for name, params in rules]
-    manifest = _rows(scores, None).manifest()
-    if len(manifest) and manifest.labels.max() >= num_classes:
+    chain = [(name, RULES[name].canonical(params), params) for name, params in rules]
+    manifest = scored(scores, None).manifest()
+    if not len(manifest):
+        labelled = int((np.nan_to_num(finite_numbers(scores, "label"), nan=-1) >= 0).sum())
+        why = (
+            "none has a label" if not labelled else f"{labelled} have a label, but none is answered"
+        )
+        raise NotFoundError(
+            f"nothing to select from: of {len(scores)} examples {why}. Allowed: splits with labels,"
+            " answered by some classifier. Choose another split, or fill and score this one."
+        )
+    if manifest.labels.max() >= num_classes:
         raise UsageError(
             f"label {manifest.labels.max()} in the scores. Allowed: 0 to {num_classes - 1}. Pass"
             " the number of classes of this data set."
         )
-    for name, canonical, params in steps:
-        before = len(manifest)
-        manifest = RULES[name].apply(
-            scores, num_classes=num_classes, resolve=resolve, manifest=manifest, **canonical
+    for name, canonical, params in chain:
+        before, rule = manifest, RULES[name]
+        more: dict[str, Any] = {"class_names": class_names} if rule.names_classes else {}
+        manifest = rule.apply(
+            scores,
+            num_classes=num_classes,
+            resolve=resolve,
+            manifest=before,
+            **more,
+            **canonical,
         )
+        text = Op(name=name, params=dict(params)).text
         if not len(manifest):
-            settings = ",".join(f"{k}={v}" for k, v in params.items())
             raise NotFoundError(
-                f"rule {name}{':' if settings else ''}{settings} left none of {before} examples."
-                " Allowed: rules that leave at least one. Use milder values; 'zoo score' shows how"
-                " the scores are spread."
+                f"rule {text} left none of {len(before)} examples. Allowed: rules that leave at"
+                " least one. Use milder values; 'zoo score' shows how the scores are spread."
             )
-    return _mean_one(manifest)
+        if steps is not None:
+            steps.append(
+                {
+                    "rule": text,
+                    "of": len(before),
+                    "kept": len(manifest),
+                    "changed": not manifest.equals(before),
+                    "per_class": np.bincount(manifest.labels, minlength=num_classes).tolist(),
+                    **(rule.tell(scored(scores, before), canonical, resolve) if rule.tell else {}),
+                }
+            )
+    weighed = [canonical["raw"] for name, canonical, _ in chain if name == "weigh"]
+    return manifest if weighed and weighed[-1] else _mean_one(manifest)
 
 
 def _mean_one(manifest: Manifest) -> Manifest:
@@ -739,9 +945,9 @@ def manifest_summary(
     ).astype(np.int64)
     relabelled = share_kept = None
     if scores is not None:
-        rows = _rows(scores, manifest)
+        rows = scored(scores, manifest)
         relabelled = int((rows.labels != rows.column("label")).sum())
-        share_kept = len(rows) / max(len(_rows(scores, None)), 1)
+        share_kept = len(rows) / max(len(scored(scores, None)), 1)
     return {
         "digest": manifest.digest,
         "n": int(manifest.copies.sum()),
