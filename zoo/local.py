@@ -11,8 +11,9 @@ from zoo.fill.plan import FillPlan, cells_of, decode_task
 from zoo.fill.predict import ShardWorker
 from zoo.spec import Training
 from zoo.store.workspace import Workspace
+from zoo.training.alike import alike
 from zoo.training.device import device_for
-from zoo.training.run import alike, run
+from zoo.training.run import run
 
 __all__ = ["LocalRunner"]
 

@@ -13,7 +13,8 @@ from zoo.errors import StoreError
 from zoo.spec import Training
 from zoo.store import ledger
 from zoo.store.workspace import Workspace
-from zoo.training.run import Outcome, alike, run, run_training
+from zoo.training.alike import alike
+from zoo.training.run import Outcome, run, run_training
 from zoo.trainsets.treatments import parse
 
 CPU = torch.device("cpu")

@@ -37,7 +37,7 @@ from zoo.store import ledger
 from zoo.store.workspace import Workspace
 from zoo.training import checkpoint
 from zoo.training.loop import evaluate, fit
-from zoo.training.run import Outcome, run_training
+from zoo.training.run import Outcome, StoppedError, run_training
 from zoo.training.schedule import epoch_batches, learning_rate, steps_per_epoch
 from zoo.training.tensors import augment, normalise
 from zoo.trainsets.inputs import MemoryPictures
@@ -780,6 +780,61 @@ def test_a_training_in_progress_has_no_visible_outcome(tmp_path: Path, dataset: 
     assert ledger.population(space) == {}
     assert ledger.missing(space, [job]) == [job]
     assert ledger.trainings_frame(space)["status"].tolist() == ["begun"]
+
+
+def asked_after(steps: int) -> Callable[[], bool]:
+    """True from the n-th question on: one is asked after each step."""
+    left = iter(range(steps - 1))
+    return lambda: next(left, None) is None
+
+
+@pytest.mark.parametrize("settings", RECIPES.values(), ids=RECIPES)
+def test_a_training_stopped_within_an_epoch_ends_as_if_nothing_had_happened(
+    tmp_path: Path, dataset: Dataset, settings: dict[str, object]
+) -> None:
+    """Asked to stop after step 1 of epoch 2, then after the last step of that epoch: the state says
+    so, and bytes and curve are those of an undisturbed training."""
+    job = training(dataset, epochs=3, snapshots=(1, 3), **settings)
+    calm, stopped = workspace(tmp_path / "calm"), workspace(tmp_path / "stopped")
+    steps = run_training(calm, job, device=CPU).steps // 3
+    folder = f"resume/{job.id}"
+    for asked, name in ((steps + 1, "e0001s000001"), (steps - 1, f"e0001s{steps:06d}")):
+        with pytest.raises(StoppedError):
+            run_training(stopped, job, device=CPU, should_stop=asked_after(asked))
+        assert [found.split("-")[0] for found in stopped.files.names(folder)] == [name]
+    epochs: list[int] = []
+    run_training(stopped, job, device=CPU, report=epochs.append)
+    assert epochs == [2, 3]
+    assert checkpoints(calm) == checkpoints(stopped)
+    assert facts_of(calm, job) == facts_of(stopped, job)
+    assert stopped.files.names(folder) == []
+
+
+def test_what_an_epoch_draws_is_part_of_its_state(
+    tmp_path: Path, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twin: without the generators' state a network with drop-out ends with other bytes."""
+    job = training(dataset, "with_dropout", epochs=2, optimizer="adam")
+    calm, stopped = workspace(tmp_path / "calm"), workspace(tmp_path / "stopped")
+    run_training(calm, job, device=CPU)
+    with pytest.raises(StoppedError):
+        run_training(stopped, job, device=CPU, should_stop=asked_after(1))
+    monkeypatch.setattr(zoo.training.loop, "_go_on_with", lambda stream, device: None)
+    run_training(stopped, job, device=CPU)
+    assert checkpoints(calm) != checkpoints(stopped)
+
+
+def test_a_batch_that_is_asked_to_stop_leaves_the_rest(tmp_path: Path, dataset: Dataset) -> None:
+    """Two trainings, asked within the first: no failure is written down, both are missing, the
+    first one's state is kept."""
+    space = workspace(tmp_path)
+    jobs = [training(dataset, epochs=2, seed=seed) for seed in (0, 1)]
+    failed = zoo.training.run.run(
+        space, jobs, device=CPU, on_epoch=lambda *_: None, should_stop=asked_after(2)
+    )
+    assert failed == {} == ledger.failures(space)
+    assert ledger.missing(space, jobs) == jobs
+    assert [len(space.files.names(f"resume/{job.id}")) for job in jobs] == [1, 0]
 
 
 @pytest.mark.usefixtures("_states_at_once")

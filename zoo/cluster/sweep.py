@@ -63,8 +63,9 @@ def _train_batch(config: dict[str, Any]) -> None:
     """Body of a trial, in a worker process."""
     import torch
 
+    from zoo.training.alike import alike
     from zoo.training.device import device_for
-    from zoo.training.run import alike, run
+    from zoo.training.run import run
 
     torch.set_num_threads(int(config["threads"]))
     device = device_for(config["gpus"])

@@ -22,6 +22,7 @@ from zoo.errors import StoreError
 from zoo.spec import Preprocessing, canonical_json
 from zoo.store.commits import Commit
 from zoo.store.files import FileRef, Files
+from zoo.training.loop import Within
 
 __all__ = [
     "drop_resume",
@@ -31,25 +32,43 @@ __all__ = [
     "save_checkpoint",
     "save_resume",
     "unpack",
+    "within_epoch",
 ]
 
 
 _MODEL = "model."
 _OPTIMIZER = "optimizer."
+_WITHIN = "within."
 
 
 def _contiguous(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().to("cpu").contiguous() for name, tensor in state.items()}
 
 
-def pack(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Flat name -> tensor of a model and its optimiser."""
+def pack(
+    model: nn.Module, optimizer: torch.optim.Optimizer, within: Within | None = None
+) -> dict[str, Tensor]:
+    """Flat name -> tensor of a model and its optimiser, and of where an epoch stands."""
     tensors = {f"{_MODEL}{name}": tensor for name, tensor in model.state_dict().items()}
     for index, slots in optimizer.state_dict()["state"].items():
         for slot, value in slots.items():
             if isinstance(value, Tensor):
                 tensors[f"{_OPTIMIZER}{index}.{slot}"] = value
+    if within is not None:
+        tensors |= {f"{_WITHIN}{name}": tensor for name, tensor in within.tensors.items()}
     return _contiguous(tensors)
+
+
+def within_epoch(tensors: Mapping[str, Tensor], progress: Mapping[str, Any]) -> Within | None:
+    """Where the epoch of a loaded state stands; None between two epochs."""
+    if "within" not in progress:
+        return None
+    kept = {
+        name.removeprefix(_WITHIN): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(_WITHIN)
+    }
+    return Within(progress["within"]["step"], progress["within"]["seen"], kept)
 
 
 def unpack(
@@ -140,13 +159,16 @@ def save_resume(
     epoch: int,
     tensors: dict[str, Tensor],
     progress: Mapping[str, Any],
+    step: int = 0,
 ) -> None:
-    """Write the state to go on from after ``epoch``, then drop older states of the same
-    training."""
+    """Write the state to go on from after ``epoch`` and ``step`` steps of the next one, then drop
+    older states of the same training."""
     folder = f"resume/{training_id}"
-    kept = files.seal(folder, f"e{epoch:04d}", ".safetensors", _writer(tensors, progress))
+    # Names sort by progress: e0003-..., e0003s000120-..., e0004-...
+    stem = f"e{epoch:04d}s{step:06d}" if step else f"e{epoch:04d}"
+    kept = files.seal(folder, stem, ".safetensors", _writer(tensors, progress))
     for name in files.names(folder):
-        if name < kept.path.rsplit("/", 1)[1] and not name.startswith(f"e{epoch:04d}"):
+        if name < kept.path.rsplit("/", 1)[1] and not name.startswith(f"{stem}-"):
             files.remove(f"{folder}/{name}")
 
 
@@ -163,12 +185,12 @@ def load_resume(
             if files.exists(f"{folder}/{name}"):
                 raise
             continue
-        epoch, _, digest = name.removesuffix(".safetensors").partition("-")
+        place, _, digest = name.removesuffix(".safetensors").partition("-")
         if hashlib.sha256(data).hexdigest()[:16] != digest:
             continue
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         return (
-            int(epoch[1:]),
+            int(place[1:].partition("s")[0]),
             safetensors.torch.load(data),
             json.loads(header["__metadata__"]["zoo"]),
         )

@@ -5,7 +5,9 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,7 +23,7 @@ from zoo.training.tensors import augment, normalise
 from zoo.trainsets.inputs import Pictures
 from zoo.trainsets.prepare import TrainingData
 
-__all__ = ["EVALUATION_BATCH", "Metrics", "evaluate", "evaluate_rows", "fit"]
+__all__ = ["EVALUATION_BATCH", "Metrics", "Within", "evaluate", "evaluate_rows", "fit"]
 
 
 EVALUATION_BATCH = 256
@@ -34,6 +36,35 @@ Metrics = dict[str, float | int | str | None]
 # ---------------------------------------------------------------- the loop
 
 
+@dataclass(frozen=True)
+class Within:
+    """Where an epoch stands after a step: what the rest of it depends on, beside weights, optimiser
+    and keys.
+
+    ``step``: steps of the epoch that are done. ``seen``: examples trained on. ``tensors``: losses
+        and indices of the steps, hits, and the state of torch's generators (drop-out and
+        augmentation draw from a stream that begins with the epoch).
+    """
+
+    step: int
+    seen: int
+    tensors: Mapping[str, Tensor]
+
+
+def _stream(device: torch.device) -> dict[str, Tensor]:
+    """State of the generators that an epoch draws from."""
+    found = {"rng": torch.get_rng_state()}
+    if device.type == "cuda":
+        found["rng_device"] = torch.cuda.get_rng_state(device)
+    return found
+
+
+def _go_on_with(stream: Mapping[str, Tensor], device: torch.device) -> None:
+    torch.set_rng_state(stream["rng"])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(stream["rng_device"], device)
+
+
 def fit(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
@@ -42,12 +73,20 @@ def fit(
     *,
     device: torch.device,
     start: int = 0,
+    within: Within | None = None,
+    on_step: Callable[[Callable[[], Within]], None] | None = None,
 ) -> Iterator[tuple[int, Metrics, int | None]]:
     """Train epoch by epoch from ``start`` on; yields (epoch, training metrics, step of divergence
     or None) after each.
 
     Accuracy and loss are the running ones of the epoch, over the batches as they were trained on.
     On divergence the loop ends.
+
+    Args:
+        start: epochs that are done.
+        within: steps of the next one that are done too.
+        on_step: called after each step with a function that says where the epoch stands; what it
+            raises ends the loop.
     """
     recipe, n = training.recipe, len(data.rows.example_ids)
     labels = torch.from_numpy(data.rows.labels).to(device)
@@ -61,9 +100,15 @@ def fit(
         losses = torch.zeros(len(batches), device=device)
         hits = torch.zeros(2, device=device)
         trained: list[int] = []
-        seen = 0
+        seen = first = 0
+        if within is not None:
+            first, seen, kept = within.step, within.seen, within.tensors
+            losses, hits = kept["losses"].to(device), kept["hits"].to(device)
+            trained = kept["trained"].tolist()
+            _go_on_with(kept, device)
+            within = None
         for index, (positions, raw) in enumerate(
-            _fetch(data.augmented_at(epoch, training.seed), batches, device)
+            _fetch(data.augmented_at(epoch, training.seed), batches[first:], device), first
         ):
             # Of a batch that lost pictures, a single one is not enough for batch normalisation.
             if len(raw) < min(2, len(batches[index])):
@@ -89,6 +134,8 @@ def fit(
             trained.append(index)
             hits += _hits(logits.detach(), y)
             seen += len(y)
+            if on_step is not None:
+                on_step(partial(_within, index + 1, seen, losses, hits, trained, device))
         # One synchronisation per epoch: the first loss that is not finite names the step.
         finite = torch.isfinite(losses).cpu().numpy()
         metrics: Metrics = {
@@ -102,6 +149,13 @@ def fit(
             yield epoch, metrics, (epoch - 1) * per_epoch + int(np.argmin(finite))
             return
         yield epoch, metrics, None
+
+
+def _within(
+    step: int, seen: int, losses: Tensor, hits: Tensor, trained: list[int], device: torch.device
+) -> Within:
+    tensors = {"losses": losses, "hits": hits, "trained": torch.tensor(trained, dtype=torch.int64)}
+    return Within(step, seen, tensors | _stream(device))
 
 
 def evaluate(

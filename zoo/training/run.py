@@ -12,11 +12,11 @@ import os
 import platform
 import time
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -24,22 +24,27 @@ from torch import nn
 
 from zoo import keyed, models
 from zoo.errors import StoreError, UsageError, ZooError
-from zoo.spec import Recipe, Training, canonical_json, classifier_id, content_id
+from zoo.spec import Recipe, Training, classifier_id, content_id
 from zoo.store import ledger
 from zoo.store.ledger import record_failure
 from zoo.store.workspace import Workspace
 from zoo.training import checkpoint
-from zoo.training.loop import Metrics, evaluate, evaluate_rows, fit
+from zoo.training.alike import alike
+from zoo.training.loop import Metrics, Within, evaluate, evaluate_rows, fit
 from zoo.training.schedule import steps_per_epoch
 from zoo.trainsets.prepare import TrainingData, prepare
 
-__all__ = ["Outcome", "alike", "optimizer_of", "run", "run_training", "settle"]
+__all__ = ["Outcome", "StoppedError", "optimizer_of", "run", "run_training", "settle"]
 
 
 _RESUME_SECONDS = 30.0
 _NEAR_STOP = 0.1
 """A pass in evaluation mode costs a third of an epoch: it is made where the running accuracy is at
 most this far below the threshold."""
+
+
+class StoppedError(Exception):
+    """A training was asked to stop and has saved where it stands: no failure."""
 
 
 @dataclass
@@ -58,46 +63,13 @@ class Outcome:
 # ---------------------------------------------------------------- a batch of trainings
 
 
-def alike(trainings: Iterable[Training]) -> list[list[Training]]:
-    """Batches for ``run``: of one architecture, input size, recipe and number of steps, in the
-    order of their first members.
-
-    The number of steps is the recipe's, or follows from the treatment apart from its draws
-    (``replica``, ``seed``).
-    """
-    batches: dict[str, list[Training]] = {}
-    for training in trainings:
-        batches.setdefault(_kind(training), []).append(training)
-    return list(batches.values())
-
-
-def _kind(training: Training) -> str:
-    steps = [
-        op.as_json()
-        | {
-            "params": {
-                name: value for name, value in op.params.items() if name not in ("replica", "seed")
-            }
-        }
-        for op in training.treatment
-    ]
-    recipe = training.recipe
-    return canonical_json(
-        [
-            training.arch,
-            training.input_size,
-            recipe.as_json(),
-            None if recipe.steps_per_epoch else steps,
-        ]
-    )
-
-
 def run(
     workspace: Workspace,
     batch: Sequence[Training],
     *,
     device: torch.device,
     on_epoch: Callable[[str, int], None],
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, str]:
     """Do what is missing of a batch and commit it; the seam behind which trainings may run one
     after the other, as here, or at once.
@@ -105,6 +77,8 @@ def run(
     Args:
         batch: trainings that are ``alike``.
         on_epoch: called with a training's id and each finished epoch.
+        should_stop: asked after every step. Once it is true the state is saved, within the epoch,
+            and the rest of the batch is left for another time.
 
     Returns:
         The reason of each training that failed, by id. It is written down too, and the others of
@@ -126,7 +100,15 @@ def run(
         if not ledger.missing(workspace, [training]):
             continue
         try:
-            run_training(workspace, training, device=device, report=partial(on_epoch, training.id))
+            run_training(
+                workspace,
+                training,
+                device=device,
+                report=partial(on_epoch, training.id),
+                should_stop=should_stop,
+            )
+        except StoppedError:
+            break
         except StoreError:
             raise
         except Exception as error:  # noqa: BLE001 - one broken training must not end the sweep; the reason is recorded and shown
@@ -144,14 +126,16 @@ def run_training(
     *,
     device: torch.device,
     report: Callable[[int], None] = lambda _epoch: None,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> Outcome:
     """Do what is missing of one training and commit it: checkpoints at its snapshots, then its
     outcome.
 
     Finished work is not touched. A training that was stopped goes on from its newest state.
-    ``report`` is called with each finished epoch.
+    ``report`` is called with each finished epoch, ``should_stop`` after every step.
 
     Raises:
+        StoppedError: if ``should_stop`` said so; the state is saved.
         ZooError: for a cause known by name. Any other exception is a bug or the machine; either way
             nothing half-done is visible.
     """
@@ -186,9 +170,11 @@ def run_training(
     optimizer = optimizer_of(model, recipe)
     outcome = Outcome("done", "all epochs", 0, 0)
     snapshots: list[int] = []
+    within: Within | None = None
     if (state := checkpoint.load_resume(workspace.files, training.id)) is not None:
         outcome.epochs, tensors, progress = state
         checkpoint.unpack(tensors, model, optimizer)
+        within = checkpoint.within_epoch(tensors, progress)
         outcome.metrics, snapshots, outcome.seconds = (
             progress["metrics"],
             progress["snapshots"],
@@ -197,11 +183,47 @@ def run_training(
         # Snapshots asked for only now, or whose commit is gone, need the epochs before the state:
         # start over, the same numbers come out.
         if any(e <= outcome.epochs for e in ledger.uncovered_snapshots(workspace, training)):
-            return _restart(workspace, training, device=device, report=report)
+            return _restart(
+                workspace, training, device=device, report=report, should_stop=should_stop
+            )
     per_epoch = steps_per_epoch(len(data.rows.example_ids), recipe)
     saved, before = time.monotonic(), outcome.seconds
+
+    def save(within: Within | None) -> None:
+        nonlocal saved
+        saved = time.monotonic()
+        progress: dict[str, Any] = {
+            "metrics": outcome.metrics,
+            "snapshots": snapshots,
+            "seconds": before + saved - began,
+        }
+        if within is not None:
+            progress["within"] = {"step": within.step, "seen": within.seen}
+        checkpoint.save_resume(
+            workspace.files,
+            training.id,
+            outcome.epochs,
+            checkpoint.pack(model, optimizer, within),
+            progress,
+            step=within.step if within else 0,
+        )
+
+    def on_step(place: Callable[[], Within]) -> None:
+        stop = should_stop()
+        if stop or time.monotonic() - saved > _RESUME_SECONDS:
+            save(place())
+        if stop:
+            raise StoppedError(training.id)
+
     for epoch, metrics, diverged in fit(
-        model, optimizer, data, training, device=device, start=outcome.epochs
+        model,
+        optimizer,
+        data,
+        training,
+        device=device,
+        start=outcome.epochs,
+        within=within,
+        on_step=on_step,
     ):
         outcome.epochs, outcome.steps = epoch, epoch * per_epoch
         outcome.metrics.append(metrics)
@@ -233,15 +255,7 @@ def run_training(
         if last:
             break
         if snapshot or time.monotonic() - saved > _RESUME_SECONDS:
-            saved = time.monotonic()
-            progress = {
-                "metrics": outcome.metrics,
-                "snapshots": snapshots,
-                "seconds": before + saved - began,
-            }
-            checkpoint.save_resume(
-                workspace.files, training.id, epoch, checkpoint.pack(model, optimizer), progress
-            )
+            save(None)
     outcome.seconds = before + time.monotonic() - began
     return _commit_outcome(workspace, training, data, outcome, snapshots, device)
 
@@ -279,11 +293,9 @@ def _fault(model: nn.Module, tested: Metrics) -> str | None:
     return None
 
 
-def _restart(
-    workspace: Workspace, training: Training, *, device: torch.device, report: Callable[[int], None]
-) -> Outcome:
+def _restart(workspace: Workspace, training: Training, **how: Any) -> Outcome:
     checkpoint.drop_resume(workspace.files, training.id)
-    return run_training(workspace, training, device=device, report=report)
+    return run_training(workspace, training, **how)
 
 
 def optimizer_of(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
