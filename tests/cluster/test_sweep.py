@@ -1,12 +1,13 @@
-"""Trainings on Ray Tune: how a sweep is cut, and what happens when its processes are killed."""
+"""Trainings on Ray Tune: what happens when the processes of a sweep are killed."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import re
 import signal
-import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,6 @@ from tests.commands import (
     start,
     untouched,
 )
-from zoo.spec import DatasetRef, Recipe, Sweep, Training
 
 OURS = re.compile(
     r"(starting Ray|training|fill|scoring|retraining|evaluation|report)( \.\.\.$|: )|interrupted\.|"
@@ -40,9 +40,21 @@ def command(experiment: Path, space: Path) -> tuple[object, ...]:
 
 def workers(running: Running) -> list[int]:
     """Processes that run a trial."""
-    return sorted(
-        pid for pid, line in running.family().items() if line.startswith("ray::ImplicitFunc")
-    )
+    return sorted(pid for pid, line in running.family().items() if line.startswith("ray::_Worker"))
+
+
+def kill_workers(running: Running, number: int, when: Callable[[], bool]) -> None:
+    """Signal the workers there are as soon as there is one and something holds."""
+    found: list[int] = []
+
+    def there() -> bool:
+        found[:] = workers(running) if when() else []
+        return bool(found)
+
+    running.wait_for(there, "a worker")
+    for pid in found:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def finish(folder: Path, experiment: Path, calm: Path) -> None:
@@ -58,128 +70,16 @@ def finish(folder: Path, experiment: Path, calm: Path) -> None:
     assert not list((space / "attempts").glob("tune-*"))
 
 
-def sweep(archs: tuple[str, ...], seeds: int) -> tuple[Training, ...]:
-    data = DatasetRef(uri="fashion-mini", fingerprint="0" * 16)
-    return Sweep(archs=archs, recipe=Recipe(epochs=1), seeds=tuple(range(seeds))).expand(data)
-
-
-def test_a_batch_is_of_one_architecture_and_the_dearest_comes_first() -> None:
-    """Eight trainings of 1 s and eight of 9 s on two slots: no batch mixes, all are there once, and
-    the costs fall."""
-    from zoo.cluster.sweep import batches
-
-    trainings = sweep(("mlp", "lenet5"), 8)
-    costs = {t.id: 9.0 if t.arch == "lenet5" else 1.0 for t in trainings}
-    cut = batches(trainings, costs, 2)
-    assert all(len({t.arch for t in batch}) == 1 for batch in cut)
-    assert sorted(t.id for batch in cut for t in batch) == sorted(t.id for t in trainings)
-    weights = [sum(costs[t.id] for t in batch) for batch in cut]
-    assert weights == sorted(weights, reverse=True)
-    # 80 s over 2 slots in 4 batches each = 10 s a batch: one lenet5 each, and the eight mlp
-    # together.
-    assert weights == [9.0] * 8 + [8.0]
-
-
-def test_a_training_of_hours_is_a_batch_of_its_own() -> None:
-    """However few trials there are, one is minutes at most unless a single training takes
-    longer."""
-    from zoo.cluster.sweep import batches
-
-    trainings = sweep(("mlp",), 3)
-    assert [len(batch) for batch in batches(trainings, {t.id: 7200.0 for t in trainings}, 2)] == [
-        1,
-        1,
-        1,
-    ]
-
-
-def test_scratch_of_a_dead_sweep_is_removed_and_of_a_living_one_is_not(tmp_path: Path) -> None:
-    """Judged by the space of process ids: this process lives, process 2**22 + 1 cannot exist; of
-    another host or namespace nothing is known."""
-    from zoo.cluster.sweep import _remove_leftovers
-    from zoo.machine import process_space
-
-    host, here = socket.gethostname(), process_space()
-    gone = 2**22 + 1
-    for name in (
-        f"tune-{here}-{os.getpid()}-aa",
-        f"tune-{here}-{gone}-bb",
-        f"tune-0123456789ab-{gone}-cc",
-        f"tune-{host}-{gone}-dd",
-    ):
-        (tmp_path / name).mkdir()
-    _remove_leftovers(tmp_path)
-    assert sorted(path.name[-2:] for path in tmp_path.iterdir()) == ["aa", "cc", "dd"]
-
-
-def test_scratch_of_a_sweep_in_another_pid_namespace_is_left_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Two containers with one host name share a workspace: the one does not see the other's
-    process, and leaves its living sweep alone."""
-    from zoo import machine
-    from zoo.cluster.sweep import _remove_leftovers
-
-    monkeypatch.setattr(machine.Path, "readlink", lambda self: Path("pid:[4026531836]"))
-    scratch = tmp_path / f"tune-{machine.process_space()}-{2**22 + 1}-aa"
-    scratch.mkdir()
-    monkeypatch.setattr(machine.Path, "readlink", lambda self: Path("pid:[4026532999]"))
-    _remove_leftovers(tmp_path)
-    assert scratch.exists()
-
-
-def broken(error: BaseException) -> object:
-    """A trial whose worker raised this, as Ray hands it over: inside errors of its own."""
-    outer = RuntimeError(
-        f"ray::ImplicitFunc.train() (pid=1)\n  File 'x.py'\n{type(error).__name__}: {error}"
-    )
-    outer.__cause__ = error
-    return outer
-
-
-def test_a_trial_s_own_error_is_the_reason_of_every_training_it_took_along(tmp_path: Path) -> None:
-    """Two of a batch of three have no outcome; one of these has a reason of its own, which is
-    kept."""
-    from factories import workspace
-
-    from zoo.cluster.sweep import _record_broken
-    from zoo.store import ledger
-
-    space, jobs = workspace(tmp_path), sweep(("mlp",), 3)
-    space.commits.publish("training", jobs[0].id, identity={}, facts={"status": "diverged"})
-    ledger.record_failure(space, jobs[1].id, "ValueError: its own", "")
-    _record_broken(space, jobs, broken(ImportError("libcudart.so: cannot open shared object file")))  # type: ignore[arg-type]
-    assert ledger.failures(space) == {
-        jobs[1].id: "ValueError: its own",
-        jobs[2].id: "ImportError: libcudart.so: cannot open shared object file",
-    }
-
-
-def test_an_error_of_the_storage_in_a_trial_is_raised_as_it_is(tmp_path: Path) -> None:
-    """Nobody's training is to blame for it, and all would fail alike."""
-    from factories import workspace
-
-    from zoo.cluster.sweep import _record_broken
-    from zoo.errors import StoreError
-
-    space, jobs = workspace(tmp_path), sweep(("mlp",), 1)
-    with pytest.raises(StoreError, match=r"^the disk is full$"):
-        _record_broken(space, jobs, broken(StoreError("the disk is full")))  # type: ignore[arg-type]
-
-
 @pytest.mark.ray
 @pytest.mark.slow
 def test_a_killed_worker_costs_nothing_but_time(
     experiment: Path, calm: Path, tmp_path: Path
 ) -> None:
-    """kill -9 of one worker in the middle of the sweep: the command itself ends well, quietly, with
-    the same results."""
+    """kill -9 of the first worker of a sweep: the command itself ends well, quietly, with the same
+    results."""
     space = tmp_path / "space"
     with start(tmp_path, *command(experiment, space)) as running:
-        running.wait_for(
-            lambda: finished(space, "checkpoint") >= 1 and bool(workers(running)), "a checkpoint"
-        )
-        os.kill(workers(running)[0], signal.SIGKILL)
+        kill_workers(running, signal.SIGKILL, lambda: finished(space, "training") < TRAININGS)
         assert finished(space, "training") < TRAININGS
         result = running.finish()
     assert result.code == 0, result
@@ -233,3 +133,43 @@ def test_a_stopped_sweep_ends_and_says_how_to_go_on(
     assert "Nothing committed is lost" in result.err
     assert all(OURS.match(line) for line in result.err.splitlines()), result.err
     assert run(tmp_path, "status", "-w", space).code == 0
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_training_outlives_more_losses_than_it_may_have_without_progress(tmp_path: Path) -> None:
+    """Its worker is killed four times, each time after a new state; then the worker is terminated,
+    then the command: both save a state within an epoch. No finished epoch is repeated, and the
+    weights are those of one process without Ray."""
+    space, calm = tmp_path / "space", tmp_path / "calm"
+    epochs = ",".join(map(str, range(1, 25)))
+    line = ("train", "--archs", "lenet5", "--epochs", "24", "--snapshots", epochs)
+
+    def newest() -> str:
+        return max((path.name for path in space.glob("resume/*/e*")), default="")
+
+    with start(tmp_path, *line, "--cpus", "1", "-w", space) as running:
+        before = ""
+        for _ in range(4):
+            kill_workers(running, signal.SIGKILL, lambda: newest()[:5] > before[:5])  # noqa: B023
+            before = newest()
+        running.wait_for(lambda: newest()[:5] > before[:5], "one more")
+        kill_workers(running, signal.SIGTERM, lambda: True)
+        running.wait_for(lambda: "s" in newest().split("-")[0], "a state within an epoch")
+        within = newest()
+        running.wait_for(lambda: newest() > within and bool(workers(running)), "going on from it")
+        os.kill(running.process.pid, signal.SIGTERM)
+        assert running.finish().code == 143, running.err
+        assert all(OURS.match(line) for line in running.err.splitlines()), running.err
+    kept, files_then = newest(), files(space)
+    assert "s" in kept.split("-")[0]
+    result = run(tmp_path, *line, "--cpus", "1", "-w", space)
+    assert result.code == 0, result
+    assert untouched(files_then, space)
+    assert run(tmp_path, *line, "--runner", "local", "-w", calm).code == 0
+    weights = [
+        {path.name: path.read_bytes() for path in folder.rglob("*.safetensors")}
+        for folder in (space, calm)
+    ]
+    assert weights[0] == weights[1]
+    assert len(weights[0]) == 24

@@ -80,9 +80,12 @@ class RayRunner:
     ) -> None:
         self.start()
         with _told("the sweep broke off"):
+            from zoo.cluster.nodes import Nodes
             from zoo.cluster.sweep import run_sweep
 
-            run_sweep(workspace, trainings, costs, on_epoch, resources=worker_resources(self._gpus))
+            asked = worker_resources(self._gpus)
+            nodes = Nodes(asked, grows=node_types() != [])
+            run_sweep(workspace, trainings, costs, on_epoch, nodes, resources=asked)
 
     def fill(self, workspace: Workspace, plan: FillPlan, on_task: Callable[[int], None]) -> None:
         self.start()

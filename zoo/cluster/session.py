@@ -23,7 +23,7 @@ from zoo.cluster import watch
 from zoo.errors import ZooError
 from zoo.machine import limits, own_cpus
 
-__all__ = ["hush", "in_words", "known_cause", "last_words", "session"]
+__all__ = ["hush", "in_words", "known_cause", "last_words", "longer", "session"]
 
 _QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",  # verbose=0 alone still prints Tune's configuration box
@@ -200,12 +200,30 @@ def _in_time(
             return handler(number, frame)
         except SystemExit as stop:
             diverted.ends_well()
-            last = threading.Timer(_SECONDS_TO_END, os._exit, (stop.code,))
-            last.daemon = True
-            last.start()
+            _end_within(_SECONDS_TO_END, stop.code)
             raise
 
     return on_signal
+
+
+_end: list[tuple[threading.Timer, object]] = []
+
+
+def _end_within(seconds: float, code: object) -> None:
+    """This process ends with a code in so many seconds, wherever it is then."""
+    while _end:
+        _end.pop()[0].cancel()
+    timer = threading.Timer(seconds, os._exit, (code,))
+    timer.daemon = True
+    timer.start()
+    _end.append((timer, code))
+
+
+def longer(seconds: float) -> None:
+    """Where this process was told to end: it may take so many seconds more, for workers that save
+    what they have."""
+    if _end:
+        _end_within(seconds, _end[0][1])
 
 
 # ---------------------------------------------------------------- where it runs

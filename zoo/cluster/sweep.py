@@ -1,107 +1,278 @@
-"""Trainings on Ray Tune. A trial is a batch of trainings: a worker that has torch and the data
-loaded takes the next one for nothing.
+"""Trainings on Ray Tune. A trial is a worker: it asks a queue for batches until nothing is left.
 
-Tune places, retries and survives lost nodes. It is not asked what is done: that is the ledger's, so
-nothing is ever restored from Tune's state.
+Tune places the trials and starts a lost one again. It is not asked what is done: that is the
+ledger's, so nothing is ever restored from Tune's state; nor what is left, which the queue knows.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 import secrets
-import shutil
+import signal
+import tempfile
+import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import ray
 from ray import tune
+from ray.tune.search import Searcher
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from zoo.cluster.capacity import Resources
-from zoo.cluster.session import hush, known_cause, last_words
-from zoo.machine import process_space
+from zoo.cluster.nodes import Nodes, here
+from zoo.cluster.queue import END, WAIT, Queue, State
+from zoo.cluster.session import hush, last_words, longer
+from zoo.errors import StoreError
+from zoo.progress import announce
 from zoo.spec import Training
 from zoo.store import ledger
 from zoo.store.workspace import Workspace
 
-__all__ = ["batches", "run_sweep"]
+__all__ = ["run_sweep"]
 
-_TRIAL_SECONDS = 300.0
-_BATCHES_PER_SLOT = 4
-_REPORT_SECONDS = 0.5
-_RETRIES = 3
-
-
-def batches(
-    trainings: Sequence[Training], costs: Mapping[str, float], slots: int
-) -> list[list[Training]]:
-    """Cut a sweep into trials: neighbours share architecture, a trial is minutes at most, and there
-    are a few per slot to even out.
-
-    Args:
-        costs: estimated seconds by training id.
-
-    Returns:
-        Batches, the most expensive first.
-    """
-    total = sum(costs[t.id] for t in trainings)
-    target = min(_TRIAL_SECONDS, total / (slots * _BATCHES_PER_SLOT))
-    cut: list[list[Training]] = []
-    weight = float("inf")
-    for training in sorted(trainings, key=lambda t: (t.arch, -costs[t.id], t.id)):
-        if weight + costs[training.id] > target * 1.2 or cut[-1][0].arch != training.arch:
-            cut.append([])
-            weight = 0.0
-        cut[-1].append(training)
-        weight += costs[training.id]
-    return sorted(cut, key=lambda batch: -sum(costs[t.id] for t in batch))
+_POLL_SECONDS = 1.0
+_SECONDS_TO_SAVE = 20.0
+_SECONDS_TO_END = 5.0
+_STARTS = 6
+"""Workers that may be lost in a row before they ask for anything: what starts them is broken."""
 
 
-def _train_batch(config: dict[str, Any]) -> None:
-    """Body of a trial, in a worker process."""
-    import torch
-
-    from zoo.training.alike import alike
-    from zoo.training.device import device_for
-    from zoo.training.run import run
-
-    torch.set_num_threads(int(config["threads"]))
-    device = device_for(config["gpus"])
-    workspace = Workspace.open(config["workspace"])
-    # Progress is the list of epochs since the last report, at most twice a second: a report costs
-    # milliseconds.
-    epochs: dict[str, int] = {}
-    last = time.monotonic()
-
-    def report(training_id: str, epoch: int) -> None:
-        nonlocal last
-        epochs[training_id] = epoch
-        if time.monotonic() - last > _REPORT_SECONDS:
-            last = time.monotonic()
-            tune.report({"epochs": json.dumps(epochs)})
-            epochs.clear()
-
-    for batch in alike(Training(**json.loads(text)) for text in config["batch"]):
-        run(workspace, batch, device=device, on_epoch=report)
-    tune.report({"epochs": json.dumps(epochs)})
+# ---------------------------------------------------------------- the queue's process
 
 
-class _Listener(tune.Callback):  # type: ignore[misc]
-    """Passes the trials' progress on to our display."""
+class _Keeper:
+    """The actor around the queue, on the driver's own node: it outlives every worker."""
 
-    def __init__(self, on_epoch: Callable[[str, int], None]) -> None:
-        self._on_epoch = on_epoch
+    def __init__(self, location: str, trainings: Sequence[str], costs: Mapping[str, float]) -> None:
+        self._workspace = Workspace.open(location)
+        jobs = {job.id: job for job in (Training(**json.loads(text)) for text in trainings)}
+        self._jobs = jobs
+        self._queue = Queue(jobs.values(), costs, self._newest, self._fail)
+
+    def call(self, method: str, *arguments: Any) -> Any:
+        """One method of ``Queue``; an actor runs one at a time."""
+        return getattr(self._queue, method)(*arguments)
+
+    def _newest(self, training_id: str) -> str | None:
+        if not ledger.missing(self._workspace, [self._jobs[training_id]]):
+            return None
+        return "".join(self._workspace.files.names(f"resume/{training_id}")[-1:])
+
+    def _fail(self, training_id: str, reason: str, details: str) -> None:
+        details = details or ledger.failure_details(self._workspace, training_id)
+        ledger.record_failure(self._workspace, training_id, reason, details)
+
+
+# ---------------------------------------------------------------- a worker's process
+
+
+class _Worker(tune.Trainable):  # type: ignore[misc]
+    """A trial: one process that trains batch after batch."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        self._config = config
+
+    def step(self) -> dict[str, Any]:
+        _Shift(self._config, self.trial_id).work()
+        return {tune.result.DONE: True}
+
+
+class _Shift:
+    """What a worker does from its first batch to its last."""
+
+    def __init__(self, config: Mapping[str, Any], trial: str) -> None:
+        self._config = config
+        self._queue = ray.get_actor(config["queue"])
+        self._me, self._host = f"{trial}:{secrets.token_hex(4)}", here()
+        self._stop, self._over = threading.Event(), threading.Event()
+        self._epochs: dict[str, int] = {}
+        self._lock = threading.Lock()
+
+    def work(self) -> None:
+        # Whoever ends the node gracefully ends its processes so.
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, lambda *_: self._stop.set())
+        thread = threading.Thread(target=self._tell, daemon=True)
+        thread.start()
+        try:
+            while not self._stop.is_set():
+                given = self._ask("next", self._me, self._host)
+                if given == END:
+                    break
+                if given == WAIT:
+                    self._stop.wait(_POLL_SECONDS)
+                else:
+                    self._train(given)
+        finally:
+            self._over.set()
+            thread.join()
+
+    def _ask(self, method: str, *arguments: Any) -> Any:
+        return ray.get(self._queue.call.remote(method, *arguments))
+
+    def _train(self, batch: list[Training]) -> None:
+        try:
+            import torch
+
+            from zoo.training.device import device_for
+            from zoo.training.run import run
+
+            torch.set_num_threads(int(self._config["threads"]))
+            device = device_for(self._config["gpus"])
+            workspace = Workspace.open(self._config["workspace"])
+            failed = run(
+                workspace,
+                batch,
+                device=device,
+                on_epoch=self._finished,
+                should_stop=self._stop.is_set,
+            )
+            left = [job.id for job in ledger.missing(workspace, batch) if job.id not in failed]
+        except Exception as error:  # noqa: BLE001 - this host cannot; the queue decides what follows
+            self._ask("broke", self._me, _reason(error), traceback.format_exc())
+        else:
+            self._ask("back", self._me, failed, left)
+
+    def _finished(self, training_id: str, epoch: int) -> None:
+        with self._lock:
+            self._epochs[training_id] = epoch
+
+    def _tell(self) -> None:
+        period = _POLL_SECONDS
+        while not self._over.wait(period):
+            with self._lock:
+                epochs, self._epochs = self._epochs, {}
+            try:
+                order = self._ask("tell", self._me, epochs)
+            except Exception:  # noqa: BLE001 - the queue is gone, and with it whoever wants the rest
+                self._stop.set()
+                return
+            period = order.period
+            if order.stop:
+                self._stop.set()
+        with self._lock, contextlib.suppress(Exception):
+            self._ask("tell", self._me, self._epochs)
+
+
+def _reason(error: BaseException) -> str:
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+# ---------------------------------------------------------------- the driver
+
+
+class _Driver:
+    """What Tune's hooks share: the queue, asked once a second, and the trials that live."""
+
+    def __init__(self, queue: Any, nodes: Nodes, on_epoch: Callable[[str, int], None]) -> None:
+        self._queue, self._nodes, self._on_epoch = queue, nodes, on_epoch
+        self._asked = -_POLL_SECONDS
+        self._starts = 0
+        self.live: set[str] = set()
+        self.now = State(settled=False, wanted=1, epochs={}, lines=[])
+        self.error = ""
 
     def __getstate__(self) -> dict[str, Any]:
-        return {}  # Tune pickles its callbacks; a display does not travel
+        return {}  # Tune pickles what it calls; a display does not travel
 
-    def on_trial_result(
-        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
-    ) -> None:
-        for training_id, epoch in json.loads(result.get("epochs", "{}")).items():
+    @property
+    def over(self) -> bool:
+        return self.now.settled or bool(self.error)
+
+    def ask(self, method: str, *arguments: Any) -> Any:
+        return ray.get(self._queue.call.remote(method, *arguments))
+
+    def look(self) -> None:
+        """Ask how far it is, if it is time."""
+        if time.monotonic() - self._asked < _POLL_SECONDS:
+            return
+        self._nodes.look()
+        if self._nodes.changed:
+            self.ask("nodes", *self._nodes.for_queue())
+        self.now = self.ask("state")
+        self._asked = time.monotonic()
+        for line in self.now.lines:
+            announce(line, [line])
+        for training_id, epoch in self.now.epochs.items():
             self._on_epoch(training_id, epoch)
+
+    def lost(self, trial: Any) -> None:
+        self.ask("lost", trial.trial_id)
+        self._starts += 1
+        if self._starts >= _STARTS * max(1, len(self.live)):
+            self.error = last_words(trial.get_pickled_error() or RuntimeError("no worker starts"))
+
+    def started(self) -> None:
+        self._starts = 0
+
+    def stop(self) -> None:
+        """Let the workers save what they have; returns when they have, or after a while."""
+        longer(_SECONDS_TO_SAVE + _SECONDS_TO_END)
+        until = time.monotonic() + _SECONDS_TO_SAVE
+        with contextlib.suppress(Exception):  # Ray may be gone by now, and with it the workers
+            ray.get(self._queue.call.remote("stop"), timeout=_SECONDS_TO_END)
+            while time.monotonic() < until and ray.get(
+                self._queue.call.remote("at_work"), timeout=_SECONDS_TO_END
+            ):
+                time.sleep(_POLL_SECONDS / 10)
+
+
+class _Trials(Searcher):  # type: ignore[misc]
+    """Tune's source of trials: one more as long as there is work for it."""
+
+    def __init__(self, driver: _Driver) -> None:
+        super().__init__()
+        self._driver = driver
+
+    def suggest(self, trial_id: str) -> Any:
+        # Asked here too: where no trial lives, Tune waits in a loop of its own for the next one.
+        self._driver.look()
+        if self._driver.over:
+            return Searcher.FINISHED
+        if len(self._driver.live) >= self._driver.now.wanted:
+            return None
+        self._driver.live.add(trial_id)
+        return {}
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        self._driver.live.discard(trial_id)
+
+    def save_to_dir(self, *_: Any, **__: Any) -> None:
+        """Nothing is restored from Tune."""
+
+    save = restore = restore_from_dir = save_to_dir
+
+
+class _Events(tune.Callback):  # type: ignore[misc]
+    def __init__(self, driver: _Driver) -> None:
+        self._driver = driver
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        self._driver.look()
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._driver.started()
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._driver.lost(trial)
+
+
+class _Over(tune.Stopper):  # type: ignore[misc]
+    def __init__(self, driver: _Driver) -> None:
+        self._driver = driver
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self._driver.over
 
 
 def run_sweep(
@@ -109,80 +280,72 @@ def run_sweep(
     trainings: Sequence[Training],
     costs: Mapping[str, float],
     on_epoch: Callable[[str, int], None],
+    nodes: Nodes,
     *,
     resources: Resources,
 ) -> None:
     """Run trainings as Tune trials; returns when each is committed, has diverged or has failed for
-    good."""
-    slots = max(1, int(ray.cluster_resources().get("CPU", 1) // max(resources.get("CPU", 1), 1e-9)))
-    if resources.get("GPU"):
-        slots = max(1, int(ray.cluster_resources().get("GPU", 0) / resources["GPU"]))
-    space = {
+    good.
+
+    Raises:
+        StoreError: if no host can use the storage.
+        ZooError: if no worker starts.
+    """
+    hush()
+    name = f"zoo-queue-{secrets.token_hex(4)}"
+    texts = [json.dumps(training.as_json()) for training in trainings]
+    keeper = ray.remote(num_cpus=0)(_Keeper)
+    queue = keeper.options(
+        name=name, scheduling_strategy=NodeAffinitySchedulingStrategy(here(), soft=False)
+    ).remote(workspace.location, texts, dict(costs))
+    driver = _Driver(queue, nodes, on_epoch)
+    config = {
+        "queue": name,
         "workspace": workspace.location,
         "threads": max(1, int(resources.get("CPU", 1))) if resources.get("GPU") else 1,
         "gpus": resources.get("GPU", 0.0),
-        "batch": tune.grid_search(
-            [[json.dumps(t.as_json()) for t in batch] for batch in batches(trainings, costs, slots)]
-        ),
     }
-    # Tune's own files are scratch: in the workspace, because every node must see them, and gone
-    # afterwards.
-    scratch = (
-        workspace.root / "attempts" / f"tune-{process_space()}-{os.getpid()}-{secrets.token_hex(4)}"
-    )
-    _remove_leftovers(scratch.parent)
-    scratch.mkdir(parents=True, exist_ok=True)
-    hush()
-    try:
-        trials = tune.Tuner(
-            tune.with_resources(_train_batch, dict(resources)),
-            param_space=space,
-            tune_config=tune.TuneConfig(
-                reuse_actors=True, trial_dirname_creator=lambda trial: str(trial.trial_id)
-            ),
-            run_config=tune.RunConfig(
-                name="sweep",
-                storage_path=str(scratch),
-                verbose=0,
-                failure_config=tune.FailureConfig(max_failures=_RETRIES),
-                callbacks=[_Listener(on_epoch)],
-            ),
-        ).fit()
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-    for trial in trials:
-        if trial.error is not None:
-            _record_broken(
-                workspace,
-                [Training(**json.loads(text)) for text in trial.config["batch"]],
-                trial.error,
-            )
+    # Tune's own files are scratch, and nobody's but this process's.
+    with tempfile.TemporaryDirectory(prefix="zoo-tune-", ignore_cleanup_errors=True) as scratch:
+        try:
+            driver.look()
+            tune.Tuner(
+                tune.with_resources(_Worker, dict(resources)),
+                param_space=config,
+                tune_config=tune.TuneConfig(
+                    num_samples=-1,
+                    search_alg=_Trials(driver),
+                    trial_dirname_creator=lambda trial: str(trial.trial_id),
+                ),
+                run_config=tune.RunConfig(
+                    name="sweep",
+                    storage_path=scratch,
+                    verbose=0,
+                    stop=_Over(driver),
+                    failure_config=tune.FailureConfig(max_failures=-1),
+                    callbacks=[_Events(driver)],
+                ),
+            ).fit()
+        except (KeyboardInterrupt, SystemExit):
+            driver.stop()
+            raise
+        finally:
+            ray.kill(queue)
+    _tell_end(workspace, trainings, driver)
 
 
-def _record_broken(workspace: Workspace, batch: Sequence[Training], error: Exception) -> None:
-    """A trial failed as a whole, outside any training of its batch: its error is the reason of each
-    that has no outcome and no reason of its own.
+def _tell_end(workspace: Workspace, trainings: Sequence[Training], driver: _Driver) -> None:
+    """The error of a whole sweep: its storage's, or the reason of every training that has no
+    outcome and no reason of its own.
 
     Raises:
-        ZooError: if that is the error: the storage is at fault, or the machine, so that all would
-            fail alike.
+        StoreError: nobody's training is to blame, and all would fail alike.
     """
-    if (cause := known_cause(error)) is not None:
-        raise cause from None
-    said = ledger.failures(workspace)
-    for training in ledger.missing(workspace, batch):
-        if training.id not in said:
-            ledger.record_failure(workspace, training.id, last_words(error), str(error))
-
-
-def _remove_leftovers(folder: Path) -> None:
-    """Remove the scratch of sweeps that were killed here; a living one's is not ours to judge, nor
-    one whose process we could not see."""
-    mine = f"tune-{process_space()}-"
-    for old in folder.glob(f"{mine}*"):
-        try:
-            os.kill(int(old.name.removeprefix(mine).partition("-")[0]), 0)
-        except ProcessLookupError:
-            shutil.rmtree(old, ignore_errors=True)
-        except (PermissionError, ValueError):
-            continue
+    kind, _, text = driver.now.hopeless.partition(": ")
+    if kind == StoreError.__name__:
+        raise StoreError(text)
+    if driver.error:
+        said = ledger.failures(workspace)
+        for training in ledger.missing(workspace, trainings):
+            if training.id not in said:
+                ledger.record_failure(workspace, training.id, driver.error, "")

@@ -12,6 +12,7 @@ import contextlib
 import functools
 import json
 import math
+import socket
 import time
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
@@ -23,7 +24,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from zoo.errors import NotFoundError
+from zoo.errors import NotFoundError, StoreError
 from zoo.spec import Recipe, Training, canonical_json, classifier_id, content_id
 from zoo.store.answers import answer_parts
 from zoo.store.commits import Commit
@@ -39,6 +40,7 @@ __all__ = [
     "classifiers_frame",
     "classifiers_of",
     "commit_training",
+    "failure_details",
     "failures",
     "forget_failures",
     "leave_out",
@@ -218,10 +220,20 @@ def record_failure(workspace: Workspace, training_id: str, reason: str, details:
         "training_id": training_id,
         "reason": reason,
         "details": details,
+        "host": socket.gethostname(),
         "attempt": attempt_id(),
         "time": time.time(),
     }
     workspace.files.replace(f"attempts/{training_id}.json", canonical_json(body).encode())
+
+
+def failure_details(workspace: Workspace, training_id: str) -> str:
+    """The traceback of a training's newest failure; empty where none is written down."""
+    name = f"attempts/{training_id}.json"
+    with contextlib.suppress(StoreError, ValueError, KeyError):
+        if workspace.files.exists(name):
+            return str(json.loads(workspace.files.read(name))["details"])
+    return ""
 
 
 def forget_failures(workspace: Workspace, trainings: Iterable[Training]) -> None:
@@ -234,14 +246,17 @@ def forget_failures(workspace: Workspace, trainings: Iterable[Training]) -> None
 
 
 def failures(workspace: Workspace) -> dict[str, str]:
-    """Reason of the newest failure by training id, for trainings without a committed outcome."""
+    """Reason of the newest failure by training id, for trainings without a committed outcome; with
+    its host where that is another one than this."""
     found = {}
     # Other things live there too for a while: probes, scratch folders of a run that was killed.
     for name in (name for name in workspace.files.names("attempts") if name.endswith(".json")):
         with contextlib.suppress(ValueError, KeyError):
             body = json.loads(workspace.files.read(f"attempts/{name}"))
             if workspace.commits.get("training", body["training_id"]) is None:
-                found[body["training_id"]] = str(body["reason"])
+                host = body.get("host", socket.gethostname())
+                where = "" if host == socket.gethostname() else f" (on {host})"
+                found[body["training_id"]] = f"{body['reason']}{where}"
     return found
 
 
