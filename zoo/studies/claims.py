@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -32,6 +32,7 @@ from zoo.errors import NotFoundError
 from zoo.store.schema import SCHEMA
 from zoo.studies.measures import beyond_ceiling
 from zoo.studies.outcomes import Outcomes
+from zoo.studies.results import Results
 
 __all__ = [
     "LEVEL",
@@ -111,15 +112,15 @@ class Claim:
         statement: what is claimed, as a testable sentence.
         published: the paper's number or words.
         rule: what is measured and when it holds, in words; ``measure`` does exactly this.
-        measure: outcomes -> finding. ``NotTested`` or ``NotFoundError`` (a point that this scale
-            does not have): not tested.
+        measure: ``Outcomes`` or ``Results`` -> finding. ``NotTested`` or ``NotFoundError`` (a point
+            or arm that this scale does not have): not tested.
     """
 
     claim: str
     statement: str
     published: str
     rule: str
-    measure: Callable[[Outcomes], Finding]
+    measure: Callable[[Any], Finding]
 
 
 def above(values: ArrayLike, threshold: float) -> Evidence:
@@ -234,13 +235,16 @@ def class_matters(arch: str) -> Claim:
     )
 
 
-def verdict_table(claims: Sequence[Claim], outcomes: Outcomes, *, about: str) -> pd.DataFrame:
+def verdict_table(
+    claims: Sequence[Claim], outcomes: Outcomes | Results, *, about: str | Sequence[str]
+) -> pd.DataFrame:
     """One row per claim with the columns of the table ``verdicts``.
 
     Args:
-        about: name of the data set that the claims are about. Results of another one are measured,
-            but decide nothing: *not applicable*.
+        about: name of the data set that the claims are about, or names of those that may stand for
+            it. Results of another one are measured, but decide nothing: *not applicable*.
     """
+    known = (about,) if isinstance(about, str) else tuple(about)
     rows = []
     for claim in claims:
         row: dict[str, object] = {
@@ -261,11 +265,11 @@ def verdict_table(claims: Sequence[Claim], outcomes: Outcomes, *, about: str) ->
                 "verdict": found.evidence.verdict,
                 "note": found.note,
             }
-        if outcomes.dataset != about:
+        if outcomes.dataset not in known:
             row |= {
                 "verdict": "not applicable",
                 "note": (
-                    f"Other data: the claim is about {about}, these results are of"
+                    f"Other data: the claim is about {' or '.join(known)}, these results are of"
                     f" {outcomes.dataset}."
                 ),
             }
