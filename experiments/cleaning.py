@@ -450,8 +450,8 @@ def charts(results: Results) -> tuple[Chart, ...]:
                 "arm",
                 "arm",
                 "The paper's figures 5 (0/1) and 6 (prediction), and kappa, which takes off what"
-                " the accuracies alone give. Different seeds throughout, the diagonal too: two seeds"
-                " of one arm are the control.",
+                " the accuracies alone give. Different seeds throughout, the diagonal too: two"
+                " seeds of one arm are the control.",
                 percent=False,
             ),
         ]
