@@ -1,5 +1,5 @@
 # make demo   set up .venv, run the main job on the embedded pictures, end with a report
-# make test   set up .venv, run the whole test suite
+# make test   set up .venv, run the whole test suite in two processes, a file in one of them
 # Nothing needs to be installed but Python 3.11 or newer and GNU make. The second call skips the set-up.
 
 PYTHON ?= python3
@@ -42,7 +42,7 @@ demo: $(STAMP)
 	@$(VENV)/bin/zoo demo --workspace $(WORKSPACE)
 
 test: $(STAMP)
-	$(VENV)/bin/python -m pytest -q --timeout=600
+	$(VENV)/bin/python -m pytest -q --timeout=600 -n 2 --dist loadfile
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .
