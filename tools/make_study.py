@@ -4,6 +4,8 @@ their CSV.
 python -m tools.make_study docs/studies/data-quality.md                                 judge again
 what is stored beside the page python -m tools.make_study docs/studies/data-quality.md
 mnist=WORKSPACE cifar10=WORKSPACE     from finished workspaces
+python -m tools.make_study docs/studies/example-perplexity.md cleaning=WORKSPACE:laptop   one of
+several experiments of a workspace, by its name
 
 The page is written by hand; what stands between ``<!-- made: NAME THING -->`` and ``<!-- end -->``
 is written here, where THING is ``run`` (what was run; the commit from a file ``COMMIT`` in the
@@ -11,7 +13,8 @@ workspace, if one was put there), ``verdicts``, or the name of a figure. NAME is
 page, in a folder of the page's name. It holds ``study.json`` (what was run), ``outcomes.csv``,
 ``by_class.csv`` and ``curves.csv`` (see
 ``zoo.studies.outcomes``: all that the rules need, so that anyone can judge again; a claim whose
-table is missing is not tested), ``verdicts.csv`` and the figures. From a workspace all of it is
+table is missing is not tested), or, of a study of scores and arms, the tables of
+``zoo.studies.results``; ``verdicts.csv`` and the figures. From a workspace all of it is
 written; without one, ``verdicts.csv`` and the blocks ``run`` and ``verdicts``. A figure that the
 page does not show is an error: nothing is left out by forgetting it.
 """
@@ -23,8 +26,10 @@ import os
 import re
 import shutil
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -33,15 +38,27 @@ import pandas as pd
 from tools.bench.paired import processor
 from zoo.data import open_dataset
 from zoo.errors import UsageError
+from zoo.report.charts import save
+from zoo.report.draw import Provenance
 from zoo.report.sections import duration_text
 from zoo.store import ledger
 from zoo.store.results import csv_text, recorded_run
 from zoo.store.workspace import Workspace
-from zoo.studies.findings import Chart
+from zoo.studies.findings import Chart, stored_results
 from zoo.studies.load import Judge, judge_of, load
 from zoo.studies.outcomes import Outcomes, collect
+from zoo.studies.results import Results
 
-__all__ = ["Study", "filled", "main", "open_study", "store_tables", "stored_study", "verdict_rows"]
+__all__ = [
+    "Study",
+    "filled",
+    "main",
+    "open_results",
+    "open_study",
+    "store_tables",
+    "stored_study",
+    "verdict_rows",
+]
 
 _BLOCK = re.compile(r"<!-- made: (\S+) (\S+) -->\n.*?<!-- end -->", re.DOTALL)
 _IMAGE_LIMIT = 200_000
@@ -56,13 +73,14 @@ class Study:
     """What a study found, and what was run.
 
     Args:
-        facts: experiment, scale, dataset, train_size, classes (name -> test examples), commit,
-            train_seconds, machine, versions.
+        facts: experiment, scale, dataset, commit, train_seconds, machine, versions; of damaged
+            sets: train_size, classes (name -> test examples); of scores and arms: tables (names),
+            trained (counts by part and role).
         figures: folder of the figures; None where nothing is to be drawn again.
     """
 
     facts: dict[str, Any]
-    outcomes: Outcomes
+    evidence: Outcomes | Results
     verdicts: pd.DataFrame
     charts: tuple[Chart, ...] = ()
     figures: Path | None = None
@@ -78,6 +96,7 @@ def open_study(path: str) -> Study:
     name, scale, _ = recorded_run(workspace)
     experiment = load(name, scale)
     judge = _judge(name, scale)
+    assert judge.points is not None
     outcomes = collect(workspace, open_dataset(experiment.dataset), experiment, judge.points)
     trainings = ledger.trainings_frame(workspace)
     noted = workspace.root / "COMMIT"
@@ -97,6 +116,59 @@ def open_study(path: str) -> Study:
     )
 
 
+def open_results(path: str, name: str, scale: str) -> Study:
+    """A study of scores and arms, as ``zoo run --until conclude`` left it in a workspace; its
+    figures are drawn into a new folder.
+
+    Raises:
+        NotFoundError: if the workspace holds no results of it.
+    """
+    workspace = Workspace.open(path)
+    experiment = load(name, scale)
+    results = stored_results(workspace, experiment)
+    judge = _judge(name, scale)
+    trainings = ledger.trainings_frame(workspace).set_index("training_id")
+    trained, seconds, versions = {}, 0.0, set()
+    for part in experiment.each:
+        mine = trainings.loc[ledger.trainings_of(workspace, part.name)]
+        seconds += float(mine["train_seconds"].sum())
+        versions |= set(mine["versions"].dropna())
+        trained[part.name.removeprefix(f"{name}-")] = {
+            "data": part.dataset,
+            **{str(role): int(count) for role, count in mine["role"].value_counts().items()},
+        }
+    noted = workspace.root / "COMMIT"
+    facts = {
+        "experiment": name,
+        "scale": scale,
+        "dataset": results.dataset,
+        "tables": sorted(results.tables),
+        "trained": trained,
+        "commit": noted.read_text().strip() if noted.is_file() else "",
+        "train_seconds": round(seconds),
+        "machine": f"{os.cpu_count()} cores ({processor()})",
+        "versions": sorted(versions),
+    }
+    provenance = Provenance(
+        experiment=name,
+        scale=scale,
+        dataset=results.dataset,
+        n_classifiers=sum(len(ledger.trainings_of(workspace, p.name)) for p in experiment.each),
+        n_examples=0,
+        seeds=tuple(sorted({int(s) for s in results.tables.get("arms", _NONE).get("seed", ())})),
+        version=version("classifier-zoo"),
+        commit=facts["commit"],
+        reproduces=True,
+    )
+    charts, folder = judge.charts(results), Path(tempfile.mkdtemp())
+    for chart in charts:
+        save(chart, folder, provenance)
+    return Study(facts, results, judge.verdicts(results), charts, folder)
+
+
+_NONE = pd.DataFrame()
+
+
 def stored_study(folder: Path) -> Study:
     """The study that was stored in a folder beside the page, judged by the rules of today.
 
@@ -108,6 +180,19 @@ def stored_study(folder: Path) -> Study:
             f"{folder} holds no study.json. Give the study's workspace: {folder.name}=WORKSPACE."
         )
     facts = json.loads((folder / "study.json").read_text())
+    evidence: Outcomes | Results
+    if "tables" in facts:
+        evidence = Results(
+            {name: pd.read_csv(folder / f"table-{name}.csv") for name in facts["tables"]},
+            scale=facts["scale"],
+            dataset=facts["dataset"],
+        )
+    else:
+        evidence = _stored_outcomes(folder, facts)
+    return Study(facts, evidence, _judge(facts["experiment"], facts["scale"]).verdicts(evidence))
+
+
+def _stored_outcomes(folder: Path, facts: dict[str, Any]) -> Outcomes:
     whole = {
         name: pd.read_csv(folder / f"{name}.csv") if (folder / f"{name}.csv").is_file() else None
         for name in _TABLES
@@ -115,23 +200,26 @@ def stored_study(folder: Path) -> Study:
     table = pd.read_csv(
         folder / "outcomes.csv", dtype={"reached": "boolean", "epochs": "Int64", "n_train": "Int64"}
     )
-    outcomes = Outcomes(
+    return Outcomes(
         table=table,
         class_names=tuple(facts["classes"]),
         class_counts=tuple(facts["classes"].values()),
         **{name: facts[name] for name in ("scale", "dataset", "train_size")},
         **whole,
     )
-    return Study(facts, outcomes, _judge(facts["experiment"], facts["scale"]).verdicts(outcomes))
 
 
 def store_tables(study: Study, folder: Path) -> None:
     """Write what ``stored_study`` reads."""
     (folder / "study.json").write_text(json.dumps(study.facts, indent=1, ensure_ascii=False) + "\n")
+    if isinstance(study.evidence, Results):
+        for name, table in study.evidence.tables.items():
+            (folder / f"table-{name}.csv").write_text(csv_text(table, "%.6g"))
+        return
     for name, table in {
-        "outcomes": study.outcomes.table,
-        "by_class": study.outcomes.by_class,
-        "curves": study.outcomes.curves,
+        "outcomes": study.evidence.table,
+        "by_class": study.evidence.by_class,
+        "curves": study.evidence.curves,
     }.items():
         if table is not None:
             (folder / f"{name}.csv").write_text(csv_text(table))
@@ -167,18 +255,19 @@ def _cell(text: object) -> str:
 
 def run_rows(study: Study) -> list[str]:
     """What was run: command, scale, counts, times, machine, versions, as a Markdown list."""
-    table, facts = study.outcomes.table, study.facts
+    facts = study.facts
+    if isinstance(study.evidence, Results):
+        return _results_rows(study)
+    table = study.evidence.table
     once = table.drop_duplicates("training_id")
     sizes = table[table["aspect"] == "baseline"]["n_train"].unique()
     done, reached = once[once["status"] == "done"], once[once["reached"].fillna(value=False)]
     counts = ", ".join(f"{n} {status}" for status, n in once["status"].value_counts().items())
     images = int((once["epochs"] * once["n_train"]).sum())
-    at = f" at commit {facts['commit']}" if facts["commit"] else ""
-    scale = "" if facts["scale"] == "paper" else f"; scale **{facts['scale']}**, not the paper's"
     start = " or ".join(f"{int(n):,}" for n in sizes)
-    seeds, archs = ", ".join(map(str, study.outcomes.seeds)), ", ".join(study.outcomes.archs)
+    seeds, archs = ", ".join(map(str, study.evidence.seeds)), ", ".join(study.evidence.archs)
     lines = (
-        f"Command: `zoo run {facts['experiment']} --scale {facts['scale']}`{at}{scale}.",
+        _command(facts),
         (
             f"Training sets start from {start} of {facts['train_size']:,} images;"
             f" {sum(facts['classes'].values()):,} clean test images; seeds {seeds}; networks"
@@ -190,11 +279,32 @@ def run_rows(study: Study) -> list[str]:
             f" {images:,} image passes, {duration_text(facts['train_seconds'])} of training summed"
             " over processes."
         ),
-        (
-            f"Machine that wrote this page: {facts['machine']}. Versions:"
-            f" {', '.join(facts['versions'])}."
-        ),
+        _made_on(facts),
     )
+    return [f"- {line}" for line in lines]
+
+
+def _command(facts: Mapping[str, Any]) -> str:
+    at = f" at commit {facts['commit']}" if facts["commit"] else ""
+    scale = "" if facts["scale"] == "paper" else f"; scale **{facts['scale']}**, not the paper's"
+    return f"Command: `zoo run {facts['experiment']} --scale {facts['scale']}`{at}{scale}."
+
+
+def _made_on(facts: Mapping[str, Any]) -> str:
+    return (
+        f"Machine that wrote this page: {facts['machine']}. Versions:"
+        f" {', '.join(facts['versions'])}."
+    )
+
+
+def _results_rows(study: Study) -> list[str]:
+    """The same of a study of scores and arms."""
+    facts, lines = study.facts, [_command(study.facts)]
+    for part, about in facts["trained"].items():
+        counts = ", ".join(f"{n} of its {role}" for role, n in about.items() if role != "data")
+        lines.append(f"{part}: `{about['data']}`; trainings: {counts}.")
+    spent = duration_text(facts["train_seconds"])
+    lines += [f"{spent} of training summed over processes.", _made_on(facts)]
     return [f"- {line}" for line in lines]
 
 
@@ -246,13 +356,19 @@ def filled(page: str, studies: Mapping[str, Study], folder: str) -> str:
     return text
 
 
+def _opened(name: str, place: str) -> Study:
+    """``WORKSPACE``, or ``WORKSPACE:SCALE`` of the experiment of that name."""
+    path, colon, scale = place.rpartition(":")
+    return open_results(path, name, scale) if colon else open_study(place)
+
+
 def main(arguments: Sequence[str]) -> int:
     page = Path(arguments[0])
     folder = page.with_suffix("")
     workspaces = dict(argument.split("=", 1) for argument in arguments[1:])
     names = sorted({name for name, _ in _BLOCK.findall(page.read_text())} | set(workspaces))
     studies = {
-        name: open_study(workspaces[name]) if name in workspaces else stored_study(folder / name)
+        name: _opened(name, workspaces[name]) if name in workspaces else stored_study(folder / name)
         for name in names
     }
     text = filled(page.read_text(), studies, page.stem)

@@ -95,7 +95,7 @@ def part(word, noise):
             arms=(
                 Arm(name="all", selection=None), Arm(name="cleaned", selection=f"{word}-cleaned"),
             ),
-            retraining=Sweep(archs=("softmax",), recipe=recipe, seeds=(0, 1)),
+            retraining=Sweep(archs=("softmax",), recipe=recipe, seeds=(0, 1), eval_every=1),
         ),),
     )
 
@@ -132,13 +132,16 @@ def test_a_study_over_two_data_sets(tmp_path: Path) -> None:
     assert done.concluded.findings is not None
     assert done.concluded.findings.verdicts["verdict"].tolist() == ["holds"]
     assert sorted(set(read_table(space, "arms")["arm_group"])) == ["clean-arms", "noisy-arms"]
-    selected = read_table(space, "study-selected")
+    selected = read_table(space, "study-mine-selected")
     assert selected["n"].tolist() == [150] * 4
     noisy = selected[selected["part"] == "noisy"]
     # 30 of 300 examples are removed, the most suspicious first: most have a wrong label.
     assert (noisy["removed"] >= 30).all()
     assert noisy["removed_wrong"].min() > 15
-    assert len(read_table(space, "study-curves")) == 2 * 2 * 2 * 2  # parts, arms, seeds, splits
+    curves = read_table(space, "study-mine-curves")
+    assert len(curves) == 2 * 2 * 2 * 2  # parts, arms, seeds, splits
+    alike = read_table(space, "study-mine-similarities")
+    assert len(alike) == 2 * 2 * 2 * 2 * 3  # parts, arms, their seeds, other arms, measures
 
 
 def test_a_study_has_data_or_parts() -> None:

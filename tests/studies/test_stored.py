@@ -114,12 +114,12 @@ def test_what_is_stored_comes_back_whole(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(again.verdicts, study.verdicts)
     for name in ("table", "by_class", "curves"):
         pd.testing.assert_frame_equal(
-            getattr(again.outcomes, name), getattr(study.outcomes, name), check_dtype=False
+            getattr(again.evidence, name), getattr(study.evidence, name), check_dtype=False
         )
     assert dataclasses.replace(
-        again.outcomes, table=None, by_class=None, curves=None
+        again.evidence, table=None, by_class=None, curves=None
     ) == dataclasses.replace(  # type: ignore[arg-type]
-        study.outcomes,
+        study.evidence,
         table=None,
         by_class=None,
         curves=None,  # type: ignore[arg-type]

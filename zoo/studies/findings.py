@@ -17,7 +17,7 @@ import pandas as pd
 from zoo.data import Dataset
 from zoo.errors import NotFoundError, StoreError
 from zoo.spec import Experiment
-from zoo.store.results import put, write_table
+from zoo.store.results import about_table, put, read_table, table_names, write_table
 from zoo.store.workspace import Workspace
 from zoo.studies.load import judge_of
 from zoo.studies.outcomes import Outcomes, collect
@@ -33,6 +33,7 @@ __all__ = [
     "conclude",
     "concluded_again",
     "kept",
+    "stored_results",
 ]
 
 
@@ -100,8 +101,8 @@ NOTHING_CONCLUDED = Conclusion()
 
 def conclude(workspace: Workspace, experiment: Experiment, parts: Sequence[Part]) -> Conclusion:
     """Judge an experiment's claims by its results and write the tables they are made of (a study of
-    damaged sets: ``outcomes``; of scores and arms: those of ``Results``, as ``study-NAME``) and
-    ``verdicts``. Draws nothing.
+    damaged sets: ``outcomes``; of scores and arms: those of ``Results``, see ``stored_results``)
+    and ``verdicts``. Draws nothing.
 
     Args:
         parts: of each of the experiment's data sets, what its stages left.
@@ -120,7 +121,10 @@ def conclude(workspace: Workspace, experiment: Experiment, parts: Sequence[Part]
             assert judge.measures is not None
             base = experiment.each[0].dataset.partition("+")[0]
             evidence = gathered(parts, judge.measures, scale=experiment.scale, dataset=base)
-            tables |= {f"study-{name}": table for name, table in evidence.tables.items()}
+            about |= {"base": base}
+            tables |= {
+                f"{_prefix(experiment)}{name}": table for name, table in evidence.tables.items()
+            }
         found = Findings(judge.verdicts(evidence), judge.charts(evidence))
     except (NotFoundError, StoreError) as reason:
         return Conclusion(note=str(reason))
@@ -131,6 +135,33 @@ def conclude(workspace: Workspace, experiment: Experiment, parts: Sequence[Part]
 
 
 _KEPT = "results/findings.json"
+
+
+def _prefix(experiment: Experiment) -> str:
+    return f"study-{experiment.name}-"
+
+
+def stored_results(workspace: Workspace, experiment: Experiment) -> Results:
+    """The tables of a study of scores and arms as ``conclude`` left them in ``results/``, under
+    ``study-EXPERIMENT-TABLE``.
+
+    Raises:
+        NotFoundError: if there are none of this experiment and scale.
+    """
+    prefix = _prefix(experiment)
+    names = [name for name in table_names(workspace) if name.startswith(prefix)]
+    about = {name: about_table(workspace, name) for name in names}
+    names = [name for name in names if about[name].get("scale") == experiment.scale]
+    if not names:
+        raise NotFoundError(
+            f"{workspace.location} holds no results of {experiment.name} at scale"
+            f" {experiment.scale}. Run 'zoo run {experiment.name} --scale {experiment.scale}'."
+        )
+    return Results(
+        {name.removeprefix(prefix): read_table(workspace, name) for name in names},
+        scale=experiment.scale,
+        dataset=str(about[names[0]]["base"]),
+    )
 
 
 def concluded_again(workspace: Workspace, experiment: Experiment, dataset: Dataset) -> Conclusion:
@@ -149,6 +180,7 @@ def kept(workspace: Workspace, experiment: Experiment, dataset: Dataset) -> Conc
         return NOTHING_CONCLUDED
     body = json.loads(workspace.files.read(_KEPT))
     about = {**body["about"], "dataset": body["about"]["dataset"].partition("+")[0]}
+    about.pop("base", None)
     if about != _about(experiment, [dataset]):
         return NOTHING_CONCLUDED
     charts = tuple(

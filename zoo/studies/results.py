@@ -10,9 +10,10 @@ Made for every study:
 ``arms``          arm_group, arm, selection, arch, seed, n_train, n_unique, steps, on, n, acc1,
                   ...: one row per arm, network, seed and test set.
 ``curves``        arm_group, arm, arch, seed, epoch, split (train: running; test), acc1, acc5,
-                  loss.
-``similarities``  as in ``zoo compare``: arm_group, arm_a, arch_a, seed_a, arm_b, arch_b, seed_b,
-                  measure, similarity.
+                  loss; of groups that are evaluated while they train.
+``similarities``  arm_group, arm_a, arch_a, seed_a, arm_b, arch_b, measure, similarity: of the
+                  network of one seed with those of all other seeds of another arm (or of its own),
+                  mean over these.
 ``selected``      selection, seed, n (copies counted), unique, smallest_class, relabelled, removed,
                   removed_wrong, wrong_left, repaired, broken: what a selection does to the training
                   set, by truth where the data set knows it (null where not).
@@ -164,15 +165,27 @@ def _made(part: Part) -> dict[str, pd.DataFrame]:
     """The tables of every study."""
     tables = {"selected": _selected(part)}
     if part.comparison is not None:
-        tables |= {"arms": part.comparison.arms, "similarities": part.comparison.similarities}
+        tables |= {
+            "arms": part.comparison.arms,
+            "similarities": _to_other_seeds(part.comparison.similarities),
+        }
         tables["curves"] = _curves(part)
     return {name: table for name, table in tables.items() if len(table)}
 
 
+def _to_other_seeds(similarities: pd.DataFrame) -> pd.DataFrame:
+    """Mean over pairs of different seeds: weights, order and draw of the data are then others."""
+    apart = similarities[similarities["seed_a"] != similarities["seed_b"]]
+    by = [*("arm_group", "arm_a", "arch_a", "seed_a", "arm_b", "arch_b", "measure")]
+    return apart.groupby(by, sort=False)["similarity"].mean().reset_index()
+
+
 def _curves(part: Part) -> pd.DataFrame:
-    """Accuracy and loss by epoch of every retraining."""
+    """Accuracy and loss by epoch of every retraining that is evaluated on its way."""
     rows: list[dict[str, Any]] = []
     for group, arms in part.groups:
+        if not group.retraining.eval_every:
+            continue
         for arm in group.arms:
             for job in arms[arm.name]:
                 commit = part.workspace.commits.get("training", job.id)

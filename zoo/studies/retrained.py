@@ -312,17 +312,14 @@ def alike_beyond_chance(
 
     def measured(results: Results) -> Finding:
         table = results.of("similarities", part, arm_group=group, measure=measure)
-        table = table[table["seed_a"] != table["seed_b"]]
-        if table.empty:
-            raise NotTested("One seed: no two networks with different seeds.")
         first = str(results.of("arms", part, arm_group=group)["arm"].iloc[0])
 
         def alike(a: str, b: str) -> NDArray[np.float64]:
-            """Mean over the other seeds, by seed of a."""
+            """To the other seeds of b, by seed of a."""
             mine = table[(table["arm_a"] == a) & (table["arm_b"] == b)]
             if mine.empty:
                 raise NotFoundError(f"no similarity of {a} and {b}")
-            return np.asarray(mine.groupby("seed_a")["similarity"].mean().to_numpy(), np.float64)
+            return mine.sort_values("seed_a")["similarity"].to_numpy(dtype=np.float64)
 
         pairs = [(a, b) for n, a in enumerate(arms) for b in arms[n + 1 :]]
         beyond = {
@@ -446,7 +443,6 @@ def _percent(share: float) -> str:
 def similarity_rows(results: Results, part: str, group: str, arms: Sequence[str]) -> list[Row]:
     """Mean similarity of each two arms over pairs of different seeds; a panel for each measure."""
     table = results.of("similarities", part, arm_group=group)
-    table = table[table["seed_a"] != table["seed_b"]]
     means = table.groupby(["measure", "arm_a", "arm_b"])["similarity"].mean().to_dict()
     return [
         {"panel": measure, "row": a, "column": b, "value": float(means[measure, a, b])}
