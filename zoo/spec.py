@@ -57,6 +57,12 @@ def classifier_id(training_id: str, epoch: int) -> str:
     return f"{training_id}-e{epoch:04d}"
 
 
+def training_and_epoch(classifier: str) -> tuple[str, int] | None:
+    """What ``classifier_id`` was given; None for a classifier that was not trained here."""
+    found = re.fullmatch(r"([0-9a-f]{16})-e(\d{4,})", classifier)
+    return None if found is None else (found[1], int(found[2]))
+
+
 def plain_name(name: str) -> str:
     """A name that users give to something stored, checked: it becomes part of a file's name.
 

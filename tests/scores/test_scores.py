@@ -19,8 +19,14 @@ from numpy.typing import NDArray
 
 import zoo.scores.accumulate
 from zoo.errors import DataError, UsageError
-from zoo.scores.accumulate import FIXED_ONE, ScoreAccumulator, ScoreTable, block_rows
-from zoo.scores.catalog import X_BINS, Listed
+from zoo.scores.accumulate import (
+    FIXED_ONE,
+    ScoreAccumulator,
+    ScoreTable,
+    block_rows,
+    log_shares,
+)
+from zoo.scores.catalog import SCORES, X_BINS, Listed
 from zoo.scores.from_arrays import perplexity, x_and_c
 from zoo.scores.outputs import answers_from_logits, answers_from_probabilities, detect_kind
 from zoo.store.answers import Answers
@@ -545,7 +551,9 @@ def test_blocks_of_examples_concatenate_to_the_whole(
     whole = accumulate(logits, labels).finish()
     blocks = []
     for part in (slice(0, cut), slice(cut, examples)):
-        total = ScoreAccumulator(np.arange(examples)[part], labels[part], 6)
+        total = ScoreAccumulator(
+            np.arange(examples)[part], labels[part], 6, log_prior=log_shares(labels, 6)
+        )
         for outputs in logits:
             total.add_answers(answers_from_logits(outputs[part], labels[part]))
         blocks.append(total.finish())
@@ -792,7 +800,9 @@ def test_the_arrow_table_has_the_documented_columns_in_order() -> None:
     """Names, order and types of the ``scores`` table are an interface."""
     names = (
         "split example_id key label label_true n x_perplexity c_perplexity n_heldout x_heldout"
-        " c_heldout x_insample mean_p_label mean_margin label_quality x_bin top_confusion"
+        " c_heldout x_insample mean_p_label mean_margin label_quality logit_margin"
+        " logit_margin_heldout logit_margin_prior mean_log_p mean_log_p_heldout label_perplexity"
+        " mutual_information memorisation_gap data_oob aum forgetting el2n x_bin top_confusion"
         " top_confusion_share top_probability top5_x top5_c"
     )
     table = (
@@ -819,13 +829,13 @@ def test_what_is_not_defined_is_null_in_the_table() -> None:
         .to_arrow("test", ["a", "b", "c"], ["cat", "dog"], np.array([1, -1, -1]))
         .to_pylist()
     )
-    assert rows[0] | {
-        "c_perplexity": None,
-        "mean_p_label": None,
-        "mean_margin": None,
-        "label_quality": None,
-        "top5_c": None,
-    } == {
+    measured = (
+        *("c_perplexity", "mean_p_label", "mean_margin", "label_quality", "top5_c"),
+        *("logit_margin", "logit_margin_prior", "mean_log_p", "label_perplexity"),
+        "mutual_information",
+    )
+    assert all(rows[0][name] is not None for name in measured)
+    assert rows[0] | dict.fromkeys(measured) == dict.fromkeys(SCORES) | {
         "split": "test",
         "example_id": 4,
         "key": "a",
@@ -833,20 +843,13 @@ def test_what_is_not_defined_is_null_in_the_table() -> None:
         "label_true": 1,
         "n": 1,
         "x_perplexity": 0.0,
-        "c_perplexity": None,
         "n_heldout": 0,
-        "x_heldout": None,
-        "c_heldout": None,
         "x_insample": 0.0,
-        "mean_p_label": None,
-        "mean_margin": None,
-        "label_quality": None,
         "x_bin": "0",
         "top_confusion": 0,
         "top_confusion_share": 1.0,
         "top_probability": 0,
         "top5_x": [{"class": 0, "votes": 1}],
-        "top5_c": None,
     }
     assert [
         rows[1][k] for k in ("label", "label_true", "x_perplexity", "label_quality", "x_bin")
@@ -937,6 +940,7 @@ def test_perplexity_columns_follow_what_is_known() -> None:
     assert perplexity(logits).columns.tolist() == [
         "n",
         "c_perplexity",
+        "mutual_information",
         "top_confusion",
         "top_confusion_share",
         "top_probability",
@@ -959,7 +963,7 @@ def test_perplexity_reads_block_by_block(monkeypatch: pytest.MonkeyPatch) -> Non
     """Blocks of 3 examples, a list of arrays instead of one array, a memory map: the same table."""
     logits, labels = population(4, 3, 11, 4), np.arange(11) % 4
     whole = perplexity(logits, labels)
-    monkeypatch.setattr(zoo.scores.accumulate, "block_rows", lambda classes, memory_bytes: 3)
+    monkeypatch.setattr(zoo.scores.from_arrays, "block_rows", lambda classes, memory_bytes: 3)
     pd.testing.assert_frame_equal(perplexity(logits, labels), whole)
     pd.testing.assert_frame_equal(perplexity(list(logits), labels), whole)
 

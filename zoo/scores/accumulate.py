@@ -7,14 +7,19 @@ One pass, one classifier at a time, one block of examples at a time: ``add`` is 
 costs, ``merge`` joins two workers' shares, ``finish`` gives the scores. Memory is E x M of the
 block (20 bytes a cell), never N x E x M.
 
-**Sums are exact.** Every real number that is summed over classifiers (entropy, p(label), margin,
-top-5 probabilities) is first rounded to a multiple of 2**-32 and summed as int64. Integer addition
-is associative, so scores are bit-identical whatever the order of the classifiers, the partition
-into blocks or workers, and the shape of the merge tree; a float sum is none of these. What it
-costs: each term is off by at most 2**-33, hence each mean by at most 2**-33 = 1.2e-10 (bits, or
-probability), and C = 2**mean by at most ln(2) * 2**-33 = 8.1e-11 relative. That is a five-hundredth
-of the rounding that answers already carry as float32. int64 overflows past 2**63 / (15 * 2**32) =
-1.4e8 classifiers.
+**Sums are exact.** Every real number that is summed over classifiers (entropy, p(label), margins,
+logarithms, top-5 probabilities) is first rounded to a multiple of 2**-32 and summed as int64.
+Integer addition is associative, so scores are bit-identical whatever the order of the classifiers,
+the partition into blocks or workers, and the shape of the merge tree; a float sum is none of these.
+What it costs: each term is off by at most 2**-33, hence each mean by at most 2**-33 = 1.2e-10
+(bits, or probability), and C = 2**mean by at most ln(2) * 2**-33 = 8.1e-11 relative. That is a
+five-hundredth of the rounding that answers already carry as float32. int64 overflows past
+2**63 / (34 * 2**32) = 6.3e7 classifiers.
+
+**Snapshots of a training** (``Snapshot``) may come in any order, with other classifiers between
+them: what a course needs of each is kept until all are there, and then becomes one number. In the
+order of the store one training is open at a time; at worst it is 10 bytes for each classifier and
+example of the block.
 
 What the scores are is in ``zoo.scores.catalog``; here is how their sums come about.
 """
@@ -22,7 +27,7 @@ What the scores are is in ``zoo.scores.catalog``; here is how their sums come ab
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
@@ -32,13 +37,32 @@ from numpy.typing import NDArray
 
 from zoo.arrays import Floats, Ints
 from zoo.errors import DataError
-from zoo.scores.catalog import FIXED_ONE, SCORES, TERMS, Given, Listed, Score, Sums, Term
+from zoo.scores.catalog import (
+    COURSES,
+    FIXED_ONE,
+    SCORES,
+    TERMS,
+    Course,
+    Given,
+    Listed,
+    Score,
+    Sums,
+    Term,
+)
 from zoo.scores.kind import SLACK
 from zoo.scores.outputs import MAX_CLASSES, top_classes
 from zoo.store.answers import TOP_CLASSES, Answers
 from zoo.store.schema import SCORES_SCHEMA
 
-__all__ = ["ScoreAccumulator", "ScoreTable", "block_rows", "entropy_terms", "padded"]
+__all__ = [
+    "ScoreAccumulator",
+    "ScoreTable",
+    "Snapshot",
+    "block_rows",
+    "entropy_terms",
+    "log_shares",
+    "padded",
+]
 
 
 _BYTES_PER_CELL: Final = 4 + 8 + 8  # votes, probability, -p log2 p
@@ -80,6 +104,30 @@ def block_rows(num_classes: int, *, memory_bytes: int = 256 * 2**20) -> int:
     return max(1, memory_bytes // (_BYTES_PER_CELL * num_classes + 200))
 
 
+def log_shares(labels: NDArray[Any], num_classes: int) -> Floats:
+    """Log of the share of each class among the known labels, float64 [M]; -inf for a class without
+    any."""
+    counts = np.bincount(labels[labels >= 0], minlength=num_classes)
+    logs = np.full(num_classes, -np.inf)
+    np.log(counts / max(counts.sum(), 1), out=logs, where=counts > 0)
+    return logs
+
+
+_Kept = dict[int, tuple[NDArray[np.bool_], dict[str, NDArray[Any]]]]
+"""Of the snapshots of a training that are there, by index: who counts, bool [E], and what courses
+keep."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A classifier's place among the snapshots of its training: ``index`` in the order of epochs,
+    of ``count`` that the population has, 2 or more."""
+
+    training: str
+    index: int
+    count: int
+
+
 class ScoreAccumulator:
     """Scores of one block of examples, classifier by classifier: ``add`` each, ``merge`` partial
     populations, ``finish``.
@@ -92,6 +140,8 @@ class ScoreAccumulator:
         labels: integer [E]; -1 = unknown, which leaves everything that needs a label null.
         num_classes: M, 1 to 32767.
         scores: which scores are wanted, by column.
+        log_prior: float64 [M], ``log_shares`` of all labels of the split; None = of these, the
+            block being all there is.
 
     Raises:
         DataError: shapes that differ, a label outside -1..M-1, an example id twice.
@@ -103,6 +153,7 @@ class ScoreAccumulator:
         labels: NDArray[Any],
         num_classes: int,
         scores: Mapping[str, Score] = SCORES,
+        log_prior: Floats | None = None,
     ) -> None:
         self.example_ids: Ints = np.array(example_ids, dtype=np.int64)
         self.labels: Ints = np.array(labels, dtype=np.int64)
@@ -130,12 +181,20 @@ class ScoreAccumulator:
             self.num_classes - 1,
             "Check the label column against the data set's class names.",
         )
+        self._log_prior = (
+            log_shares(self.labels, self.num_classes) if log_prior is None else log_prior
+        )
         self.scores = scores
         self._terms = _terms(scores)
+        self._courses = _courses(scores)
         names = ["n", "n@heldout", "n@unknown"]
         for term, (_, parts, _) in self._terms.items():
             names += [term, *(f"{term}@{part}" for part in parts)]
+        names += ["trainings", *self._courses] if self._courses else []
         self._sums: dict[str, Ints] = {name: np.zeros(examples, dtype=np.int64) for name in names}
+        # of trainings whose snapshots are not all there: by index, who counts and what is kept
+        self._open: dict[str, tuple[int, _Kept]] = {}
+        self._closed: set[str] = set()
         self.needs_logits = any("logits" in score.needs for score in scores.values())
         self._without_logits = False
         # cell of (example, class 0) in the flat arrays below
@@ -160,6 +219,7 @@ class ScoreAccumulator:
         top5_p: NDArray[Any],
         in_train: NDArray[Any] | None = None,
         probabilities: NDArray[Any] | None = None,
+        snapshot: Snapshot | None = None,
     ) -> Self:
         """Count one classifier's answers to all E examples of the block, in the order of
         ``example_ids``.
@@ -179,9 +239,12 @@ class ScoreAccumulator:
                 held out nor as in-sample.
             probabilities: float [E, M]; None = not at hand, which leaves scores that need logits
                 null. Looked at only if ``needs_logits``.
+            snapshot: of which training it is a snapshot; None = of none, or its only one. A
+                training counts once all its snapshots were added, here or in what is merged.
 
         Raises:
-            DataError: a shape, class or number outside what is said above; nothing is counted then.
+            DataError: a shape, class or number outside what is said above, or the same snapshot
+                twice; nothing is counted then.
         """
         examples = (len(self),)
         prediction, p_label, entropy, margin = (
@@ -202,6 +265,8 @@ class ScoreAccumulator:
             self._check_shape("in_train", held, examples)
         if self.needs_logits and probabilities is not None:
             self._check_shape("probabilities", probabilities, (len(self), self.num_classes))
+        if snapshot is not None:
+            self._check_snapshot(snapshot.training, {snapshot.index})
         if not len(self):
             return self
 
@@ -240,9 +305,12 @@ class ScoreAccumulator:
             prediction,
             top5,
             top5_p,
+            self.labels,
+            self._log_prior,
             probabilities if self.needs_logits else None,
         )
         self._without_logits |= given.probabilities is None
+        complete = bool(answered.all())
         sums = self._sums
         sums["n"] += answered
         if held is None:
@@ -255,7 +323,8 @@ class ScoreAccumulator:
             if needs_logits and given.probabilities is None:
                 continue
             value = term.of(given)
-            if needs_logits:  # what probabilities of an unreadable picture hold is no one's
+            # the logarithm of no answer is no one's, nor are probabilities of an unreadable picture
+            if value.dtype != np.bool_ and not complete:
                 value = np.where(answered, value, 0)
             value = value if value.dtype == np.bool_ else _fixed(value)
             sums[name] += value
@@ -266,7 +335,7 @@ class ScoreAccumulator:
 
         # np.add.at on flat, unbuffered int64: 2x faster than a[i] += v here, and right even if a
         #     class were listed twice
-        voters = slice(None) if answered.all() else answered
+        voters = slice(None) if complete else answered
         np.add.at(self._votes, (self._offsets + prediction)[voters], np.int32(1))
         places = slice(None) if listed.all() else listed.ravel()
         cells = (self._offsets[:, None] + top5).ravel()[places]  # [E * K]
@@ -278,31 +347,77 @@ class ScoreAccumulator:
             probability, surprise = _fixed(p), entropy_terms(p.astype(np.float64))
         np.add.at(self._probability, cells, probability)
         np.add.at(self._surprise, cells, surprise)
+        if snapshot is not None and self._courses:
+            seen = np.zeros(len(self), dtype=bool)
+            if held is not None:
+                seen = answered & ~held & (True if unknown is None else ~unknown)
+            kept = {
+                name: course.keep(given)
+                for name, course in self._courses.items()
+                if not (course.first and snapshot.index)
+            }
+            self._follow(snapshot, seen, kept)
         return self
+
+    def _check_snapshot(self, training: str, indices: Iterable[int]) -> None:
+        _, there = self._open.get(training, (0, {}))
+        if there.keys() & set(indices) or training in self._closed:
+            raise DataError(
+                f"a snapshot of training {training} was added twice. Allowed: each snapshot once."
+                " Add every classifier of the population once."
+            )
+
+    def _follow(
+        self, snapshot: Snapshot, seen: NDArray[np.bool_], kept: dict[str, NDArray[Any]]
+    ) -> None:
+        """Keep what courses need of a snapshot; add a training's numbers once all are there.
+
+        ``seen``: bool [E], answered and known to have been trained on.
+        """
+        _, snapshots = self._open.setdefault(snapshot.training, (snapshot.count, {}))
+        snapshots[snapshot.index] = (seen, kept)
+        if len(snapshots) < snapshot.count:
+            return
+        inside = np.logical_and.reduce([seen for seen, _ in snapshots.values()])
+        self._sums["trainings"] += inside
+        for name, course in self._courses.items():
+            number = course.of(
+                np.stack([kept[name] for _, (_, kept) in sorted(snapshots.items()) if name in kept])
+            )
+            fixed = number if np.issubdtype(number.dtype, np.integer) else _fixed(number)
+            self._sums[name] += np.where(inside, fixed, 0)
+        del self._open[snapshot.training]
+        self._closed.add(snapshot.training)
 
     def add_answers(
         self,
         answers: Answers,
         in_train: NDArray[Any] | None = None,
         probabilities: NDArray[Any] | None = None,
+        snapshot: Snapshot | None = None,
     ) -> Self:
         """``add`` with the arrays of an ``Answers``."""
         a = answers
         return self.add(
-            a.prediction, a.p_label, a.entropy, a.margin, a.top5, a.top5_p, in_train, probabilities
+            *(a.prediction, a.p_label, a.entropy, a.margin, a.top5, a.top5_p),
+            in_train,
+            probabilities,
+            snapshot,
         )
 
     def merge(self, other: ScoreAccumulator) -> Self:
         """Add the classifiers that another accumulator of the same block was given.
 
         Raises:
-            DataError: if the other block has other examples, labels or classes.
+            DataError: if the other block has other examples, labels, prior or classes, or both were
+                given one snapshot.
         """
         same = (
             self.num_classes == other.num_classes
             and self._sums.keys() == other._sums.keys()
             and np.array_equal(self.example_ids, other.example_ids)
             and np.array_equal(self.labels, other.labels)
+            and np.array_equal(self._log_prior, other._log_prior)
         )
         if not same:
             raise DataError(
@@ -310,12 +425,20 @@ class ScoreAccumulator:
                 f" {len(other)} examples and {other.num_classes} classes: examples, order, labels"
                 " and classes must be equal. Accumulate the same block on both sides."
             )
+        for training in self._closed & other._closed:
+            self._check_snapshot(training, ())
+        for training, (_, snapshots) in other._open.items():
+            self._check_snapshot(training, snapshots)
         for name, total in self._sums.items():
             total += other._sums[name]
         self._votes += other._votes
         self._probability += other._probability
         self._surprise += other._surprise
         self._without_logits |= other._without_logits
+        for training, (count, snapshots) in other._open.items():
+            for index, (seen, kept) in snapshots.items():
+                self._follow(Snapshot(training, index, count), seen, kept)
+        self._closed |= other._closed
         return self
 
     def finish(self) -> ScoreTable:
@@ -327,16 +450,16 @@ class ScoreAccumulator:
             classes,
             self.labels,
             self._sums,
-            {name: term.unit for name, (term, _, _) in self._terms.items()},
+            {name: term.unit for name, (term, _, _) in self._terms.items()}
+            | {name: course.unit for name, course in self._courses.items()},
             most_voted=padded(
                 *top_classes(self._votes.reshape(examples, classes), probability, kept)
             ),
             most_uncertain=padded(
                 *top_classes(self._surprise.reshape(examples, classes), None, kept)
             ),
-            most_probable=np.where(
-                probability.any(axis=1), probability.argmax(axis=1), np.int64(-1)
-            ),
+            probability=probability,
+            courses=frozenset(self._courses),
         )
         columns: dict[str, Any] = {}
         for name, score in self.scores.items():
@@ -387,13 +510,22 @@ def _terms(scores: Mapping[str, Score]) -> dict[str, tuple[Term, frozenset[str],
     parts: dict[str, set[str]] = {}
     for use in (use for score in scores.values() for use in score.uses):
         term, _, part = use.partition("@")
-        if term != "n":
+        if term != "n" and term not in _courses(scores):
             parts.setdefault(term, set()).update(
                 {"": (), "insample": ("heldout", "unknown")}.get(part, (part,))
             )
     return {
         name: (known[name][0], frozenset(found), known[name][1]) for name, found in parts.items()
     }
+
+
+def _courses(scores: Mapping[str, Score]) -> dict[str, Course]:
+    """The courses that these scores use."""
+    known = dict(COURSES)
+    for score in scores.values():
+        known |= score.courses
+    used = {use for score in scores.values() for use in score.uses}
+    return {name: course for name, course in known.items() if name in used}
 
 
 def _membership(

@@ -9,16 +9,33 @@ room may stand on: it imports numbers only.
 
 A score is a function of ``Sums``, which hold what was added up over the classifiers, one classifier
 at a time. What is added up is a *term*, a number per classifier and example; ``TERMS`` has the
-common ones, and a score may bring its own. Terms are rounded to multiples of 2**-32 and summed as
-whole numbers, so that no score depends on the order of classifiers, on blocks or on workers.
+common ones, and a score may bring its own. What is worked out from the snapshots of one training in
+their order (how often an example was forgotten) is a *course*, a number per training and example;
+``COURSES`` has them. Both are rounded to multiples of 2**-32 and summed as whole numbers, so that
+no score depends on the order of classifiers, on blocks or on workers.
 
-Letters: N classifiers, E examples, M classes.
+**Logarithms and what answers keep.** An answer keeps p(label) and the margin as float32 and the
+five largest probabilities as float16; all M are kept apart, and not always. Scores of logarithms
+are worked out from the answers alone, so that they do not depend on what else was kept:
+
+- A probability below ``FLOOR`` = 2**-24, the least that float16 tells from 0, counts as that: an
+  answer of 0 for the label is -24 bits, however sure the classifier was. So one classifier is
+  bounded: log p in [-24, 0] bits, a logit margin in [-16.64, 16.64] nats (24 bits).
+- ``Given.other``, the largest probability but the label's, is p(label) - margin where it is at
+  least 2**-13 (off by at most 2**-24, hence 2**-11 relative) and float16's own below (off by at
+  most 2**-11 relative, or 2**-25). A logit margin is off by at most 2**-10 nats where the second
+  class has 2**-14 or more, by 2**-24 / p(second) below, where the classifier is right and sure.
+- Classes outside the five are unknown but for their sum. What follows for a score is in its
+  docstring.
+
+Letters: N classifiers, E examples, M classes, S snapshots of a training.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
@@ -30,13 +47,16 @@ from zoo.registry import Registry
 from zoo.statistics import midranks
 
 __all__ = [
+    "COURSES",
     "DETECTORS",
     "FIXED_ONE",
+    "FLOOR",
     "SCORES",
     "SHORT_NAMES",
     "SIDES",
     "TERMS",
     "X_BINS",
+    "Course",
     "Given",
     "Listed",
     "Score",
@@ -49,6 +69,15 @@ __all__ = [
 
 FIXED_ONE: Final = 4294967296.0
 """2**32, the 1 of fixed-point sums: multiplying a float32 by it is exact."""
+
+FLOOR: Final = 2.0**-24
+"""Smaller probabilities count as this one in logarithms."""
+
+_NATS: Final = float(np.log(2.0))
+"""Nats of a bit: logarithms are summed as bits, in which ``FLOOR`` is a whole number."""
+
+_MOST: Final = FLOOR**-2
+"""Quotients of probabilities over priors are cut at this one and its inverse."""
 
 X_BINS: Final = (
     "0",
@@ -66,9 +95,10 @@ X_BINS: Final = (
 )
 """Names of the 12 bins of X: {0}, (0, .1], ..., (.8, .9], (.9, 1), {1}."""
 
-Need = Literal["labels", "membership", "logits"]
+Need = Literal["labels", "membership", "logits", "snapshots"]
 """What a score needs beside answers: the examples' labels; knowing which classifiers were trained
-on which example; all probabilities."""
+on which example; all probabilities; trainings of which the population has two snapshots or more,
+and their order."""
 
 
 # ---------------------------------------------------------------- what is added up
@@ -87,6 +117,9 @@ class Given:
         prediction: integer [E], -1 = no answer.
         top5, top5_p: integer and float [E, 5]; most probable classes (-1 pads) and their
             probabilities.
+        label: integer [E], -1 = unknown.
+        log_prior: float64 [M], log of the share of the given labels; -inf where no example has
+            the class.
         probabilities: float [E, M]; None where they were not kept, and unless a score needs them
             ("logits").
     """
@@ -98,7 +131,44 @@ class Given:
     prediction: NDArray[Any]
     top5: NDArray[Any]
     top5_p: NDArray[Any]
+    label: Ints
+    log_prior: Floats
     probabilities: NDArray[Any] | None = None
+
+    @cached_property
+    def places(self) -> tuple[NDArray[Any], Floats, Mask]:
+        """The five most probable classes a row per place, [5, E] each: class, probability, whether
+        it is the label."""
+        classes = np.ascontiguousarray(self.top5.T)
+        return classes, np.ascontiguousarray(self.top5_p.T, np.float64), classes == self.label
+
+    @cached_property
+    def other(self) -> Floats:
+        """Largest probability of a class that is not the label, float64 [E]; see the module's
+        text."""
+        second = self.top5[:, 0] == self.label
+        kept = np.where(second, self.top5_p[:, 1], self.top5_p[:, 0]).astype(np.float64)
+        exact = np.subtract(self.p_label, self.margin, dtype=np.float64)
+        other: Floats = np.where(kept >= 2.0**-13, exact, kept)
+        return other
+
+    @cached_property
+    def log_p(self) -> Floats:
+        """log2 p(label), float64 [E]."""
+        return _log(self.p_label)
+
+    @cached_property
+    def log_margin(self) -> Floats:
+        """Logit margin: log p(label) minus the largest other log p, in bits, float64 [E].
+        Differences of log probabilities are differences of logits."""
+        margin: Floats = self.log_p - _log(self.other)
+        return margin
+
+
+def _log(p: NDArray[Any]) -> Floats:
+    """log2, float64; of ``FLOOR`` below it."""
+    logs: Floats = np.log2(np.maximum(p, FLOOR, dtype=np.float64))
+    return logs
 
 
 class Term(NamedTuple):
@@ -109,11 +179,95 @@ class Term(NamedTuple):
     unit: float = FIXED_ONE
 
 
+def margin_over_prior(given: Given) -> Floats:
+    """Logit margin of p(k) / pi(k), pi the shares of the given labels, in bits, float64 [E].
+
+    The largest other ratio is looked for among the five most probable classes. A class outside
+    them may have a larger one where the fifth probability divided by its share exceeds it; the
+    margin is then too high by at most the logarithm of that quotient. With equal shares, and up
+    to five classes, it cannot happen.
+    """
+    classes, p, hits = given.places
+    # 1 / pi; 0 for a class that no example has and for class -1, which pads: no ratio for them
+    weight = np.append(
+        np.exp(
+            -given.log_prior, where=given.log_prior > -np.inf, out=np.zeros(len(given.log_prior))
+        ),
+        0.0,
+    )
+    ratios = np.maximum(p, FLOOR)
+    ratios *= weight.take(classes)
+    ratios *= ~hits
+    best = ratios.max(axis=0)
+    own = weight.take(given.label) * np.maximum(given.p_label, FLOOR)
+    # no other class has an example: there is nothing to be taken for
+    quotient = np.divide(own, best, out=np.full(len(own), _MOST), where=best > 0)
+    margin: Floats = np.log2(np.clip(quotient, 1 / _MOST, _MOST, out=quotient), out=quotient)
+    return margin
+
+
+def error_norm(given: Given) -> Floats:
+    """Euclidean norm of p - onehot(label), float64 [E] in [0, 2**.5].
+
+    What lies outside the five most probable classes (and the label) is taken to be spread evenly
+    over them: the least it can add. It adds at most its sum times the fifth probability to the
+    square, which is 0 up to five classes.
+    """
+    classes, p, hits = given.places
+    others = np.where(hits, 0.0, p)  # [5, E]
+    own = given.p_label.astype(np.float64)
+    rest = np.maximum(1.0 - own - others.sum(axis=0), 0.0)
+    listed = (classes >= 0).sum(axis=0) + ~hits.any(axis=0)
+    left = np.maximum(len(given.log_prior) - listed, 0)
+    spread = np.divide(rest**2, left, out=np.zeros(len(own)), where=left > 0)
+    squares = (others**2).sum(axis=0) + spread + (1.0 - own) ** 2
+    norm: Floats = np.sqrt(np.minimum(squares, 2.0))
+    return norm
+
+
 TERMS: Final[dict[str, Term]] = {
     "wrong": Term(lambda given: given.wrong, unit=1.0),
     "entropy": Term(lambda given: given.entropy),
     "p_label": Term(lambda given: given.p_label),
     "margin": Term(lambda given: given.margin),
+    "log_p": Term(lambda given: given.log_p),
+    "log_margin": Term(lambda given: given.log_margin),
+    "log_margin_prior": Term(margin_over_prior),
+}
+
+
+class Course(NamedTuple):
+    """A number per training and example, from its snapshots in the order of their epochs.
+
+    It is added up over the trainings of two snapshots or more that are known to have trained on
+    the example and answered it at each.
+
+    Attributes:
+        keep: what is kept of a snapshot's answers until all are there, [E].
+        of: from these, [S, E], the number, [E]: whole, or float below 2**31 in size.
+        unit: the sum's 1.
+        first: whether the first snapshot is enough; [1, E] then.
+    """
+
+    keep: Callable[[Given], NDArray[Any]]
+    of: Callable[[NDArray[Any]], NDArray[Any]]
+    unit: float = FIXED_ONE
+    first: bool = False
+
+
+def times_forgotten(right: NDArray[Any]) -> Ints:
+    """Steps from right to wrong of [S, E]; S where it was right at none, more than any other can
+    have."""
+    forgotten: Ints = (right[:-1] & ~right[1:]).sum(axis=0, dtype=np.int64)
+    return np.where(right.any(axis=0), forgotten, len(right))
+
+
+COURSES: Final[dict[str, Course]] = {
+    "area_under_margin": Course(
+        lambda given: given.log_margin, lambda margins: margins.mean(axis=0)
+    ),
+    "forgotten": Course(lambda given: ~given.wrong, times_forgotten, unit=1.0),
+    "first_error_norm": Course(error_norm, lambda norms: norms[0], first=True),
 }
 
 
@@ -123,6 +277,7 @@ class Sums:
 
     A sum is named by its term, over all classifiers that answered; ``term@heldout`` over those
     known not to have been trained on the example, ``term@insample`` over those known to have been.
+    A course's sum is over trainings, whose number is ``trainings``.
 
     Attributes:
         num_classes: M.
@@ -133,8 +288,9 @@ class Sums:
             then index; -1 where fewer got one.
         most_uncertain: classes and sums of -p log2 p over the answers' five most probable classes,
             int64 [E, 5]; fixed-point.
-        most_probable: class with the largest sum of probability over the answers' five most
-            probable classes, int64 [E]; ties by lowest index, -1 where nobody answered.
+        probability: sums of the answers' five largest probabilities by class, int64 [E, M];
+            fixed-point.
+        courses: names of the sums that are over trainings.
     """
 
     num_classes: int
@@ -143,7 +299,8 @@ class Sums:
     units: Mapping[str, float]
     most_voted: tuple[Ints, Ints]
     most_uncertain: tuple[Ints, Ints]
-    most_probable: Ints
+    probability: Ints
+    courses: frozenset[str] = frozenset()
 
     def __getitem__(self, name: str) -> Ints:
         """int64 [E]: how many classifiers (``n``, ``n@heldout``), or the sum of a term over
@@ -156,7 +313,9 @@ class Sums:
         return self.totals[name]
 
     def count(self, name: str) -> Ints:
-        """int64 [E]: how many classifiers the sum of that name is over."""
+        """int64 [E]: how many classifiers (trainings, of a course) the sum of that name is over."""
+        if name in self.courses:
+            return self["trainings"]
         return self["n" + name[len(name.partition("@")[0]) :]]
 
     def mean(self, name: str, *, needs_label: bool = True) -> Floats:
@@ -233,6 +392,93 @@ def mean_margin(sums: Sums) -> Floats:
     return sums.mean("margin")
 
 
+def logit_margin(sums: Sums) -> Floats:
+    """Mean over the classifiers of log p(label) minus the largest other log p."""
+    return _NATS * sums.mean("log_margin")
+
+
+def logit_margin_heldout(sums: Sums) -> Floats:
+    """The same over the held-out classifiers."""
+    return _NATS * sums.mean("log_margin@heldout")
+
+
+def logit_margin_prior(sums: Sums) -> Floats:
+    """Logit margin of p(k) divided by the share of the examples that carry label k."""
+    return _NATS * sums.mean("log_margin_prior")
+
+
+def mean_log_p(sums: Sums) -> Floats:
+    """Mean log2 p(label): minus the cross-entropy, "small loss" where the population is one
+    network."""
+    return sums.mean("log_p")
+
+
+def mean_log_p_heldout(sums: Sums) -> Floats:
+    """The same over the held-out classifiers."""
+    return sums.mean("log_p@heldout")
+
+
+def label_perplexity(sums: Sums) -> Floats:
+    """2 ** -mean log2 p(label): the number of classes among which guessing would do as badly."""
+    perplexity: Floats = np.exp2(-mean_log_p(sums))
+    return perplexity
+
+
+def mutual_information(sums: Sums) -> Floats:
+    """Entropy of the mean of all answers minus the mean of their entropies: what the classifiers
+    disagree about, without what they all doubt.
+
+    The second is exact. Of the mean the five largest probabilities of each answer are known; the
+    share R that lies outside them is spread evenly. Off by at most R log2(M - 1) + h(R) bits (h:
+    binary entropy; Audenaert's inequality, R being at least the distance in total variation), and
+    .004 log2 M for float16: nothing but that up to five classes.
+    """
+    there = sums["n"][:, None] > 0
+    mean = np.full(sums.probability.shape, np.nan)
+    np.divide(sums.probability, sums["n"][:, None] * FIXED_ONE, out=mean, where=there)
+    mean += np.maximum(1.0 - mean.sum(axis=1, keepdims=True), 0.0) / sums.num_classes
+    logs = np.zeros_like(mean)
+    np.log2(mean, out=logs, where=mean > 0)
+    bits = -np.einsum("em,em->e", mean, logs) - sums.mean("entropy", needs_label=False)
+    shared: Floats = np.clip(bits, 0.0, np.log2(sums.num_classes))
+    return shared
+
+
+def memorisation_gap(sums: Sums) -> Floats:
+    """Mean p(label) of the classifiers that were trained on the example minus that of the held-out
+    ones."""
+    return sums.mean("p_label@insample") - sums.mean("p_label@heldout")
+
+
+def data_oob(sums: Sums) -> Floats:
+    """Share of the held-out classifiers that give the label: 1 - X over them."""
+    return 1.0 - x_heldout(sums)
+
+
+def aum(sums: Sums) -> Floats:
+    """Area under the margin: logit margin averaged over the snapshots of a training, then over the
+    trainings.
+
+    The source takes every epoch of one training; here it is the epochs that were kept. Its margin
+    is of logits, and so is ours: normalising takes the same number from all of a row.
+    """
+    return _NATS * sums.mean("area_under_margin")
+
+
+def forgetting(sums: Sums) -> Floats:
+    """How often the label was right at a snapshot and wrong at the next, mean over trainings.
+
+    Where a training never had it right, the number of its snapshots is counted: the source ranks
+    what was never learnt before all that was forgotten.
+    """
+    return sums.mean("forgotten")
+
+
+def el2n(sums: Sums) -> Floats:
+    """Norm of p - onehot(label) at the first snapshot, mean over trainings."""
+    return sums.mean("first_error_norm")
+
+
 def label_quality(sums: Sums) -> Floats:
     """1 - (n X + 1 - mean p(label)) / (n + 1) over the n held-out classifiers where there are some,
     else over all.
@@ -280,7 +526,8 @@ def top_probability(sums: Sums) -> Ints:
     Exact, but for float16, for M <= 5. Above, a class counts as 0 where it is not among a
     classifier's five, so its mean is too low by at most the mean of 1 - (sum of the five).
     """
-    return sums.most_probable
+    voted = sums.probability.any(axis=1)
+    return np.where(voted, sums.probability.argmax(axis=1), np.int64(-1))
 
 
 def top5_x(sums: Sums) -> Listed:
@@ -331,6 +578,7 @@ class Score:
         short: what conditions may say for the column; empty = its name alone.
         source: where it comes from, where it is not our own.
         terms: terms of its own, by name, that are added up for it.
+        courses: courses of its own, likewise.
         type: of the column, where it is not float64.
         names: texts that an index stands for.
         apart: whether examples with and without held-out classifiers are ranked apart, because it
@@ -346,6 +594,7 @@ class Score:
     short: str = ""
     source: str = ""
     terms: Mapping[str, Term] = field(default_factory=dict)
+    courses: Mapping[str, Course] = field(default_factory=dict)
     type: pa.DataType = field(default_factory=pa.float64)
     names: tuple[str, ...] = ()
     apart: bool = False
@@ -363,6 +612,7 @@ class Score:
 _LABELS: Final[frozenset[Need]] = frozenset({"labels"})
 _MEMBERSHIP: Final[frozenset[Need]] = frozenset({"membership"})
 _BOTH: Final = _LABELS | _MEMBERSHIP
+_SNAPSHOTS: Final = _BOTH | frozenset[Need]({"snapshots"})
 
 SCORES: Final[Registry[Score]] = Registry(
     "score",
@@ -441,6 +691,117 @@ SCORES: Final[Registry[Score]] = Registry(
             side=-1,
             short="quality",
             apart=True,
+        ),
+        "logit_margin": Score(
+            logit_margin,
+            "mean of log p(label) minus the largest other log p [nats]; p below 2 ** -24 counts as"
+            " that",
+            "-16.64 to 16.64",
+            ("log_margin",),
+            _LABELS,
+            side=-1,
+            source="Pickler, Kamassury & Silva, Benchmarking noisy label detection methods (2025)",
+        ),
+        "logit_margin_heldout": Score(
+            logit_margin_heldout,
+            "the same over the held-out classifiers [nats]",
+            "-16.64 to 16.64",
+            ("log_margin@heldout",),
+            _BOTH,
+            side=-1,
+        ),
+        "logit_margin_prior": Score(
+            logit_margin_prior,
+            "logit margin of p(k) / (share of the examples with label k), k among the answers' five"
+            " most probable classes [nats]",
+            "-33.28 to 33.28",
+            ("log_margin_prior",),
+            _LABELS,
+            side=-1,
+            source="Menon et al., Long-tail learning via logit adjustment (2021)",
+        ),
+        "mean_log_p": Score(
+            mean_log_p,
+            "mean log2 p(label), minus the cross-entropy; p below 2 ** -24 counts as that [bits]",
+            "-24 to 0",
+            ("log_p",),
+            _LABELS,
+            side=-1,
+        ),
+        "mean_log_p_heldout": Score(
+            mean_log_p_heldout,
+            "the same over the held-out classifiers [bits]",
+            "-24 to 0",
+            ("log_p@heldout",),
+            _BOTH,
+            side=-1,
+        ),
+        "label_perplexity": Score(
+            label_perplexity,
+            "2 ** -mean log2 p(label)",
+            "1 to 16777216",
+            ("log_p",),
+            _LABELS,
+            side=+1,
+        ),
+        "mutual_information": Score(
+            mutual_information,
+            "entropy of the mean answer minus mean entropy [bits]: disagreement without common"
+            " doubt; what lies outside the answers' five classes is taken as spread evenly",
+            "0 to log2 M",
+            ("entropy",),
+            side=+1,
+            source="Houlsby et al., Bayesian active learning (2011)",
+        ),
+        "memorisation_gap": Score(
+            memorisation_gap,
+            "mean p(label) of classifiers that trained on it minus that of held-out ones",
+            "-1 to 1",
+            ("p_label@insample", "p_label@heldout"),
+            _BOTH,
+            side=+1,
+            source="Feldman & Zhang, What neural networks memorize and why (2020)",
+        ),
+        "data_oob": Score(
+            data_oob,
+            "Data-OOB's value: share of the held-out classifiers that give the label, 1 - X over"
+            " them",
+            "0 to 1",
+            ("wrong@heldout",),
+            _BOTH,
+            side=-1,
+            source="Kwon & Zou, Data-OOB (2023)",
+        ),
+        "aum": Score(
+            aum,
+            "area under the margin: logit margin at the snapshots of a training that trained on"
+            " it, mean over these, then over trainings of two snapshots or more [nats]",
+            "-16.64 to 16.64",
+            ("area_under_margin",),
+            _SNAPSHOTS,
+            side=-1,
+            source="Pleiss et al., Identifying mislabeled data using the area under the margin"
+            " ranking (2020)",
+        ),
+        "forgetting": Score(
+            forgetting,
+            "times that it was right at a snapshot and wrong at the next (never right: the number"
+            " of snapshots), mean over the same trainings",
+            "0 to S",
+            ("forgotten",),
+            _SNAPSHOTS,
+            side=+1,
+            source="Toneva et al., An empirical study of example forgetting (2019)",
+        ),
+        "el2n": Score(
+            el2n,
+            "norm of p - onehot(label) at the first snapshot, mean over the same trainings; what"
+            " lies outside the answers' five classes is taken as spread evenly",
+            "0 to 1.4143",
+            ("first_error_norm",),
+            _SNAPSHOTS,
+            side=+1,
+            source="Paul, Ganguli & Dziugaite, Deep learning on a data diet (2021)",
         ),
         "x_bin": Score(
             x_bin,

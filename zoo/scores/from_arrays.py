@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from zoo.arrays import Floats, Ints
 from zoo.errors import UsageError
-from zoo.scores.accumulate import ScoreAccumulator, ScoreTable, block_rows
+from zoo.scores.accumulate import ScoreAccumulator, ScoreTable, block_rows, log_shares
 from zoo.scores.catalog import FIXED_ONE, SCORES, ratio
 from zoo.scores.kind import (
     ROUNDING,
@@ -165,9 +165,10 @@ def perplexity(
 
     Returns:
         One row per example, indexed by ``example_id`` 0..E-1, columns of the ``scores`` table
-        (``zoo.scores.catalog``): n, c_perplexity, top_confusion, top_confusion_share,
-        top_probability always; with labels also label, x_perplexity, mean_p_label, mean_margin,
-        label_quality, x_bin; with in_train also n_heldout, x_heldout, c_heldout, x_insample.
+        (``zoo.scores.catalog``) whose needs are met: n, c_perplexity, mutual_information,
+        top_confusion, top_confusion_share, top_probability always; with labels also label,
+        x_perplexity, mean_p_label, margins, logarithms, label_quality, x_bin; with in_train also
+        the held-out and in-sample ones. Those of snapshots need a store.
 
     Raises:
         UsageError: wrong shape, a label out of range, a NaN (an answer that is none must be left
@@ -199,11 +200,13 @@ def perplexity(
             " examples. Pass one row per classifier, or leave it out."
         )
     actual = _population_kind(probs_or_logits) if kind == "auto" else kind
-    step = block_rows(classes, memory_bytes=64 * 2**20)
+    step, prior = block_rows(classes, memory_bytes=64 * 2**20), log_shares(vector, classes)
     blocks, repaired = [], Evidence()
     for start in range(0, examples, step):
         part = slice(start, min(start + step, examples))
-        total = ScoreAccumulator(np.arange(part.start, part.stop), vector[part], classes)
+        total = ScoreAccumulator(
+            np.arange(part.start, part.stop), vector[part], classes, log_prior=prior
+        )
         for member in range(members):
             values = np.asarray(probs_or_logits[member][part])
             values = (

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from zoo import keyed
 from zoo.arrays import Ints
 from zoo.errors import NotFoundError, StoreError
-from zoo.scores.accumulate import ScoreAccumulator, entropy_terms, padded
+from zoo.scores.accumulate import ScoreAccumulator, entropy_terms, log_shares, padded
 from zoo.scores.catalog import FIXED_ONE, SCORES, Listed
 from zoo.scores.outputs import probabilities_of, top_classes
 from zoo.scores.population import Population
@@ -72,17 +72,22 @@ def score(
     tables: list[pa.Table] = []
     kept = _KeptLogits(workspace, split)
     needs_logits = any("logits" in score.needs for score in SCORES.values())
+    snapshots, prior = population.snapshots, log_shares(labels, len(population.class_names))
     for block, answers in read_answers(
         workspace, population.fingerprint, split, population.classifiers, _SCORED
     ):
         own = labels[block.start : block.stop]
-        accumulator = ScoreAccumulator(block.example_ids, own, len(population.class_names))
+        accumulator = ScoreAccumulator(
+            block.example_ids, own, len(population.class_names), log_prior=prior
+        )
         for name, batch in answers:
             columns = _columns(
                 batch, own, given[block.start : block.stop], partial(kept.rows, name, block)
             )
             accumulator.add(
-                *columns, kept.rows(name, block, np.arange(len(own))) if needs_logits else None
+                *columns,
+                kept.rows(name, block, np.arange(len(own))) if needs_logits else None,
+                snapshots.get(name),
             )
         rows = slice(block.start, block.stop)
         tables.append(
@@ -107,7 +112,8 @@ def relabelling_note(table: pa.Table) -> str:
     return (
         f"{without.decode()} classifiers kept no logits: where the label is another one, their"
         " p(label) and margin come from their five most probable classes alone, so mean_p_label,"
-        " mean_margin and label_quality are approximate. X and C are exact."
+        " label_quality and all scores of margins and logarithms are approximate. X and C are"
+        " exact."
     )
 
 

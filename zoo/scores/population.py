@@ -8,7 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from zoo.errors import NotFoundError, StoreError, UsageError
-from zoo.spec import Op, Preprocessing, content_id, is_sample, treatment_text
+from zoo.scores.accumulate import Snapshot
+from zoo.spec import (
+    Op,
+    Preprocessing,
+    content_id,
+    is_sample,
+    training_and_epoch,
+    treatment_text,
+)
 from zoo.store import ledger
 from zoo.store.commits import Commit
 from zoo.store.datasets import described
@@ -37,6 +45,21 @@ class Population:
     @property
     def id(self) -> str:
         return content_id(list(self.classifiers))
+
+    @property
+    def snapshots(self) -> dict[str, Snapshot]:
+        """Classifier -> its place among the snapshots of its training, for trainings of which the
+        population has two or more."""
+        epochs: dict[str, list[tuple[int, str]]] = {}
+        for name in self.classifiers:
+            if (found := training_and_epoch(name)) is not None:
+                epochs.setdefault(found[0], []).append((found[1], name))
+        return {
+            name: Snapshot(training, index, len(listed))
+            for training, listed in epochs.items()
+            if len(listed) > 1
+            for index, (_, name) in enumerate(sorted(listed))
+        }
 
     def origin(self, split: str) -> Origin:
         """What is made from its answers on a split comes from there."""

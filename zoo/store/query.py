@@ -111,6 +111,13 @@ def _plain(error: Exception) -> str:
     text = re.sub(r'\n?Did you mean "[^"]*"\??', "", str(error)).rstrip(" .\n")
     if missing := re.search(r"Table with name (\S+) does not exist", text):
         return f"{text}\n{UnknownNameError('table', missing[1], TABLES)}".rstrip(".")
+    column = re.search(r'Referenced column "(\w+)" not found', text)
+    homes = [table for table in SCHEMA.values() if column and column[1] in table.columns]
+    if column and homes:
+        return (
+            f"{text}\n{column[1]} is a column of {homes[0].name}; one that an earlier zoo made may"
+            f" lack it until it is made again with {homes[0].made_by}"
+        )
     return text
 
 
