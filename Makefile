@@ -1,5 +1,5 @@
 # make demo   set up .venv, run the main job on the embedded pictures, end with a report
-# make test   set up .venv, run the whole test suite in two processes, a file in one of them
+# make test   set up .venv, run the test suite in two processes, a file in one of them
 # Nothing needs to be installed but Python 3.11 or newer and GNU make. The second call skips the set-up.
 
 PYTHON ?= python3
@@ -9,11 +9,12 @@ WORKSPACE ?= zoo-workspace
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint format docs bench mutants clean distclean
+.PHONY: help setup demo test test-slow lint format docs bench mutants clean distclean
 
 help:
 	@echo "make demo    the main job on embedded pictures: train, fill, score, clean, retrain, report"
-	@echo "make test    the whole test suite"
+	@echo "make test    the test suite, but for what takes minutes on its own"
+	@echo "make test-slow the slow tests, those among them that make test leaves out"
 	@echo "make lint    ruff (check and format) and mypy --strict"
 	@echo "make format  let ruff rewrite what it can"
 	@echo "make docs    write docs/commands.md and docs/treatments.md again from the program itself"
@@ -43,6 +44,9 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(VENV)/bin/python -m pytest -q --timeout=600 -n 2 --dist loadfile
+
+test-slow: $(STAMP)
+	$(VENV)/bin/python -m pytest -q --timeout=1800 -m slow
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .

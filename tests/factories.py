@@ -35,6 +35,7 @@ __all__ = [
     "block_pictures",
     "cycle",
     "dataset_folder",
+    "imagenet_folder",
     "manifest",
     "tiny_dataset",
     "trained_workspace",
@@ -143,6 +144,84 @@ def dataset_folder(
 def tiny_dataset(folder: Path, **changes: object) -> Dataset:
     """``dataset_folder``, opened."""
     return open_dataset(str(dataset_folder(folder / "pictures", **changes)))  # type: ignore[arg-type]
+
+
+WNIDS = ("n01440764", "n02084071", "n03344393")
+ODD = {
+    "train/n01440764/cmyk.JPEG": "CMYK",
+    "train/n01440764/grey.JPEG": "L",
+    "train/n02084071/png.JPEG": "PNG",
+}
+"""Files of ``imagenet_folder`` of other kinds than their names and the rest suggest; the real set
+has some of each."""
+
+
+def imagenet_folder(
+    folder: Path,
+    *,
+    wnids: Sequence[str] = WNIDS,
+    train: int = 3,
+    val: int = 2,
+    size: tuple[int, int] = (100, 75),
+    flat: bool = False,
+    truncated: Collection[str] = (),
+) -> Path:
+    """ImageNet as it lies on disks: ``train/WNID/*.JPEG``, and ``val/`` sorted or flat with a
+    development kit.
+
+    Args:
+        train, val: pictures per class. The first three of train are those of ``ODD``.
+        size: (width, height) in pixels; one picture in three stands upright.
+        truncated: files cut off in the middle, relative to the folder.
+    """
+    rng, numbers = np.random.default_rng(len(wnids)), iter(range(1, 1 + val * len(wnids)))
+    odd = {name: kind for name, kind in ODD.items() if name.split("/")[1] in wnids}
+    truth: list[int] = []
+    for label, wnid in enumerate(wnids):
+        mine = [name for name in odd if name.split("/")[1] == wnid]
+        names = [*mine, *(f"train/{wnid}/{wnid}_{i}.JPEG" for i in range(train - len(mine)))]
+        for number in (next(numbers) for _ in range(val)):
+            place = "val" if flat else f"val/{wnid}"
+            names.append(f"{place}/ILSVRC2012_val_{number:08d}.JPEG")
+            truth.append(len(wnids) - label)
+        for i, name in enumerate(names):
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            data = photo(rng, size if i % 3 else size[::-1], label, odd.get(name, "RGB"))
+            path.write_bytes(data[: len(data) // 2] if name in truncated else data)
+    if flat:
+        # The kit counts from 1, in an order of its own: here the reverse.
+        text = "".join(f"{number}\n" for number in truth)
+        kit_folder(folder, text, [(len(wnids) - i, wnid, 0) for i, wnid in enumerate(wnids)])
+    return folder
+
+
+def photo(rng: np.random.Generator, size: tuple[int, int], label: int, kind: str = "RGB") -> bytes:
+    """A smooth picture with some texture, darker by class: JPEG in the mode named, or PNG."""
+    coarse = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    image = Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
+    pixels = np.asarray(image, dtype=np.int16) + rng.integers(-12, 13, (*size[::-1], 3))
+    image = Image.fromarray((np.clip(pixels, 0, 255) // (1 + label % 5)).astype(np.uint8))
+    buffer = io.BytesIO()
+    if kind == "PNG":
+        image.save(buffer, "PNG")
+    else:
+        image.convert(kind).save(buffer, "JPEG", quality=90)
+    return buffer.getvalue()
+
+
+def kit_folder(root: Path, truth: str, rows: Sequence[tuple[int, str, int]]) -> None:
+    """ILSVRC2012's development kit: rows of (ILSVRC2012_ID, WNID, num_children)."""
+    from scipy.io import savemat
+
+    kit = root / "ILSVRC2012_devkit_t12" / "data"
+    kit.mkdir(parents=True)
+    fields = ["ILSVRC2012_ID", "WNID", "words", "gloss", "num_children"]
+    synsets = np.zeros(len(rows), dtype=[(field, object) for field in fields])
+    for position, (number, wnid, children) in enumerate(rows):
+        synsets[position] = (float(number), wnid, "words", "gloss", float(children))
+    savemat(kit / "meta.mat", {"synsets": synsets.reshape(-1, 1)})
+    (kit / "ILSVRC2012_validation_ground_truth.txt").write_text(truth)
 
 
 def workspace(folder: Path) -> Workspace:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from factories import kit_folder
 
 from tests.data.conftest import grey, png, write_files
 from zoo.data import Dataset, decode_examples, open_dataset
@@ -241,20 +242,6 @@ def test_the_fingerprint_of_a_folder_covers_names_and_sizes(tmp_path: Path) -> N
 WNIDS = ("n01440764", "n01443537", "n02084071")
 
 
-def devkit(root: Path, truth: str, rows: list[tuple[int, str, int]]) -> None:
-    """ILSVRC2012's development kit: rows of (ILSVRC2012_ID, WNID, num_children)."""
-    from scipy.io import savemat
-
-    kit = root / "ILSVRC2012_devkit_t12" / "data"
-    kit.mkdir(parents=True)
-    fields = ["ILSVRC2012_ID", "WNID", "words", "gloss", "num_children"]
-    synsets = np.zeros(len(rows), dtype=[(field, object) for field in fields])
-    for position, (number, wnid, children) in enumerate(rows):
-        synsets[position] = (float(number), wnid, "words", "gloss", float(children))
-    savemat(kit / "meta.mat", {"synsets": synsets.reshape(-1, 1)})
-    (kit / "ILSVRC2012_validation_ground_truth.txt").write_text(truth)
-
-
 def test_sorted_imagenet_is_recognised_and_validation_is_test(tmp_path: Path) -> None:
     write_files(
         tmp_path, {f"{split}/{wnid}/x.JPEG": PHOTO for split in ("train", "val") for wnid in WNIDS}
@@ -268,7 +255,7 @@ def test_sorted_imagenet_is_recognised_and_validation_is_test(tmp_path: Path) ->
 def test_flat_validation_images_get_their_class_through_the_devkits_own_ids(tmp_path: Path) -> None:
     # The kit counts in another order than the sorted WordNet ids: 1 = n02084071, 2 = n01440764, 3 =
     # n01443537; 4 is an inner node.
-    devkit(
+    kit_folder(
         tmp_path,
         "1\n2\n3\n2\n",
         [(1, WNIDS[2], 0), (2, WNIDS[0], 0), (3, WNIDS[1], 0), (4, "n00001740", 3)],
@@ -290,7 +277,7 @@ def test_the_devkit_is_read_as_torchvision_reads_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     oracle = pytest.importorskip("torchvision.datasets.imagenet")
-    devkit(
+    kit_folder(
         tmp_path,
         "3\n1\n2\n3\n",
         [(1, WNIDS[2], 0), (2, WNIDS[0], 0), (3, WNIDS[1], 0), (4, "n00001740", 3)],
@@ -334,14 +321,14 @@ def test_flat_validation_without_a_devkit_is_an_error_that_says_what_is_missing(
 def test_a_ground_truth_that_does_not_fit_is_an_error(
     tmp_path: Path, truth: str, message: str
 ) -> None:
-    devkit(tmp_path, truth, [(1, WNIDS[0], 0)])
+    kit_folder(tmp_path, truth, [(1, WNIDS[0], 0)])
     write_files(tmp_path, {f"val/ILSVRC2012_val_{number:08d}.JPEG": PHOTO for number in (1, 2)})
     with pytest.raises(DataError, match=message):
         open_dataset(str(tmp_path))
 
 
 def test_a_meta_mat_that_is_none_is_an_error(tmp_path: Path) -> None:
-    devkit(tmp_path, "1\n", [(1, WNIDS[0], 0)])
+    kit_folder(tmp_path, "1\n", [(1, WNIDS[0], 0)])
     (tmp_path / "ILSVRC2012_devkit_t12/data/meta.mat").write_bytes(b"not a mat file")
     write_files(tmp_path, {"val/ILSVRC2012_val_00000001.JPEG": PHOTO})
     with pytest.raises(

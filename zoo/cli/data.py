@@ -1,11 +1,13 @@
-"""Commands about data sets: which there are, whether one is sound, fetch one; what treatments there
-are, and what one looks like."""
+"""Commands about data sets: which there are, whether one is sound, fetch one, write one for reading
+at random; what treatments there are, and what one looks like."""
 
 from __future__ import annotations
 
 import json
+import shlex
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer.core
 
@@ -21,18 +23,22 @@ _SHOW_EXAMPLE = (
     "Example: zoo data show fashion-mini --treatment"
     ' "label_noise:fraction=0.2+gaussian_noise:sigma=16"'
 )
+_PREPARE_EXAMPLE = (
+    "Example: zoo data prepare imagenet --short-side 320 --workers 16 -o ./imagenet-320"
+)
 
 
 def register(app: typer.Typer) -> None:
     """Add the group of commands to the program."""
     group = Program(
         no_args_is_help=True,
-        help="What data sets are found where; check, fetch, treat and look at one.",
+        help="What data sets are found where; check, fetch, prepare, treat and look at one.",
     )
     group.command("ls", epilog="Example: zoo data ls --json")(ls)
     group.command("check", epilog="Example: zoo data check ./pictures")(check)
     group.command("show", cls=NamesTreatments, epilog=_SHOW_EXAMPLE)(show)
     group.command("treatments", epilog="Example: zoo data treatments label_noise")(treatments)
+    group.command("prepare", epilog=_PREPARE_EXAMPLE)(prepare)
     group.command("fetch", epilog="Example: zoo data fetch mnist --folder ~/data")(fetch)
     app.add_typer(group, name="data", rich_help_panel="Look")
 
@@ -175,6 +181,84 @@ def treatments(
         _print_json({"treatments": [treatment.as_json() for treatment in chosen]})
     else:
         print("\n\n".join(step_help(treatment, whole=name is not None) for treatment in chosen))
+
+
+def prepare(
+    name: Annotated[
+        str, typer.Argument(autocompletion=complete.datasets, help="Name or path of a data set.")
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder to write: new, or one to go on with.")
+    ],
+    short_side: Annotated[
+        int,
+        typer.Option(
+            "--short-side",
+            min=8,
+            max=4096,
+            help="Pixels; larger pictures are made smaller, none larger.",
+        ),
+    ] = 320,
+    encoding: Annotated[
+        Literal["jpeg", "raw"],
+        typer.Option(
+            "--encoding",
+            help="jpeg of quality 95, or raw: bare pixels, about six times the room, no decoding.",
+        ),
+    ] = "jpeg",
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", min=1, help="Threads. Default: the CPUs this process may use."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a data set once in a smaller size, as shards that trainings and fills read at random.
+
+    Stopped at any moment, the same command goes on, and ends with the same bytes. Examples, keys,
+    labels and classes stay; pictures that cannot be read stay so, with their reason.
+    """
+    from zoo.data import open_dataset
+    from zoo.data import prepare as write
+    from zoo.machine import own_cpus
+    from zoo.progress import Progress, counted
+
+    dataset = open_dataset(name)
+    again = shlex.join(
+        [
+            *("zoo", "data", "prepare", name, "--short-side", str(short_side)),
+            *("--encoding", encoding, "-o", str(output)),
+        ]
+    )
+    with Progress(quiet=as_json).stage(
+        "prepare", sum(len(split) for split in dataset.splits.values())
+    ) as bar:
+        done = write(
+            dataset,
+            output,
+            short_side=short_side,
+            encoding=encoding,
+            workers=workers or own_cpus(),
+            command=again,
+            on_rows=bar.advance,
+        )
+        bar.text = f"{counted(done.examples, 'picture')}, {done.bytes / 1e6:,.1f} MB"
+    prepared = open_dataset(str(output))
+    if as_json:
+        _print_json(
+            {
+                **{k: v for k, v in asdict(done).items() if k != "folder"},
+                "folder": str(output),
+                "fingerprint": prepared.fingerprint,
+                "prepared_from": dataset.fingerprint,
+            }
+        )
+        return
+    lost = f", {done.unreadable:,} of them unreadable" if done.unreadable else ""
+    print(
+        f"{output}: {counted(done.examples, 'picture')}{lost}, in {counted(done.shards, 'shard')}"
+        f" ({done.written} written now), fingerprint {prepared.fingerprint}, prepared from"
+        f" {dataset.name} ({dataset.fingerprint}). Next: zoo train --data {output}"
+    )
 
 
 def fetch(

@@ -30,6 +30,7 @@ from zoo.data.dataset import (
 from zoo.data.decode import Decoded, Fit, decode_examples, decode_image, encode_examples
 from zoo.data.fetch import FETCHABLE, fetch
 from zoo.data.notes import Note, require_split, require_trainable
+from zoo.data.preparing import Encoding, Prepared, prepare
 
 __all__ = [
     "DATASETS",
@@ -40,12 +41,14 @@ __all__ = [
     "DatasetRow",
     "Decoded",
     "EncodedSource",
+    "Encoding",
     "Fit",
     "Form",
     "Found",
     "ImageSource",
     "Note",
     "PixelSource",
+    "Prepared",
     "Split",
     "SplitCheck",
     "UnreadableImage",
@@ -59,6 +62,7 @@ __all__ = [
     "load_split",
     "open_dataset",
     "open_or_published",
+    "prepare",
     "require_split",
     "require_trainable",
     "search_places",

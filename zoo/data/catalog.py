@@ -84,6 +84,10 @@ DATASETS: Registry[Form] = Registry(
     "data set form",
     {
         "embedded": Form("zoo.data.embedded_sets:embedded", "a data set that comes with zoo"),
+        "prepared": Form(
+            "zoo.data.prepared:prepared",
+            "prepared.json and shards, as zoo data prepare writes them",
+        ),
         "mnist-idx": Form(
             "zoo.data.mnist:mnist",
             "{train,t10k}-images-idx3-ubyte and -labels-idx1-ubyte (or .idx3-ubyte, or .gz), here"
@@ -426,6 +430,7 @@ def _dataset(uri: str, name: str, form: str, found: Found, folder: Path | None) 
         fingerprint=fingerprint(contents.class_names, splits),
         form=form,
         notes=merged(contents.notes, unread, judged(contents.class_names, splits), renamed),
+        origin=contents.origin,
     )
 
 

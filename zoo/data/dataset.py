@@ -127,13 +127,14 @@ class Contents:
 
     ``notes``: what was left out, and why. ``covered``: files and folders that were read or are in
     the notes, relative to the data set's folder; the rest of that folder is then named by whoever
-    opens it. None: the form answers for everything there.
+    opens it. None: the form answers for everything there. ``origin``: see ``Dataset``.
     """
 
     class_names: tuple[str, ...]
     splits: Mapping[str, Split]
     notes: tuple[Note, ...] = ()
     covered: frozenset[str] | None = None
+    origin: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,8 @@ class Dataset:
     ``uri`` is what ``open_dataset`` takes again in another process. ``channels``: 1 if a sample of
         up to 256 training images is all
     grey, else 3. ``native_size``: (height, width) in pixels if all of the sample share it, else
-        None. ``notes``: ``zoo.data.notes``.
+        None. ``notes``: ``zoo.data.notes``. ``origin``: the data set it was prepared from (name,
+        form, fingerprint), whose ids, keys, labels and classes it has; None for all others.
     """
 
     uri: str
@@ -166,6 +168,7 @@ class Dataset:
     fingerprint: str
     form: str = ""
     notes: tuple[Note, ...] = ()
+    origin: Mapping[str, str] | None = None
 
     @property
     def ref(self) -> DatasetRef:

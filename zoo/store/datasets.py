@@ -325,6 +325,7 @@ def commit_dataset(
         "class_names": list(dataset.class_names),
         "channels": dataset.channels,
         "splits": {name: len(split) for name, split in dataset.splits.items()},
+        **({} if dataset.origin is None else {"prepared_from": dict(dataset.origin)}),
     }
     return workspace.commits.publish(
         "dataset",
