@@ -146,11 +146,11 @@ def tiny_dataset(folder: Path, **changes: object) -> Dataset:
     return open_dataset(str(dataset_folder(folder / "pictures", **changes)))  # type: ignore[arg-type]
 
 
-WNIDS = ("n01440764", "n02084071", "n03344393")
+WNIDS = ("n01440764", "n02088364", "n03344393")
 ODD = {
     "train/n01440764/cmyk.JPEG": "CMYK",
     "train/n01440764/grey.JPEG": "L",
-    "train/n02084071/png.JPEG": "PNG",
+    "train/n02088364/png.JPEG": "PNG",
 }
 """Files of ``imagenet_folder`` of other kinds than their names and the rest suggest; the real set
 has some of each."""

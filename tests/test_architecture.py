@@ -47,7 +47,7 @@ ARROWS = {
     "fill": "data store trainsets training",
     "scores": "store",
     "studies": "data store trainsets scores",
-    "exchange": "data store scores",
+    "exchange": "data models store scores",
     "report": "data store trainsets scores studies",
     "estimate": "data models store trainsets fill",
     "local": "store training fill",
@@ -76,12 +76,13 @@ TORCH = {
     "zoo.models.small",
     "zoo.models.minis",
     "zoo.models.backbones",
+    "zoo.models.pretrained",
 }
 
 ALLOWED = {
     "torch": TORCH | {"zoo.cluster.fill", "zoo.cluster.sweep"},
-    "safetensors": {"zoo.training.checkpoint"},
-    "timm": {"zoo.models.backbones"},
+    "safetensors": {"zoo.models.pretrained", "zoo.training.checkpoint"},
+    "timm": {"zoo.models.backbones", "zoo.models.pretrained"},
     "ray": {"zoo.cluster.*"},
     "matplotlib": {"zoo.report.*"},
     # Downloads go through torchvision, imported when one is asked for and at no other time.

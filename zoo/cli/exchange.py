@@ -1,4 +1,4 @@
-"""Commands that exchange data with the world outside: import and export."""
+"""Commands that exchange data with the world outside: import, pretrained and export."""
 
 from __future__ import annotations
 
@@ -26,12 +26,18 @@ WorkspaceOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _MOST_LISTED = 20
 _IMPORT_EXAMPLE = "Example: zoo import resnet.npy vgg.npy --labels labels.csv --split test"
+_PRETRAINED_EXAMPLE = (
+    "Example: zoo pretrained resnet50.a1_in1k --data imagenet --weights model.safetensors"
+)
 _EXPORT_EXAMPLE = "Example: zoo export selection --selection cleaned --to hf -o ./cleaned-dataset"
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
     app.command("import", rich_help_panel="Step by step", epilog=_IMPORT_EXAMPLE)(import_)
+    app.command("pretrained", rich_help_panel="Step by step", epilog=_PRETRAINED_EXAMPLE)(
+        pretrained
+    )
     app.command("export", rich_help_panel="Clean and compare", epilog=_EXPORT_EXAMPLE)(export)
 
 
@@ -154,6 +160,114 @@ def import_(
         f" there) with {done.kind} of {done.num_classes} classes on {done.examples:,} examples:"
         f" split {done.split} of data set {done.dataset}. Next: zoo score --split {done.split} -w"
         f" {workspace}"
+    )
+
+
+def pretrained(
+    network: Annotated[
+        str,
+        typer.Argument(help="A network of timm, ARCH or ARCH.TAG, such as resnet50.a1_in1k."),
+    ],
+    data: Annotated[
+        str,
+        typer.Option("--data", autocompletion=complete.datasets, help="Data set it is to answer."),
+    ],
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            "--weights",
+            help=(
+                "File of weights (.safetensors, or torch's). Default: what is in the caches of"
+                " timm's downloads; nothing is downloaded."
+            ),
+        ),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option("--name", help="What it is called. Default: ARCH.TAG, or ARCH.pretrained."),
+    ] = None,
+    source: Annotated[
+        str | None,
+        typer.Option("--source", help="Where the weights come from, such as an address."),
+    ] = None,
+    licence: Annotated[
+        str | None, typer.Option("--licence", help="Licence of the weights.")
+    ] = None,
+    pretrained_on: Annotated[
+        str | None, typer.Option("--pretrained-on", help="What they were trained on.")
+    ] = None,
+    in_train: Annotated[
+        list[str] | None,
+        typer.Option("--in-train", help="Splits it is known to have been trained on."),
+    ] = None,
+    held_out: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--held-out",
+            help="Splits it is known not to have seen. Default: not known, so held out of none.",
+        ),
+    ] = None,
+    classes: Annotated[
+        Path | None,
+        typer.Option(
+            "--classes",
+            help="Names of its outputs in order, one a line. Default: ImageNet's WordNet ids.",
+        ),
+    ] = None,
+    same_order: Annotated[
+        bool,
+        typer.Option(
+            "--same-order", help="The classes of the data set are its outputs, in their order."
+        ),
+    ] = False,
+    fit: Annotated[
+        Literal["crop", "resize"],
+        typer.Option("--fit", help="What it is shown: the middle of a picture, or all of it."),
+    ] = "crop",
+    input_size: Annotated[
+        int | None,
+        typer.Option("--input-size", min=1, help="Side of its input. Default: timm's."),
+    ] = None,
+    workspace: WorkspaceOption = "./zoo-workspace",
+    as_json: JsonOption = False,
+) -> None:
+    """Make a network with pretrained weights a classifier of the population. zoo fill asks it like
+    the trained ones."""
+    from zoo.data import open_dataset
+    from zoo.exchange.pretrained import PretrainedRequest, add_pretrained
+    from zoo.store.workspace import Workspace
+
+    done = add_pretrained(
+        Workspace.open(workspace, create=True),
+        open_dataset(data),
+        PretrainedRequest(
+            network=network,
+            weights=weights,
+            name=name,
+            source=source,
+            licence=licence,
+            pretrained_on=pretrained_on,
+            classes=classes,
+            same_order=same_order,
+            fit=fit,
+            input_size=input_size,
+            in_train=tuple(_listed(in_train)),
+            held_out=tuple(_listed(held_out)),
+        ),
+    )
+    if as_json:
+        body = {"classifier_id": done.classifier_id, "name": done.name, "added": done.added}
+        body |= {"provenance": done.record, "notes": list(done.notes)}
+        print(json.dumps({"schema": 1, **body}, indent=2, ensure_ascii=False))
+        return
+    for note in done.notes:
+        print(f"Note: {note}")
+    about = done.record
+    print(
+        f"{done.name} ({done.classifier_id}) {'added' if done.added else 'was there'}:"
+        f" {about['tensors']} tensors of {about['file']}, sha256 {about['sha256'][:16]}, licence"
+        f" {about['licence'] or 'unknown'}, pretrained on {about['pretrained_on'] or 'unknown'}."
+        f" Next: zoo fill --data {data} -w {workspace}"
     )
 
 

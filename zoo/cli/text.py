@@ -442,6 +442,12 @@ def status_text(found: Mapping[str, Any]) -> str:
             " have no classifier and count as chance; "
             f"""which: zoo query "select treatment from trainings where status = 'empty'\""""
         )
+    lines += [
+        f"pretrained  {name}: on {about['pretrained_on'] or 'unknown'}; licence"
+        f" {about['licence'] or 'unknown'}; {about['source'] or about['file']}, sha256"
+        f" {about['sha256'][:16]}"
+        for name, about in found["pretrained"].items()
+    ]
     lines += [f"left out    {name}: {reason}" for name, reason in found["left_out"].items()]
     lines.append(f"selections  {', '.join(found['selections']) or 'none'}")
     lines.append(f"tables      {', '.join(found['tables']) or 'none'}")

@@ -59,7 +59,7 @@ from zoo.store.datasets import int_column, split_table
 from zoo.store.heartbeat import heartbeat
 from zoo.store.workspace import Workspace
 
-__all__ = ["DEFAULT_DATASET", "Imported", "Request", "import_predictions"]
+__all__ = ["DEFAULT_DATASET", "Imported", "Request", "import_predictions", "slug"]
 
 
 DEFAULT_DATASET = "imported"
@@ -724,7 +724,7 @@ def _member(
     size: int,
 ) -> _Member:
     name = predictions.name
-    key = f"{_slug(name)}-{content_id({'member': name, 'dataset': fingerprint})}"
+    key = f"{slug(name)}-{content_id({'member': name, 'dataset': fingerprint})}"
     identity = {
         "name": name,
         "dataset": fingerprint,
@@ -750,7 +750,7 @@ def _mask_digest(masks: Masks, index: int, size: int) -> str:
     return hashlib.sha256(np.packbits(masks.block(index, 0, size)).tobytes()).hexdigest()[:16]
 
 
-def _slug(name: str) -> str:
+def slug(name: str) -> str:
     """A name as part of a file name: ASCII letters, digits, dot, dash, underscore; 40 at most."""
     ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
     return re.sub(r"[^A-Za-z0-9._-]+", "-", ascii_name).strip("-._")[:40] or "classifier"

@@ -245,12 +245,8 @@ def plan_fill(
         groups: dict[tuple[Geometry, int, str], list[str]] = {}
         for name, commit in sorted(classifiers.items()):
             facts = commit.facts
-            # An imported classifier has no checkpoint: its answers come with 'zoo import'.
-            if (
-                name in done[split]
-                or facts["dataset"] != dataset.fingerprint
-                or commit.kind == "member"
-            ):
+            # Imported predictions have no weights: their answers come with 'zoo import'.
+            if name in done[split] or facts["dataset"] != dataset.fingerprint or not commit.files:
                 continue
             p = Preprocessing(**facts["preprocessing"])
             groups.setdefault(
@@ -306,15 +302,24 @@ def decode_task(task: FillTask) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     return decoded.images, np.isin(ids, list(decoded.errors))
 
 
-def membership(workspace: Workspace, task: FillTask) -> NDArray[np.bool_]:
-    """Which examples of a task's shard each of its classifiers was trained on, bool [N, n]; all
-    false away from the training split."""
-    shard, classifiers = task.shard, task.unit.classifiers
-    if task.unit.split != "train":
-        return np.zeros((len(classifiers), shard.stop - shard.start), dtype=bool)
+def membership(workspace: Workspace, task: FillTask) -> list[NDArray[np.bool_] | None]:
+    """Which examples of a task's shard each of its classifiers was trained on, bool [n] each; none
+    away from the training split. Of pretrained weights, what their record says of the split; None =
+    unknown."""
+    shard, found = task.shard, []
     masks: dict[str, NDArray[np.bool_]] = {}
-    for name in classifiers:
+    for name in task.unit.classifiers:
+        member = workspace.commits.get("member", name)
+        if member is not None:
+            said = member.facts["in_train"].get(task.unit.split)
+            found.append(None if said is None else np.full(shard.stop - shard.start, bool(said)))
+            continue
         training_id = name.rsplit("-e", 1)[0]
         if training_id not in masks:
-            masks[training_id] = seen_by(workspace, training_id)[shard.start : shard.stop]
-    return np.stack([masks[name.rsplit("-e", 1)[0]] for name in classifiers])
+            masks[training_id] = (
+                seen_by(workspace, training_id)[shard.start : shard.stop]
+                if task.unit.split == "train"
+                else np.zeros(shard.stop - shard.start, dtype=bool)
+            )
+        found.append(masks[training_id])
+    return found

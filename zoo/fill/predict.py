@@ -165,7 +165,11 @@ class ShardWorker:
 
     def _group(self, classifiers: tuple[str, ...]) -> ClassifierGroup:
         if classifiers not in self._groups:
-            commits = [self.workspace.commits.get("checkpoint", name) for name in classifiers]
+            records = self.workspace.commits
+            commits = [
+                records.get("checkpoint", name) or records.get("member", name)
+                for name in classifiers
+            ]
             absent = [
                 name for name, commit in zip(classifiers, commits, strict=True) if commit is None
             ]

@@ -163,7 +163,7 @@ def write_part(
     answers: Sequence[Answers],
     unreadable: NDArray[np.bool_],
     labels: NDArray[np.int64],
-    in_train: NDArray[np.bool_] | None,
+    in_train: Sequence[NDArray[np.bool_] | None] | NDArray[np.bool_] | None,
     logits: Iterable[NDArray[np.floating[Any]]] | None,
 ) -> Receipt:
     """Write one part: the answers of each classifier of the unit (in its order) on one shard of n
@@ -173,7 +173,7 @@ def write_part(
         answers: one per classifier, arrays of length n.
         unreadable: bool [n]; these rows become nulls.
         labels: int64 [n], -1 where unknown.
-        in_train: bool [N, n]; None where unknown.
+        in_train: bool [n] of each classifier; None where unknown, of one or of all.
         logits: float32 or float64 [n, M] per classifier, stored centred (minus their maximum, the
             maximum beside them) in float16; or None.
 
@@ -480,7 +480,8 @@ def read_answers(
     ]
     units = [(commit, mine) for commit, mine in units if mine]
     if lacking := sorted(wanted - {name for _, mine in units for name in mine}):
-        imported = workspace.commits.get("member", lacking[0]) is not None
+        member = workspace.commits.get("member", lacking[0])
+        imported = member is not None and not member.files
         todo = (
             f"Import them with 'zoo import --split {split}', or score others with --where"
             if imported

@@ -105,12 +105,12 @@ def _check_record(workspace: Workspace, kind: str, name: str, level: Level) -> I
         yield Damage(kind, key, path, str(error), lost=kind in _LOST)
         return
     # Imported answers cannot be computed again: no checkpoint is behind them.
-    lost = kind in _LOST or (
-        kind == "answers"
-        and any(
-            workspace.commits.get("member", c) is not None for c in commit.identity["classifiers"]
-        )
+    members = (
+        [workspace.commits.get("member", c) for c in commit.identity["classifiers"]]
+        if kind == "answers"
+        else []
     )
+    lost = kind in _LOST or any(member is not None and not member.files for member in members)
     damaged = False
     for ref in commit.files:
         problem = _check_file(workspace, commit, ref, level)

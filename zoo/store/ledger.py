@@ -352,13 +352,14 @@ def population(workspace: Workspace, role: Role = "population") -> dict[str, Com
     checkpoints = workspace.commits.each("checkpoint", lambda key: key not in unusable)
     found = {key: commit for key, commit in checkpoints if commit.facts["training_id"] in done}
     if role == "population":
-        found |= workspace.commits.all("member")
+        members = workspace.commits.all("member")
+        found |= {key: commit for key, commit in members.items() if key not in unusable}
     return dict(sorted(found.items()))
 
 
 def trained(workspace: Workspace, dataset: str, but: Container[str] = ()) -> dict[str, Commit]:
-    """Committed classifiers of finished trainings on a data set, by id, sorted; whatever plan asked
-    for them, so no plan is read.
+    """Committed classifiers with weights for a data set: of finished trainings on it, sorted,
+    whatever plan asked for them, so no plan is read; and pretrained ones.
 
     Args:
         dataset: fingerprint.
@@ -374,7 +375,12 @@ def trained(workspace: Workspace, dataset: str, but: Container[str] = ()) -> dic
         for name in {c.facts["training_id"] for c in found.values()}
         if _status(workspace, name) == "done"
     }
-    return {key: commit for key, commit in found.items() if commit.facts["training_id"] in done}
+    pretrained = workspace.commits.each(
+        "member", lambda key: key not in but and key not in unusable
+    )
+    return {key: c for key, c in found.items() if c.facts["training_id"] in done} | {
+        key: c for key, c in pretrained if c.files and c.facts["dataset"] == dataset
+    }
 
 
 def population_size(workspace: Workspace, at_most: int, done: Container[str] = ()) -> int:
@@ -431,11 +437,16 @@ def classifiers_frame(workspace: Workspace) -> pd.DataFrame:
     classifier."""
     plans = planned(workspace)
     rows = []
+    accuracy = _accuracies(workspace)
     roles: tuple[Role, ...] = ("population", "retraining")
     for role in roles:
         for key, commit in population(workspace, role).items():
             if commit.kind == "member":
-                rows.append(_member_row(key, commit))
+                rows.append(
+                    _pretrained_row(key, commit, accuracy.get((key, "test")))
+                    if commit.files
+                    else _member_row(key, commit)
+                )
                 continue
             training = plans[commit.facts["training_id"]][0]
             rows.append(
@@ -471,6 +482,34 @@ def _member_row(key: str, commit: Commit) -> dict[str, Any]:
         "train_acc1": train.get("acc1"),
         "test_acc1": test.get("acc1"),
         "test_acc5": test.get("acc5"),
+    }
+
+
+def _pretrained_row(key: str, commit: Commit, acc1: float | None) -> dict[str, Any]:
+    """A classifier with pretrained weights: nothing of it was trained here."""
+    return {
+        "classifier_id": key,
+        "role": "population",
+        "arch": commit.facts["name"],
+        "treatment": f"pretrained on {commit.facts['provenance']['pretrained_on'] or 'unknown'}",
+        "replica": 0,
+        "seed": 0,
+        "epoch": 0,
+        "test_acc1": acc1,
+    }
+
+
+def _accuracies(workspace: Workspace) -> dict[tuple[str, str], float]:
+    """(classifier, split) -> accuracy by its answers, of pretrained ones, of which no training says
+    it."""
+    members = {key for key, commit in workspace.commits.all("member").items() if commit.files}
+    if not members:
+        return {}
+    return {
+        (name, str(commit.identity["split"])): commit.facts["hits"][name] / commit.facts["labelled"]
+        for commit, mine in answer_parts(workspace)
+        for name in members.intersection(mine)
+        if commit.facts["labelled"]
     }
 
 
@@ -517,6 +556,11 @@ def status(workspace: Workspace) -> dict[str, Any]:
         },
         "classifiers": {
             str(k): int(v) for k, v in classifiers["role"].value_counts().sort_index().items()
+        },
+        "pretrained": {
+            commit.facts["name"]: commit.facts["provenance"]
+            for commit in workspace.commits.all("member").values()
+            if commit.files
         },
         "left_out": left_out(workspace),
         "answered": dict(sorted(answers.items())),

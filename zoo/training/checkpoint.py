@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -134,9 +134,11 @@ def load_classifier(
     facts = commit.facts
     tensors = safetensors.torch.load(files.read_verified(commit.files[0]))
     preprocessing = Preprocessing(**facts["preprocessing"])
+    # Pretrained networks have outputs of their own, of which some are the data set's classes.
+    arch = facts.get("network", facts["arch"])
     network = models.build(
-        facts["arch"],
-        num_classes=facts["num_classes"],
+        arch,
+        num_classes=facts.get("outputs", facts["num_classes"]),
         in_channels=preprocessing.channels,
         size=preprocessing.size,
     )
@@ -144,13 +146,26 @@ def load_classifier(
         network.load_state_dict(tensors)
     except RuntimeError as error:
         raise StoreError(
-            f"checkpoint {commit.key} does not fit architecture {facts['arch']!r}:"
+            f"checkpoint {commit.key} does not fit architecture {arch!r}:"
             f" {str(error).splitlines()[0]}. Train it again."
         ) from None
+    if (columns := facts.get("columns")) is not None:
+        network = nn.Sequential(network, _Columns(columns))
     network.to(device).eval()
     for parameter in network.parameters():
         parameter.requires_grad_(False)
     return network, preprocessing
+
+
+class _Columns(nn.Module):
+    """Some outputs of a network, in an order: logits [n, outputs] -> [n, M]."""
+
+    def __init__(self, columns: Sequence[int]) -> None:
+        super().__init__()
+        self.register_buffer("columns", torch.tensor(list(columns)), persistent=False)
+
+    def forward(self, logits: Tensor) -> Tensor:
+        return logits.index_select(1, self.get_buffer("columns"))
 
 
 def save_resume(
