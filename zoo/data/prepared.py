@@ -28,11 +28,11 @@ import hashlib
 import json
 import os
 import threading
+import weakref
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -203,6 +203,14 @@ class _Places:
     crc32: NDArray[np.uint32]
 
 
+class _Shard:
+    """A file open for ranged reads until nobody has it any more."""
+
+    def __init__(self, path: Path) -> None:
+        self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        weakref.finalize(self, os.close, self.descriptor)
+
+
 class PreparedSource:
     """Pictures of one split, by example id, from any number of threads."""
 
@@ -211,7 +219,7 @@ class PreparedSource:
     ) -> None:
         self._files, self._places, self._errors = files, places, errors
         self._digests = digests
-        self._open: dict[int, FileIO] = {}
+        self._open: dict[int, _Shard] = {}
         self._lock = threading.Lock()
 
     def encoded(self, example_ids: NDArray[np.int64]) -> list[bytes]:
@@ -230,7 +238,7 @@ class PreparedSource:
         shard, length = int(places.shard[example_id]), int(places.bytes[example_id])
         try:
             file = self._open.get(shard) or self._opened(shard)
-            data = os.pread(file.fileno(), length, int(places.offset[example_id]))
+            data = os.pread(file.descriptor, length, int(places.offset[example_id]))
         except OSError as error:
             raise UnreadableImage(
                 f"cannot be read from its shard ({error.strerror})", lasting=False
@@ -242,8 +250,8 @@ class PreparedSource:
             )
         return data
 
-    def _opened(self, shard: int) -> FileIO:
-        file = FileIO(self._files[shard])
+    def _opened(self, shard: int) -> _Shard:
+        file = _Shard(self._files[shard])
         with self._lock:
             if len(self._open) < _HELD_FILES:
                 return self._open.setdefault(shard, file)
