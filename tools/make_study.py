@@ -99,14 +99,13 @@ def open_study(path: str) -> Study:
     assert judge.points is not None
     outcomes = collect(workspace, open_dataset(experiment.dataset), experiment, judge.points)
     trainings = ledger.trainings_frame(workspace)
-    noted = workspace.root / "COMMIT"
     facts = {
         "experiment": experiment.name,
         "scale": experiment.scale,
         "dataset": outcomes.dataset,
         "train_size": outcomes.train_size,
         "classes": dict(zip(outcomes.class_names, outcomes.class_counts, strict=True)),
-        "commit": noted.read_text().strip() if noted.is_file() else "",
+        "commit": _commit(workspace),
         "train_seconds": round(float(trainings["train_seconds"].sum())),
         "machine": f"{os.cpu_count()} cores ({processor()})",
         "versions": sorted(set(trainings["versions"].dropna())),
@@ -137,14 +136,14 @@ def open_results(path: str, name: str, scale: str) -> Study:
             "data": part.dataset,
             **{str(role): int(count) for role, count in mine["role"].value_counts().items()},
         }
-    noted = workspace.root / "COMMIT"
-    facts = {
+    commit = _commit(workspace)
+    facts: dict[str, Any] = {
         "experiment": name,
         "scale": scale,
         "dataset": results.dataset,
         "tables": sorted(results.tables),
         "trained": trained,
-        "commit": noted.read_text().strip() if noted.is_file() else "",
+        "commit": commit,
         "train_seconds": round(seconds),
         "machine": f"{os.cpu_count()} cores ({processor()})",
         "versions": sorted(versions),
@@ -157,7 +156,7 @@ def open_results(path: str, name: str, scale: str) -> Study:
         n_examples=0,
         seeds=tuple(sorted({int(s) for s in results.tables.get("arms", _NONE).get("seed", ())})),
         version=version("classifier-zoo"),
-        commit=facts["commit"],
+        commit=commit,
         reproduces=True,
     )
     charts, folder = judge.charts(results), Path(tempfile.mkdtemp())
@@ -167,6 +166,12 @@ def open_results(path: str, name: str, scale: str) -> Study:
 
 
 _NONE = pd.DataFrame()
+
+
+def _commit(workspace: Workspace) -> str:
+    """The commit that made the results, if it was noted in the workspace."""
+    noted = workspace.root / "COMMIT"
+    return noted.read_text().strip() if noted.is_file() else ""
 
 
 def stored_study(folder: Path) -> Study:

@@ -47,6 +47,7 @@ __all__ = [
     "shells",
     "similarity_rows",
     "steps_to",
+    "thresholds_table",
     "validation_rows",
     "validation_table",
 ]
@@ -241,6 +242,40 @@ def validation_table(part: Part) -> pd.DataFrame:
                 "c": float(mine["c_perplexity"].max()),
                 "x": float(mine["x_perplexity"].max()),
                 "population": float(1 - mine["x_perplexity"].mean()),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def thresholds_table(part: Part, chains: Mapping[str, str]) -> pd.DataFrame:
+    """What thresholds keep of a part's training set: name, rule, kept (share), smallest_class and
+    largest_class (share kept of the class that keeps least and most), c and x (largest that is
+    kept). A rule that keeps nothing has kept 0.
+
+    Args:
+        chains: name -> rules as text.
+    """
+    scores, classes = part.scores["train"], len(part.dataset.class_names)
+    whole = rules.build([], scores, num_classes=classes)
+    there = np.bincount(whole.labels, minlength=classes)
+    rows = []
+    for name, text in chains.items():
+        about: dict[str, object] = {"name": name, "rule": text}
+        try:
+            kept = rules.build(rules.parse(text), scores, num_classes=classes)
+        except NotFoundError:
+            rows.append({**about, "kept": 0.0})
+            continue
+        mine = scores[scores["example_id"].isin(kept.example_ids)]
+        shares = np.bincount(kept.labels, minlength=classes) / np.maximum(there, 1)
+        rows.append(
+            {
+                **about,
+                "kept": len(kept) / len(whole),
+                "smallest_class": float(shares.min()),
+                "largest_class": float(shares.max()),
+                "c": float(mine["c_perplexity"].max()),
+                "x": float(mine["x_perplexity"].max()),
             }
         )
     return pd.DataFrame(rows)
