@@ -27,7 +27,14 @@ from zoo.data.dataset import (
     Split,
     UnreadableImage,
 )
-from zoo.data.decode import Decoded, Fit, decode_examples, decode_image, encode_examples
+from zoo.data.decode import (
+    Decoded,
+    Fit,
+    decode_examples,
+    decode_image,
+    encode_examples,
+    encode_pixels,
+)
 from zoo.data.fetch import FETCHABLE, fetch
 from zoo.data.notes import Note, require_split, require_trainable
 from zoo.data.preparing import Encoding, Prepared, prepare
@@ -57,6 +64,7 @@ __all__ = [
     "decode_examples",
     "decode_image",
     "encode_examples",
+    "encode_pixels",
     "fetch",
     "list_datasets",
     "load_split",

@@ -53,6 +53,7 @@ __all__ = [
     "decode_examples",
     "decode_image",
     "encode_examples",
+    "encode_pixels",
     "encoded_or_reason",
     "image_facts",
     "thumbnails_of",
@@ -428,10 +429,11 @@ def encode_examples(split: Split, example_ids: NDArray[np.int64]) -> list[bytes]
             b"" if isinstance(data, UnreadableImage) else data
             for data in encoded_or_reason(split.source, example_ids)
         ]
-    return [_png(pixels) for pixels in split.source.pixels(example_ids)]
+    return [encode_pixels(pixels) for pixels in split.source.pixels(example_ids)]
 
 
-def _png(pixels: NDArray[np.uint8]) -> bytes:
+def encode_pixels(pixels: NDArray[np.uint8]) -> bytes:
+    """A picture, uint8 [H, W, K], as the content of a PNG file."""
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)).save(
         buffer, "PNG"

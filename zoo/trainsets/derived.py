@@ -8,6 +8,9 @@ its ``label`` is what the population, the scores, the selections and the retrain
 the steps changed labels, ``label_true`` is what they were before. It has its own fingerprint and
 keeps the keys, so that two data sets made from one can be compared example by example.
 
+One step is of another kind: ``composites`` makes new pictures of the test split, for a population
+to answer and for nobody to be trained on (``zoo.trainsets.composites``).
+
 Which labels ``label_noise:to=confusion`` gives depends on what a small network answers: a data set
 with that step is first made in a workspace (``zoo.pipeline.with_confusion``), which turns the step
 into ``labels``.
@@ -32,6 +35,7 @@ from zoo.errors import DataError, NotFoundError, UsageError
 from zoo.manifest import Manifest
 from zoo.registry import position
 from zoo.spec import Op
+from zoo.trainsets.composites import COMPOSITES, composites_of
 from zoo.trainsets.on_rows import Rows
 from zoo.trainsets.steps import split_steps
 from zoo.trainsets.treatments import TREATMENTS, apply_rows, op, resolve
@@ -49,7 +53,7 @@ def split_base(uri: str) -> tuple[str, str]:
     for at, character in enumerate(uri):
         if character == "+" and at:
             name = uri[at + 1 :].partition("+")[0].partition(":")[0].strip()
-            if name.replace("-", "_") in known | {LABELS}:
+            if name.replace("-", "_") in known | {LABELS, COMPOSITES}:
                 return uri[:at], uri[at + 1 :]
     return uri, ""
 
@@ -62,6 +66,15 @@ def derived(base: Dataset, steps: str) -> tuple[Contents, str, str]:
         UsageError, UnknownNameError: for steps that are not possible on this data set.
         DataError: if the steps leave no example, or labels cannot be read.
     """
+    (name, settings), *more = split_steps(steps)
+    if COMPOSITES in (name, *(other for other, _ in more)):
+        if more:
+            raise UsageError(
+                f"{base.name}+{steps}: composites are made of the split test, which no other step"
+                f" touches. Allowed: {base.name}+composites:..., without others."
+            )
+        made, step = composites_of(base, settings)
+        return Contents(base.class_names, {COMPOSITES: made}), step.text, step.text
     train = base.splits.get("train")
     if train is None:
         raise UsageError(
