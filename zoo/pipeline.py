@@ -21,7 +21,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from zoo.data import Dataset, open_dataset, open_or_published, require_split, require_trainable
-from zoo.errors import FailedTrainingsError, UnknownNameError
+from zoo.errors import FailedTrainingsError, UnknownNameError, UsageError
 from zoo.estimate import Estimate, estimate, total, training_images, training_seconds
 from zoo.fill.plan import FillPlan, KeepLogits, plan_fill
 from zoo.manifest import Manifest
@@ -47,7 +47,7 @@ from zoo.studies.arms import (
     retrainings_to_plan,
 )
 from zoo.studies.findings import NOTHING_CONCLUDED, Conclusion, conclude
-from zoo.studies.results import Part
+from zoo.studies.results import Part, Probe
 from zoo.trainsets import derived, rules
 from zoo.trainsets.inputs import MemoryPictures, geometry, open_pictures
 from zoo.trainsets.on_rows import small_classes
@@ -375,6 +375,7 @@ def fill(
     progress: Progress,
     *,
     stage: str = "fill",
+    guests: bool = False,
 ) -> None:
     """Stream splits through those of some committed classifiers (None = all) that have no answers
     on them yet; see ``zoo.fill.plan.plan_fill``.
@@ -386,7 +387,7 @@ def fill(
     #     needed.
     with heartbeat(workspace):
         while True:
-            plan = plan_fill(workspace, dataset, classifiers, splits, keep_logits)
+            plan = plan_fill(workspace, dataset, classifiers, splits, keep_logits, guests=guests)
             if plan.tasks:
                 workspace.check_writable()
                 cells = plan.cells
@@ -583,10 +584,30 @@ def _run_part(
             runner,
             progress,
         )
+    probes = {uri: _probe(workspace, uri, dataset) for uri in experiment.probes}
+    if "fill" in wanted:
+        for probe in probes.values():
+            splits = [split for split in probe.splits if split != "train"]
+            fill(
+                workspace,
+                probe,
+                members,
+                splits,
+                "none",
+                runner,
+                progress,
+                stage=f"fill of {probe.name}",
+                guests=True,
+            )
     if "score" in wanted and experiment.fill_splits:
         population = population_of(workspace, dataset.fingerprint, members)
         scores = score_splits(workspace, population, experiment.fill_splits, progress)
-        part = replace(part, population=population, scores=scores)
+        part = replace(
+            part,
+            population=population,
+            scores=scores,
+            probes={uri: _answered(workspace, population, probe) for uri, probe in probes.items()},
+        )
         measured = measure(workspace, population, scores)
     if "select" in wanted:
         for rule in experiment.selections:
@@ -635,6 +656,46 @@ def _run_part(
     return part, measured, diverged
 
 
+def _probe(workspace: Workspace, uri: str, dataset: Dataset) -> Dataset:
+    """A data set that the population of another one is to answer, recorded."""
+    probe = datasets.dataset_of(workspace, uri)
+    _require_same_classes(probe, dataset)
+    datasets.commit_dataset(workspace, probe, {})
+    return probe
+
+
+def _require_same_classes(probe: Dataset, dataset: Dataset) -> None:
+    """Refuse a data set that a population cannot answer.
+
+    Raises:
+        UsageError: if it has other classes; names both.
+    """
+    if probe.class_names != dataset.class_names:
+        said = [
+            f"{one.name} ({one.fingerprint}) has the {len(one.class_names)} classes"
+            f" {', '.join(one.class_names[:5])}{', ...' if len(one.class_names) > 5 else ''}"
+            for one in (probe, dataset)
+        ]
+        raise UsageError(
+            f"{'; '.join(said)}. Allowed: the same classes in the same order, where one population"
+            " answers both. Choose another data set."
+        )
+
+
+def _answered(workspace: Workspace, population: Population, probe: Dataset) -> Probe:
+    record = workspace.commits.get("dataset", probe.fingerprint)
+    assert record is not None
+    guests = Population(record, population.classifiers)
+    return Probe(
+        probe,
+        {
+            split: score(workspace, guests, split).to_pandas()
+            for split in probe.splits
+            if split != "train"
+        },
+    )
+
+
 def population_trainings(experiment: Experiment, dataset: Dataset) -> list[Training]:
     """The trainings of an experiment's sweeps on its data set."""
     return [
@@ -669,6 +730,8 @@ def check_experiment(spec: Experiment) -> None:
         require_split(dataset, "test", "retrained arms are compared on it")
     for sweep in (*spec.sweeps, *spec.retrained):
         check_sweep(dataset, sweep)
+    for uri in spec.probes:
+        _require_same_classes(open_dataset(uri), dataset)
 
 
 def planned(

@@ -415,6 +415,9 @@ class Experiment(Spec):
     it has no data set of its own, and what it concludes is concluded from all. The names of groups
     and selections are then unique over its parts, and a part's name is the study's with its own
     word behind: ``cleaning-sym20``.
+
+    ``probes``: other data sets with the same class list whose pictures the population is asked as
+    well, all splits but ``train``: pictures made for a question, another test set.
     """
 
     name: str
@@ -431,6 +434,7 @@ class Experiment(Spec):
     next_command: str = ""
     source: str = ""
     parts: tuple[Experiment, ...] = ()
+    probes: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _data_or_parts(self) -> Self:

@@ -197,6 +197,8 @@ def plan_fill(
     classifiers: Mapping[str, Commit] | None,
     splits: Iterable[str],
     keep_logits: KeepLogits | None,
+    *,
+    guests: bool = False,
 ) -> FillPlan:
     """Group what has no committed answers: by split and input geometry, in sorted order, so that a
     rerun makes the same groups.
@@ -205,6 +207,8 @@ def plan_fill(
         classifiers: None = every trained one of the workspace; then nothing is read of those that
             have their answers.
         keep_logits: None = ``default_keep_logits`` of the workspace's population.
+        guests: whether classifiers that were trained on another data set with the same class list
+            answer this one too; else they are passed over.
 
     Raises:
         NotFoundError: if there is no classifier at all.
@@ -222,14 +226,15 @@ def plan_fill(
     done = {split: there.get((dataset.fingerprint, split), set()) for split in splits}
     everyone = classifiers is None
     if classifiers is None:
-        # A classifier belongs to one data set: where it has answers on another one, there is
-        #     nothing to do for it here.
-        elsewhere = {
+        # A classifier belongs to one data set: where it has answers on another one and none here,
+        #     there is nothing to do for it. (Guests answer their own first.)
+        at_home = {
             name
             for (fingerprint, _), names in there.items()
-            if fingerprint != dataset.fingerprint
+            if fingerprint == dataset.fingerprint
             for name in names
         }
+        elsewhere = known - at_home
         filled = {name for name in known if all(name in names for names in done.values())}
         classifiers = trained(workspace, dataset.fingerprint, elsewhere | filled)
     if not classifiers and not (everyone and (known or workspace.commits.keys("member"))):
@@ -246,7 +251,8 @@ def plan_fill(
         for name, commit in sorted(classifiers.items()):
             facts = commit.facts
             # Imported predictions have no weights: their answers come with 'zoo import'.
-            if name in done[split] or facts["dataset"] != dataset.fingerprint or not commit.files:
+            guest = facts["dataset"] != dataset.fingerprint
+            if name in done[split] or (guest and not guests) or not commit.files:
                 continue
             p = Preprocessing(**facts["preprocessing"])
             groups.setdefault(

@@ -440,16 +440,17 @@ def _keys_alone(unit: AnswerUnit, classifiers: Iterable[str]) -> dict[str, str]:
 def answer_parts(
     workspace: Workspace, dataset: str | None = None, split: str | None = None
 ) -> list[tuple[Commit, tuple[str, ...]]]:
-    """Committed units and the classifiers to read from each: one unit per classifier and split,
-    though two fills may have met."""
-    taken: set[tuple[str, str]] = set()
+    """Committed units and the classifiers to read from each: one unit per classifier, data set and
+    split, though two fills may have met."""
+    taken: set[tuple[str, str, str]] = set()
     found: list[tuple[Commit, tuple[str, ...]]] = []
     for commit in workspace.commits.all("answers").values():
         unit = AnswerUnit.from_identity(commit.identity)
         if split not in (None, unit.split) or dataset not in (None, unit.dataset):
             continue
-        mine = tuple(name for name in unit.classifiers if (unit.split, name) not in taken)
-        taken |= {(unit.split, name) for name in mine}
+        here = (unit.dataset, unit.split)
+        mine = tuple(name for name in unit.classifiers if (*here, name) not in taken)
+        taken |= {(*here, name) for name in mine}
         if mine:
             found.append((commit, mine))
     return found

@@ -38,7 +38,15 @@ from zoo.store import selections
 from zoo.store.workspace import Workspace
 from zoo.studies.arms import Comparison, Retrainings
 
-__all__ = ["Part", "Results", "gathered"]
+__all__ = ["Part", "Probe", "Results", "gathered"]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Another data set that a part's population has answered; ``scores``: by split."""
+
+    dataset: Dataset
+    scores: Mapping[str, pd.DataFrame]
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,7 @@ class Part:
         population: who scored; None where the part has no population.
         groups: its arm groups with their trainings.
         comparison: how the arms did; None where there are none.
+        probes: by name, as the experiment asks for them.
     """
 
     name: str
@@ -62,6 +71,7 @@ class Part:
     population: Population | None = None
     groups: Sequence[tuple[ArmGroup, Retrainings]] = ()
     comparison: Comparison | None = None
+    probes: Mapping[str, Probe] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
