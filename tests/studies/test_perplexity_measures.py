@@ -192,7 +192,7 @@ def halves() -> pd.DataFrame:
 
 
 def test_x_and_c_in_sample_and_held_out_are_of_the_same_examples() -> None:
-    found = measures.held_out(halves()).set_index(["measure", "part"])
+    found = measures.held_out(halves()).set_index(["measure", "of"])
     assert found["n"].unique().tolist() == [1]
     assert found.loc["x", "mean"].to_dict() == {
         "all": 0.5,
@@ -206,16 +206,32 @@ def test_x_and_c_in_sample_and_held_out_are_of_the_same_examples() -> None:
 
 
 def test_in_sample_share_by_hand_and_the_expected_one() -> None:
-    found = measures.in_sample(halves(), [0.25, 0.75, 0.5, 0.5]).iloc[0]
-    assert (found["mean_share"], found["expected"]) == (0.5, 0.5)
-    assert (found["min_share"], found["max_share"], found["held_out_by_none"]) == (0, 1, 1)
-    design = [0.25] * 3 + [0.5] * 3 + [0.75] * 3 + [1.0]
-    assert measures.expected_in_sample(design) == pytest.approx(0.55)
+    """Two classifiers of one set of a quarter, two of two halves: an example is in all three with
+    probability 1/16."""
+    design = pd.DataFrame({"fraction": [0.25, 0.25, 0.5, 0.5], "replica": [1, 1, 1, 2]})
+    found = measures.in_sample(halves(), design).iloc[0]
+    assert (found["mean_share"], found["expected"]) == (0.5, 0.375)
+    assert (found["min_share"], found["max_share"], found["seen_by_all"]) == (0, 1, 1)
+    assert found["expected_seen_by_all"] == 3 / 16
+
+
+def test_the_paper_s_design_has_55_per_cent_in_sample() -> None:
+    """And an example is in all of its ten sets with probability .0824 %."""
+    design = pd.DataFrame(
+        [(f, r) for f in (0.25, 0.5, 0.75) for r in (1, 2, 3)] + [(1.0, 1)],
+        columns=["fraction", "replica"],
+    )
+    found = measures.in_sample(halves(), design).iloc[0]
+    assert found["expected"] == pytest.approx(0.55)
+    assert found["expected_seen_by_all"] / 3 == pytest.approx((0.75 * 0.5 * 0.25) ** 3)
 
 
 def test_in_sample_shares_are_refused_where_membership_is_not_known() -> None:
+    design = pd.DataFrame({"fraction": [0.5], "replica": [1]})
     with pytest.raises(UsageError, match="of 1 of 3 examples it is not known which"):
-        measures.in_sample(halves().assign(n_heldout=[2, None, 4]), [0.5])
+        measures.in_sample(halves().assign(n_heldout=[2, None, 4]), design)
+    read = measures.in_sample(halves().assign(n=[4, 4, 0], n_heldout=[2, 0, 0]), design)
+    assert read["n"].tolist() == [2]  # an unreadable picture is no example
 
 
 def test_the_gap_of_each_example_is_held_out_minus_in_sample() -> None:
@@ -305,6 +321,12 @@ def test_ranks_agree_where_the_order_is_one_and_disagree_where_it_is_turned_roun
     assert measures.rank_agreement(one, "c_perplexity", votes, "entropy")["n"].tolist() == [90]
 
 
+def test_the_entropy_of_votes_by_hand() -> None:
+    votes = [[10, 0, 0], [5, 5, 0], [1, 1, 2], [0, 0, 0]]
+    assert measures.vote_entropy(np.array(votes))[:3].tolist() == [0, 1, 1.5]
+    assert np.isnan(measures.vote_entropy(np.array(votes))[3])
+
+
 def test_composites_are_above_both_parents_or_not() -> None:
     pairs = pd.DataFrame(
         {
@@ -349,5 +371,5 @@ def test_the_measures_leave_their_input_alone() -> None:
     table = halves()
     before = table.copy()
     measures.held_out(table)
-    measures.in_sample(table, [0.5])
+    measures.in_sample(table, pd.DataFrame({"fraction": [0.5], "replica": [1]}))
     assert_frame_equal(table, before)

@@ -8,6 +8,7 @@ figure (a null, an infinity, zero on a log axis) leaves a gap, a dash or a remar
 
 from __future__ import annotations
 
+import base64
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -18,13 +19,15 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LinearSegmentedColormap, Normalize
+from matplotlib.collections import PolyCollection
+from matplotlib.colors import LinearSegmentedColormap, LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
+from zoo.data import decode_image
 from zoo.errors import UsageError
 from zoo.registry import Registry
 from zoo.report.draw import (
@@ -40,11 +43,18 @@ from zoo.report.draw import (
     FigureFiles,
     Provenance,
     draw_entry,
+    draw_picture,
     new_figure,
     safe_text,
     save_entry,
 )
-from zoo.studies.findings import HEAT_COLUMNS, LINE_COLUMNS, Chart
+from zoo.studies.findings import (
+    DENSITY_COLUMNS,
+    HEAT_COLUMNS,
+    LINE_COLUMNS,
+    PICTURE_COLUMNS,
+    Chart,
+)
 
 __all__ = ["KINDS", "ChartKind", "draw", "entry_of", "save"]
 
@@ -107,7 +117,11 @@ def entry_of(chart: Chart) -> FigureEntry:
         draw=lambda table, _pictures: kind.draw(chart, table),
         title=chart.title,
         caption=f"{caption}{stop} {{provenance}}.".strip(),
-        alt=f"{kind.told}: {chart.y_label} by {chart.x_label}. {chart.title}",
+        alt=(
+            f"{kind.told}: {chart.y_label} by {chart.x_label}. {chart.title}"
+            if chart.x_label
+            else f"{kind.told}. {chart.title}"
+        ),
         columns=kind.columns,
         advice="zoo.studies.findings.Chart says what they hold.",
     )
@@ -841,6 +855,117 @@ def _text_colour(background: Sequence[float]) -> str:
     return "white" if 1.05 / (luminance + 0.05) > (luminance + 0.05) / 0.05 else "black"
 
 
+# ---------------------------------------------------------------------------- density and pictures
+
+
+def _draw_density(chart: Chart, table: pd.DataFrame) -> Figure:
+    """How many examples lie in each cell of a plane: one scale of colour for all panels."""
+    numbers = table[["x_low", "x_high", "y_low", "y_high", "n"]].astype("float64")
+    rows = numbers.assign(panel=_plain(table["panel"]))
+    names = _unique(rows["panel"])
+    across = _side_by_side(len(names))
+    down = -(-len(names) // across)
+    figure = new_figure(WIDTH, 0.4 + 3.6 * down, pad=0.06)
+    axes = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True).ravel().tolist()
+    for unused in axes[len(names) :]:
+        unused.set_axis_off()
+    scale = LogNorm(1, max(float(rows["n"].max()), 2.0))
+    cold, hot = _POSITIVE(0.12), _POSITIVE(1.0)
+    colours = LinearSegmentedColormap.from_list("density", [cold, _POSITIVE(0.55), hot])
+    for at, (ax, name) in enumerate(zip(axes, names, strict=False)):
+        mine = rows[rows["panel"] == name]
+        corners = mine[["x_low", "y_low", "x_high", "y_high"]].to_numpy()
+        cells = PolyCollection(
+            [[(a, b), (c, b), (c, d), (a, d)] for a, b, c, d in corners],
+            array=mine["n"].to_numpy(),
+            cmap=colours,
+            norm=scale,
+            linewidths=0,
+            rasterized=True,
+        )
+        ax.add_collection(cells)
+        ax.set_xscale("log" if chart.x_scale == "log" else "linear")
+        ax.set_yscale(chart.y_scale)
+        _name_panel(ax, name, names, _panel_width(across))
+        if at % across == 0:
+            ax.set_ylabel(_wrapped(chart.y_label, 3.2))
+        if at + across >= len(names):
+            ax.set_xlabel(_wrapped(chart.x_label, _panel_width(across)))
+    low, high = rows[["x_low", "y_low"]].min(), rows[["x_high", "y_high"]].max()
+    axes[0].set_xlim(float(low["x_low"]), float(high["x_high"]))
+    axes[0].set_ylim(float(low["y_low"]), float(high["y_high"]))
+    if chart.x_scale == "log":
+        powers = np.arange(np.floor(np.log10(low["x_low"])), np.ceil(np.log10(high["x_high"])) + 1)
+        ticks = (10.0 ** powers[:, None] * np.array([1, 1.5, 2, 3, 5])).ravel()
+        inside = ticks[(ticks >= low["x_low"] * 0.999) & (ticks <= high["x_high"] * 1.001)]
+        axes[0].xaxis.set_major_locator(FixedLocator(inside.tolist()))
+        axes[0].xaxis.set_major_formatter(FuncFormatter(lambda tick, _: _number(tick)))
+        for ax in axes[: len(names)]:
+            ax.xaxis.set_minor_locator(NullLocator())
+    axes[0].yaxis.set_major_formatter(_values_text(chart))
+    bar = figure.colorbar(
+        ScalarMappable(scale, colours), ax=axes, aspect=28, pad=0.015, fraction=0.03
+    )
+    bar.set_label("examples in a cell")
+    bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda count, _: f"{count:,.0f}"))
+    bar.ax.yaxis.set_minor_locator(NullLocator())
+    bar.outline.set_visible(False)
+    return figure
+
+
+MOST_PICTURES = 8
+"""Side by side."""
+
+
+def _draw_pictures(_chart: Chart, table: pd.DataFrame) -> Figure:
+    """Examples in rows, a panel's after its name, with a few lines of text below each."""
+    names = _unique(_plain(table["panel"]))
+    side, gap, name_height = 0.92, WIDTH / MOST_PICTURES, 0.3
+    lines = max(str(text).count("\n") + 1 for text in table["text"])
+    height = side + 0.16 * lines + 0.18
+    rows = {
+        name: [mine.iloc[k : k + MOST_PICTURES] for k in range(0, len(mine), MOST_PICTURES)]
+        for name, mine in ((n, table[_plain_is(table["panel"], n)]) for n in names)
+    }
+    total = sum(name_height + height * len(chunks) for chunks in rows.values()) + 0.1
+    figure = Figure(figsize=(WIDTH, total))
+    top = total - 0.05
+    for name, chunks in rows.items():
+        figure.text(
+            0.1 / WIDTH,
+            (top - 0.06) / total,
+            safe_text(name or "\u2013", 60),
+            va="top",
+            fontsize=10.5,
+            fontweight="bold",
+        )
+        top -= name_height
+        for chunk in chunks:
+            for at, (picture, text) in enumerate(zip(chunk["picture"], chunk["text"], strict=True)):
+                left = 0.1 + gap * at
+                place = (left / WIDTH, (top - side) / total, side / WIDTH, side / total)
+                ax = figure.add_axes(place)
+                draw_picture(ax, _decoded(picture))
+                ax.spines[:].set_visible(False)
+                shown = "\n".join(safe_text(line, 20) for line in str(text).split("\n"))
+                figure.text(
+                    left / WIDTH, (top - side - 0.04) / total, shown, va="top", fontsize=7.8
+                )
+            top -= height
+    return figure
+
+
+def _plain_is(column: pd.Series[Any], name: str) -> list[bool]:
+    return [text == name for text in _plain(column)]
+
+
+def _decoded(picture: object) -> NDArray[np.uint8] | None:
+    """A PNG in base64 as uint8 [H, W, K]; None where there is none."""
+    if not isinstance(picture, str) or not picture:
+        return None
+    return decode_image(base64.b64decode(picture), 3)
+
+
 # ------------------------------------------------------------------------------- the table of kinds
 
 
@@ -865,5 +990,7 @@ KINDS: Registry[ChartKind] = Registry(
         "lines": ChartKind(_draw_lines, LINE_COLUMNS, "Line chart"),
         "bars": ChartKind(_draw_bars, LINE_COLUMNS, "Bar chart"),
         "heat": ChartKind(_draw_heat, HEAT_COLUMNS, "Heat map"),
+        "density": ChartKind(_draw_density, DENSITY_COLUMNS, "Density plot"),
+        "pictures": ChartKind(_draw_pictures, PICTURE_COLUMNS, "Grid of pictures"),
     },
 )

@@ -24,9 +24,11 @@ from zoo.studies.outcomes import Outcomes, collect
 from zoo.studies.results import Part, Results, gathered
 
 __all__ = [
+    "DENSITY_COLUMNS",
     "HEAT_COLUMNS",
     "LINE_COLUMNS",
     "NOTHING_CONCLUDED",
+    "PICTURE_COLUMNS",
     "Chart",
     "Conclusion",
     "Findings",
@@ -45,10 +47,13 @@ class Chart:
         name: file stem, such as ``figure-04``.
         title: heading.
         kind: ``lines`` (curves with bands), ``bars`` (grouped by series), ``heat`` (one matrix per
-            panel).
+            panel), ``density`` (how many examples lie in each cell of a plane), ``pictures``
+            (examples with a few words below each).
         table: tidy. ``lines`` and ``bars``: panel, series, x, x_text, y, sd (null = a single
             value), n (seeds), reference (bool: drawn as a dashed line without markers, such as a
                 ceiling). ``heat``: panel, row, column, value, in the order to be shown.
+            ``density``: panel, x_low, x_high, y_low, y_high, n, a row per cell that is not empty.
+            ``pictures``: panel (a row of the figure), picture (PNG in base64), text (its lines).
         x_label: what x is, with its unit (``heat``: what the columns are).
         y_label: what y is, with its unit (``heat``: what the rows are).
         caption: what is seen and where it stands in the paper.
@@ -60,7 +65,7 @@ class Chart:
 
     name: str
     title: str
-    kind: Literal["lines", "bars", "heat"]
+    kind: Literal["lines", "bars", "heat", "density", "pictures"]
     table: pd.DataFrame
     x_label: str
     y_label: str
@@ -72,6 +77,8 @@ class Chart:
 
 LINE_COLUMNS = ("panel", "series", "x", "x_text", "y", "sd", "n", "reference")
 HEAT_COLUMNS = ("panel", "row", "column", "value")
+DENSITY_COLUMNS = ("panel", "x_low", "x_high", "y_low", "y_high", "n")
+PICTURE_COLUMNS = ("panel", "picture", "text")
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from zoo.errors import UsageError
 from zoo.scores.catalog import X_BINS, Listed
 from zoo.scores.marginals import ClassConfusion
 from zoo.scores.suspects import planted_errors, score_values
-from zoo.statistics import rank_correlation, rank_interval, wilson_interval
+from zoo.statistics import mean_interval, rank_correlation, rank_interval, wilson_interval
 
 __all__ = [
     "CORNERS",
@@ -37,7 +37,6 @@ __all__ = [
     "confusion_pairs",
     "corner_examples",
     "distributions",
-    "expected_in_sample",
     "gaps",
     "held_out",
     "in_sample",
@@ -47,7 +46,9 @@ __all__ = [
     "main_effects",
     "published_distributions",
     "rank_agreement",
+    "shown_examples",
     "summary",
+    "vote_entropy",
 ]
 
 
@@ -382,26 +383,28 @@ def _names(class_names: Sequence[str], classes: NDArray[Any]) -> list[str | None
 # ---------------------------------------------------------------- in-sample and held out
 
 
-def expected_in_sample(fractions: Sequence[float]) -> float:
-    """Share of the classifiers that saw an example, over examples: the mean of the fractions of the
-    training set that each was trained on. Each saw exactly its fraction, so no luck is in it."""
-    return float(np.mean(fractions))
-
-
-def in_sample(scores: pd.DataFrame, fractions: Sequence[float]) -> pd.DataFrame:
+def in_sample(scores: pd.DataFrame, classifiers: pd.DataFrame) -> pd.DataFrame:
     """How much of a training split's scores is of classifiers that were trained on the example.
 
+    A training set of fraction f holds exactly that share of the examples, so the mean over the
+    examples is the mean fraction of the classifiers, and no luck is in it. Which examples are in
+    all training sets is luck: independent sets all hold an example with the product of their
+    fractions.
+
     Args:
-        fractions: of the training set, one per classifier.
+        classifiers: one row per classifier: fraction (of the training set), replica (which of the
+            sets of that fraction).
 
     Returns:
-        One row: n (examples), expected, mean_share, sd_share, min_share, max_share,
-        held_out_by_none (examples that every classifier saw).
+        One row: n (examples), expected, mean_share, sd_share, min_share, max_share, seen_by_all
+        (examples that no classifier held out), expected_seen_by_all.
 
     Raises:
         UsageError: if it is not known which classifiers saw which examples.
     """
     n, held = score_values(scores, "n"), score_values(scores, "n_heldout")
+    scored = n > 0
+    n, held = n[scored], held[scored]
     if not len(held) or np.isnan(held).any():
         raise UsageError(
             f"of {int(np.isnan(held).sum())} of {len(held)} examples it is not known which"
@@ -409,16 +412,18 @@ def in_sample(scores: pd.DataFrame, fractions: Sequence[float]) -> pd.DataFrame:
             " trained here, or imported with --in-train."
         )
     share = 1 - held / n
+    sets = classifiers[["fraction", "replica"]].drop_duplicates()
     return pd.DataFrame(
         [
             {
                 "n": len(share),
-                "expected": expected_in_sample(fractions),
+                "expected": classifiers["fraction"].astype("float64").mean(),
                 "mean_share": share.mean(),
                 "sd_share": share.std(),
                 "min_share": share.min(),
                 "max_share": share.max(),
-                "held_out_by_none": int((held == 0).sum()),
+                "seen_by_all": int((held == 0).sum()),
+                "expected_seen_by_all": len(share) * sets["fraction"].astype("float64").prod(),
             }
         ]
     )
@@ -443,9 +448,9 @@ def held_out(scores: pd.DataFrame) -> pd.DataFrame:
     Only examples with both kinds of classifiers, so that the means are of the same examples.
 
     Returns:
-        measure (x | c), part (all | in-sample | held out | gap), mean, low and high (5th and 95th
-        percentile over the examples), n. C is averaged as 2 ** (mean bits over the examples), its
-        gap is in bits: log2 of the ratio.
+        measure (x | c), of (all | in-sample | held out | gap), mean, low and high (its 95 %
+        interval over the examples), q05 and q95 (percentiles of the examples), n. C is averaged as
+        2 ** (mean bits over the examples), its gap is in bits: log2 of the ratio.
     """
     seen, unseen = (score_values(scores, f"x_{name}") for name in ("insample", "heldout"))
     bits_unseen, bits_seen = _bits(scores)
@@ -461,15 +466,14 @@ def held_out(scores: pd.DataFrame) -> pd.DataFrame:
         parts["gap"] = parts["held out"] - parts["in-sample"]
         for part, values in parts.items():
             own = values[both]
-            figures = (
-                [np.nan] * 3
-                if not len(own)
-                else [own.mean(), *(np.percentile(own, q) for q in (5, 95))]
+            found = (
+                [*mean_interval(own), *np.percentile(own, (5, 95))] if len(own) else [np.nan] * 5
             )
             if measure == "c" and part != "gap":
-                figures = np.exp2(figures).tolist()
-            rows.append((measure, part, *map(float, figures), len(own)))
-    return pd.DataFrame(rows, columns=["measure", "part", "mean", "low", "high", "n"])
+                found = np.exp2(found).tolist()
+            rows.append((measure, part, *map(float, found), len(own)))
+    columns = ["measure", "of", "mean", "low", "high", "q05", "q95", "n"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def gaps(scores: pd.DataFrame) -> pd.DataFrame:
@@ -611,6 +615,20 @@ def rank_agreement(
     known = np.isfinite(one) & np.isfinite(two)
     value, low, high = rank_interval(one[known], two[known])
     return pd.DataFrame([{"value": value, "low": low, "high": high, "n": int(known.sum())}])
+
+
+def vote_entropy(votes: NDArray[Any]) -> Floats:
+    """Entropy of the labels that people gave each example, in bits, float64 [E]; NaN where nobody
+    voted.
+
+    Args:
+        votes: integer or float [E, M], how many gave each class.
+    """
+    votes = np.asarray(votes, dtype=np.float64)
+    total = votes.sum(axis=1, keepdims=True)
+    p = np.divide(votes, total, out=np.full_like(votes, np.nan), where=total > 0)
+    logs = np.log2(p, out=np.zeros_like(p), where=p > 0)
+    return np.asarray(-(p * logs).sum(axis=1) + 0.0)
 
 
 def composite_shares(

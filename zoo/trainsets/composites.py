@@ -97,7 +97,9 @@ class _Halves:
             read = decode_examples(
                 self.base, ids, size=self.side, channels=self.channels, fit="resize"
             )
-            unreadable = np.isin(ids, list(read.errors)).reshape(-1, 2).any(axis=1)
+            unreadable = [
+                not read.errors.keys().isdisjoint(pair) for pair in ids.reshape(-1, 2).tolist()
+            ]
             halves = read.images[::2].copy()
             halves[:, :, self.side // 2 :] = read.images[1::2, :, self.side // 2 :]
             found += [
@@ -151,7 +153,8 @@ def composites_of(base: Dataset, settings: str) -> tuple[Split, Op]:
     """
     step = _Composites(COMPOSITES)
     params = step.canonical(step.read(settings))
-    return composites(base, **params), Op(name=COMPOSITES, params=params)
+    made: Split = step.function(base, **params)
+    return made, Op(name=COMPOSITES, params=params)
 
 
 def pairs_of(dataset: Dataset) -> pd.DataFrame:
