@@ -242,7 +242,8 @@ def charts(results: Results) -> tuple[Chart, ...]:
                 lines(effect_rows(results, CLEAN, "test", f"mean_{measure}")),
                 "level",
                 f"mean {measure.upper()} of the test examples",
-                "Main effects over the classifiers of the clean population. Not in the paper.",
+                "Main effects over the classifiers of the clean population; in brackets: how much"
+                " of the variance between classifiers the factor alone explains. Not in the paper.",
                 percent=False,
             )
             for measure in ("x", "c")
@@ -285,7 +286,7 @@ def charts(results: Results) -> tuple[Chart, ...]:
             "the two halves",
             "share of the pictures",
             "Left half of a test picture beside the right half of another, of another class or of"
-            " its own. The line is the claim's 75 %. Not in the paper.",
+            " its own. Not in the paper.",
         ),
     ]
     return tuple(chart for chart in shown if len(chart.table))

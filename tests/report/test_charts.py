@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 from pathlib import Path
 from typing import Any
@@ -15,17 +16,25 @@ from matplotlib.colors import to_hex, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from zoo.data import encode_pixels
 from zoo.errors import UnknownNameError, UsageError
 from zoo.report import charts
 from zoo.report.charts import KINDS
 from zoo.report.draw import Provenance
-from zoo.studies.findings import HEAT_COLUMNS, LINE_COLUMNS, Chart
+from zoo.studies.findings import (
+    DENSITY_COLUMNS,
+    HEAT_COLUMNS,
+    LINE_COLUMNS,
+    PICTURE_COLUMNS,
+    Chart,
+)
 
 HERE = Provenance(
     "study", "laptop", "shapes", 12, 0, (0, 1, 2), "0.2.0", "abc1234", reproduces=True
 )
 NASTY = '"><script>alert(1)</script> $x_{$ <b>\x00_\u732b'
 INFINITE = float("inf")
+_NULL = ("y", "sd", "value", "picture")
 PERCENTS = (*range(1, 21), *range(30, 101, 10))  # the 28 settings of study 1
 
 
@@ -56,7 +65,8 @@ def cell(panel: str, row: str, column: str, value: float | None) -> dict[str, An
 
 
 def chart(kind: Any, rows: list[dict[str, Any]], **changes: Any) -> Chart:
-    columns = list(HEAT_COLUMNS if kind == "heat" else LINE_COLUMNS)
+    own = {"heat": HEAT_COLUMNS, "density": DENSITY_COLUMNS, "pictures": PICTURE_COLUMNS}
+    columns = list(own.get(kind, LINE_COLUMNS))
     one = Chart(
         "figure-01",
         "Noise",
@@ -83,11 +93,28 @@ def samples() -> dict[str, Chart]:
         cell("LeNet", "delete cat", "dog", None),
         cell("NIN", "cat \u2192 dog", "dog", 0.25),
     ]
+    plane = [
+        {"panel": panel, "x_low": x, "x_high": x + 1, "y_low": y, "y_high": y + 0.5, "n": n}
+        for panel, x, y, n in (("clean", 1, 0.0, 3), ("clean", 2, 0.5, 40), ("noisy", 1, 0.5, 1))
+    ]
+    shown = [
+        {"panel": "hard", "picture": png(200), "text": "cat\nC 3.20  X 90 %"},
+        {"panel": "hard", "picture": None, "text": "dog"},
+        {"panel": "easy", "picture": png(90), "text": "ox"},
+    ]
     return {
         "lines": chart("lines", points),
         "bars": chart("bars", points),
         "heat": chart("heat", cells),
+        "density": chart("density", plane, x_scale="log"),
+        "pictures": chart("pictures", shown),
     }
+
+
+def png(grey: int) -> str:
+    """A square of four pixels in base64."""
+    picture = np.full((2, 2, 1), grey, dtype=np.uint8)
+    return base64.b64encode(encode_pixels(picture)).decode()
 
 
 def panels(figure: Figure) -> list[Axes]:
@@ -164,7 +191,7 @@ def test_the_csv_is_the_table_drawn(kind: str, tmp_path: Path) -> None:
         "figure-01.png",
         "figure-01.csv",
     )
-    read = pd.read_csv(files.csv, keep_default_na=False, na_values={"y": "", "sd": "", "value": ""})
+    read = pd.read_csv(files.csv, keep_default_na=False, na_values=dict.fromkeys(_NULL, ""))
     pd.testing.assert_frame_equal(read, samples()[kind].table, check_dtype=False)
 
 
@@ -658,3 +685,38 @@ def test_an_error_over_both_log_axes_has_plain_ticks_and_a_straight_line() -> No
     assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
     assert set(y_labels(ax)) >= {"2 %", "5 %", "10 %", "20 %"}
     assert ax.get_ylim()[0] > 0.015
+
+
+# ---------------------------------------------------------------------------- density and pictures
+
+
+def test_a_cell_of_a_plane_lies_where_its_edges_are_and_fuller_is_darker() -> None:
+    clean, noisy = panels(charts.draw(samples()["density"]))
+    (cells,) = clean.collections
+    corners = [path.vertices[[0, 2]].tolist() for path in cells.get_paths()]
+    assert corners == [[[1, 0], [2, 0.5]], [[2, 0.5], [3, 1]]]
+    colours = cells.cmap(cells.norm(cells.get_array()))
+    assert colours[1].sum() < colours[0].sum()
+    assert clean.get_xscale() == "log"
+    assert x_labels(clean) == ["1", "1.5", "2", "3"]
+    assert noisy.get_xlim() == clean.get_xlim() == (1, 3)
+    assert y_labels(clean)[0] == "0 %"
+
+
+def test_examples_stand_in_rows_under_the_name_of_their_panel_each_with_its_words() -> None:
+    figure = charts.draw(samples()["pictures"])
+    said = [text.get_text() for text in figure.texts]
+    assert said == ["hard", "cat\nC 3.20  X 90 %", "dog", "easy", "ox"]
+    first, lost, third = figure.axes
+    assert first.images[0].get_array().ravel().tolist() == [200] * 12  # grey as three channels
+    assert not lost.images
+    assert "no\npicture" in [text.get_text() for text in lost.texts]
+    assert third.get_position().y1 < first.get_position().y0
+
+
+def test_nine_examples_take_two_rows() -> None:
+    rows = [{"panel": "", "picture": png(9), "text": str(n)} for n in range(9)]
+    figure = charts.draw(chart("pictures", rows))
+    heights = {round(ax.get_position().y0, 6) for ax in figure.axes}
+    assert len(figure.axes) == 9
+    assert len(heights) == 2

@@ -896,7 +896,7 @@ def _draw_density(chart: Chart, table: pd.DataFrame) -> Figure:
     axes[0].set_ylim(float(low["y_low"]), float(high["y_high"]))
     if chart.x_scale == "log":
         powers = np.arange(np.floor(np.log10(low["x_low"])), np.ceil(np.log10(high["x_high"])) + 1)
-        ticks = (10.0 ** powers[:, None] * np.array([1, 1.5, 2, 3, 5])).ravel()
+        ticks = (10.0 ** powers[:, None] * np.array([1, 1.5, 2, 3, 4, 5, 7])).ravel()
         inside = ticks[(ticks >= low["x_low"] * 0.999) & (ticks <= high["x_high"] * 1.001)]
         axes[0].xaxis.set_major_locator(FixedLocator(inside.tolist()))
         axes[0].xaxis.set_major_formatter(FuncFormatter(lambda tick, _: _number(tick)))

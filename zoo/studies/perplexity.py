@@ -579,7 +579,7 @@ def agreement(scores: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
         (score_values(joined, name), score_values(joined, f"{name}_other"))
         for name in ("x_perplexity", "c_perplexity", "top_confusion")
     )
-    known_x, known_c = (np.isfinite(a) & np.isfinite(b) for a, b in (x, c))
+    known_x, known_c, known_top = (np.isfinite(a) & np.isfinite(b) for a, b in (x, c, top))
     in_a = [values > 0.95 for values in x]
     in_b = [a & (values < 2) for a, values in zip(in_a, c, strict=True)]
     return pd.DataFrame(
@@ -589,7 +589,7 @@ def agreement(scores: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
             ("spearman_c", rank_correlation(c[0][known_c], c[1][known_c])),
             ("mean_change_x", float(np.abs(x[0] - x[1])[known_x].mean())),
             ("mean_change_c", float(np.abs(c[0] - c[1])[known_c].mean())),
-            ("same_top", float((top[0] == top[1]).mean())),
+            ("same_top", float((top[0] == top[1])[known_top].mean())),
             ("overlap_a", _overlap(*in_a)),
             ("overlap_b", _overlap(*in_b)),
         ],

@@ -58,6 +58,8 @@ Measure = Callable[[Results], Finding]
 
 _PAIRS: Final = 400
 """Pairs of classes that are kept, the most frequent first: all of up to 20 classes."""
+_SHOWN: Final = 8
+"""Examples of each corner."""
 _SAMPLE: Final = 2000
 """Test examples of which C is kept, to be compared between parts: the same in every part."""
 
@@ -88,7 +90,7 @@ def tables_of(part: Part) -> Mapping[str, pd.DataFrame]:
         quick = from_store.score(part.workspace, fast, split).to_pandas()
         by_split[split] = {
             "density": measures.joint_density(scores),
-            "shown": _pictured(part, split, measures.shown_examples(scores, names)),
+            "shown": _pictured(part, split, measures.shown_examples(scores, names, _SHOWN)),
             "confusions": _confusions(part, split),
             "classes": measures.class_perplexity(scores, names),
             "pairs": measures.confusion_pairs(scores, names, confusion).head(_PAIRS),
@@ -143,7 +145,7 @@ def _confusions(part: Part, split: str) -> pd.DataFrame:
     """The five X- and C-confusions of the examples shown, with their indices."""
     assert part.population is not None
     scores = part.scores[split]
-    rows = measures.corner_examples(scores, 4)["row"].to_numpy()
+    rows = measures.corner_examples(scores, _SHOWN)["row"].to_numpy()
     exact = from_store.entropy_classes(part.workspace, part.population, split)
     return measures.confusion_lists(scores, part.dataset.class_names, rows, exact)
 
@@ -375,14 +377,14 @@ def gap_rows(results: Results, parts: Sequence[str]) -> list[Row]:
 
 
 def effect_rows(results: Results, part: str, split: str, column: str) -> list[Row]:
-    """Mean X or C by level, a panel per factor; its title says how much of the variance between
+    """Mean X or C by level, a panel per factor; in brackets how much of the variance between
     classifiers the factor explains."""
     table = results.of("effects", part, split=split)
     share = "share_x" if column == "mean_x" else "share_c"
     words = {"arch": "architecture", "fraction": "share of the training set", "epoch": "epoch"}
     return [
         value(
-            f"{words[str(factor)]}: {100 * mine[share].iloc[0]:.0f} % of the variance",
+            f"{words[str(factor)]} ({100 * mine[share].iloc[0]:.0f}\u00a0%)",
             "",
             float(at),
             [row[column]],
@@ -489,10 +491,5 @@ def composite_rows(results: Results, part: str, least: float = 0.75) -> list[Row
         value("", "", float(at), [row.share], x_text=str(row.kind))
         for at, row in enumerate(table.itertuples())
     ]
-    return [
-        *rows,
-        *(
-            value("", "claimed", float(at), [least], x_text=str(kind), reference=True)
-            for at, kind in enumerate(table["kind"])
-        ),
-    ]
+    claimed = value("", "claimed at least", 0.0, [least], x_text=rows[0]["x_text"], reference=True)
+    return [*rows, claimed]
