@@ -242,6 +242,18 @@ def test_names_are_shown_as_text_and_what_is_not_finite_does_not_stop_the_drawin
     values = (0.5, None, INFINITE, -INFINITE, float("nan"), 0.25)
     if kind == "heat":
         rows = [cell(NASTY, NASTY, f"{at} {NASTY}", value) for at, value in enumerate(values)]
+    elif kind == "density":
+        edges = ("x_low", "x_high", "y_low", "y_high", "n")
+        rows = [
+            {"panel": NASTY} | dict(zip(edges, (low, 2, 0, 1, n), strict=True))
+            for low in (0, 1, -INFINITE, None)
+            for n in (0, 3, *values)
+        ]
+    elif kind == "pictures":
+        rows = [
+            {"panel": NASTY, "picture": picture, "text": NASTY}
+            for picture in (None, "", NASTY, "bm9uZQ==", png(3))
+        ]
     else:
         rows = [
             point(NASTY, x, y, INFINITE, panel=NASTY, text=NASTY)
@@ -252,7 +264,7 @@ def test_names_are_shown_as_text_and_what_is_not_finite_does_not_stop_the_drawin
             point(f"_{NASTY}", 1, 0.5, panel="b", reference=True),
             point(None, None, 0.5, panel="b"),
         ]
-    table = chart(kind, rows).table.astype({"value" if kind == "heat" else "sd": object})
+    table = chart(kind, rows).table.astype(object)
     hostile = chart(
         kind,
         rows,

@@ -27,7 +27,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
-from zoo.data import decode_image
+from zoo.data import UnreadableImage, decode_image
 from zoo.errors import UsageError
 from zoo.registry import Registry
 from zoo.report.draw import (
@@ -858,18 +858,28 @@ def _text_colour(background: Sequence[float]) -> str:
 # ---------------------------------------------------------------------------- density and pictures
 
 
+def _cells(chart: Chart, table: pd.DataFrame) -> pd.DataFrame:
+    """The cells that are drawn: those with an example, and with a place on the axes."""
+    edges = [name for name in DENSITY_COLUMNS if name != "panel"]
+    rows = pd.DataFrame(
+        {name: table[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in edges}
+    )
+    drawn = np.isfinite(rows.to_numpy()).all(axis=1) & (rows["n"] > 0)
+    for axis, scale in (("x", chart.x_scale), ("y", chart.y_scale)):
+        drawn &= (rows[f"{axis}_low"] > 0) | (scale != "log")
+    return rows.assign(panel=_plain(table["panel"]))[drawn]
+
+
 def _draw_density(chart: Chart, table: pd.DataFrame) -> Figure:
     """How many examples lie in each cell of a plane: one scale of colour for all panels."""
-    numbers = table[["x_low", "x_high", "y_low", "y_high", "n"]].astype("float64")
-    rows = numbers.assign(panel=_plain(table["panel"]))
-    names = _unique(rows["panel"])
+    rows, names = _cells(chart, table), _unique(_plain(table["panel"]))
     across = _side_by_side(len(names))
     down = -(-len(names) // across)
     figure = new_figure(WIDTH, 0.4 + 3.6 * down, pad=0.06)
     axes = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True).ravel().tolist()
     for unused in axes[len(names) :]:
         unused.set_axis_off()
-    scale = LogNorm(1, max(float(rows["n"].max()), 2.0))
+    scale = LogNorm(1, max([2.0, *rows["n"]]))
     cold, hot = _POSITIVE(0.12), _POSITIVE(1.0)
     colours = LinearSegmentedColormap.from_list("density", [cold, _POSITIVE(0.55), hot])
     for at, (ax, name) in enumerate(zip(axes, names, strict=False)):
@@ -891,13 +901,18 @@ def _draw_density(chart: Chart, table: pd.DataFrame) -> Figure:
             ax.set_ylabel(_wrapped(chart.y_label, 3.2))
         if at + across >= len(names):
             ax.set_xlabel(_wrapped(chart.x_label, _panel_width(across)))
-    low, high = rows[["x_low", "y_low"]].min(), rows[["x_high", "y_high"]].max()
-    axes[0].set_xlim(float(low["x_low"]), float(high["x_high"]))
-    axes[0].set_ylim(float(low["y_low"]), float(high["y_high"]))
+    (left, right), (bottom, top) = (
+        (float(rows[f"{axis}_low"].min()), float(rows[f"{axis}_high"].max()))
+        if len(rows)
+        else (1.0, 2.0)
+        for axis in "xy"
+    )
+    axes[0].set_xlim(left, right)
+    axes[0].set_ylim(bottom, top)
     if chart.x_scale == "log":
-        powers = np.arange(np.floor(np.log10(low["x_low"])), np.ceil(np.log10(high["x_high"])) + 1)
+        powers = np.arange(np.floor(np.log10(left)), np.ceil(np.log10(right)) + 1)
         ticks = (10.0 ** powers[:, None] * np.array([1, 1.5, 2, 3, 4, 5, 7])).ravel()
-        inside = ticks[(ticks >= low["x_low"] * 0.999) & (ticks <= high["x_high"] * 1.001)]
+        inside = ticks[(ticks >= left * 0.999) & (ticks <= right * 1.001)]
         axes[0].xaxis.set_major_locator(FixedLocator(inside.tolist()))
         axes[0].xaxis.set_major_formatter(FuncFormatter(lambda tick, _: _number(tick)))
         for ax in axes[: len(names)]:
@@ -961,9 +976,10 @@ def _plain_is(column: pd.Series[Any], name: str) -> list[bool]:
 
 def _decoded(picture: object) -> NDArray[np.uint8] | None:
     """A PNG in base64 as uint8 [H, W, K]; None where there is none."""
-    if not isinstance(picture, str) or not picture:
+    try:
+        return decode_image(base64.b64decode(str(picture), validate=True), 3)
+    except (ValueError, UnreadableImage):
         return None
-    return decode_image(base64.b64decode(picture), 3)
 
 
 # ------------------------------------------------------------------------------- the table of kinds
