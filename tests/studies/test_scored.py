@@ -4,19 +4,23 @@ tables of a real, tiny population, from which every chart is drawn."""
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from factories import Tiny
+from factories import QUIET, Tiny
 
+from zoo.data import open_dataset
 from zoo.errors import NotFoundError
+from zoo.exchange.importing import Request, import_predictions
 from zoo.report import charts as drawing
 from zoo.scores.from_store import score
 from zoo.scores.population import choose_population, population_of
 from zoo.spec import Experiment
+from zoo.store.workspace import Workspace
 from zoo.studies import scored
 from zoo.studies.claims import Finding, NotTested
 from zoo.studies.perplexity import rank_agreement
@@ -229,6 +233,31 @@ def test_a_population_of_one_has_its_tables_without_a_question_of_how_many(train
     fast = tables["fast"].set_index("measure")["value"]
     assert fast["same_top"] == 1
     assert tables["effects"]["share_x"].isna().all()  # one classifier, no variance
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_split_without_labels_has_c_and_nothing_that_needs_a_label(tmp_path: Path) -> None:
+    """Two imported networks, of whose training nothing is known, on six examples."""
+    np.save(tmp_path / "net.npy", np.random.default_rng(0).dirichlet([1, 1, 1], size=(2, 6)))
+    keys = "".join(f"{i}.png,\n" for i in range(6))
+    (tmp_path / "labels.csv").write_text(f"key,label\n{keys}")
+    (tmp_path / "classes.txt").write_text("a\nb\nc\n")
+    files = (tmp_path / "net.npy",), tmp_path / "labels.csv"
+    request = Request(*files, classes=tmp_path / "classes.txt", split="test")
+    import_predictions(str(tmp_path / "w"), request, QUIET)
+    space = Workspace.open(tmp_path / "w")
+    population = choose_population(space)
+    dataset = replace(open_dataset("fashion-mini"), class_names=population.class_names)
+    experiment = Experiment(name="e", title="e", scale="tiny", dataset="any")
+    scores = {"test": score(space, population, "test").to_pandas()}
+    tables = scored.tables_of(Part("p", space, experiment, dataset, scores, population))
+    assert tables["summary"]["measure"].unique().tolist() == ["c"]
+    assert tables["bins"]["n"].sum() == 0
+    assert [len(tables[name]) for name in ("density", "shown", "classes", "pairs")] == [0] * 4
+    assert "in_sample" not in tables
+    fast = tables["fast"].set_index("measure")["value"]
+    assert fast["spearman_c"] == 1  # each is its own training's last snapshot
+    assert np.isnan(fast["spearman_x"])
 
 
 def test_a_part_without_scores_says_so(trained: Tiny) -> None:

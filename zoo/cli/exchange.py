@@ -273,7 +273,7 @@ def pretrained(
 
 def export(
     what: Annotated[
-        Literal["scores", "predictions", "selection", "logits"],
+        Literal["scores", "predictions", "netwise-x", "netwise-c", "selection", "logits"],
         typer.Argument(help="What to export."),
     ],
     to: Annotated[

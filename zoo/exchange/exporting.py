@@ -10,6 +10,8 @@ scores       perplexity                      perplexity.csv of the Example-Perpl
 scores       cleanlab                        is_label_issue, label_quality, given_label, predicted_label; a row per example, in order
 predictions  npy                             int16 [N, E], -1 = no answer; with probabilities: float32 [N, E, M]; classifiers in a .csv beside
 predictions  csv, parquet                    example_id, key, label, and a column per classifier
+netwise-x    csv, parquet                    that project's table: filename, and a column per classifier, 0 = right, 1 = wrong
+netwise-c    csv, parquet                    the same with the entropy of each answer in bits
 logits       npy, parquet                    a folder: a file per classifier, float16 [E, M] minus each row's maximum; examples and classes
 selection    keep-list                       the key of each example that is kept, one a line
 selection    csv, parquet                    the manifest: example_id, key, label, label_original, x_perplexity, weight, copies
@@ -35,7 +37,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, Literal
 
 import numpy as np
 import pandas as pd
@@ -46,6 +48,7 @@ from numpy.typing import NDArray
 from zoo.data import Dataset, Split, encode_examples, open_dataset
 from zoo.data.files import FileSource
 from zoo.errors import DataError, NotFoundError, UsageError
+from zoo.exchange.netwise import write_netwise
 from zoo.exchange.places import (
     Request,
     check_free,
@@ -98,7 +101,8 @@ def export(workspace: Workspace, request: Request) -> str | Path:
         raise UsageError(
             f"cannot export {request.what} as {request.to}. Possible are {formats_text()}."
         )
-    if request.output is None and request.to not in _TO_STDOUT:
+    streamed = request.what in ("netwise-x", "netwise-c")
+    if request.output is None and (streamed or request.to not in _TO_STDOUT):
         raise UsageError(
             f"export of {request.what} as {request.to} needs a place. Give one with -o PATH."
         )
@@ -323,6 +327,20 @@ def _predictions_frame(workspace: Workspace, request: Request) -> pa.Table:
     for name, values in zip(population.classifiers, columns, strict=True):
         table = table.append_column(name, pa.array(values, mask=values < 0))
     return table
+
+
+def _netwise(workspace: Workspace, request: Request) -> Path:
+    population = _population(workspace, request)
+    assert request.output is not None
+    measure: Literal["x", "c"] = "x" if request.what == "netwise-x" else "c"
+    to: Literal["csv", "parquet"] = "csv" if request.to == "csv" else "parquet"
+    return write_file(
+        request.output,
+        lambda file: write_netwise(
+            file, workspace, population, request.split or "train", measure, to
+        ),
+        force=request.force,
+    )
 
 
 def _predictions_csv(workspace: Workspace, request: Request) -> str | Path:
@@ -734,6 +752,10 @@ FORMATS: Final[dict[tuple[str, str], Callable[[Workspace, Request], str | Path]]
     ("predictions", "npy"): _predictions_npy,
     ("predictions", "csv"): _predictions_csv,
     ("predictions", "parquet"): _predictions_parquet,
+    ("netwise-x", "csv"): _netwise,
+    ("netwise-x", "parquet"): _netwise,
+    ("netwise-c", "csv"): _netwise,
+    ("netwise-c", "parquet"): _netwise,
     ("logits", "npy"): _logits_npy,
     ("logits", "parquet"): _logits_parquet,
     ("selection", "keep-list"): _selection_keep_list,

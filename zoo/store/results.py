@@ -45,6 +45,7 @@ __all__ = [
     "record_run",
     "recorded_experiment",
     "recorded_run",
+    "spreadsheet_text",
     "table_names",
     "table_of",
     "write_scores",
@@ -77,12 +78,17 @@ def csv_text(table: pd.DataFrame, float_format: str | None = None) -> str:
     return text
 
 
+def spreadsheet_text(text: str) -> str:
+    """A text as a spreadsheet may read it: with a quote in front where it looks like a formula, and
+    line feeds for carriage returns, which the CSV writer does not quote and a spreadsheet takes for
+    a new row."""
+    quoted = f"'{text}" if text.startswith(_FORMULA) else text
+    return quoted.replace("\r\n", "\n").replace("\r", "\n")
+
+
 def _cell(value: Any) -> Any:
     if isinstance(value, str):
-        quoted = f"'{value}" if value.startswith(_FORMULA) else value
-        # The CSV writer quotes a line feed, but not a lone carriage return, which a spreadsheet
-        # takes for a new row.
-        return quoted.replace("\r\n", "\n").replace("\r", "\n")
+        return spreadsheet_text(value)
     if isinstance(value, np.ndarray | list | tuple | dict):
         return json.dumps(
             value,

@@ -515,8 +515,8 @@ def main_effects(
     for factor in factors:
         levels = classifiers[factor]
         found = []
-        for level in sorted(levels.unique()):
-            own = (levels == level).to_numpy()
+        for level in sorted(levels.dropna().unique()):
+            own = (levels == level).fillna(value=False).to_numpy(dtype=bool)
             found.append((level, int(own.sum()), error[own].mean(), bits[own].mean()))
         between_x, between_c = (
             sum(n * (value - whole.mean()) ** 2 for _, n, value, whole in part)
@@ -555,7 +555,8 @@ def last_snapshots(classifiers: pd.DataFrame) -> list[str]:
     Args:
         classifiers: columns classifier_id, training_id, epoch.
     """
-    last = classifiers.sort_values("epoch").groupby("training_id")["classifier_id"].last()
+    of = classifiers["training_id"].fillna(classifiers["classifier_id"])  # imported ones have none
+    last = classifiers.sort_values("epoch").groupby(of)["classifier_id"].last()
     return sorted(str(name) for name in last)
 
 
@@ -585,16 +586,24 @@ def agreement(scores: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         [
             ("n", float(len(joined))),
-            ("spearman_x", rank_correlation(x[0][known_x], x[1][known_x])),
-            ("spearman_c", rank_correlation(c[0][known_c], c[1][known_c])),
-            ("mean_change_x", float(np.abs(x[0] - x[1])[known_x].mean())),
-            ("mean_change_c", float(np.abs(c[0] - c[1])[known_c].mean())),
-            ("same_top", float((top[0] == top[1])[known_top].mean())),
+            ("spearman_x", _spearman(x[0][known_x], x[1][known_x])),
+            ("spearman_c", _spearman(c[0][known_c], c[1][known_c])),
+            ("mean_change_x", _mean(np.abs(x[0] - x[1])[known_x])),
+            ("mean_change_c", _mean(np.abs(c[0] - c[1])[known_c])),
+            ("same_top", _mean((top[0] == top[1])[known_top])),
             ("overlap_a", _overlap(*in_a)),
             ("overlap_b", _overlap(*in_b)),
         ],
         columns=["measure", "value"],
     )
+
+
+def _mean(values: NDArray[Any]) -> float:
+    return float(values.mean()) if len(values) else float("nan")
+
+
+def _spearman(one: Floats, other: Floats) -> float:
+    return rank_correlation(one, other) if len(one) else float("nan")
 
 
 def _overlap(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
