@@ -867,7 +867,8 @@ def _cells(chart: Chart, table: pd.DataFrame) -> pd.DataFrame:
     drawn = np.isfinite(rows.to_numpy()).all(axis=1) & (rows["n"] > 0)
     for axis, scale in (("x", chart.x_scale), ("y", chart.y_scale)):
         drawn &= (rows[f"{axis}_low"] > 0) | (scale != "log")
-    return rows.assign(panel=_plain(table["panel"]))[drawn]
+    cells: pd.DataFrame = rows.assign(panel=_plain(table["panel"]))[drawn]
+    return cells
 
 
 def _draw_density(chart: Chart, table: pd.DataFrame) -> Figure:

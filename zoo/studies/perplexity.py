@@ -423,7 +423,8 @@ def in_sample(scores: pd.DataFrame, classifiers: pd.DataFrame) -> pd.DataFrame:
                 "min_share": share.min(),
                 "max_share": share.max(),
                 "seen_by_all": int((held == 0).sum()),
-                "expected_seen_by_all": len(share) * sets["fraction"].astype("float64").prod(),
+                "expected_seen_by_all": len(share)
+                * float(np.prod(sets["fraction"].to_numpy(float))),
             }
         ]
     )

@@ -314,7 +314,10 @@ def distribution_rows(results: Results, part: str) -> list[Row]:
     rows: list[Row] = []
     for (split, measure), mine in measured.groupby(["split", "measure"], sort=False):
         panel = f"{'validation' if split == 'test' else split}, {str(measure).upper()}"
-        texts = {int(row.bin): f"{row.low:.3g}\u2013{row.high:.3g}" for row in mine.itertuples()}
+        texts = {
+            int(row["bin"]): f"{row['low']:.3g}\u2013{row['high']:.3g}"
+            for row in mine.to_dict(orient="records")
+        }
         for source in ("measured", "published"):
             own = table[
                 (table["source"] == source)
@@ -325,12 +328,12 @@ def distribution_rows(results: Results, part: str) -> list[Row]:
                 value(
                     panel,
                     "this population" if source == "measured" else "published (ImageNet)",
-                    float(row.bin),
-                    [row.share],
-                    x_text=texts[int(row.bin)],
+                    float(row["bin"]),
+                    [row["share"]],
+                    x_text=texts[int(row["bin"])],
                     reference=source == "published",
                 )
-                for row in own.itertuples()
+                for row in own.to_dict(orient="records")
             ]
     return rows
 
@@ -339,14 +342,14 @@ def bin_rows(results: Results, parts: Sequence[str]) -> list[Row]:
     """The 12 bins of X: a panel per split, a series per part."""
     return [
         value(
-            "validation" if row.split == "test" else str(row.split),
+            "validation" if row["split"] == "test" else str(row["split"]),
             part,
             float(number % 12),
-            [row.share],
-            x_text=str(row.bin),
+            [row["share"]],
+            x_text=str(row["bin"]),
         )
         for part in parts
-        for number, row in enumerate(results.of("bins", part).itertuples())
+        for number, row in enumerate(results.of("bins", part).to_dict(orient="records"))
     ]
 
 
@@ -370,9 +373,9 @@ def level_rows(results: Results, parts: Sequence[str], measure: str) -> list[Row
 def gap_rows(results: Results, parts: Sequence[str]) -> list[Row]:
     """How the gap between held-out and in-sample X is distributed over the examples."""
     return [
-        value("", part, round(float(row.low + row.high) / 2, 3), [row.share])
+        value("", part, round(float(row["low"] + row["high"]) / 2, 3), [row["share"]])
         for part in parts
-        for row in results.of("gaps", part).itertuples()
+        for row in results.of("gaps", part).to_dict(orient="records")
     ]
 
 
@@ -403,15 +406,15 @@ def enough_rows(results: Results, parts: Sequence[str]) -> list[Row]:
     return [
         value(
             part,
-            f"{row.measure.upper()}, 5th percentile" if low else row.measure.upper(),
-            float(row.n),
-            [row.low if low else row.mean],
+            f"{row['measure'].upper()}, 5th percentile" if low else row["measure"].upper(),
+            float(row["n"]),
+            [row["low"] if low else row["mean"]],
             reference=low,
         )
         for part in parts
         for low in (False, True)
-        for row in results.of("enough", part).itertuples()
-        if row.measure in ("x", "c")
+        for row in results.of("enough", part).to_dict(orient="records")
+        if row["measure"] in ("x", "c")
     ]
 
 
@@ -474,8 +477,8 @@ def picture_rows(results: Results, part: str, split: str) -> pd.DataFrame:
     confusion."""
     shown = results.of("shown", part, split=split)
     lines = [
-        f"{row.label_name}\nC {row.c:.2f}  X {100 * row.x:.1f} %\n\u2192 {row.top_name}"
-        for row in shown.itertuples()
+        f"{row['label_name']}\nC {row['c']:.2f}  X {100 * row['x']:.1f} %\n\u2192 {row['top_name']}"
+        for row in shown.to_dict(orient="records")
     ]
     return pd.DataFrame(
         {"panel": shown["corner"], "picture": shown["picture"], "text": lines}
@@ -488,8 +491,8 @@ def composite_rows(results: Results, part: str, least: float = 0.75) -> list[Row
         return []
     table = results.of("composites", part).sort_values("kind", ascending=False)
     rows = [
-        value("", "", float(at), [row.share], x_text=str(row.kind))
-        for at, row in enumerate(table.itertuples())
+        value("", "", float(at), [row["share"]], x_text=str(row["kind"]))
+        for at, row in enumerate(table.to_dict(orient="records"))
     ]
     claimed = value("", "claimed at least", 0.0, [least], x_text=rows[0]["x_text"], reference=True)
     return [*rows, claimed]
