@@ -23,7 +23,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from zoo.studies import Chart, Claim, Experiment, Table, heat, lines, verdict_table
-from zoo.studies.populations import SCALES as MADE
 from zoo.studies.populations import data, part, words
 from zoo.studies.results import Part, Results
 from zoo.studies.scored import (
@@ -49,7 +48,7 @@ from zoo.studies.scored import (
     tables_of,
 )
 
-SCALES = MADE
+SCALES = ("smoke", "laptop", "gpu", "paper")
 ABOUT = ("cifar10", "imagenet")
 """Data sets that the claims may be judged on; ImageNet is the paper's."""
 
