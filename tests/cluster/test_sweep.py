@@ -40,7 +40,11 @@ def command(experiment: Path, space: Path) -> tuple[object, ...]:
 
 def workers(running: Running) -> list[int]:
     """Processes that run a trial."""
-    return sorted(pid for pid, line in running.family().items() if line.startswith("ray::_Worker"))
+    return sorted(
+        pid
+        for pid, line in running.family().items()
+        if line.startswith(("ray::_Worker", "ray::ResourceTrainable"))
+    )
 
 
 def kill_workers(running: Running, number: int, when: Callable[[], bool]) -> None:
