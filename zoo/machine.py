@@ -3,6 +3,7 @@ parts of the program count differently."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 import os
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from zoo.errors import UsageError
 
-__all__ = ["gpu_share", "limits", "own_cpus", "process_space", "user_folder"]
+__all__ = ["gpu_share", "limits", "own_cpus", "process_space", "source_hash", "user_folder"]
 
 _MANY_PROCESSES = 10_000
 """A limit above this is a system's default, and stops nobody."""
@@ -88,6 +89,17 @@ def process_space() -> str:
     except OSError:
         space.append("")
     return hashlib.sha256("\n".join(space).encode()).hexdigest()[:12]
+
+
+@functools.cache
+def source_hash() -> str:
+    """Names the code of zoo that runs here: sha256 over path and content of its modules, 16 hex
+    digits."""
+    digest, root = hashlib.sha256(), Path(__file__).parent
+    for path in sorted(root.rglob("*.py")):
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0")
+        digest.update(path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
 
 
 def user_folder(variable: str, below_home: str) -> Path | None:

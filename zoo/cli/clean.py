@@ -314,7 +314,7 @@ def retrain(
     group = _group(names, archs, recipe, seeds)
     trainings = [t for mine in arm_trainings(space, group, dataset).values() for t in mine]
     pipeline.prepare_dataset(space, dataset.uri, group.retraining.inputs, progress)
-    with runner_for(runner, address, cpus, gpus) as make:
+    with runner_for(runner, address, cpus, gpus, workspace) as make:
         diverged = pipeline.train(
             space, dataset, "retrain", "retraining", trainings, make, progress, stage="retraining"
         )
@@ -405,7 +405,7 @@ def compare(
     by_arm = arm_trainings(space, group, dataset)
     check_retrained(space, group, by_arm, group.arms)
     rules = [Op(name=name, params=params) for text in on or () for name, params in parse(text)]
-    with runner_for(runner, address, cpus, gpus) as make:
+    with runner_for(runner, address, cpus, gpus, workspace) as make:
         finals = ledger.classifiers_of(
             space, [training for mine in by_arm.values() for training in mine]
         )

@@ -5,7 +5,7 @@ A command is a function in the file of its group and a line in that file's ``reg
 
 Data goes to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage, 3
 finished with failed trainings, 4 nothing found, 130 interrupted (the same command goes on; 143
-after a SIGTERM).
+after a SIGTERM, 129 after a SIGHUP).
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ app = Program(
         " examples are hard, ambiguous or mislabelled."
     ),
 )
-_state: dict[str, bool] = {"debug": False, "terminated": False}
+_state: dict[str, bool] = {"debug": False}
+_ended: list[int] = []
+"""Exit code of the signal that ends this process, once there was one."""
 
 
 def _print_version(wanted: bool) -> None:
@@ -92,19 +94,22 @@ def _help(
 # ---------------------------------------------------------------- entry point
 
 
-def _on_sigterm(*_: object) -> None:
+def _on_end(number: int, _frame: object) -> None:
     # Said and noted at once: whoever terminates may not wait for the way out, and libraries on it
     #     turn the exit code into their own.
-    _state["terminated"] = True
-    _say("terminated. Nothing committed is lost; the same command goes on.")
-    raise SystemExit(143)
+    _ended.append(128 + number)
+    with contextlib.suppress(OSError):  # the terminal may be what has gone
+        _say("terminated. Nothing committed is lost; the same command goes on.")
+    raise SystemExit(_ended[0])
 
 
 def main() -> None:
     """Run the command line; turns errors into messages and exit codes."""
     output = _own_streams()
     _own_home()
-    signal.signal(signal.SIGTERM, _on_sigterm)
+    signal.signal(signal.SIGTERM, _on_end)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
+        signal.signal(signal.SIGHUP, _on_end)
     code = _run()
     # An output that cannot be written is found out here at the latest: what was printed last is
     # still in memory.
@@ -114,7 +119,7 @@ def main() -> None:
             raise _Unwritten(OSError(errno.EBADF, "it is closed"))
     except _Unwritten as error:
         code = _unwritten(error.cause, code)
-    raise SystemExit(143 if _state["terminated"] else code)
+    raise SystemExit(_ended[0] if _ended else code)
 
 
 class _Unwritten(Exception):

@@ -203,7 +203,7 @@ def listed(values: Sequence[str] | None) -> list[str]:
 
 @contextlib.contextmanager
 def runner_for(
-    kind: str, address: str | None, cpus: int | None, gpus: float
+    kind: str, address: str | None, cpus: int | None, gpus: float, workspace: str
 ) -> Iterator[Callable[[], Runner]]:
     """Gives a function that makes the runner when it is first needed; closes it at the end.
 
@@ -220,7 +220,7 @@ def runner_for(
             else:
                 from zoo.cluster.runner import RayRunner
 
-                made.append(RayRunner(address, cpus, gpus))
+                made.append(RayRunner(address, cpus, gpus, workspace))
         return made[0]
 
     if kind == "local" and cpus is not None:

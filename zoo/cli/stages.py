@@ -133,7 +133,7 @@ def train(
             raise UsageError(f"train takes an experiment ({experiment!r}) or --archs, not both.")
         spec = experiments.load(experiment, scale)
         check_experiment(spec)
-        with runner_for(runner, address, cpus, gpus) as make:
+        with runner_for(runner, address, cpus, gpus, workspace) as make:
             space = open_workspace(workspace, create=True)
             diverged = pipeline.run(space, spec, make, progress, until="train").diverged
         pipeline.refuse_diverged(diverged)
@@ -146,7 +146,7 @@ def train(
     sweep = sweep_of(
         archs, fractions, epochs, snapshots, recipe, treatment, seeds, input_size, folds
     )
-    with runner_for(runner, address, cpus, gpus) as make:
+    with runner_for(runner, address, cpus, gpus, workspace) as make:
         dataset, trainings, space = planned(data, sweep, workspace, progress)
         diverged = pipeline.train(space, dataset, AD_HOC, "population", trainings, make, progress)
     pipeline.refuse_diverged(diverged)
@@ -195,7 +195,7 @@ def fill(
 
     space = open_workspace(workspace)
     dataset = dataset_of(space, data)
-    with runner_for(runner, address, cpus, gpus) as make:
+    with runner_for(runner, address, cpus, gpus, workspace) as make:
         chosen = None if where is None else classifiers_where(space, dataset.fingerprint, where)
         pipeline.fill(
             space,

@@ -90,7 +90,7 @@ def run(
         raise UnknownNameError("stage", until, pipeline.STAGES)
     check_experiment(spec)
     progress = Progress()
-    with runner_for(runner, address, cpus, gpus) as make:
+    with runner_for(runner, address, cpus, gpus, workspace) as make:
         space = open_workspace(workspace, create=True)
         done = pipeline.run(space, spec, make, progress, until=until)
     if until == "report":

@@ -13,7 +13,15 @@ from typing import Any
 
 from zoo.errors import UsageError
 
-__all__ = ["Resources", "check", "node_types", "nodes", "worker_resources"]
+__all__ = [
+    "Resources",
+    "asked_words",
+    "check",
+    "node_types",
+    "nodes",
+    "pending",
+    "worker_resources",
+]
 
 Resources = Mapping[str, float]
 """Amounts by Ray's names: CPU, GPU."""
@@ -56,6 +64,11 @@ def check(
 
 def _fits(asked: Resources, node: Resources) -> bool:
     return all(node.get(name, 0.0) >= amount for name, amount in asked.items())
+
+
+def asked_words(resources: Resources) -> str:
+    """``CPU 1, GPU 0.5``."""
+    return _words(resources)
 
 
 def _words(resources: Resources) -> str:
@@ -109,3 +122,19 @@ def node_types() -> list[dict[str, float]] | None:
         if all(re.fullmatch(r"node_[0-9a-f]+|ray\.head\.default", name) for name in named)
         else None
     )
+
+
+def pending() -> str:
+    """What an autoscaler is about to start, and what it could not start last, in words."""
+    from ray.experimental.internal_kv import _internal_kv_get
+
+    try:
+        status: Any = _internal_kv_get("__autoscaling_status")
+        report = json.loads(status)["autoscaler_report"] if status else {}
+    except Exception:  # noqa: BLE001 - Ray tells this only inside
+        report = {}
+    starting = [f"{count} {name}" for name, count in (report.get("pending_launches") or {}).items()]
+    starting += [f"{node[1]} ({node[2]})" for node in report.get("pending_nodes") or ()]
+    failed = [" ".join(map(str, node[:2])) for node in report.get("failed_nodes") or ()]
+    words = f"starting: {', '.join(starting) or 'none that its autoscaler tells of'}"
+    return words + (f"; last that failed: {failed[-1]}" if failed else "")

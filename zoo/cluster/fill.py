@@ -15,6 +15,7 @@ import numpy as np
 import ray
 from ray.data import ActorPoolStrategy, DataContext
 
+from zoo.cluster.nodes import Nodes
 from zoo.cluster.session import hush
 from zoo.fill.plan import (
     FillPlan,
@@ -26,7 +27,7 @@ from zoo.fill.plan import (
 )
 from zoo.store.workspace import Workspace
 
-__all__ = ["run_fill"]
+__all__ = ["needs", "run_fill"]
 
 
 def _decode(row: dict[str, Any]) -> dict[str, Any]:
@@ -61,31 +62,49 @@ class _Classify:
         return {"receipt": receipt_to_json(task.unit, receipt)}
 
 
+def needs(gpus: float) -> tuple[dict[str, float], dict[str, float]]:
+    """What a task that decodes and an actor that classifies ask for.
+
+    An actor on a GPU leaves the CPUs to those that decode for it: one CPU beside one GPU must be
+    enough. Without a GPU both ask for the same, so that Ray runs them as one.
+    """
+    return {"num_cpus": 1}, {"num_cpus": 0, "num_gpus": gpus} if gpus else {"num_cpus": 1}
+
+
 def run_fill(
-    workspace: Workspace, plan: FillPlan, on_task: Callable[[int], None], *, gpus: float
+    workspace: Workspace,
+    plan: FillPlan,
+    on_task: Callable[[int], None],
+    nodes: Nodes,
+    *,
+    gpus: float,
 ) -> None:
-    """Run a plan's tasks in one pipeline and hand each receipt to the plan as it arrives."""
+    """Run a plan's tasks in one pipeline and hand each receipt to the plan as it arrives. The pool
+    of actors grows with the cluster, up to one per task."""
     hush()
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.max_errored_blocks = 0  # a hole in the store is not an option
-    total = ray.cluster_resources()
-    actors = max(1, int(total.get("GPU", 0) / gpus) if gpus else int(total.get("CPU", 1)))
     rows = ray.data.from_items(
         [{"task": task.to_json()} for task in plan.tasks], override_num_blocks=len(plan.tasks)
     )
-    receipts = rows.map(_decode, num_cpus=1).map(
+    decode, classify = needs(gpus)
+    # Nodes that were probed in vain get nothing.
+    if barred := nodes.left_out():
+        labels = {"label_selector": {"ray.io/node-id": f"!in({','.join(barred)})"}}
+    else:
+        labels = {}
+    receipts = rows.map(_decode, **decode, **labels).map(
         _Classify,
         fn_constructor_args=(workspace.location, gpus),
-        compute=ActorPoolStrategy(min_size=1, max_size=min(actors, len(plan.tasks))),
-        # An actor on a GPU leaves the CPUs to those that decode for it: one CPU beside one GPU must
-        # be enough.
-        num_cpus=0 if gpus else 1,
-        num_gpus=gpus or None,
+        compute=ActorPoolStrategy(min_size=1, max_size=len(plan.tasks)),
+        **classify,
+        **labels,
     )
     cells = {(task.unit.key, task.shard.index): cells_of(task) for task in plan.tasks}
     for row in receipts.iter_rows():
         key, receipt = receipt_from_json(str(row["receipt"]))
+        nodes.worked()
         plan.receive(key, receipt)
         on_task(cells[key, receipt.shard])

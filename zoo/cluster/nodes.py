@@ -1,21 +1,29 @@
 """The nodes of the cluster this process is connected to: which there are, which joined, which were
-lost, which are about to go."""
+lost, which are about to go; and whether the head still answers."""
 
 from __future__ import annotations
 
 import contextlib
+import os
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import ray
 
-from zoo.cluster.capacity import Resources
+from zoo.cluster.capacity import Resources, asked_words, pending
+from zoo.cluster.preflight import Preflight
 from zoo.progress import announce
 
-__all__ = ["Nodes", "draining", "here"]
+__all__ = ["Nodes", "draining", "fitting", "here", "slots_of"]
 
 _LOOK_SECONDS = 5.0
+_HEAD_SECONDS = 15.0
+"""Silence of the head after which it is given up: longer than any pause seen, shorter than the 60 s
+after which Ray ends this process without a word."""
+_WAIT_SECONDS = 30.0
+_PATIENCE_SECONDS = 60.0
 
 
 def here() -> str:
@@ -31,60 +39,130 @@ def draining() -> set[str]:
     return set()
 
 
-class Nodes:
-    """The living nodes, looked at every few seconds; who joins and who is lost is said in a line
-    each.
-
-    Args:
-        asked: what one worker asks for.
-        grows: whether an autoscaler may start more.
-    """
-
-    def __init__(self, asked: Resources, *, grows: bool = False) -> None:
-        self._asked, self._grows = dict(asked), grows
-        self._looked = -_LOOK_SECONDS
-        self._known: dict[str, str] | None = None
-        self._seen: tuple[Any, ...] = ()
-        self.names: dict[str, str] = {}
-        self.slots = 0
-        self.going: set[str] = set()
-        self.changed = False
-
-    def look(self) -> None:
-        """Look again, if it is time. ``changed`` says whether the queue has something to hear."""
-        self.changed = False
-        if time.monotonic() - self._looked < _LOOK_SECONDS:
-            return
-        self._looked = time.monotonic()
-        found = [node for node in ray.nodes() if node["Alive"]]
-        self.names = _named(found)
-        self.slots = sum(slots_of(node["Resources"], self._asked) for node in found)
-        going = draining() & self.names.keys()
-        for node in sorted(going - self.going):
-            _say(
-                f"node {self.names[node]} is about to go; its trainings are saved and go elsewhere."
-            )
-        self.going = going
-        self._tell_changes()
-        seen = (self.names, self.slots, going)
-        self.changed, self._seen = seen != self._seen, seen
-
-    def for_queue(self) -> tuple[Mapping[str, str], list[str], list[str], int, float]:
-        """What ``zoo.cluster.queue.Queue.nodes`` takes."""
-        return self.names, list(self.names), sorted(self.going), self.slots, 60.0 * self._grows
-
-    def _tell_changes(self) -> None:
-        if self._known is not None:
-            for node in self.names.keys() - self._known.keys():
-                _say(f"node {self.names[node]} joined; {len(self.names)} nodes.")
-            for node in self._known.keys() - self.names.keys():
-                _say(f"node {self._known[node]} is lost; {len(self.names)} nodes are left.")
-        self._known = dict(self.names)
-
-
 def slots_of(has: Resources, asked: Resources) -> int:
     """How many workers fit on a node."""
     return int(min(has.get(name, 0.0) / amount + 1e-9 for name, amount in asked.items()))
+
+
+def fitting(asked: Resources) -> dict[str, str]:
+    """The living nodes on which a worker fits: id -> name."""
+    found = [node for node in ray.nodes() if node["Alive"]]
+    names = _named(found)
+    return {
+        node["NodeID"]: names[node["NodeID"]]
+        for node in found
+        if slots_of(node["Resources"], asked)
+    }
+
+
+class Nodes:
+    """The living nodes on which a worker fits.
+
+    Args:
+        asked: what one worker asks for.
+        preflight: probes every node before it may get work; None: this machine alone, where nobody
+            joins or is lost.
+        grows: whether an autoscaler may start more.
+    """
+
+    def __init__(
+        self, asked: Resources, preflight: Preflight | None = None, *, grows: bool = False
+    ) -> None:
+        self._asked, self._preflight, self._grows = dict(asked), preflight, grows
+        self._lock = threading.Lock()
+        self._known: dict[str, str] | None = None
+        self._names: dict[str, str] = {}
+        self._cleared: list[str] = []
+        self._going: set[str] = set()
+        self._slots = 0
+        self._worked = time.monotonic()
+
+    def look(self) -> None:
+        """Look again; say who joined, who is lost, who is about to go."""
+        found = [node for node in ray.nodes() if node["Alive"]]
+        names = _named(found)
+        fit = {
+            node["NodeID"]: count
+            for node in found
+            if (count := slots_of(node["Resources"], self._asked))
+        }
+        going = draining() & names.keys()
+        usable = {node: names[node] for node in fit}
+        cleared = list(usable) if self._preflight is None else self._preflight.watch(usable)
+        with self._lock:
+            if self._preflight is not None:
+                self._say_changes(names, going)
+            self._known, self._going = names, going
+            self._names, self._cleared = usable, cleared
+            self._slots = sum(fit[node] for node in cleared if node not in going)
+
+    def for_queue(self) -> tuple[Mapping[str, str], list[str], list[str], int, float]:
+        """What ``zoo.cluster.queue.Queue.nodes`` takes."""
+        with self._lock:
+            patience = _PATIENCE_SECONDS if self._grows else 0.0
+            return dict(self._names), self._cleared, sorted(self._going), self._slots, patience
+
+    def left_out(self) -> list[str]:
+        """Ids of the nodes that may get no work."""
+        with self._lock:
+            return sorted(self._names.keys() - set(self._cleared))
+
+    def worked(self) -> None:
+        """Something was done just now: nobody needs to be told of waiting."""
+        self._worked = time.monotonic()
+
+    @contextlib.contextmanager
+    def watched(self, on_lost: Callable[[], None]) -> Iterator[None]:
+        """Look every few seconds in the background until the block ends.
+
+        Args:
+            on_lost: called before this process ends where the head has not answered for a while;
+                nothing in this process would notice otherwise.
+        """
+        self.look()
+        if self._preflight is None:
+            yield
+            return
+        over = threading.Event()
+        answered = [time.monotonic()]
+
+        def watch() -> None:
+            while not over.wait(_LOOK_SECONDS):
+                with contextlib.suppress(Exception):
+                    self.look()
+                    answered[0] = time.monotonic()
+                    self._say_waiting()
+
+        def guard() -> None:
+            while not over.wait(1.0):
+                if time.monotonic() - answered[0] > _HEAD_SECONDS + _LOOK_SECONDS / 2:
+                    _say(
+                        "cluster lost: its head does not answer any more. What is committed is"
+                        " kept. Bring it back (zoo up, or ray up), then run the same command."
+                    )
+                    on_lost()
+                    os._exit(1)
+
+        for body in (watch, guard):
+            threading.Thread(target=body, daemon=True).start()
+        try:
+            yield
+        finally:
+            over.set()
+
+    def _say_waiting(self) -> None:
+        if self._grows and time.monotonic() - self._worked > _WAIT_SECONDS:
+            self._worked = time.monotonic()
+            _say(f"waiting for a node with {asked_words(self._asked)}: {pending()}.")
+
+    def _say_changes(self, names: Mapping[str, str], going: set[str]) -> None:
+        if self._known is not None:
+            for node in names.keys() - self._known.keys():
+                _say(f"node {names[node]} joined; {len(names)} nodes now.")
+            for node in self._known.keys() - names.keys():
+                _say(f"node {self._known[node]} is lost; {len(names)} nodes are left.")
+        for node in sorted(going - self._going):
+            _say(f"node {names[node]} is about to go; its trainings are saved and go elsewhere.")
 
 
 def _named(found: list[dict[str, Any]]) -> dict[str, str]:

@@ -104,12 +104,16 @@ class Order:
 
 @dataclass(frozen=True)
 class State:
-    """How far a sweep is. ``wanted``: workers that there is something to do for, those at work
-    included. ``epochs``: finished since the last time, by training. ``hopeless``: why nothing can
-    go on."""
+    """How far a sweep is.
+
+    ``wanted``: workers that there is something to do for; ``busy``: those that have a batch, which
+    are among them. ``epochs``: finished since the last time, by training. ``hopeless``: why nothing
+    can go on.
+    """
 
     settled: bool
     wanted: int
+    busy: int
     epochs: dict[str, int]
     lines: list[str]
     hopeless: str = ""
@@ -300,7 +304,7 @@ class Queue:
         epochs, self._epochs = self._epochs, {}
         lines, self._lines = self._lines, []
         settled = not busy and (not waiting or bool(hopeless) or self._stopping)
-        return State(settled, busy + held + max(0, more), epochs, lines, hopeless)
+        return State(settled, busy + held + max(0, more), busy, epochs, lines, hopeless)
 
     # ------------------------------------------------------------ inside
 

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from zoo.cluster.capacity import check, node_types, nodes, worker_resources
-from zoo.cluster.session import in_words, known_cause, last_words, session
+from zoo.cluster.preflight import Preflight
+from zoo.cluster.session import ends_well, in_words, known_cause, last_words, session
 from zoo.errors import UsageError, ZooError
 from zoo.fill.plan import FillPlan
 from zoo.machine import gpu_share, own_cpus
-from zoo.spec import Training
+from zoo.spec import DatasetRef, Training
 from zoo.store.workspace import Workspace
+
+if TYPE_CHECKING:
+    from zoo.cluster.nodes import Nodes
 
 __all__ = ["RayRunner"]
 
@@ -22,20 +27,26 @@ class RayRunner:
     Args:
         cpus: workers of a session on this machine; None = the CPUs that this process may use.
         gpus: GPUs per training or fill actor, fractions allowed; 0 = CPU.
+        workspace: where it will be, for the probe of a cluster's nodes; it need not be there yet.
 
     Raises:
         UsageError: if no node has what a worker asks for, or ever will have. Of a cluster only its
             nodes can say, so it is connected to at once.
-        ZooError: if the cluster cannot be reached.
+        ZooError: if the cluster cannot be reached, or none of its nodes can do the work.
     """
 
     def __init__(
-        self, address: str | None = None, cpus: int | None = None, gpus: float = 0.0
+        self,
+        address: str | None = None,
+        cpus: int | None = None,
+        gpus: float = 0.0,
+        workspace: str = "",
     ) -> None:
         if address == "local":  # Ray's own word for a session on this machine
             address = None
         self._address, self._cpus, self._gpus = address, cpus, gpu_share(gpus)
         self._stack, self._started = contextlib.ExitStack(), False
+        self._preflight: Preflight | None = None
         if address is not None:
             if cpus is not None:
                 raise UsageError(
@@ -50,7 +61,11 @@ class RayRunner:
                     node_types(),
                     f"the cluster at {address!r}",
                 )
-            except UsageError:
+                with _told("the cluster's nodes could not be probed"):
+                    self._preflight = Preflight(workspace, self._gpus)
+                    self._stack.callback(self._preflight.close)
+                    self._preflight.check(self._fitting())
+            except BaseException:
                 self.close()
                 raise
         elif self._gpus:
@@ -79,20 +94,37 @@ class RayRunner:
         on_epoch: Callable[[str, int], None],
     ) -> None:
         self.start()
-        with _told("the sweep broke off"):
-            from zoo.cluster.nodes import Nodes
+        with _told("the sweep broke off"), self._nodes({t.dataset for t in trainings}) as there:
             from zoo.cluster.sweep import run_sweep
 
             asked = worker_resources(self._gpus)
-            nodes = Nodes(asked, grows=node_types() != [])
-            run_sweep(workspace, trainings, costs, on_epoch, nodes, resources=asked)
+            run_sweep(workspace, trainings, costs, on_epoch, there, resources=asked)
 
     def fill(self, workspace: Workspace, plan: FillPlan, on_task: Callable[[int], None]) -> None:
         self.start()
-        with _told("the fill broke off"):
+        with _told("the fill broke off"), self._nodes({t.dataset for t in plan.tasks}) as there:
             from zoo.cluster.fill import run_fill
 
-            run_fill(workspace, plan, on_task, gpus=self._gpus)
+            run_fill(workspace, plan, on_task, there, gpus=self._gpus)
+
+    @contextlib.contextmanager
+    def _nodes(self, datasets: set[DatasetRef]) -> Iterator[Nodes]:
+        """The nodes, probed for some data sets and watched."""
+        from zoo.cluster.nodes import Nodes
+
+        if self._preflight is not None:
+            self._preflight.check(self._fitting(), datasets)
+        asked = worker_resources(self._gpus)
+        grows = self._preflight is not None and node_types() != []
+        there = Nodes(asked, self._preflight, grows=grows)
+        with there.watched(ends_well):
+            yield there
+
+    def _fitting(self) -> dict[str, str]:
+        """Nodes on which a worker fits: id -> name."""
+        from zoo.cluster.nodes import fitting
+
+        return fitting(worker_resources(self._gpus))
 
     def close(self) -> None:
         self._stack.close()

@@ -9,7 +9,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -20,10 +19,11 @@ from pathlib import Path
 from types import FrameType
 
 from zoo.cluster import watch
+from zoo.cluster.reach import reach
 from zoo.errors import ZooError
 from zoo.machine import limits, own_cpus
 
-__all__ = ["hush", "in_words", "known_cause", "last_words", "longer", "session"]
+__all__ = ["ends_well", "hush", "in_words", "known_cause", "last_words", "longer", "session"]
 
 _QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",  # verbose=0 alone still prints Tune's configuration box
@@ -41,7 +41,6 @@ _QUIET = {
 }
 _LOCAL_OBJECT_STORE = 1 << 30
 _SECONDS_TO_END = 2.0
-_SECONDS_TO_REACH = 20.0
 
 _LONGEST_FOLDER = 107 - len("/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store")
 """The name of a socket has at most 107 bytes, and Ray's lie so deep below the folder it is
@@ -74,7 +73,7 @@ def session(
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     hush()
     warnings.filterwarnings("ignore", module=r"ray\..*")
-    terminate = signal.getsignal(signal.SIGTERM)
+    handlers = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGHUP)}
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
     with contextlib.ExitStack() as stack:
         diverted: _Diverted | None = None
@@ -102,7 +101,7 @@ def session(
                         **quiet,
                     )
                 else:
-                    _reach(str(address))
+                    reach(str(address))
                     ray.init(address=address, **quiet)
         except ZooError:
             raise
@@ -115,24 +114,23 @@ def session(
         # Ray puts its own handler in place of the caller's, and its exit code says nothing of
         # SIGTERM. Only the main thread may set one.
         if threading.current_thread() is threading.main_thread():
-            signal.signal(
-                signal.SIGTERM, _in_time(terminate, diverted) if callable(terminate) else terminate
-            )
+            for number, before in handlers.items():
+                signal.signal(number, _in_time(before, diverted) if callable(before) else before)
+        _open.append(diverted)
         try:
             yield
         finally:
+            _open.remove(diverted)
             ray.shutdown()
 
 
-def _reach(address: str) -> None:
-    """Find out soon whether anything listens at an address: Ray itself tries for minutes.
+_open: list[_Diverted] = []
 
-    Raises:
-        OSError: if nothing does.
-    """
-    host, colon, port = address.removeprefix("ray://").partition("/")[0].rpartition(":")
-    if colon and port.isdigit():
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_SECONDS_TO_REACH).close()
+
+def ends_well() -> None:
+    """This process is about to end, and has said why."""
+    for diverted in _open:
+        diverted.ends_well()
 
 
 def _cannot_start(address: str | None, error: Exception, tail: str) -> str:

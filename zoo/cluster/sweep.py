@@ -173,8 +173,9 @@ class _Driver:
         self._queue, self._nodes, self._on_epoch = queue, nodes, on_epoch
         self._asked = -_POLL_SECONDS
         self._starts = 0
+        self._there: Any = None
         self.live: set[str] = set()
-        self.now = State(settled=False, wanted=1, epochs={}, lines=[])
+        self.now = State(settled=False, wanted=1, busy=0, epochs={}, lines=[])
         self.error = ""
 
     def __getstate__(self) -> dict[str, Any]:
@@ -191,15 +192,17 @@ class _Driver:
         """Ask how far it is, if it is time."""
         if time.monotonic() - self._asked < _POLL_SECONDS:
             return
-        self._nodes.look()
-        if self._nodes.changed:
-            self.ask("nodes", *self._nodes.for_queue())
+        if (there := self._nodes.for_queue()) != self._there:
+            self.ask("nodes", *there)
+            self._there = there
         self.now = self.ask("state")
         self._asked = time.monotonic()
         for line in self.now.lines:
             announce(line, [line])
         for training_id, epoch in self.now.epochs.items():
             self._on_epoch(training_id, epoch)
+        if self.now.busy:
+            self._nodes.worked()
 
     def lost(self, trial: Any) -> None:
         self.ask("lost", trial.trial_id)
@@ -323,6 +326,7 @@ def run_sweep(
                     verbose=0,
                     stop=_Over(driver),
                     failure_config=tune.FailureConfig(max_failures=-1),
+                    checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                     callbacks=[_Events(driver)],
                 ),
             ).fit()

@@ -24,6 +24,7 @@ from torch import nn
 
 from zoo import keyed, models
 from zoo.errors import StoreError, UsageError, ZooError
+from zoo.machine import source_hash
 from zoo.spec import Recipe, Training, classifier_id, content_id
 from zoo.store import ledger
 from zoo.store.ledger import record_failure
@@ -381,7 +382,8 @@ def settle(device: torch.device) -> dict[str, str]:
 
 def _versions(device: torch.device) -> dict[str, str]:
     found = {name: version(name) for name in ("torch", "numpy", "classifier-zoo")} | {
-        "python": platform.python_version()
+        "python": platform.python_version(),
+        "source": source_hash(),
     }
     return found | settle(device)
 

@@ -1,0 +1,134 @@
+"""Can this machine use the cluster at an address? Found out in seconds and told apart: nothing
+listens; it is no Ray head; the token is wrong or missing; this machine is no node.
+
+Ray itself tries for a minute or ends the process, so it is asked in a process of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+
+from zoo.errors import UsageError, ZooError
+
+__all__ = ["explain", "reach"]
+
+_SECONDS_TO_CONNECT = 5.0
+_SECONDS_TO_ANSWER = 12.0
+_ALIVE = 0
+
+_ASK = """
+import json, sys
+from ray._private.services import canonicalize_bootstrap_address_or_die
+from ray._raylet import GcsClient
+address = canonicalize_bootstrap_address_or_die(sys.argv[1])
+print("ADDRESS", address, flush=True)
+nodes = GcsClient(address=address).get_all_node_info(timeout=8).values()
+print("NODES", json.dumps([node.node_manager_address for node in nodes if node.state == 0]))
+"""
+
+
+def reach(address: str) -> None:
+    """Make sure that a session at an address can begin.
+
+    Raises:
+        UsageError: for ``ray://``, which is another kind of connection.
+        ZooError: naming what is in the way and what to do.
+    """
+    if address.startswith("ray://"):
+        raise UsageError(
+            f"--address {address!r}: ray:// is Ray's client protocol, which keeps the driver away"
+            " from its workers. zoo runs on a node of the cluster: give the head's host:port (port"
+            " 6379 unless you changed it), or 'auto' on a node, or 'zoo submit' from outside."
+        )
+    listens(address)
+    try:
+        asked = subprocess.run(  # noqa: S603 - this interpreter
+            [sys.executable, "-c", _ASK, address],
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS_TO_ANSWER,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            cwd="/",
+        )
+        code, said = asked.returncode, asked.stdout + asked.stderr
+    except subprocess.TimeoutExpired as late:
+        code, said = (
+            -1,
+            "".join(
+                part.decode(errors="replace") if isinstance(part, bytes) else part or ""
+                for part in (late.stdout, late.stderr)
+            ),
+        )
+    if problem := explain(address, code, said):
+        raise ZooError(problem)
+
+
+def listens(address: str) -> None:
+    """Raise an OSError unless something accepts connections at ``host:port``."""
+    host, colon, port = address.partition("/")[0].rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_SECONDS_TO_CONNECT).close()
+
+
+def explain(address: str, code: int, said: str) -> str:
+    """What the answer of the process that asked means; empty if all is well.
+
+    Args:
+        code: its exit code, -1 if it was still waiting when its time was over.
+        said: what it wrote, both streams.
+    """
+    if "NODES " in said:
+        nodes = json.loads(said.partition("NODES ")[2].splitlines()[0])
+        if nodes and not any(map(_is_here, nodes)):
+            return (
+                f"this machine is no node of the cluster at {address!r} (its nodes:"
+                f" {', '.join(sorted(set(nodes))[:5])}), and a driver has to run on one. Run the"
+                " command on the head: zoo submit CLUSTER.yaml ..., or ray exec."
+            )
+        return ""
+    mode = os.environ.get("RAY_AUTH_MODE", "")
+    if "couldn't find an authentication token" in said:
+        return (
+            f"the cluster at {address!r}: RAY_AUTH_MODE=token, and this machine has no token. Copy"
+            " the cluster's to ~/.ray/auth_token (mode 0600), or name its file with"
+            " RAY_AUTH_TOKEN_PATH."
+        )
+    if "InvalidAuthToken" in said or "Unauthenticated" in said:
+        if mode != "token":
+            return (
+                f"the cluster at {address!r} asks for a token, and token mode is switched off here"
+                f" (RAY_AUTH_MODE is {mode or 'not set'}). Set RAY_AUTH_MODE=token, with the"
+                " cluster's token in ~/.ray/auth_token."
+            )
+        return (
+            f"the cluster at {address!r} refuses this machine's token. Copy the cluster's to"
+            " ~/.ray/auth_token (mode 0600): the one of 'zoo up' lies there on its machine and on"
+            " every node."
+        )
+    if "ADDRESS " in said or code == -1:
+        return (
+            f"something listens at {address!r}, but does not answer as the head of a Ray cluster."
+            " Check the port (6379 unless you changed it; not the dashboard's 8265 nor the"
+            " client's 10001) and that both sides have the same Ray."
+        )
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    return (
+        f"cannot reach the Ray cluster at {address!r}: {lines[-1] if lines else 'no reason given'}."
+        " Check --address."
+    )
+
+
+def _is_here(address: str) -> bool:
+    """Whether an address is one of this machine's: only then can a socket be bound to it."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError:
+            return False
+    return True
