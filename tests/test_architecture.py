@@ -51,7 +51,7 @@ ARROWS = {
     "report": "data store trainsets scores studies",
     "estimate": "data models store trainsets fill",
     "local": "store training fill",
-    "cluster": "store trainsets training fill",
+    "cluster": "data store trainsets training fill",
     "pipeline": "data store trainsets fill scores studies estimate",
     "api": "store trainsets scores pipeline",
     "cli": "data",

@@ -246,6 +246,12 @@ def train(
         epochs: dict[str, int] = {}
         per_epoch = {t.id: costs[t.id] / t.recipe.epochs for t in todo}
         images = sum(training_images(t, dataset) for t in todo)
+        if others := ledger.other_sources(workspace):
+            progress.say(
+                f"this workspace holds trainings of other code of zoo too ({', '.join(others)});"
+                " their numbers may differ in more than what was asked for. Which is which:"
+                ' zoo query "select training_id, versions from trainings"'
+            )
         # A failure of an earlier run is history once the training is tried again.
         ledger.forget_failures(workspace, todo)
         with (

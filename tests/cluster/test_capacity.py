@@ -195,7 +195,7 @@ def test_an_option_that_would_be_ignored_is_refused(
     assert not (tmp_path / "space").exists()
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "[::1]:1"])
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "[::1]:1"])
 @pytest.mark.parametrize("variable", [True, False])
 def test_an_address_where_nothing_listens_is_named_as_it_was_given(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, address: str, *, variable: bool

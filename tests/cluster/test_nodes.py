@@ -125,8 +125,8 @@ def test_a_drained_node_s_training_goes_on_elsewhere_and_the_head_s_loss_is_said
     three.add()
     three.add()
     space, calm = tmp_path / "space", tmp_path / "calm"
-    epochs = ",".join(map(str, range(1, 41)))
-    line = ("train", "--archs", "lenet5", "--epochs", "40", "--snapshots", epochs)
+    epochs = ",".join(map(str, range(1, 21)))
+    line = ("train", "--archs", "lenet5", "--epochs", "20", "--snapshots", epochs)
 
     def newest() -> str:
         return max((path.name for path in space.glob("resume/*/e*")), default="")

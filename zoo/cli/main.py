@@ -25,7 +25,7 @@ from typing import Annotated
 
 import typer
 
-from zoo.cli import clean, complete, data, exchange, look, stages, store, studies
+from zoo.cli import clean, cluster, complete, data, exchange, look, stages, store, studies
 from zoo.cli.options import LOOK, Program
 from zoo.errors import Interrupted, ZooError
 from zoo.progress import listening
@@ -71,7 +71,7 @@ def _options(
     _state["debug"] = debug
 
 
-for commands in (studies, stages, clean, look, exchange, store, data):
+for commands in (studies, stages, clean, look, exchange, store, data, cluster):
     commands.register(app)
 
 

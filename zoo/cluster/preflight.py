@@ -36,9 +36,9 @@ _SHM_BYTES = 64 << 20
 _COMPARED = ("torch", "numpy")
 
 _CUDA = """
-import torch
+import sys, torch
 torch.cuda.init()
-print("CUDA", torch.cuda.get_device_name(0))
+sys.stdout.write("CUDA " + torch.cuda.get_device_name(0))
 """
 
 

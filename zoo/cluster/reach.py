@@ -18,16 +18,18 @@ __all__ = ["explain", "reach"]
 
 _SECONDS_TO_CONNECT = 5.0
 _SECONDS_TO_ANSWER = 12.0
-_ALIVE = 0
+
 
 _ASK = """
 import json, sys
 from ray._private.services import canonicalize_bootstrap_address_or_die
 from ray._raylet import GcsClient
 address = canonicalize_bootstrap_address_or_die(sys.argv[1])
-print("ADDRESS", address, flush=True)
+sys.stdout.write(f"ADDRESS {address}\\n")
+sys.stdout.flush()
 nodes = GcsClient(address=address).get_all_node_info(timeout=8).values()
-print("NODES", json.dumps([node.node_manager_address for node in nodes if node.state == 0]))
+there = [node.node_manager_address for node in nodes if node.state == 0]
+sys.stdout.write(f"NODES {json.dumps(there)}\\n")
 """
 
 
@@ -132,3 +134,7 @@ def _is_here(address: str) -> bool:
         except OSError:
             return False
     return True
+
+
+if __name__ == "__main__":  # on a head, asked from outside by zoo.cluster.launch
+    exec(_ASK)  # noqa: S102 - the text above

@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from zoo.errors import NotFoundError, StoreError
+from zoo.machine import source_hash
 from zoo.spec import Recipe, Training, canonical_json, classifier_id, content_id
 from zoo.store.answers import answer_parts
 from zoo.store.commits import Commit
@@ -47,6 +48,7 @@ __all__ = [
     "left_out",
     "metrics_frame",
     "missing",
+    "other_sources",
     "population",
     "population_size",
     "record_failure",
@@ -171,12 +173,30 @@ def missing(workspace: Workspace, trainings: Iterable[Training]) -> list[Trainin
             seen[training.id] = known.replace(snapshots=tuple(both), eval_every=every)
         else:
             seen[training.id] = training
+    if len(seen) > _ONE_BY_ONE:
+        return _missing_by_names(workspace, seen)
     return [
         training
         for training in seen.values()
         if workspace.commits.get("training", training.id) is None
         or uncovered_snapshots(workspace, training)
     ]
+
+
+_ONE_BY_ONE = 8
+
+
+def _missing_by_names(workspace: Workspace, trainings: Mapping[str, Training]) -> list[Training]:
+    """As above, by two listings: no record is read of a training whose every snapshot is there. In
+    a bucket each look at a record is a journey."""
+    done, there = workspace.commits.keys("training"), workspace.commits.keys("checkpoint")
+    found = []
+    for key, training in trainings.items():
+        wanted = training.snapshots or (training.recipe.epochs,)
+        whole = all(classifier_id(key, epoch) in there for epoch in wanted)
+        if key not in done or not (whole or not uncovered_snapshots(workspace, training)):
+            found.append(training)
+    return found
 
 
 def commit_training(
@@ -234,6 +254,22 @@ def failure_details(workspace: Workspace, training_id: str) -> str:
         if workspace.files.exists(name):
             return str(json.loads(workspace.files.read(name))["details"])
     return ""
+
+
+_SOURCE = "source-"
+
+
+def other_sources(workspace: Workspace) -> list[str]:
+    """Notes that the code of zoo that runs here trains in this workspace; the hashes of other code
+    that has done so. (Each record says its own in its versions; this saves reading them all.)"""
+    there = {
+        name.removeprefix(_SOURCE)
+        for name in workspace.files.names("attempts")
+        if name.startswith(_SOURCE)
+    }
+    if source_hash() not in there:
+        workspace.files.replace(f"attempts/{_SOURCE}{source_hash()}", b"")
+    return sorted(there - {source_hash()})
 
 
 def forget_failures(workspace: Workspace, trainings: Iterable[Training]) -> None:

@@ -1,0 +1,190 @@
+"""What is found out before work starts: what a node sees, what follows from it, and what is in the
+way of a cluster."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from factories import tiny_dataset
+
+from tests.commands import zoo
+from zoo.cluster import preflight, reach
+from zoo.cluster.preflight import Preflight, Report, Wanted, faults, look
+from zoo.errors import UsageError
+from zoo.machine import source_hash
+
+OWN = Report(
+    "head", "abcdef0123456789", "3.11.2", {"torch": "2.9.0", "numpy": "2.4.0"}, [], 1 << 40, 1 << 40
+)
+
+
+def test_a_node_like_the_driver_is_faultless() -> None:
+    assert faults(replace(OWN, host="w1", python="3.11.9"), OWN) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"source": "0" * 16}, "it runs other code of zoo (00000000, the driver abcdef01)"),
+        ({"python": "3.12.1"}, "it has Python 3.12.1, the driver 3.11.2"),
+        ({"versions": {"torch": "2.8.0", "numpy": "2.4.0"}}, "it has torch 2.8.0, the driver 2.9"),
+        ({"versions": {"torch": "2.9.0"}}, "it has numpy None, the driver 2.4.0"),
+        ({"free": 10_000_000}, "10 MB are free for workspace: make room"),
+        ({"free_temporary": 0}, "0 MB are free for temporary files"),
+        ({"shm": 1 << 20}, "shared memory has 1 MB: start its container with --shm-size"),
+        ({"problems": ["it cannot use the data set 'x' (why)"]}, "it cannot use the data set 'x'"),
+    ],
+)
+def test_each_difference_is_named_with_its_mend(change: dict[str, object], said: str) -> None:
+    (found,) = faults(replace(OWN, **change), OWN)  # type: ignore[arg-type]
+    assert found.startswith(said)
+
+
+def asked(place: Path, tmp_path: Path, **data: str) -> Wanted:
+    return Wanted(str(place), ".tmp-probe", "token", data, 0.0)
+
+
+def test_a_node_sees_the_probe_of_the_driver_and_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / ".tmp-probe").write_text("token")
+    report = look(asked(tmp_path, tmp_path))
+    assert report.problems == []
+    assert report.source == source_hash()
+    assert [path.name for path in tmp_path.iterdir()] == [".tmp-probe"]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "it does not see the workspace"),
+        ("another", "is another folder than the driver's: mount the shared one"),
+    ],
+)
+def test_a_folder_that_is_not_the_workspace_is_a_problem(
+    tmp_path: Path, content: str | None, said: str
+) -> None:
+    if content is not None:
+        (tmp_path / ".tmp-probe").write_text(content)
+    (problem,) = look(asked(tmp_path, tmp_path)).problems
+    assert said in problem
+
+
+def test_a_workspace_that_a_node_cannot_write_is_a_problem(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".tmp-probe").write_text("token")
+
+    def full(self: Path, text: str) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(preflight.Path, "write_text", full)
+    (problem,) = look(asked(tmp_path, tmp_path)).problems
+    assert "(OSError: [Errno 28] No space left on device): give its user the right" in problem
+
+
+def test_a_data_set_that_is_missing_or_another_one_is_a_problem(tmp_path: Path) -> None:
+    """The same fingerprint: no problem. Another one, or no such folder: named."""
+    dataset = tiny_dataset(tmp_path / "data")
+    uri, right = dataset.uri, dataset.fingerprint
+    (tmp_path / ".tmp-probe").write_text("token")
+    assert look(asked(tmp_path, tmp_path, **{uri: right})).problems == []
+    for name, fingerprint in ((uri, "0" * 16), (str(tmp_path / "nowhere"), right)):
+        (problem,) = look(asked(tmp_path, tmp_path, **{name: fingerprint})).problems
+        assert problem.startswith(f"it cannot use the data set {name!r} (")
+
+
+def test_a_gpu_that_does_not_initialise_is_a_problem(tmp_path: Path) -> None:
+    """This machine's own CUDA, which the tests do without."""
+    torch = pytest.importorskip("torch")
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    (problem,) = look(Wanted("", "", "", {}, 0.5)).problems
+    assert problem.startswith("CUDA does not initialise (")
+
+
+def test_the_probe_makes_no_workspace(tmp_path: Path) -> None:
+    """Its folders are there while it is, and gone afterwards; one that was there stays."""
+    (tmp_path / "there").mkdir()
+    for name, kept in (("new/deeper", False), ("there", True)):
+        made = Preflight(str(tmp_path / name), 0.0)
+        made._write_probe()
+        assert len(list((tmp_path / name).glob(".tmp-*"))) == 1
+        made.close()
+        assert (tmp_path / name).exists() is kept
+    assert not (tmp_path / "new").exists()
+
+
+# ---------------------------------------------------------------- in the way of a cluster
+
+
+ANSWER = 'ADDRESS 10.0.0.1:6379\nNODES ["10.0.0.1", "10.0.0.2"]\n'
+
+
+@pytest.mark.parametrize(
+    ("mode", "code", "said", "explained"),
+    [
+        ("token", 0, ANSWER, "this machine is no node of the cluster at 'a:1' (its nodes: 10.0"),
+        ("token", 0, ANSWER.replace("10.0.0.2", "127.0.0.1"), ""),
+        ("token", 1, "ADDRESS x\n... InvalidAuthToken ...", "refuses this machine's token"),
+        (
+            "disabled",
+            1,
+            "ADDRESS x\nRPC error: InvalidAuthToken",
+            "token mode is switched off here",
+        ),
+        ("", 1, "ADDRESS x\nUnauthenticated", "(RAY_AUTH_MODE is not set)"),
+        (
+            "token",
+            -6,
+            "Ray couldn't find an authentication token. Create",
+            "and this machine has no token. Copy",
+        ),
+        ("token", -1, "ADDRESS 10.0.0.1:6379\n", "does not answer as the head of a Ray cluster"),
+        (
+            "",
+            1,
+            "Traceback\nConnectionError: Could not find any running Ray instance.\n",
+            "cannot reach the Ray cluster at 'a:1': ConnectionError: Could not find any",
+        ),
+    ],
+)
+def test_what_is_in_the_way_has_a_sentence_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, mode: str, code: int, said: str, explained: str
+) -> None:
+    """As Ray 2.60 words it; nothing in the way: no sentence."""
+    monkeypatch.setenv("RAY_AUTH_MODE", mode)
+    found = reach.explain("a:1", code, said)
+    assert explained in found
+    assert bool(found) is bool(explained)
+
+
+def test_ray_s_client_protocol_is_wrong_usage(tmp_path: Path) -> None:
+    result = zoo(
+        *("train", "--archs", "mlp", "--address", "ray://10.0.0.1:10001", "-w", tmp_path / "space")
+    )
+    assert result.code == 2, result
+    assert "ray:// is Ray's client protocol" in result.err
+    assert not (tmp_path / "space").exists()
+    with pytest.raises(UsageError):
+        reach.reach("ray://x")
+
+
+def test_what_listens_and_is_no_ray_is_told_from_nothing_that_listens(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A socket that accepts and says nothing: given up after its time, with the ports to check."""
+    monkeypatch.setattr(reach, "_SECONDS_TO_ANSWER", 6.0)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        result = zoo(*("train", "--archs", "mlp", "--address", address, "-w", tmp_path / "space"))
+    assert result.code == 1, result
+    assert f"something listens at '{address}', but does not answer" in result.err
+    assert "bug" not in result.err
+
+
+def test_the_code_that_made_something_is_on_record(tmp_path: Path) -> None:
+    """16 hex digits over every module of zoo."""
+    assert len(source_hash()) == 16
+    assert int(source_hash(), 16) >= 0
