@@ -12,6 +12,7 @@ import pytest
 
 from tests.cluster.test_sweep import OURS
 from tests.commands import Running, content, files, parts, start, untouched
+from zoo.cluster.fill import needs
 
 
 def actors(running: Running) -> list[int]:
@@ -31,6 +32,17 @@ def trained(calm: Path, tmp_path: Path) -> Path:
     for name in ("answers", "commits/answers", "results", "commits/scores"):
         shutil.rmtree(space / name, ignore_errors=True)
     return space
+
+
+def test_one_cpu_beside_one_gpu_is_enough_for_a_fill() -> None:
+    """Decoding and classifying fit at once on a node with 1 CPU and 1 GPU, whatever part of it an
+    actor takes. Twin: an actor with a whole CPU would leave none to decode for it."""
+    for gpus in (1.0, 0.25):
+        decode, classify = needs(gpus)
+        assert decode["num_cpus"] + classify["num_cpus"] <= 1
+        assert classify["num_gpus"] == gpus
+    assert sum(need["num_cpus"] for need in needs(0.0)) > 1  # alike, so that Ray makes them one
+    assert needs(0.0)[0] == needs(0.0)[1]
 
 
 @pytest.mark.ray

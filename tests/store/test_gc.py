@@ -61,6 +61,22 @@ def test_a_dry_run_removes_nothing_and_delete_removes_just_that(told: Workspace)
     assert fsck.check(Workspace.open(told.root), "semantic") == []
 
 
+def test_scratch_and_notes_of_earlier_sweeps_go(told: Workspace) -> None:
+    """Tune's scratch of an earlier zoo, whatever host it was on, and the note that a training was
+    stopped once that training is done; a note of one that is not done stays."""
+    done = next(iter(told.commits.keys("training")))
+    for name in ("tune-0123456789ab-1-ff/sweep/state.json", f"{done}.stopped-host-1-aa"):
+        (told.root / "attempts" / name).parent.mkdir(parents=True, exist_ok=True)
+        (told.root / "attempts" / name).write_bytes(b"")
+    (told.root / "attempts" / f"{'0' * 16}.stopped-host-1-aa").write_bytes(b"")
+    for path in (told.root / "attempts").rglob("*"):
+        os.utime(path, (time.time() - 2 * DAY,) * 2)
+    assert {item.path.rpartition("/")[2]: item.reason for item in gc.find(told)} == {
+        "state.json": "scratch of an earlier zoo",
+        f"{done}.stopped-host-1-aa": "its training is done",
+    }
+
+
 def test_while_a_command_is_at_work_nothing_is_removed(told: Workspace) -> None:
     """A fresh heartbeat protects everything, however old; when it ends, or has grown old,
     collection goes on."""

@@ -826,7 +826,7 @@ def test_what_an_epoch_draws_is_part_of_its_state(
 
 def test_a_batch_that_is_asked_to_stop_leaves_the_rest(tmp_path: Path, dataset: Dataset) -> None:
     """Two trainings, asked within the first: no failure is written down, both are missing, the
-    first one's state is kept."""
+    first one's state is kept, and status counts the stop."""
     space = workspace(tmp_path)
     jobs = [training(dataset, epochs=2, seed=seed) for seed in (0, 1)]
     failed = zoo.training.run.run(
@@ -835,6 +835,7 @@ def test_a_batch_that_is_asked_to_stop_leaves_the_rest(tmp_path: Path, dataset: 
     assert failed == {} == ledger.failures(space)
     assert ledger.missing(space, jobs) == jobs
     assert [len(space.files.names(f"resume/{job.id}")) for job in jobs] == [1, 0]
+    assert ledger.stops(space) == 1
 
 
 @pytest.mark.usefixtures("_states_at_once")

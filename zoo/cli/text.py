@@ -448,6 +448,10 @@ def status_text(found: Mapping[str, Any]) -> str:
         f" {about['sha256'][:16]}"
         for name, about in found["pretrained"].items()
     ]
+    if stopped := found["stopped"]:
+        lines.append(
+            f"stopped     {stopped:,} times a training was told to stop and saved where it stood"
+        )
     lines += [f"left out    {name}: {reason}" for name, reason in found["left_out"].items()]
     lines.append(f"selections  {', '.join(found['selections']) or 'none'}")
     lines.append(f"tables      {', '.join(found['tables']) or 'none'}")

@@ -14,6 +14,7 @@ heartbeats is named by a record that is read after that look.
 from __future__ import annotations
 
 import contextlib
+import glob
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -127,6 +128,14 @@ def _candidates(workspace: Workspace) -> Iterator[tuple[str, str]]:
             and workspace.commits.get("training", name.removesuffix(".json")) is not None
         ):
             yield f"attempts/{name}", "the failure was overcome"
+        elif ".stopped-" in name:
+            if workspace.commits.get("training", name.partition(".")[0]) is not None:
+                yield f"attempts/{name}", "its training is done"
+        elif name.startswith("tune-"):
+            # Of an earlier zoo, which kept Tune's scratch here; whatever host it was on.
+            for path in workspace.root.glob(f"attempts/{glob.escape(name)}/**/*"):
+                if path.is_file():
+                    yield path.relative_to(workspace.root).as_posix(), "scratch of an earlier zoo"
         elif name.endswith(ALIVE) or name.startswith(PROBE):
             yield f"attempts/{name}", "its process is gone"
 

@@ -12,6 +12,7 @@ import contextlib
 import functools
 import json
 import math
+import secrets
 import socket
 import time
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
@@ -53,8 +54,10 @@ __all__ = [
     "population_size",
     "record_failure",
     "record_plan",
+    "record_stop",
     "seen_by",
     "status",
+    "stops",
     "trained",
     "trainings_frame",
     "trainings_of",
@@ -254,6 +257,21 @@ def failure_details(workspace: Workspace, training_id: str) -> str:
         if workspace.files.exists(name):
             return str(json.loads(workspace.files.read(name))["details"])
     return ""
+
+
+_STOPPED = ".stopped-"
+
+
+def record_stop(workspace: Workspace, training_id: str) -> None:
+    """Note that a training was asked to stop and has saved where it stands: no failure."""
+    name = f"{training_id}{_STOPPED}{attempt_id()}-{secrets.token_hex(4)}"
+    workspace.files.replace(f"attempts/{name}", b"")
+
+
+def stops(workspace: Workspace) -> int:
+    """How often trainings of this workspace were stopped and have saved their state, as far as it
+    is still noted."""
+    return sum(_STOPPED in name for name in workspace.files.names("attempts"))
 
 
 _SOURCE = "source-"
@@ -598,6 +616,7 @@ def status(workspace: Workspace) -> dict[str, Any]:
             for commit in workspace.commits.all("member").values()
             if commit.files
         },
+        "stopped": stops(workspace),
         "left_out": left_out(workspace),
         "answered": dict(sorted(answers.items())),
         "not_held_out": _not_held_out(workspace),

@@ -109,6 +109,7 @@ def run(
                 should_stop=should_stop,
             )
         except StoppedError:
+            ledger.record_stop(workspace, training.id)
             break
         except StoreError:
             raise
