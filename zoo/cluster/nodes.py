@@ -151,7 +151,8 @@ class Nodes:
             over.set()
 
     def _say_waiting(self) -> None:
-        if self._grows and time.monotonic() - self._worked > _WAIT_SECONDS:
+        late = time.monotonic() - self._worked > _WAIT_SECONDS
+        if self._grows and not self._slots and late:
             self._worked = time.monotonic()
             _say(f"waiting for a node with {asked_words(self._asked)}: {pending()}.")
 
