@@ -56,9 +56,9 @@ def test_a_cluster_from_clean_hosts_to_none(hosts: Hosts, tmp_path: Path) -> Non
     print(f"seed {seed}")  # noqa: T201 - to be found in what pytest has captured
     chance = random.Random(seed)
     file, space, calm = cluster_file(hosts), hosts.shared / "space", tmp_path / "calm"
-    seeds = ",".join(map(str, range(6)))
-    epochs = ",".join(map(str, range(1, 9)))
-    line = ("train", "--archs", "lenet5", "--seeds", seeds, "--epochs", "8", "--snapshots", epochs)
+    seeds = ",".join(map(str, range(4)))
+    epochs = ",".join(map(str, range(1, 7)))
+    line = ("train", "--archs", "lenet5", "--seeds", seeds, "--epochs", "6", "--snapshots", epochs)
 
     def client(*words: object) -> str:
         done = hosts.run("client", "zoo", *words)
@@ -79,16 +79,16 @@ def test_a_cluster_from_clean_hosts_to_none(hosts: Hosts, tmp_path: Path) -> Non
     assert token.stat().st_mode & 0o777 == 0o600
     # train; a worker's host is cut off in the middle, and comes back
     job = submit(*line)
-    wait(lambda: finished(space, "checkpoint") >= chance.randint(1, 5), "a checkpoint")
+    wait(lambda: finished(space, "checkpoint") >= chance.randint(1, 4), "a checkpoint")
     before = files(space)
     hosts.cut("w1")
-    wait(lambda: finished(space, "training") >= 2, "trainings on the other host")
+    wait(lambda: finished(space, "training") >= 1, "a training on the other host")
     hosts.cut("w1", back=True)
     wait(lambda: ended(job) is not None, "the end of the sweep")
     assert untouched(before, space)
     said = client("logs", file, job)
     assert "node w1 is lost" in said, said
-    assert "6 trainings done" in said, said
+    assert "4 trainings done" in said, said
     # fill; its driver is killed, and the same command goes on
     before = files(space)
     job = submit("fill")
