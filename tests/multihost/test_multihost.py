@@ -1,5 +1,5 @@
-"""A cluster of real hosts from clean machines to none: up, train, a host cut off and back, fill,
-the driver killed, the same command again, down."""
+"""A cluster of real hosts from clean machines to none: up, train, a host cut off and back, a host
+that lacks the workspace, fill, the driver killed, the same command again, down."""
 
 from __future__ import annotations
 
@@ -89,6 +89,22 @@ def test_a_cluster_from_clean_hosts_to_none(hosts: Hosts, tmp_path: Path) -> Non
     said = client("logs", file, job)
     assert "node w1 is lost" in said, said
     assert "4 trainings done" in said, said
+    # faults that are found before work starts, each named
+    other = hosts.shared / "other"
+    other.mkdir()
+    hosts.run("w2", "mount", "-t", "tmpfs", "tmpfs", other)
+    small = ("train", "--archs", "softmax", "--epochs", "1", "-w", other / "space", "--address")
+    result = hosts.run("head", "zoo", *small, "auto")
+    assert result.returncode == 0, result
+    assert "node w2 is left out: it does not see the workspace" in result.stderr
+    address = f"{ADDRESSES['head']}:6379"
+    result = hosts.run("client", "zoo", *small, address)
+    assert result.returncode == 1, result
+    assert "this machine is no node of the cluster" in result.stderr
+    result = hosts.run("client", "env", f"RAY_AUTH_TOKEN={'0' * 64}", "zoo", *small, address)
+    assert result.returncode == 1, result
+    assert "refuses this machine's token" in result.stderr
+    assert "bug" not in result.stderr
     # fill; its driver is killed, and the same command goes on
     before = files(space)
     job = submit("fill")
