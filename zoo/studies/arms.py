@@ -27,12 +27,14 @@ from zoo.trainsets import rules
 __all__ = [
     "Comparison",
     "Retrainings",
+    "TestAnswers",
     "arm_trainings",
     "check_retrained",
     "compare_trainings",
     "equal_steps",
     "equal_steps_sweep",
     "joined",
+    "read_test_answers",
     "retrainings_to_plan",
 ]
 
@@ -247,7 +249,7 @@ def compare_trainings(
     fingerprint = next(
         job.dataset.fingerprint for _, arms in trainings for group in arms.values() for job in group
     )
-    answers = _TestAnswers.read(
+    answers = TestAnswers.read(
         workspace, fingerprint, sorted({name for name, _ in finals.values()})
     )
     subsets = {op.text: answers.mask(_cleaned(op, test_scores, num_classes)) for op in on}
@@ -330,8 +332,24 @@ def _cleaned(op: Op, test_scores: pd.DataFrame | None, num_classes: int) -> NDAr
     return rules.build([(op.name, op.params)], test_scores, num_classes=num_classes).example_ids
 
 
+def read_test_answers(
+    workspace: Workspace, jobs: Sequence[Training]
+) -> tuple[dict[str, str], TestAnswers]:
+    """The final classifier of each finished training, by the training's id, and what they answered
+    on the test split.
+
+    Raises:
+        NotFoundError: if none has finished.
+    """
+    finals = {key: name for key, (name, _) in _finals(workspace, jobs).items()}
+    if not finals:
+        raise NotFoundError("no retraining has finished: there are no answers to look at")
+    fingerprint = jobs[0].dataset.fingerprint
+    return finals, TestAnswers.read(workspace, fingerprint, sorted(set(finals.values())))
+
+
 @dataclass(frozen=True)
-class _TestAnswers:
+class TestAnswers:
     """Answers of a few classifiers on the whole test split: by classifier, [E] and [E, 5]; labels
     [E], -1 where unknown."""
 
@@ -342,7 +360,7 @@ class _TestAnswers:
     @classmethod
     def read(
         cls, workspace: Workspace, fingerprint: str, classifiers: Sequence[str]
-    ) -> _TestAnswers:
+    ) -> TestAnswers:
         examples = datasets.examples_frame(workspace, fingerprint)
         labels = (
             examples.loc[examples["split"] == "test", "label"].fillna(-1).to_numpy(dtype=np.int64)

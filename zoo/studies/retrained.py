@@ -415,6 +415,7 @@ def gain_rows(
     panel: str,
     series: str,
     x: Mapping[str, tuple[float, str]],
+    on: str = "full",
 ) -> list[Row]:
     """Gain of each arm as a point of a chart; arms without a result are left out.
 
@@ -424,7 +425,7 @@ def gain_rows(
     rows = []
     for arm in arms:
         try:
-            gain = results.gain(part, group, arm)
+            gain = results.gain(part, group, arm, on=on)
         except NotFoundError:
             continue
         rows.append(value(panel, series, x[arm][0], gain, x_text=x[arm][1]))

@@ -716,8 +716,9 @@ def weigh(
         by: which score.
         favour: which examples get more.
         raw: keep the mean, about 2.1 for easy ones, as the source did. A weight multiplies an
-            example's loss, so raw weights also double the step that is taken, and a difference may
-            be the learning rate's: hence mean 1 unless asked for, whatever rules follow.
+            example's loss, so that by SGD raw weights also double the step that is taken, and a
+            difference may be the learning rate's: hence mean 1 unless asked for, whatever rules
+            follow. (Adam's steps hardly depend on the mean.)
     """
     rows = scored(scores, manifest)
     if len(rows) == 0:
