@@ -21,7 +21,7 @@ from zoo.manifest import Manifest
 from zoo.progress import duration
 from zoo.spec import Op, Training, classifier_id, treatment_text
 from zoo.store.answers import answer_parts
-from zoo.store.ledger import missing, uncovered_snapshots
+from zoo.store.ledger import missing, planned, uncovered_snapshots
 from zoo.store.workspace import Workspace
 from zoo.trainsets.inputs import geometry
 from zoo.trainsets.prepare import usable_rows
@@ -40,42 +40,113 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Accelerator:
-    """Speed of one device: sustained multiply-adds per second in training, and a fixed cost per
-    image. ``times_rtx3090``: how many times as fast as an RTX 3090, for the networks whose rates on
-        that one are published."""
+    """Speed of one device: sustained multiply-adds per second in training, in units of 1e9, and a
+    fixed cost per image, for networks whose rates are not published.
+
+    ``trains``: how many times as fast as an RTX 3090 in training, for those whose are;
+    ``answers``: table of forward rates and how many times as fast as it. ``float32``: peak in
+    multiply-adds per second, in units of 1e9, without tensor cores (its maker's data sheet): the
+    fill answers in float32, and so does a recipe that is not in bf16.
+    """
 
     name: str
     training_gigamacs: float
     image_seconds: float
     source: str
-    times_rtx3090: float | None = None
+    trains: float | None = None
+    answers: tuple[str, float] = ("rtx3090", 1.0)
+    float32: float | None = None
 
+
+_FLOAT32_SHARE = 0.5
+"""Of its peak in float32 that a network reaches: an assumption."""
 
 ACCELERATORS = {
     "cpu-core": Accelerator("cpu-core", 30.0, 4e-6, "measured, docs/LOG.md"),
-    # Networks that are not in the table below: ResNet-50 trains at 1,218 images/s x 4.1 GMAC x 3
-    #     there.
-    "rtx3090": Accelerator("rtx3090", 15_000.0, 2e-5, "timm benchmark table, PyTorch 1.12", 1.0),
-    "a100": Accelerator("a100", 32_000.0, 1e-5, "RTX 3090 x 2.13, timm issue 1491", 2.13),
-    "h100": Accelerator("h100", 54_000.0, 6e-6, "assumption: 1.7 x A100", 3.6),
+    # Networks that are not in the tables below: ResNet-50 trains at 1,218 images/s x 4.1 GMAC x 3
+    # there.
+    "rtx3090": Accelerator(
+        "rtx3090",
+        15_000.0,
+        2e-5,
+        "timm benchmark table, PyTorch 1.12",
+        trains=1.0,
+        float32=17_800.0,
+    ),
+    "rtx5090": Accelerator(
+        "rtx5090",
+        50_000.0,
+        6e-6,
+        "timm benchmark table of 2026, PyTorch 2.9.1 compiled; training by that of an RTX 3090",
+        trains=3.37,
+        answers=("rtx5090", 1.0),
+        float32=52_400.0,
+    ),
+    "a100": Accelerator(
+        "a100",
+        32_000.0,
+        1e-5,
+        "RTX 3090 x 2.13, timm issue 1491",
+        trains=2.13,
+        answers=("rtx3090", 2.13),
+        float32=9_750.0,
+    ),
+    "h100": Accelerator(
+        "h100",
+        54_000.0,
+        6e-6,
+        "assumptions: trains 1.7 x an A100, answers as an RTX 5090 in timm's table of 2026",
+        trains=3.6,
+        answers=("rtx5090", 1.0),
+        float32=33_500.0,
+    ),
 }
 
-_RTX3090 = {
-    "vgg16": (546, 1691),
-    "resnet50": (1218, 3676),
-    "resnet101": (748, 2246),
-    "inception_v3": (782, 2512),
-    "legacy_xception": (498, 1578),
-    "densenet121": (914, 2936),
-    "densenet169": (753, 2422),
-    "densenet201": (563, 1869),
-    "efficientnet_b0": (1752, 8015),
-    "efficientnet_b2": (849, 3413),
+_TRAINING_RTX3090 = {
+    "vgg16": 546,
+    "resnet50": 1218,
+    "resnet101": 748,
+    "inception_v3": 782,
+    "legacy_xception": 498,
+    "densenet121": 914,
+    "densenet169": 753,
+    "densenet201": 563,
+    "efficientnet_b0": 1752,
+    "efficientnet_b2": 849,
 }
-"""Images a second on one RTX 3090, (in training, forward alone), at the reference size of the table
-of models. Source: timm's benchmark table, AMP, channels last, PyTorch 1.12. Multiply-adds alone
-are off by 4 times for EfficientNet-B0, whose layers wait for memory, and by 2 the other way for
-VGG-16."""
+"""Images a second in training on one RTX 3090, at the reference size of the table of models.
+Source: timm's benchmark table, AMP, channels last, PyTorch 1.12. Multiply-adds alone are off by 4
+times for EfficientNet-B0, whose layers wait for memory, and by 2 the other way for VGG-16."""
+
+_ANSWERING = {
+    "rtx3090": {
+        "vgg16": 1691,
+        "resnet50": 3676,
+        "resnet101": 2246,
+        "inception_v3": 2512,
+        "legacy_xception": 1578,
+        "densenet121": 2936,
+        "densenet169": 2422,
+        "densenet201": 1869,
+        "efficientnet_b0": 8015,
+        "efficientnet_b2": 3413,
+    },
+    "rtx5090": {
+        "vgg16": 5358,
+        "resnet50": 12_401,
+        "resnet101": 7583,
+        "inception_v3": 9390,
+        "legacy_xception": 4816,
+        "densenet121": 10_179,
+        "densenet169": 8285,
+        "densenet201": 6221,
+        "efficientnet_b0": 18_234,
+        "efficientnet_b2": 8926,
+    },
+}
+"""Images a second forward alone, at the reference size. Sources: the same table of timm; and
+``benchmark-infer-amp-nchw-pt291-cu130-5090-dynamo.csv`` of its results (PyTorch 2.9.1, compiled,
+AMP), EfficientNet-B2 from 256 pixels to 260 by the area."""
 
 _START_SECONDS = 7.0
 """Start of a session on this machine."""
@@ -90,7 +161,10 @@ _ANSWER_BYTES = 36
 """Bytes of an answer in Parquet, as measured on the demo's store."""
 
 _OVERHEAD = 1.3
-"""Loading, evaluation and snapshots on top of pure network time."""
+"""Loading, augmentation and snapshots on top of pure network time."""
+
+_LEAST_SECONDS = 5.0
+"""Of trainings of one architecture, before what they took says more than the tables."""
 
 
 @dataclass(frozen=True)
@@ -160,15 +234,23 @@ class Estimate:
 
 
 def total(estimates: Sequence[Estimate]) -> Estimate:
-    """What several plans for the same devices need together."""
+    """What several plans for the same devices need together; a session is started once."""
     first = estimates[0]
     added = {
         f.name: sum(getattr(each, f.name) for each in estimates)
         for f in fields(Estimate)
         if f.name not in ("dollars", "accelerator", "devices")
     }
-    dollars = None if first.dollars is None else sum(each.dollars or 0.0 for each in estimates)
-    return replace(first, **added, dollars=dollars)
+    again = _START_SECONDS * max(0, sum(each.seconds > 0 for each in estimates) - 1)
+    seconds = added.pop("seconds") - again
+    dollars = (
+        None
+        if first.dollars is None
+        else sum(each.dollars or 0.0 for each in estimates) * seconds / (seconds + again)
+        if seconds
+        else 0.0
+    )
+    return replace(first, **added, seconds=seconds, dollars=dollars)
 
 
 def _size(count: float) -> str:
@@ -218,10 +300,22 @@ def _no_manifest(name: str) -> Manifest:
 def training_seconds(
     training: Training, dataset: Dataset, accelerator: Accelerator = ACCELERATORS["cpu-core"]
 ) -> float:
-    """Seconds of one training on one device."""
-    return training_images(training, dataset) * _seconds_per_image(
-        training, dataset, accelerator, _PASSES_TRAINING
+    """Seconds of one training on one device: its passes, and its evaluations on the test set."""
+    per_image, per_answer = (
+        _seconds_per_image(training, dataset, accelerator, passes)
+        for passes in (_PASSES_TRAINING, 1.0)
     )
+    tested = len(dataset.splits["test"]) if "test" in dataset.splits else 0
+    return (
+        training_images(training, dataset) * per_image
+        + len(_evaluated(training)) * tested * per_answer
+    )
+
+
+def _evaluated(training: Training) -> set[int]:
+    """Epochs after which a training is evaluated."""
+    epochs, every = training.recipe.epochs, training.eval_every
+    return {epochs, *training.snapshots, *(range(every, epochs + 1, every) if every else ())}
 
 
 def _seconds_per_image(
@@ -229,15 +323,70 @@ def _seconds_per_image(
 ) -> float:
     model = models.model(training.arch)
     size = geometry(dataset, training.arch, training.input_size, training.recipe.augment).size
+    area = (size / model.reference_size) ** 2
+    trains = passes == _PASSES_TRAINING
     if accelerator.name == "cpu-core" and model.images_per_second is not None:
-        return (
-            passes / _PASSES_TRAINING / model.images_per_second * (size / model.reference_size) ** 2
-        )
-    if accelerator.times_rtx3090 is not None and model.name in _RTX3090:
-        rate = _RTX3090[model.name][0 if passes == _PASSES_TRAINING else 1]
-        return (size / model.reference_size) ** 2 / (rate * accelerator.times_rtx3090)
+        return passes / _PASSES_TRAINING / model.images_per_second * area
     gigamacs = model.mega_macs_at(size) / 1e3
-    return accelerator.image_seconds + passes * gigamacs / accelerator.training_gigamacs
+    if accelerator.trains is not None and model.name in _TRAINING_RTX3090:
+        table, times = accelerator.answers
+        rate = (
+            _TRAINING_RTX3090[model.name] * accelerator.trains
+            if trains
+            else _ANSWERING[table][model.name] * times
+        )
+        seconds = area / rate
+    else:
+        seconds = accelerator.image_seconds + passes * gigamacs / accelerator.training_gigamacs
+    if accelerator.float32 is None or (trains and training.recipe.precision == "bf16"):
+        return seconds
+    # Published rates are those of half precision on tensor cores.
+    return max(seconds, passes * gigamacs / (accelerator.float32 * _FLOAT32_SHARE))
+
+
+def measured_pace(
+    workspace: Workspace | None,
+    dataset: Dataset,
+    accelerator: Accelerator = ACCELERATORS["cpu-core"],
+) -> dict[str, float]:
+    """By architecture: how many times as long as the tables say its finished trainings on a data
+    set have taken in this workspace, on such a device. Where that is known it wins.
+
+    Trainings that took next to nothing together say nothing.
+    """
+    if workspace is None:
+        return {}
+    took: dict[str, float] = {}
+    expected: dict[str, float] = {}
+    for training_id, (training, _, _) in planned(workspace).items():
+        commit = workspace.commits.get("training", training_id)
+        if (
+            commit is None
+            or training.dataset.fingerprint != dataset.fingerprint
+            or commit.facts["status"] != "done"
+            or not _is_of(str(commit.facts["versions"].get("device", "")), accelerator)
+        ):
+            continue
+        done = commit.facts["images"] / max(1, training_images(training, dataset))
+        seconds = _whole_seconds(training, dataset, accelerator, done)
+        took[training.arch] = took.get(training.arch, 0.0) + commit.facts["train_seconds"]
+        expected[training.arch] = expected.get(training.arch, 0.0) + seconds
+    return {arch: took[arch] / expected[arch] for arch in took if took[arch] >= _LEAST_SECONDS}
+
+
+def _is_of(device: str, accelerator: Accelerator) -> bool:
+    """Whether a device, by the name that torch gives it (nothing for a CPU), is such a one."""
+    if accelerator.name == "cpu-core":
+        return not device
+    return accelerator.name in device.lower().replace(" ", "")
+
+
+def _whole_seconds(
+    training: Training, dataset: Dataset, accelerator: Accelerator, done: float = 1.0
+) -> float:
+    """Seconds of one training on its device with all that belongs to it; ``done``: the share of its
+    passes that it took, where it stopped early."""
+    return done * training_seconds(training, dataset, accelerator) * _OVERHEAD + _TRAINING_SECONDS
 
 
 def estimate(
@@ -278,7 +427,8 @@ def estimate(
     again = [*to_come, *(t for t in retrainings if workspace is None or missing(workspace, [t]))]
     work = [*todo, *again]
     images = sum(training_images(t, dataset) for t in work)
-    seconds = sum(training_seconds(t, dataset, device) for t in work)
+    pace = measured_pace(workspace, dataset, device) if work else {}
+    seconds = sum(_whole_seconds(t, dataset, device) * pace.get(t.arch, 1.0) for t in work)
     splits = [split for split in fill_splits if split in dataset.splits]
     keep_logits = keep_logits or default_keep_logits(classifiers)
     examples = sum(len(dataset.splits[s]) for s in splits)
@@ -299,19 +449,17 @@ def estimate(
                 classifier_id(training.id, epoch) not in done for epoch in epochs
             )
             cells += open_cells
-            seconds += open_cells * _seconds_per_image(training, dataset, device, 1.0)
-    for training in again:
+            seconds += open_cells * _seconds_per_image(training, dataset, device, 1.0) * _OVERHEAD
+    for training in again:  # answers of the last epoch on the test set
         seconds += (
-            len(dataset.splits["test"]) * _seconds_per_image(training, dataset, device, 1.0)
+            len(dataset.splits["test"])
+            * _seconds_per_image(training, dataset, device, 1.0)
+            * _OVERHEAD
             if "test" in dataset.splits
             else 0.0
         )
     stages = bool(todo) + bool(cells) + 2 * bool(again)
-    seconds = (
-        (seconds * _OVERHEAD + len(work) * _TRAINING_SECONDS) / count
-        + stages * _STAGE_SECONDS
-        + bool(stages) * _START_SECONDS
-    )
+    seconds = seconds / count + stages * _STAGE_SECONDS + bool(stages) * _START_SECONDS
     whole = examples * classifiers
     weights = sum(
         int(models.model(t.arch).parameters * 4) * len(t.snapshots or (1,)) for t in trainings

@@ -15,6 +15,7 @@ NAMES = (
     "models",
     "training",
     "filling",
+    "feeding",
     "scoring",
     "orchestration",
     "store",

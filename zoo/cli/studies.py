@@ -158,7 +158,8 @@ def plan(
     gpu: Annotated[
         str,
         typer.Option(
-            "--gpu", help="Device to plan for: cpu-core (this machine), rtx3090, a100, h100."
+            "--gpu",
+            help="Device to plan for: cpu-core (this machine), rtx3090, rtx5090, a100, h100.",
         ),
     ] = "cpu-core",
     devices: Annotated[int | None, typer.Option(min=1, help="How many of them.")] = None,

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from zoo.data import DatasetCheck, DatasetRow
+from zoo.data import DatasetCheck, DatasetRow, class_titles
 from zoo.errors import UsageError
 from zoo.progress import duration
 from zoo.registry import distinct
@@ -111,7 +111,7 @@ def suspect_table(suspects: pd.DataFrame, class_names: Sequence[str]) -> pd.Data
     ``X`` is over the classifiers that rank the example, ``of`` says how many and whether they were
         held out.
     """
-    names = dict(enumerate(distinct(class_names)))
+    names = dict(enumerate(class_titles(class_names) or distinct(class_names)))
     heldout = [
         {True: " held out", False: " trained on it"}.get(value, "")
         for value in suspects["heldout"].astype(object)

@@ -36,6 +36,7 @@ from zoo.data.decode import (
     encode_pixels,
 )
 from zoo.data.fetch import FETCHABLE, fetch
+from zoo.data.imagenet_classes import class_titles, is_imagenet, real_mask
 from zoo.data.notes import Note, require_split, require_trainable
 from zoo.data.preparing import Encoding, Prepared, prepare
 
@@ -61,16 +62,19 @@ __all__ = [
     "UnreadableImage",
     "channel_statistics",
     "check_dataset",
+    "class_titles",
     "decode_examples",
     "decode_image",
     "encode_examples",
     "encode_pixels",
     "fetch",
+    "is_imagenet",
     "list_datasets",
     "load_split",
     "open_dataset",
     "open_or_published",
     "prepare",
+    "real_mask",
     "require_split",
     "require_trainable",
     "search_places",

@@ -16,7 +16,7 @@ from typing import Final
 
 import pandas as pd
 
-from zoo.data import Dataset
+from zoo.data import Dataset, class_titles
 from zoo.data.decode import thumbnails_of
 from zoo.errors import DataError, NotFoundError
 from zoo.registry import distinct
@@ -120,7 +120,7 @@ def write_report(
         provenance=provenance,
         scores=scores,
         population=mine,
-        class_names=distinct(dataset.class_names),
+        class_names=class_titles(dataset.class_names) or distinct(dataset.class_names),
         arms=_full_test(tables.get("arms")),
         comparisons=tables.get("comparisons"),
         detection=tables.get("detection") if detection is None else detection,

@@ -25,12 +25,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from zoo.data import is_imagenet, real_mask
 from zoo.errors import NotFoundError, StoreError
 from zoo.machine import source_hash
 from zoo.spec import Recipe, Training, canonical_json, classifier_id, content_id
-from zoo.store.answers import answer_parts
+from zoo.store.answers import answer_parts, read_answers
 from zoo.store.commits import Commit
-from zoo.store.datasets import titles
+from zoo.store.datasets import split_table, titles
 from zoo.store.files import attempt_id
 from zoo.store.heartbeat import at_work_on
 from zoo.store.results import population_scores, table_names
@@ -50,6 +51,7 @@ __all__ = [
     "metrics_frame",
     "missing",
     "other_sources",
+    "planned",
     "population",
     "population_size",
     "record_failure",
@@ -491,7 +493,7 @@ def classifiers_frame(workspace: Workspace) -> pd.DataFrame:
     classifier."""
     plans = planned(workspace)
     rows = []
-    accuracy = _accuracies(workspace)
+    accuracy, real = _accuracies(workspace), _real_accuracies(workspace)
     roles: tuple[Role, ...] = ("population", "retraining")
     for role in roles:
         for key, commit in population(workspace, role).items():
@@ -517,6 +519,7 @@ def classifiers_frame(workspace: Workspace) -> pd.DataFrame:
                     },
                 }
             )
+    rows = [{**row, "test_real": real.get(str(row["classifier_id"]))} for row in rows]
     return SCHEMA["classifiers"].frame(sorted(rows, key=lambda row: str(row["classifier_id"])))
 
 
@@ -565,6 +568,33 @@ def _accuracies(workspace: Workspace) -> dict[tuple[str, str], float]:
         for name in members.intersection(mine)
         if commit.facts["labelled"]
     }
+
+
+def _real_accuracies(workspace: Workspace) -> dict[str, float]:
+    """Share of ImageNet's validation pictures of which a classifier names one of the ReaL labels,
+    by classifier, of those that have answered them."""
+    found: dict[str, float] = {}
+    for fingerprint, record in workspace.commits.all("dataset").items():
+        names = tuple(map(str, record.facts["class_names"]))
+        if not is_imagenet(names) or "test" not in record.facts["splits"]:
+            continue
+        mine = tuple(
+            sorted(n for _, ns in answer_parts(workspace, fingerprint, "test") for n in ns)
+        )
+        keys = split_table(workspace, record, "test").column("key").to_pylist()
+        real = real_mask(names, keys)
+        if real is None or not mine:
+            continue
+        hits, counted = dict.fromkeys(mine, 0), dict.fromkeys(mine, 0)
+        for block, rows in read_answers(workspace, fingerprint, "test", mine, ["prediction"]):
+            known = real[block.start : block.stop]
+            for name, batch in rows:
+                p = batch.column("prediction").fill_null(-1).to_numpy().astype(np.int64)
+                there = (p >= 0) & known.any(axis=1)
+                hits[name] += int((known[np.arange(len(p)), np.maximum(p, 0)] & there).sum())
+                counted[name] += int(there.sum())
+        found |= {name: hits[name] / counted[name] for name in mine if counted[name]}
+    return found
 
 
 def metrics_frame(workspace: Workspace) -> pd.DataFrame:

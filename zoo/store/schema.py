@@ -185,6 +185,12 @@ _TABLES: Final = (
             _FLOAT,
             "share of test examples whose label is among the five most probable",
         ),
+        Column(
+            "test_real",
+            _FLOAT,
+            "ReaL accuracy by its answers: share of ImageNet's validation pictures of which it"
+            " names one of the classes that people see; null for other data",
+        ),
     ),
     Table(
         "metrics",
@@ -280,7 +286,7 @@ _TABLES: Final = (
             "metric",
             _TEXT,
             "acc1, acc2 (below 50 classes) or acc5: share of test examples whose label is among the"
-            " 1, 2 or 5 most probable classes",
+            " 1, 2 or 5 most probable classes; real: ReaL accuracy, where the data are ImageNet",
             required=True,
         ),
         Column("mean", _FLOAT, "mean over seeds"),

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from zoo.data import Dataset, require_split
+from zoo.data import Dataset, is_imagenet, real_mask, require_split
 from zoo.errors import NotFoundError, UnknownNameError
 from zoo.recipes import recipe_text
 from zoo.spec import Arm, ArmGroup, Op, Recipe, Sweep, Training, classifier_id, content_id
@@ -253,7 +253,8 @@ def compare_trainings(
         workspace, fingerprint, sorted({name for name, _ in finals.values()})
     )
     subsets = {op.text: answers.mask(_cleaned(op, test_scores, num_classes)) for op in on}
-    metrics = compare.metrics_for(num_classes)
+    real = _real_labels(workspace, fingerprint)
+    metrics = (*compare.metrics_for(num_classes), *(() if real is None else ("real",)))
     tables: dict[str, list[pd.DataFrame]] = {"arms": [], "comparisons": [], "similarities": []}
     for group, arms in trainings:
         rows, members = [], []
@@ -269,7 +270,7 @@ def compare_trainings(
                 }
                 about |= {key: facts[key] for key in ("n_train", "n_unique", "steps")}
                 measured = compare.evaluate(
-                    answers.predictions[name], answers.top5[name], answers.labels, subsets
+                    answers.predictions[name], answers.top5[name], answers.labels, subsets, real
                 )
                 rows += [
                     {**about, **row}
@@ -293,6 +294,15 @@ def compare_trainings(
         **{name: pd.concat(parts, ignore_index=True) for name, parts in tables.items()},
         origin=origin,
     )
+
+
+def _real_labels(workspace: Workspace, fingerprint: str) -> NDArray[np.bool_] | None:
+    """ReaL labels of the test split, where the data set is ImageNet, or some of its classes."""
+    record = workspace.commits.get("dataset", fingerprint)
+    if record is None or not is_imagenet([str(name) for name in record.facts["class_names"]]):
+        return None
+    keys = datasets.split_table(workspace, record, "test").column("key").to_pylist()
+    return real_mask(list(map(str, record.facts["class_names"])), keys)
 
 
 def _finals(

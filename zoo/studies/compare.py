@@ -28,6 +28,7 @@ from zoo.statistics import mean_interval, paired_interval, same_length, welch_in
 __all__ = [
     "COMPARISON_COLUMNS",
     "acc1",
+    "acc_real",
     "acc_within",
     "compare_arms",
     "evaluate",
@@ -80,6 +81,27 @@ def acc_within(count: int, top5: NDArray[Any], labels: NDArray[Any]) -> float:
     return _share((top5[:, :count] == labels[:, None]).any(axis=1) & counted, counted)
 
 
+def acc_real(predictions: NDArray[Any], real: Mask) -> float:
+    """Share of examples whose prediction is one of their ReaL labels (``zoo.data.real_mask``).
+
+    Args:
+        predictions: integer [E], -1 = no answer (left out).
+        real: bool [E, M]; an example without any True has no such label (left out).
+
+    Returns:
+        0..1; NaN if nothing is left.
+    """
+    predictions, real = np.asarray(predictions), np.asarray(real, dtype=bool)
+    if real.ndim != 2 or predictions.shape != real.shape[:1]:
+        raise UsageError(
+            f"predictions have shape {predictions.shape}, ReaL labels {real.shape}. Allowed: [E]"
+            " and [E, M]. Pass answers of the same examples."
+        )
+    counted = (predictions >= 0) & real.any(axis=1)
+    right = real[np.arange(len(real)), np.maximum(predictions, 0)]
+    return _share(right & counted, counted)
+
+
 def metrics_for(num_classes: int) -> tuple[str, ...]:
     """The accuracies that say something of M classes: acc2 stands beside acc5 below 50, where five
     guesses are many."""
@@ -91,15 +113,17 @@ def evaluate(
     top5: NDArray[Any],
     labels: NDArray[Any],
     subsets: Mapping[str, Mask] | None = None,
+    real: Mask | None = None,
 ) -> pd.DataFrame:
     """acc1, acc2 and acc5 of one classifier on the full split and on subsets of it.
 
     Args:
         predictions, top5, labels: as ``acc1`` and ``acc_within``.
+        real: as ``acc_real``, where the examples have ReaL labels.
         subsets: name -> bool [E], such as a cleaned split. ``full`` is always there, first.
 
     Returns:
-        One row per set: on, n (examples counted), acc1, acc2, acc5.
+        One row per set: on, n (examples counted), acc1, acc2, acc5; with ``real`` also real.
 
     Raises:
         UsageError: shapes that differ.
@@ -116,6 +140,8 @@ def evaluate(
             )
         p, t, y = predictions[mask], top5[mask], labels[mask]
         within = {f"acc{count}": acc_within(count, t, y) for count in (2, 5)}
+        if real is not None:
+            within["real"] = acc_real(p, real[mask])
         rows.append(
             {"on": name, "n": int(((p >= 0) & (y >= 0)).sum()), "acc1": acc1(p, y), **within}
         )

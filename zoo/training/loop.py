@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from zoo import keyed
+from zoo.machine import own_cpus
 from zoo.spec import Recipe, Training
 from zoo.training.schedule import epoch_batches, learning_rate, steps_per_epoch
 from zoo.training.tensors import augment, normalise
@@ -29,7 +30,7 @@ __all__ = ["EVALUATION_BATCH", "Metrics", "Within", "evaluate", "evaluate_rows",
 EVALUATION_BATCH = 256
 """256 small pictures and their activations stay in a core's cache; batches of 1,024 were measured
 slower."""
-_FETCH_THREADS = 2
+_FETCH_THREADS, _MOST_FETCH_THREADS = 2, 32
 Metrics = dict[str, float | int | str | None]
 
 
@@ -239,6 +240,15 @@ def _hits(logits: Tensor, labels: Tensor) -> Tensor:
     return torch.stack((((rank < 1) & answered).sum(), ((rank < 5) & answered).sum())).float()
 
 
+def _fetch_threads(device: torch.device) -> int:
+    """Threads that decode ahead: two beside a CPU that trains; beside a GPU all the CPUs of this
+    process up to 32, since decoding takes several of them to keep up (``tools/bench/feeding.py``).
+    The order of the pictures does not depend on it."""
+    if device.type == "cpu":
+        return _FETCH_THREADS
+    return max(_FETCH_THREADS, min(_MOST_FETCH_THREADS, own_cpus()))
+
+
 def _fetch(
     pictures: Pictures, batches: Sequence[NDArray[np.int64]], device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:
@@ -258,13 +268,14 @@ def _fetch(
     if not pictures.streamed:
         yield from map(load, batches)
         return
-    with concurrent.futures.ThreadPoolExecutor(_FETCH_THREADS) as pool:
+    threads = _fetch_threads(device)
+    with concurrent.futures.ThreadPoolExecutor(threads) as pool:
         ahead: collections.deque[concurrent.futures.Future[tuple[Tensor, Tensor]]] = (
             collections.deque()
         )
         for batch in batches:
             ahead.append(pool.submit(load, batch))
-            if len(ahead) > 2 * _FETCH_THREADS:
+            if len(ahead) > threads + _FETCH_THREADS:
                 yield ahead.popleft().result()
         while ahead:
             yield ahead.popleft().result()

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo import keyed
-from zoo.data import Dataset, decode_examples
+from zoo.data import Dataset, class_titles, decode_examples
 from zoo.errors import NotFoundError, UnknownNameError, UsageError
 from zoo.manifest import Manifest
 from zoo.registry import distinct
@@ -134,7 +134,7 @@ def sample(
         unreadable=np.isin(chosen.example_ids, list(before.errors)),
         given=given[chosen.example_ids],
         labels=chosen.labels,
-        class_names=distinct(dataset.class_names),
+        class_names=class_titles(dataset.class_names) or distinct(dataset.class_names),
         left=len(rows),
         total=len(whole),
         label_change_rate=rate,
