@@ -112,6 +112,24 @@ def test_a_plan_by_hand(planned: Dataset, monkeypatch: pytest.MonkeyPatch) -> No
         assert store == 4800 * answer + kept * (2 * 10 + 4)
 
 
+def test_parts_of_an_experiment_start_once_and_draw_one_page(planned: Dataset) -> None:
+    """Three parts, one of them done: two plans' seconds less one start, plus a page; in dollars of
+    the same devices. All done: nothing, and no page."""
+    parts = [
+        estimate(None, planned, jobs, devices=2, price=3.0)
+        for jobs in ([training(planned)], [], [training(planned, seed=1)])
+    ]
+    assert parts[1].seconds == 0
+    alone = sum(part.seconds for part in parts)
+    found = zoo.estimate.total(parts, page=True)
+    once = zoo.estimate._START_SECONDS
+    assert found.seconds == pytest.approx(alone - once + zoo.estimate._PAGE_SECONDS)
+    assert found.dollars == pytest.approx(found.seconds * 2 / 3600 * 3.0)
+    assert found.trainings == 2
+    nothing = zoo.estimate.total([parts[1]] * 2, page=True)
+    assert (nothing.seconds, nothing.dollars) == (0, 0)
+
+
 def test_more_devices_take_less_time(planned: Dataset) -> None:
     """Four do in a quarter of the time what one does, but for the start, which all of them wait
     for."""
@@ -312,17 +330,17 @@ def test_what_trainings_took_here_wins_over_the_tables(
     for more of it takes that many times as long, one for a GPU does not know it."""
     space, dataset, jobs = trained.workspace, trained.dataset, list(trained.trainings)
     monkeypatch.setattr(zoo.estimate, "_LEAST_SECONDS", 0.0)
-    took = {}
-    for job in jobs:
-        commit = space.commits.get("training", job.id)
-        assert commit is not None
-        took[job.arch] = took.get(job.arch, 0.0) + commit.facts["train_seconds"]
     pace = zoo.estimate.measured_pace(space, dataset)
     mine = [job for job in jobs if job.arch == "softmax"]
+    facts = [space.commits.get("training", job.id).facts for job in mine]  # type: ignore[union-attr]
+    # Two pictures cannot be read: the trainings had fewer passes than a plan counts.
+    shares = [f["images"] / training_images(j, dataset) for f, j in zip(facts, mine, strict=True)]
+    assert {round(share, 3) for share in shares} == {0.967}
     expected = sum(
-        training_seconds(job, dataset) * 1.3 + zoo.estimate._TRAINING_SECONDS for job in mine
+        share * training_seconds(job, dataset) * 1.3 + zoo.estimate._TRAINING_SECONDS
+        for share, job in zip(shares, mine, strict=True)
     )
-    assert pace["softmax"] == pytest.approx(took["softmax"] / expected)
+    assert pace["softmax"] == pytest.approx(sum(f["train_seconds"] for f in facts) / expected)
     more = [mine[0].replace(seed=9)]
     one, other = (estimate(where, dataset, more, (), devices=1) for where in (space, None))
     start = zoo.estimate._START_SECONDS + zoo.estimate._STAGE_SECONDS

@@ -153,8 +153,10 @@ _START_SECONDS = 7.0
 _STAGE_SECONDS = 6.0
 """From the start of a stage until its workers are at work: new processes that import torch."""
 _TRAINING_SECONDS = 1.2
-"""Per training on its device: data, network, records. These three measured with the demo's stages
-on two cores, docs/LOG.md."""
+"""Per training on its device: data, network, records."""
+_PAGE_SECONDS = 9.0
+"""Scores, comparisons and the page of an experiment. These four measured with the demo's stages on
+two cores, docs/LOG.md."""
 
 _PASSES_TRAINING = 3.0
 _ANSWER_BYTES = 36
@@ -233,24 +235,25 @@ class Estimate:
         )
 
 
-def total(estimates: Sequence[Estimate]) -> Estimate:
-    """What several plans for the same devices need together; a session is started once."""
+def total(estimates: Sequence[Estimate], *, page: bool = False) -> Estimate:
+    """What several plans for the same devices need together; a session is started once.
+
+    Args:
+        page: an experiment's: scores, comparisons and the page come on top.
+    """
     first = estimates[0]
     added = {
         f.name: sum(getattr(each, f.name) for each in estimates)
         for f in fields(Estimate)
         if f.name not in ("dollars", "accelerator", "devices")
     }
-    again = _START_SECONDS * max(0, sum(each.seconds > 0 for each in estimates) - 1)
-    seconds = added.pop("seconds") - again
-    dollars = (
-        None
-        if first.dollars is None
-        else sum(each.dollars or 0.0 for each in estimates) * seconds / (seconds + again)
-        if seconds
-        else 0.0
+    busy = sum(each.seconds > 0 for each in estimates)
+    apart = added.pop("seconds")
+    seconds = apart - _START_SECONDS * max(0, busy - 1) + _PAGE_SECONDS * bool(page and busy)
+    dollars = sum(each.dollars or 0.0 for each in estimates) * seconds / (apart or 1.0)
+    return replace(
+        first, **added, seconds=seconds, dollars=None if first.dollars is None else dollars
     )
-    return replace(first, **added, seconds=seconds, dollars=dollars)
 
 
 def _size(count: float) -> str:

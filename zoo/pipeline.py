@@ -809,5 +809,6 @@ def cost_of_experiment(
                 **hardware,
             )
             for each in experiment.each
-        ]
+        ],
+        page=True,
     )

@@ -224,7 +224,7 @@ def plan(
                 price=gpu_price,
             )
         )
-    cost, name = total(costs), " and ".join(names)
+    cost, name = total(costs, page=keeps), " and ".join(names)
     if as_json:
         print_json(
             {
