@@ -118,7 +118,7 @@ def test_it_joins_trained_classifiers_and_is_named_as_what_it_is(
     frame = ledger.classifiers_frame(space).set_index("classifier_id")
     row = frame.loc[added.classifier_id]
     assert (row["arch"], row["role"], row["treatment"]) == (
-        f"{NETWORK}.lamb_in1k",
+        f"{NETWORK}.pretrained",
         "population",
         "pretrained on ImageNet-1k",
     )
@@ -126,7 +126,7 @@ def test_it_joins_trained_classifiers_and_is_named_as_what_it_is(
     ((_, batch),) = rows
     hits = np.array(batch.column("prediction").to_pylist()) == photos.splits["test"].labels
     assert row["test_acc1"] == pytest.approx(hits.mean())
-    found = ledger.status(space)["pretrained"][f"{NETWORK}.lamb_in1k"]
+    found = ledger.status(space)["pretrained"][f"{NETWORK}.pretrained"]
     assert {name: found[name] for name in about} == about
     assert found["file"] == "weights.safetensors"
     scores = score(space, choose_population(space), "test").to_pandas()
@@ -262,6 +262,7 @@ def test_cached_weights_are_found_with_what_timm_says_of_them(
 
     monkeypatch.setattr(pretrained, "_cached", cached)
     added = add_pretrained(workspace(tmp_path), photos, PretrainedRequest(NETWORK, input_size=SIDE))
+    assert added.name == f"{NETWORK}.lamb_in1k"
     assert added.record["pretrained_on"] == "ImageNet-1k"
     assert added.record["licence"] == "apache-2.0"
     assert str(added.record["source"]).endswith("timm/mobilenetv3_small_050.lamb_in1k")
@@ -387,7 +388,7 @@ def test_the_command_says_what_it_added(tmp_path: Path, photos: Dataset, weights
     again = json.loads(zoo("pretrained", NETWORK, "--data", photos.uri, *options, "--json").out)
     assert (again["added"], again["provenance"]["licence"]) == (False, "CC0")
     status = zoo("status", "-w", tmp_path / "w")
-    assert f"pretrained  {NETWORK}.lamb_in1k: on unknown; licence CC0; weights" in status.out
+    assert f"pretrained  {NETWORK}.pretrained: on unknown; licence CC0; weights" in status.out
     lost = zoo("pretrained", NETWORK, "--data", photos.uri, "--weights", "no.pth")
     assert lost.code != 0
     assert "no.pth" in lost.err

@@ -184,7 +184,10 @@ def pretrained(
     ] = None,
     name: Annotated[
         str | None,
-        typer.Option("--name", help="What it is called. Default: ARCH.TAG, or ARCH.pretrained."),
+        typer.Option(
+            "--name",
+            help="What it is called. Default: ARCH.TAG, or ARCH.pretrained for a file without TAG.",
+        ),
     ] = None,
     source: Annotated[
         str | None,

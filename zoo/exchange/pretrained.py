@@ -97,8 +97,10 @@ def add_pretrained(
         )
     columns = output_columns(dataset, facts, request)
     weights = load(facts, request.weights)
-    name = request.name or f"{facts.arch}.{facts.tag or 'pretrained'}"
     cached = request.weights is None
+    # Of a file nobody knows that it is the one that timm would take for want of a tag.
+    tag = facts.tag if cached or "." in request.network else None
+    name = request.name or f"{facts.arch}.{tag or 'pretrained'}"
     provenance = {
         "file": weights.file,
         "sha256": weights.sha256,
