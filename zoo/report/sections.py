@@ -165,7 +165,8 @@ def _summary(data: ReportData, _desk: Desk) -> Sequence[Part] | Absent:
                 ),
             )
         )
-    if len(population) and population["test_real"].notna().any():
+    # A table of classifiers from elsewhere may lack the column.
+    if "test_real" in population and population["test_real"].notna().any():
         tiles.append((_percent(population["test_real"].mean()), "mean ReaL accuracy, test"))
     for name, table in data.scores.items():
         if len(table):
