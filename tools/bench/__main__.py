@@ -13,6 +13,7 @@ __all__ = ["commands", "main"]
 NAMES = (
     "imports",
     "models",
+    "lanes",
     "training",
     "filling",
     "feeding",

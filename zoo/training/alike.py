@@ -10,12 +10,8 @@ __all__ = ["alike", "kind"]
 
 
 def alike(trainings: Iterable[Training]) -> list[list[Training]]:
-    """Batches for ``run``: of one architecture, input size, recipe and number of steps, in the
-    order of their first members.
-
-    The number of steps is the recipe's, or follows from the treatment apart from its draws
-    (``replica``, ``seed``).
-    """
+    """Batches for ``run``: of one architecture, input size and recipe, in the order of their first
+    members. Data, treatment and seed may differ, and with them the number of steps."""
     batches: dict[str, list[Training]] = {}
     for training in trainings:
         batches.setdefault(kind(training), []).append(training)
@@ -24,21 +20,4 @@ def alike(trainings: Iterable[Training]) -> list[list[Training]]:
 
 def kind(training: Training) -> str:
     """What trainings must have in common to be alike, as text."""
-    steps = [
-        op.as_json()
-        | {
-            "params": {
-                name: value for name, value in op.params.items() if name not in ("replica", "seed")
-            }
-        }
-        for op in training.treatment
-    ]
-    recipe = training.recipe
-    return canonical_json(
-        [
-            training.arch,
-            training.input_size,
-            recipe.as_json(),
-            None if recipe.steps_per_epoch else steps,
-        ]
-    )
+    return canonical_json([training.arch, training.input_size, training.recipe.as_json()])

@@ -24,7 +24,15 @@ from zoo.training.tensors import augment, normalise
 from zoo.trainsets.inputs import Pictures
 from zoo.trainsets.prepare import TrainingData
 
-__all__ = ["EVALUATION_BATCH", "Metrics", "Within", "evaluate", "evaluate_rows", "fit"]
+__all__ = [
+    "EVALUATION_BATCH",
+    "Metrics",
+    "StoppedError",
+    "Within",
+    "evaluate",
+    "evaluate_rows",
+    "fit",
+]
 
 
 EVALUATION_BATCH = 256
@@ -35,6 +43,10 @@ Metrics = dict[str, float | int | str | None]
 
 
 # ---------------------------------------------------------------- the loop
+
+
+class StoppedError(Exception):
+    """A training was asked to stop and has saved where it stands: no failure."""
 
 
 @dataclass(frozen=True)

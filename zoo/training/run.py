@@ -8,6 +8,8 @@ initial weights.
 
 from __future__ import annotations
 
+import collections
+import contextlib
 import os
 import platform
 import time
@@ -16,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -29,11 +31,14 @@ from zoo.spec import Recipe, Training, classifier_id, content_id
 from zoo.store import ledger
 from zoo.store.ledger import record_failure
 from zoo.store.workspace import Workspace
-from zoo.training import checkpoint
+from zoo.training import checkpoint, trainers
 from zoo.training.alike import alike
-from zoo.training.loop import Metrics, Within, evaluate, evaluate_rows, fit
+from zoo.training.loop import Metrics, StoppedError, Within, evaluate, evaluate_rows, fit
 from zoo.training.schedule import steps_per_epoch
 from zoo.trainsets.prepare import TrainingData, prepare
+
+if TYPE_CHECKING:
+    from zoo.training.lanes.fit import Lanes
 
 __all__ = ["Outcome", "StoppedError", "optimizer_of", "run", "run_training", "settle"]
 
@@ -42,10 +47,7 @@ _RESUME_SECONDS = 30.0
 _NEAR_STOP = 0.1
 """A pass in evaluation mode costs a third of an epoch: it is made where the running accuracy is at
 most this far below the threshold."""
-
-
-class StoppedError(Exception):
-    """A training was asked to stop and has saved where it stands: no failure."""
+_EMPTY = "no example left in the training set"
 
 
 @dataclass
@@ -71,15 +73,17 @@ def run(
     device: torch.device,
     on_epoch: Callable[[str, int], None],
     should_stop: Callable[[], bool] = lambda: False,
+    trainer: str | None = None,
 ) -> dict[str, str]:
-    """Do what is missing of a batch and commit it; the seam behind which trainings may run one
-    after the other, as here, or at once.
+    """Do what is missing of a batch and commit it; the seam behind which trainings run one after
+    the other or at once, as ``zoo.training.trainers`` decides.
 
     Args:
         batch: trainings that are ``alike``.
         on_epoch: called with a training's id and each finished epoch.
         should_stop: asked after every step. Once it is true the state is saved, within the epoch,
             and the rest of the batch is left for another time.
+        trainer: by name; None = what the environment says, else by the rule.
 
     Returns:
         The reason of each training that failed, by id. It is written down too, and the others of
@@ -87,6 +91,7 @@ def run(
 
     Raises:
         StoreError: the storage is at fault, so the rest would fail alike.
+        UsageError: for a trainer that there is not, or that is not installed.
         ValueError: if the trainings are not alike.
     """
     if len(kinds := alike(batch)) > 1:
@@ -94,29 +99,82 @@ def run(
             f"a batch of {len(kinds)} kinds of trainings, such as {kinds[0][0].id} and"
             f" {kinds[1][0].id}; split it with alike()"
         )
+    asked = trainers.asked(trainer)
     failed: dict[str, str] = {}
-    for training in batch:
-        # Done by an earlier attempt of this batch, or by another command on the same workspace
-        # meanwhile.
-        if not ledger.missing(workspace, [training]):
-            continue
-        try:
-            run_training(
-                workspace,
-                training,
-                device=device,
-                report=partial(on_epoch, training.id),
-                should_stop=should_stop,
-            )
-        except StoppedError:
-            ledger.record_stop(workspace, training.id)
-            break
-        except StoreError:
-            raise
-        except Exception as error:  # noqa: BLE001 - one broken training must not end the sweep; the reason is recorded and shown
-            failed[training.id] = f"{type(error).__name__}: {error}"
-            record_failure(workspace, training.id, failed[training.id], traceback.format_exc())
+
+    def fail(training: Training, error: Exception) -> None:
+        if isinstance(error, StoreError):
+            raise error
+        failed[training.id] = f"{type(error).__name__}: {error}"
+        record_failure(workspace, training.id, failed[training.id], traceback.format_exc())
+
+    one_by_one: Sequence[Training] = batch
+    with contextlib.suppress(StoppedError):
+        if trainers.lanes_may(batch, device, asked):
+            one_by_one = _in_lanes(workspace, batch, device, on_epoch, should_stop, asked, fail)
+        for training in one_by_one:
+            # Done by an earlier attempt of this batch, or by another command on the same workspace
+            # meanwhile.
+            if not ledger.missing(workspace, [training]):
+                continue
+            try:
+                run_training(
+                    workspace,
+                    training,
+                    device=device,
+                    report=partial(on_epoch, training.id),
+                    should_stop=should_stop,
+                )
+            except StoppedError:
+                raise
+            except Exception as error:  # noqa: BLE001 - one broken training must not end the sweep; the reason is recorded and shown
+                fail(training, error)
     return failed
+
+
+def _in_lanes(
+    workspace: Workspace,
+    batch: Sequence[Training],
+    device: torch.device,
+    on_epoch: Callable[[str, int], None],
+    should_stop: Callable[[], bool],
+    asked: str | None,
+    fail: Callable[[Training, Exception], None],
+) -> list[Training]:
+    """Train at once what may be; returns what is to be trained one by one."""
+    rest: list[Training] = []
+    waiting = collections.deque(ledger.missing(workspace, batch))
+    together: Lanes | None = None
+
+    def take() -> _Course | None:
+        """The next training that has an example, and fits those before it."""
+        while waiting:
+            training = waiting.popleft()
+            if not ledger.missing(workspace, [training]):
+                continue
+            try:
+                course = _begin(
+                    workspace, training, device, partial(on_epoch, training.id), should_stop
+                )
+            except Exception as error:  # noqa: BLE001 - as above
+                fail(training, error)
+                continue
+            if course is None:
+                continue
+            if together is None or together.takes(course):
+                return course
+            rest.append(training)
+        return None
+
+    count, first = len(waiting), take()
+    if first is None:
+        return rest
+    found = trainers.lanes_for(first.model, first.data, first.training, count, asked)
+    if isinstance(found, str):
+        return [first.training, *waiting]
+    together = found
+    together.train(first, take, fail, should_stop)
+    return rest
 
 
 # ---------------------------------------------------------------- one training, from spec to commit
@@ -141,6 +199,22 @@ def run_training(
         ZooError: for a cause known by name. Any other exception is a bug or the machine; either way
             nothing half-done is visible.
     """
+    course = _begin(workspace, training, device, report, should_stop)
+    if course is None:
+        return Outcome("empty", _EMPTY, 0, 0)
+    course.alone()
+    return course.outcome
+
+
+def _begin(
+    workspace: Workspace,
+    training: Training,
+    device: torch.device,
+    report: Callable[[int], None],
+    should_stop: Callable[[], bool],
+) -> _Course | None:
+    """A training at its beginning, or where it was stopped; None, and its outcome committed, if it
+    has no example."""
     began = time.monotonic()
     settle(device)
     if training.recipe.version < 2 and training.recipe.augment == "resized_crop_flip":
@@ -151,115 +225,185 @@ def run_training(
         )
     data = prepare(workspace, training)
     if not len(data.rows.example_ids):
-        return _commit_outcome(
-            workspace,
-            training,
-            data,
-            Outcome("empty", "no example left in the training set", 0, 0),
-            [],
-            device,
-        )
-    torch.manual_seed(keyed.key_seed(f"init/{training.arch}/{training.seed}"))
-    recipe, shape = training.recipe, data.preprocessing
-    model = models.build(
-        training.arch,
-        num_classes=len(data.class_names),
-        in_channels=shape.channels,
-        size=shape.size,
-    ).to(device)
-    if recipe.channels_last:
-        model = model.to(memory_format=torch.channels_last)
-    optimizer = optimizer_of(model, recipe)
-    outcome = Outcome("done", "all epochs", 0, 0)
-    snapshots: list[int] = []
-    within: Within | None = None
-    if (state := checkpoint.load_resume(workspace.files, training.id)) is not None:
-        outcome.epochs, tensors, progress = state
-        checkpoint.unpack(tensors, model, optimizer)
-        within = checkpoint.within_epoch(tensors, progress)
-        outcome.metrics, snapshots, outcome.seconds = (
+        _commit_outcome(workspace, training, data, Outcome("empty", _EMPTY, 0, 0), [], device)
+        return None
+    course = _Course(workspace, training, data, device, report, should_stop, began)
+    if course.resume():
+        return course
+    # Snapshots asked for only now, or whose commit is gone, need the epochs before the state: start
+    # over, the same numbers come out.
+    checkpoint.drop_resume(workspace.files, training.id)
+    return _Course(workspace, training, data, device, report, should_stop, began)
+
+
+class _Course:
+    """A training under way: its network, its curve so far, and what follows each epoch. A trainer
+    makes the steps between."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        training: Training,
+        data: TrainingData,
+        device: torch.device,
+        report: Callable[[int], None],
+        should_stop: Callable[[], bool],
+        began: float,
+    ) -> None:
+        self.workspace, self.training, self.data = workspace, training, data
+        self.device, self._report, self._should_stop = device, report, should_stop
+        recipe, shape = training.recipe, data.preprocessing
+        torch.manual_seed(keyed.key_seed(f"init/{training.arch}/{training.seed}"))
+        model = models.build(
+            training.arch,
+            num_classes=len(data.class_names),
+            in_channels=shape.channels,
+            size=shape.size,
+        ).to(device)
+        if recipe.channels_last:
+            model = model.to(memory_format=torch.channels_last)
+        self.model, self.optimizer = model, optimizer_of(model, recipe)
+        self.outcome = Outcome("done", "all epochs", 0, 0)
+        self.within: Within | None = None
+        """Where the epoch after ``outcome.epochs`` was stopped."""
+        self._company = 1
+        self._snapshots: list[int] = []
+        self._trainers: list[str] = []
+        self._per_epoch = steps_per_epoch(len(data.rows.example_ids), recipe)
+        self._saved, self._clock = time.monotonic(), began
+
+    def resume(self) -> bool:
+        """Go on from the newest state, if there is one; False if it lies behind a snapshot that is
+        asked for."""
+        state = checkpoint.load_resume(self.workspace.files, self.training.id)
+        if state is None:
+            return True
+        self.outcome.epochs, tensors, progress = state
+        checkpoint.unpack(tensors, self.model, self.optimizer)
+        self.within = checkpoint.within_epoch(tensors, progress)
+        self.outcome.metrics, self._snapshots, self.outcome.seconds = (
             progress["metrics"],
             progress["snapshots"],
             progress["seconds"],
         )
-        # Snapshots asked for only now, or whose commit is gone, need the epochs before the state:
-        # start over, the same numbers come out.
-        if any(e <= outcome.epochs for e in ledger.uncovered_snapshots(workspace, training)):
-            return _restart(
-                workspace, training, device=device, report=report, should_stop=should_stop
-            )
-    per_epoch = steps_per_epoch(len(data.rows.example_ids), recipe)
-    saved, before = time.monotonic(), outcome.seconds
+        self._trainers = progress.get("trainers", [])
+        uncovered = ledger.uncovered_snapshots(self.workspace, self.training)
+        return all(epoch > self.outcome.epochs for epoch in uncovered)
 
-    def save(within: Within | None) -> None:
-        nonlocal saved
-        saved = time.monotonic()
+    def alone(self) -> None:
+        """The trainer ``single``: the one training loop, to the end."""
+        self.used("single")
+        for epoch, metrics, diverged in fit(
+            self.model,
+            self.optimizer,
+            self.data,
+            self.training,
+            device=self.device,
+            start=self.outcome.epochs,
+            within=self.within,
+            on_step=self._on_step,
+        ):
+            if self.after(epoch, metrics, diverged):
+                return
+
+    def used(self, trainer: str) -> None:
+        """Note who makes the steps that follow."""
+        if trainer not in self._trainers:
+            self._trainers.append(trainer)
+
+    def share(self, company: int) -> None:
+        """Note how many trainings share this process's time from now on."""
+        self._tick()
+        self._company = company
+
+    def _on_step(self, place: Callable[[], Within]) -> None:
+        stop = self._should_stop()
+        self.keep(place, stop=stop)
+        if stop:
+            raise StoppedError(self.training.id)
+
+    def keep(self, place: Callable[[], Within], *, stop: bool) -> None:
+        """Save the state within an epoch, if it is time or the last chance."""
+        if stop or time.monotonic() - self._saved > _RESUME_SECONDS:
+            self._save(place())
+        if stop:
+            ledger.record_stop(self.workspace, self.training.id)
+
+    def _save(self, within: Within | None) -> None:
+        self._tick()
+        self._saved = time.monotonic()
         progress: dict[str, Any] = {
-            "metrics": outcome.metrics,
-            "snapshots": snapshots,
-            "seconds": before + saved - began,
+            "metrics": self.outcome.metrics,
+            "snapshots": self._snapshots,
+            "seconds": self.outcome.seconds,
+            "trainers": self._trainers,
         }
         if within is not None:
             progress["within"] = {"step": within.step, "seen": within.seen}
         checkpoint.save_resume(
-            workspace.files,
-            training.id,
-            outcome.epochs,
-            checkpoint.pack(model, optimizer, within),
+            self.workspace.files,
+            self.training.id,
+            self.outcome.epochs,
+            checkpoint.pack(self.model, self.optimizer, within),
             progress,
             step=within.step if within else 0,
         )
 
-    def on_step(place: Callable[[], Within]) -> None:
-        stop = should_stop()
-        if stop or time.monotonic() - saved > _RESUME_SECONDS:
-            save(place())
-        if stop:
-            raise StoppedError(training.id)
+    def _tick(self) -> None:
+        now = time.monotonic()
+        self.outcome.seconds += (now - self._clock) / self._company
+        self._clock = now
 
-    for epoch, metrics, diverged in fit(
-        model,
-        optimizer,
-        data,
-        training,
-        device=device,
-        start=outcome.epochs,
-        within=within,
-        on_step=on_step,
-    ):
-        outcome.epochs, outcome.steps = epoch, epoch * per_epoch
+    def after(self, epoch: int, metrics: Metrics, diverged: int | None) -> bool:
+        """What follows an epoch: evaluation, snapshot, state; at the end the commit, and True."""
+        outcome, training, model = self.outcome, self.training, self.model
+        recipe, data, device = training.recipe, self.data, self.device
+        self.within = None
+        outcome.epochs, outcome.steps = epoch, epoch * self._per_epoch
         outcome.metrics.append(metrics)
         if diverged is not None:
-            outcome.status, outcome.steps = "diverged", diverged
-            outcome.stop_reason = f"the loss was not finite at step {diverged} (epoch {epoch})"
-            break
+            outcome.steps = diverged
+            fault = f"the loss was not finite at step {diverged} (epoch {epoch})"
+            return self._end("diverged", fault)
         reached = _reached(model, data, recipe, outcome.metrics, device)
         last = reached is not None or epoch == recipe.epochs
         snapshot = last or epoch in training.snapshots
         if snapshot or (training.eval_every and epoch % training.eval_every == 0):
             outcome.metrics.append(evaluate(model, data, recipe, epoch, device))
-        if snapshot and (fault := _fault(model, outcome.metrics[-1])) is not None:
-            outcome.status, outcome.stop_reason = "diverged", f"{fault} after epoch {epoch}"
-            if workspace.commits.get("training", training.id) is not None:
+        if snapshot and (broken := _fault(model, outcome.metrics[-1])) is not None:
+            if self.workspace.commits.get("training", training.id) is not None:
                 # Asked for only later: how the training ended is committed and stays.
                 raise ZooError(
-                    f"training {training.id}, snapshot at epoch {epoch}: {fault}, so it is no"
+                    f"training {training.id}, snapshot at epoch {epoch}: {broken}, so it is no"
                     f" classifier. The training itself is committed. Leave epoch {epoch} out of"
                     " --snapshots."
                 )
-            break
+            return self._end("diverged", f"{broken} after epoch {epoch}")
         if snapshot:
-            _commit_checkpoint(workspace, training, data, model, epoch, outcome.metrics, device)
-            snapshots.append(epoch)
-        report(epoch)
-        if reached is not None:
-            outcome.stop_reason = reached
+            _commit_checkpoint(
+                self.workspace, training, data, model, epoch, outcome.metrics, device
+            )
+            self._snapshots.append(epoch)
+        self._report(epoch)
         if last:
-            break
-        if snapshot or time.monotonic() - saved > _RESUME_SECONDS:
-            save(None)
-    outcome.seconds = before + time.monotonic() - began
-    return _commit_outcome(workspace, training, data, outcome, snapshots, device)
+            return self._end("done", reached or outcome.stop_reason)
+        if snapshot or time.monotonic() - self._saved > _RESUME_SECONDS:
+            self._save(None)
+        return False
+
+    def _end(self, status: Literal["done", "diverged"], reason: str) -> bool:
+        self._tick()
+        self.outcome.status, self.outcome.stop_reason = status, reason
+        _commit_outcome(
+            self.workspace,
+            self.training,
+            self.data,
+            self.outcome,
+            self._snapshots,
+            self.device,
+            trainer="+".join(self._trainers),
+        )
+        return True
 
 
 def _reached(
@@ -293,11 +437,6 @@ def _fault(model: nn.Module, tested: Metrics) -> str | None:
     if not all(bool(torch.isfinite(tensor).all()) for tensor in model.state_dict().values()):
         return "a weight was not finite"
     return None
-
-
-def _restart(workspace: Workspace, training: Training, **how: Any) -> Outcome:
-    checkpoint.drop_resume(workspace.files, training.id)
-    return run_training(workspace, training, **how)
 
 
 def optimizer_of(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
@@ -396,7 +535,8 @@ def _commit_outcome(
     outcome: Outcome,
     snapshots: list[int],
     device: torch.device,
-) -> Outcome:
+    trainer: str = "single",
+) -> None:
     rows = data.rows
     unique, copies = np.unique(rows.example_ids, return_counts=True)
     facts = {
@@ -426,10 +566,10 @@ def _commit_outcome(
             else outcome.epochs * len(rows.example_ids)
         ),
         "threads": torch.get_num_threads(),
-        "versions": _versions(device),
+        "trainer": trainer,
+        "versions": _versions(device) | trainers.versions(trainer),
     }
     seen = np.zeros(data.examples, dtype=np.uint16)
     seen[unique] = np.minimum(copies, np.iinfo(np.uint16).max)
     ledger.commit_training(workspace, training, facts, seen)
     checkpoint.drop_resume(workspace.files, training.id)
-    return outcome

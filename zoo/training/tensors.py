@@ -22,31 +22,39 @@ def normalise(raw: Tensor, preprocessing: Preprocessing, recipe: Recipe | None =
     return x if recipe is not None and recipe.channels_last else x.contiguous()
 
 
-def augment(raw: Tensor, recipe: Recipe, *, cropped: bool = False) -> Tensor:
-    """Augmented pictures, uint8 [n, H, W, K], drawn from torch's generator (seeded per epoch).
-    ``cropped``: they are random parts already."""
+def augment(
+    raw: Tensor,
+    recipe: Recipe,
+    *,
+    cropped: bool = False,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Augmented pictures, uint8 [n, H, W, K], drawn from a generator that is seeded per epoch (None
+    = torch's own). ``cropped``: they are random parts already."""
     if recipe.augment == "none":
         return raw
     n, height, width, _ = raw.shape
-    flip = torch.rand(n, device=raw.device) < 0.5
+    flip = torch.rand(n, device=raw.device, generator=generator) < 0.5
     raw = torch.where(flip.view(-1, 1, 1, 1), raw.flip(2), raw)
     if recipe.augment == "crop_flip":
         padded = functional.pad(raw, (0, 0, 4, 4, 4, 4))
-        top, left = torch.randint(0, 9, (2, n, 1), device=raw.device)
+        top, left = torch.randint(0, 9, (2, n, 1), device=raw.device, generator=generator)
         rows = (top + torch.arange(height, device=raw.device)).view(n, height, 1)
         columns = (left + torch.arange(width, device=raw.device)).view(n, 1, width)
         return padded[torch.arange(n, device=raw.device).view(n, 1, 1), rows, columns]
     if recipe.augment == "resized_crop_flip" and not cropped:
-        return resized_crop(raw)
+        return resized_crop(raw, generator)
     return raw
 
 
-def resized_crop(raw: Tensor) -> Tensor:
+def resized_crop(raw: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """A random part of each picture (``zoo.trainsets.crops``), scaled to the whole, uint8 [n, H, W,
     K]: cut out first, then enlarged bilinearly."""
     n, height, width, _ = raw.shape
     boxes = torch.from_numpy(
-        crop_boxes(torch.rand(n, DRAWS, dtype=torch.float64).numpy(), height, width)
+        crop_boxes(
+            torch.rand(n, DRAWS, dtype=torch.float64, generator=generator).numpy(), height, width
+        )
     ).to(raw.device)
     x = _sampled_places(boxes[:, 0], boxes[:, 2], width)[:, None, :].expand(n, height, width)
     y = _sampled_places(boxes[:, 1], boxes[:, 3], height)[:, :, None].expand(n, height, width)

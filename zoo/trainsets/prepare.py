@@ -170,8 +170,9 @@ def prepare(workspace: Workspace, training: Training) -> TrainingData:
     treated: Pictures = _TreatedPictures(train, rows.example_ids, training.treatment)
     if shape.fit == "crop":
         _refuse_treated_crops(training.treatment)
-    elif isinstance(train, MemoryPictures) and not each_epoch(training.treatment):
-        # One copy of just the rows that are trained on, treated once for all epochs.
+    elif isinstance(train, MemoryPictures) and _treated_once(training.treatment):
+        # One copy of just the rows that are trained on, treated once for all epochs. What is not
+        # treated is read where it lies, which many trainings at once share.
         treated = MemoryPictures(
             Decoded(treated.gather(np.arange(len(rows.example_ids), dtype=np.int64))[0], {})
         )
@@ -189,6 +190,12 @@ def prepare(workspace: Workspace, training: Training) -> TrainingData:
         unreadable=unreadable,
         whole=split if shape.fit == "crop" else None,
     )
+
+
+def _treated_once(treatment: Sequence[Op]) -> bool:
+    """Whether pictures are changed, and the same way in every epoch."""
+    changed = any(TREATMENTS[step.name].on_images is not None for step in treatment)
+    return changed and not each_epoch(treatment)
 
 
 def check_sweep(dataset: Dataset, sweep: Sweep) -> None:

@@ -1,0 +1,164 @@
+"""Many networks in the lanes of a register compute what torch computes for each of them."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from zoo import models
+from zoo.training import trainers
+
+pytest.importorskip("numba", reason="numba (the extra 'fast') is not installed")
+
+from zoo.training.lanes.graph import Unsupported, describe
+from zoo.training.lanes.program import Program, Rule
+from zoo.training.lanes.vectors import LANES
+
+IMAGES = 7  # one whole block of four images, and one that is not full
+NETWORKS = 3
+
+
+class Odd(nn.Module):
+    """What the table's networks do not have: groups, a bias beside them, overlapping and padded
+    pools, pools that hang over, ReLU6 and sigmoid by themselves, one value used twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.grouped = nn.Conv2d(2, 8, 3, stride=2, padding=1, groups=2)
+        self.norm = nn.BatchNorm2d(8)
+        self.most = nn.MaxPool2d(3, stride=2, ceil_mode=True)
+        self.mean = nn.AvgPool2d(2, stride=2, ceil_mode=True)
+        self.padded = nn.AvgPool2d(3, stride=1, padding=1, count_include_pad=False)
+        self.six = nn.ReLU6()
+        self.bent = nn.Sigmoid()
+        self.dense = nn.Linear(16 * 2 * 2, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.padded(self.six(self.norm(self.grouped(x))))
+        x = self.mean(self.most(x))
+        left, right = x.chunk(2, dim=1)
+        x = torch.cat([self.bent(left), right, left + right, left], dim=1)
+        return self.dense(x.flatten(1))
+
+
+def networks(arch: str, channels: int, size: int) -> list[nn.Module]:
+    found = []
+    for seed in range(NETWORKS):
+        torch.manual_seed(seed)
+        network = (
+            Odd()
+            if arch == "odd"
+            else models.build(arch, num_classes=5, in_channels=channels, size=size)
+        )
+        found.append(network.double())
+    return found
+
+
+def steps(
+    arch: str, rule: Rule, *, told: Rule | None = None, count: int = 2
+) -> tuple[float, float]:
+    """Largest differences (of losses, of weights and statistics) from torch after some steps in
+    float64, every network with pictures, labels, weights, a rate and a size of batch of its own.
+    ``told``: what the lanes are told instead of ``rule``."""
+    channels, size = 2, 12
+    alone = networks(arch, channels, size)
+    program = Program(
+        describe(copy.deepcopy(alone[0]).float(), channels, size),
+        {name: tuple(p.shape) for name, p in alone[0].named_parameters()},
+        told or rule,
+        images=IMAGES,
+        dtype=np.float64,
+    )
+    for lane, network in enumerate(alone):
+        program.put(lane, {name: t.numpy() for name, t in network.state_dict().items()})
+    rates = 0.01 * np.arange(1, LANES + 1)
+    how = {"weight_decay": rule.weight_decay}
+    kinds = {
+        "sgd": lambda p, lr: torch.optim.SGD(p, lr=lr, momentum=rule.momentum, **how),
+        "adam": lambda p, lr: torch.optim.Adam(p, lr=lr, **how),
+        "adamw": lambda p, lr: torch.optim.AdamW(p, lr=lr, **how),
+    }
+    optimizers = [
+        kinds[rule.optimizer](network.parameters(), rates[lane])
+        for lane, network in enumerate(alone)
+    ]
+    random = np.random.default_rng(0)
+    mean, scale = (
+        random.uniform(low, high, (channels, NETWORKS)) for low, high in ((90, 130), (0.01, 0.02))
+    )
+    of_losses = of_weights = 0.0
+    for number in range(count):
+        images = IMAGES - number  # a full batch, then a shorter one; networks have fewer of it
+        counts = np.array([images, images - 1, images - 4])
+        raw = random.integers(0, 256, (NETWORKS, images, size * size, channels), dtype=np.uint8)
+        labels = random.integers(0, 5, (images, NETWORKS))
+        weights = random.uniform(0.5, 2, (images, NETWORKS))
+        losses, hits = np.zeros(NETWORKS), np.zeros((NETWORKS, 2), dtype=np.int64)
+        program.step(raw, mean, scale, labels, weights, counts, rates, losses, hits)
+        for lane, (network, optimizer) in enumerate(zip(alone, optimizers, strict=True)):
+            own = counts[lane]
+            x = (raw[lane, :own].astype(np.float64) - mean[:, lane]) * scale[:, lane]
+            logits = network(
+                torch.from_numpy(x.reshape(own, size, size, channels).transpose(0, 3, 1, 2).copy())
+            )
+            y = torch.from_numpy(labels[:own, lane].copy())
+            each = functional.cross_entropy(
+                logits, y, reduction="none", label_smoothing=rule.label_smoothing
+            )
+            loss = (each * torch.from_numpy(weights[:own, lane].copy())).mean()
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            of_losses = max(of_losses, abs(float(loss.detach()) - losses[lane]))
+            assert hits[lane].tolist() == [int((logits.argmax(1) == y).sum()), own]
+    for lane, network in enumerate(alone):
+        found = program.get(lane)
+        for name, tensor in network.state_dict().items():
+            if name in found:
+                of_weights = max(of_weights, float(np.abs(tensor.numpy() - found[name]).max()))
+    return of_losses, of_weights
+
+
+SGD = Rule("sgd", 0.9, 1e-3, 0.1)
+
+
+@pytest.mark.parametrize("arch", ["odd", "mlp", *trainers.FASTER])
+def test_two_steps_are_torchs_in_double_precision(arch: str) -> None:
+    """Losses, weights and running statistics within 1e-12, for every architecture that lanes are
+    chosen for, with a short batch, weights of examples, smoothing, momentum and decay."""
+    of_losses, of_weights = steps(arch, SGD)
+    assert of_losses < 1e-12
+    assert of_weights < 1e-12
+
+
+DECAYS = [Rule("sgd", 0.0, 0.1), Rule("adam", weight_decay=0.1), Rule("adamw", weight_decay=0.1)]
+
+
+@pytest.mark.parametrize("rule", DECAYS)
+def test_optimisers_are_torchs(rule: Rule) -> None:
+    """Without momentum; Adam, which adds the decay to the gradient; AdamW, which does not."""
+    of_losses, of_weights = steps("lenet5", rule, count=3)
+    assert of_losses < 1e-12
+    assert of_weights < 1e-12
+
+
+@pytest.mark.parametrize("rule", DECAYS)
+def test_another_decay_would_be_seen(rule: Rule) -> None:
+    """Twin of the above: lanes that are told half of the decay differ from torch."""
+    assert steps("lenet5", rule, told=replace(rule, weight_decay=0.05))[1] > 1e-7
+
+
+def test_what_has_no_kernel_is_named() -> None:
+    """Drop-out, slices of channels, dilation: the reason says which."""
+    for arch, reason in (("nin", "Dropout"), ("resnet8", "getitem")):
+        with pytest.raises(Unsupported, match=reason):
+            describe(models.build(arch, num_classes=5, in_channels=3, size=16), 3, 16)
+    dilated = nn.Sequential(nn.Conv2d(3, 5, 3, dilation=2), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    with pytest.raises(Unsupported, match="dilation"):
+        describe(dilated, 3, 16)

@@ -1,0 +1,1 @@
+"""Many small networks in the lanes of one core's vector registers. ``kernels`` says how."""
