@@ -53,6 +53,7 @@ ARROWS = {
     "local": "store training fill",
     "cluster": "data store trainsets training fill",
     "pipeline": "data store trainsets fill scores studies estimate",
+    "auditing": "data store trainsets scores estimate pipeline",
     "api": "store trainsets scores pipeline",
     "cli": "data",
     "__main__": "cli",
@@ -61,9 +62,10 @@ ARROWS = {
 
 LATE = {
     # The composition roots choose where to run and what to draw, inside a function's body.
-    "api": "local cluster report exchange studies",
+    "api": "local cluster report exchange studies auditing",
     "cli": (
         "api models store trainsets scores studies exchange report estimate local cluster pipeline"
+        " auditing"
     ),
 }
 """Further arrows that are allowed inside function bodies, and only there."""

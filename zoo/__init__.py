@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from zoo import studies
-    from zoo.api import Zoo, open, plan, run  # noqa: A004 - zoo.open is the name users know
+    from zoo.api import Zoo, audit, open, plan, run  # noqa: A004 - zoo.open is the name users know
     from zoo.errors import ZooError
     from zoo.scores.from_arrays import perplexity
 
-__all__ = ["Zoo", "ZooError", "open", "perplexity", "plan", "run", "studies"]
+__all__ = ["Zoo", "ZooError", "audit", "open", "perplexity", "plan", "run", "studies"]
 
 _HOME = {
     "Zoo": "zoo.api",
     "ZooError": "zoo.errors",
+    "audit": "zoo.api",
     "open": "zoo.api",
     "perplexity": "zoo.scores.from_arrays",
     "plan": "zoo.api",

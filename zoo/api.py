@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from zoo.estimate import Estimate
     from zoo.studies.arms import Comparison
 
-__all__ = ["Zoo", "open", "plan", "run"]
+__all__ = ["Zoo", "audit", "open", "plan", "run"]
 
 RunsOn = Literal["ray", "local"] | Runner
 
@@ -149,6 +149,16 @@ class Zoo:
         >>> zoo.open("zoo-workspace").suspects(20)[["key", "label", "suggested"]]                      # doctest: +SKIP
         """  # noqa: E501
         return ranking.suspects(self.scores(split, where, data=data), n)
+
+    def summary(self) -> str:
+        """What the last ``audit`` of this workspace found, in words.
+
+        Raises:
+            NotFoundError: if there was none.
+        """
+        from zoo.auditing import summary
+
+        return summary(self.workspace)
 
     def examples(self) -> pd.DataFrame:
         """The ``examples`` table: ids, keys, labels, what could not be read."""
@@ -340,6 +350,47 @@ class Zoo:
         >>> zoo.open("zoo-workspace").relabel("relabelled", "x>0.95 and c<2")                          # doctest: +SKIP
         """  # noqa: E501
         return self.select(name, f"relabel:set={condition},to={to}", replace=replace, **options)
+
+    def decide(
+        self,
+        name: str,
+        files: Sequence[str | Path],
+        *,
+        split: str = "train",
+        data: str | None = None,
+        replace: bool = False,
+    ) -> dict[str, Any]:
+        """Store people's decisions (``decisions.csv``), and make a selection of all that are stored
+        about the split: their labels, without what is to be dropped, all else as it is.
+
+        >>> zoo.open("zoo-workspace").decide("corrected", ["decisions.csv"])                           # doctest: +SKIP
+
+        Args:
+            files: columns key or example_id, decision (keep, relabel, drop, unsure), label,
+                reviewer, time, digest, note; docs/decisions.md.
+            data: name or path of the data set; one that is not on record here is recorded.
+        """  # noqa: E501
+        from zoo.exchange.reviews import apply_decisions
+
+        paths = [Path(file) for file in files]
+        return apply_decisions(self.workspace, name, paths, split=split, data=data, replace=replace)
+
+    def keep_or_drop(
+        self,
+        name: str,
+        file: str | Path,
+        *,
+        drop: bool,
+        split: str = "train",
+        data: str | None = None,
+        replace: bool = False,
+    ) -> dict[str, Any]:
+        """Make a selection of the examples that a file lists, or (``drop``) of all but these."""
+        from zoo.exchange.reviews import keep_or_drop
+
+        return keep_or_drop(
+            self.workspace, name, Path(file), drop=drop, split=split, data=data, replace=replace
+        )
 
     def weigh(
         self, name: str, by: Literal["x", "c"], *, replace: bool = False, **options: Any
@@ -596,6 +647,37 @@ def plan(
         space = None
     spec = experiments.load(experiment, scale)
     return pipeline.cost_of_experiment(space, spec, **hardware)
+
+
+def audit(
+    path: str | Path,
+    *,
+    workspace: str = "zoo-workspace",
+    budget: float | None = None,
+    runner: RunsOn = "ray",
+) -> Zoo:
+    """Train a population on complementary folds of somebody's pictures and score them; the
+    workspace, with ``suspects(n)`` and ``summary()``.
+
+    >>> print(zoo.audit("./photos").summary())                                                         # doctest: +SKIP
+
+    Args:
+        path: class folders, a table of paths and labels, Parquet, or the name of a data set.
+        budget: seconds of training; default: three minutes.
+
+    Raises:
+        DataError: if nothing can be trained on it.
+    """  # noqa: E501
+    from zoo.auditing import BUDGET, audit_pictures, choose
+    from zoo.data import open_dataset, require_trainable
+    from zoo.machine import own_cpus
+
+    dataset = open_dataset(str(path))
+    require_trainable(dataset)
+    cores = 1 if runner == "local" else own_cpus()
+    chosen = choose(dataset, BUDGET if budget is None else budget, cores)
+    with _running(runner) as make:
+        return Zoo(audit_pictures(workspace, str(path), dataset, chosen, make, QUIET))
 
 
 def _group(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
@@ -30,6 +31,8 @@ class Manifest:
         labels: int64 [n].
         copies: int64 [n], 0 to 32767: how often each example enters an epoch; 0 = not at all.
         weights: float32 [n], finite, not negative.
+        reasons: n texts, why an example is as it is, such as a reviewer's decision; empty = nothing
+            to say. None = nothing of any.
 
     Raises:
         UsageError: if the columns do not fit these words.
@@ -39,12 +42,14 @@ class Manifest:
     labels: NDArray[np.int64]
     copies: NDArray[np.int64]
     weights: NDArray[np.float32]
+    reasons: NDArray[np.str_] | None = None
 
     def __post_init__(self) -> None:
         lengths = {len(self.example_ids), len(self.labels), len(self.copies), len(self.weights)}
+        lengths |= set() if self.reasons is None else {len(self.reasons)}
         if len(lengths) != 1:
             raise UsageError(
-                f"manifest: its columns have {sorted(lengths)} rows. All four columns need one"
+                f"manifest: its columns have {sorted(lengths)} rows. All its columns need one"
                 " entry per example. Make the selection again."
             )
         repeated = len(self.example_ids) - len(np.unique(self.example_ids))
@@ -77,7 +82,11 @@ class Manifest:
     def take(self, rows: NDArray[Any]) -> Manifest:
         """These rows alone, by position or by mask."""
         return Manifest(
-            self.example_ids[rows], self.labels[rows], self.copies[rows], self.weights[rows]
+            self.example_ids[rows],
+            self.labels[rows],
+            self.copies[rows],
+            self.weights[rows],
+            None if self.reasons is None else self.reasons[rows],
         )
 
     def with_rows(self, other: Manifest) -> Manifest:
@@ -101,21 +110,28 @@ class Manifest:
     @cached_property
     def digest(self) -> str:
         """16 hex digits of the sha256 of the content, whatever the order of rows or the width of
-        the integer types."""
+        the integer types. Reasons count where there are some."""
         columns = list(self._columns().values())
-        order = np.lexsort(columns[::-1])
+        order = np.lexsort(columns[::-1])  # of unique ids, so no other column has a say
         digest = hashlib.sha256(b"zoo manifest 1\n")
         for column in columns:
             digest.update(
                 np.ascontiguousarray(column[order].astype(column.dtype.newbyteorder("<"))).tobytes()
             )
+        if (reasons := self._reasons()) is not None:
+            digest.update(json.dumps([str(reasons[row]) for row in order.tolist()]).encode())
         return digest.hexdigest()[:16]
 
+    def _reasons(self) -> NDArray[np.str_] | None:
+        return self.reasons if self.reasons is not None and (self.reasons != "").any() else None
+
     def frame(self) -> pd.DataFrame:
-        """For files and people: example_id int64, label int32, copies int16, weight float32."""
+        """For files and people: example_id int64, label int32, copies int16, weight float32; reason
+        (text) where there are some."""
         import pandas as pd
 
-        return pd.DataFrame(self._columns())
+        frame, reasons = pd.DataFrame(self._columns()), self._reasons()
+        return frame if reasons is None else frame.assign(reason=[str(r) for r in reasons])
 
     def _columns(self) -> dict[str, NDArray[Any]]:
         return {

@@ -8,6 +8,7 @@ Shape letters of the tests: k groups (classes), n blocks (seeds).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -25,6 +26,7 @@ __all__ = [
     "average_precision",
     "blocks",
     "correlation",
+    "kappa",
     "mean_interval",
     "mean_square",
     "midranks",
@@ -50,6 +52,30 @@ def same_length(*arrays: NDArray[Any]) -> tuple[NDArray[Any], ...]:
             " same examples in the same order. Join them by example_id first."
         )
     return arrays
+
+
+# ---------------------------------------------------------------------------------------- agreement
+
+
+def kappa(first: Sequence[object], second: Sequence[object]) -> float:
+    """Cohen's kappa of two reviewers over the same n things: (p_o - p_e) / (1 - p_e), p_o the share
+    they agree on, p_e what two would who choose as often, but at random. NaN where n is 0 or
+    chance alone agrees on all.
+
+    Source: Cohen 1960, A coefficient of agreement for nominal scales.
+    """
+    n = len(first)
+    if n != len(second):
+        raise UsageError(
+            f"kappa: {n} and {len(second)} judgements. Allowed: as many of both, of the same"
+            " things. Leave out what one has not judged."
+        )
+    if not n:
+        return float("nan")
+    agreed = sum(a == b for a, b in zip(first, second, strict=True)) / n
+    often = [Counter(values) for values in (first, second)]
+    chance = sum(count * often[1][value] for value, count in often[0].items()) / n**2
+    return (agreed - chance) / (1 - chance) if chance < 1 else float("nan")
 
 
 # ---------------------------------------------------------------------------------------- intervals

@@ -102,6 +102,8 @@ def test_cleanlab_columns(tmp_path: Path) -> None:
         "label_quality",
         "given_label",
         "predicted_label",
+        "example_id",
+        "key",
     ]
     assert frame["is_label_issue"].tolist() == [False, True, False]
     assert frame["given_label"].tolist()[:2] == [0, 2]
@@ -121,6 +123,8 @@ def test_a_label_issue_is_a_majority_of_those_that_count() -> None:
             "label": [0, 0, 0, 0, 0, 1],
             "top_confusion": [1, 1, 1, 1, 1, 1],
             "label_quality": 0.5,
+            "example_id": range(6),
+            "key": list("abcdef"),
         }
     )
     assert exporting.cleanlab_table(frame)["is_label_issue"].tolist() == [
@@ -382,9 +386,9 @@ def picture_folder(folder: Path) -> Path:
     return folder
 
 
-def test_image_folder_of_links(tmp_path: Path) -> None:
-    """Links to the files of a folder data set in folders of their new classes, repeated as often as
-    copied; the manifest lists them."""
+def test_image_folder_of_copies(tmp_path: Path) -> None:
+    """The files of a folder data set under their own names in folders of their new classes,
+    repeated as often as copied; the manifest lists them."""
     dataset = open_dataset(str(picture_folder(tmp_path / "pictures")))
     w = tmp_path / "w"
     commit_dataset(Workspace.open(w, create=True), dataset, {})
@@ -400,18 +404,20 @@ def test_image_folder_of_links(tmp_path: Path) -> None:
     )
     out = tmp_path / "out"
     done("export", "selection", "--to", "imagefolder", "--selection", "kept", "-o", out, "-w", w)
+    source = {p.read_bytes(): p for p in (tmp_path / "pictures").rglob("*.png")}
+    assert len(source) == len(list((tmp_path / "pictures").rglob("*.png")))
     found = {
-        str(p.relative_to(out / "train")): p.resolve().relative_to(tmp_path / "pictures")
+        str(p.relative_to(out / "train")): source[p.read_bytes()].relative_to(tmp_path / "pictures")
         for p in (out / "train").rglob("*.png")
     }
     assert {name: str(target) for name, target in found.items()} == {
-        "ant/00000000-0 = x.png": "train/ant/0 = x.png",
-        "cat/00000001-1 = x.png": "train/ant/1 = x.png",
-        "cat/00000001-1 = x-copy1.png": "train/ant/1 = x.png",
-        "cat/00000001-1 = x-copy2.png": "train/ant/1 = x.png",
-        "cat/00000004-0 = x.png": "train/cat/0 = x.png",
+        "ant/0 = x.png": "train/ant/0 = x.png",
+        "cat/1 = x.png": "train/ant/1 = x.png",
+        "cat/1 = x-copy1.png": "train/ant/1 = x.png",
+        "cat/1 = x-copy2.png": "train/ant/1 = x.png",
+        "cat/0 = x.png": "train/cat/0 = x.png",
     }
-    assert all(path.is_symlink() for path in (out / "train").rglob("*.png"))
+    assert not any(path.is_symlink() for path in (out / "train").rglob("*.png"))
     assert (out / "train" / "bee").is_dir()  # a class without examples keeps its number
     table = pd.read_csv(out / "manifest.csv")
     assert sorted(table["file"]) == sorted(f"train/{name}" for name in found)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -170,6 +171,19 @@ def select(
     seed: Annotated[
         int, typer.Option("--seed", min=0, help="Key of the random choices of the rules.")
     ] = 0,
+    drop: Annotated[
+        Path | None,
+        typer.Option(
+            "--drop",
+            help=(
+                "All but the examples that a file lists: a key a line, or a table with a column key"
+                " or example_id. Takes the place of rules; needs no scores."
+            ),
+        ),
+    ] = None,
+    keep: Annotated[
+        Path | None, typer.Option("--keep", help="These alone; the file as for --drop.")
+    ] = None,
     draws: Annotated[
         int,
         typer.Option(
@@ -205,6 +219,21 @@ def select(
         )
     if balance:
         chain.append(f"balance:seed={seed},empty={empty}")
+    listed_in = drop or keep
+    if listed_in is not None:
+        if chain or (drop and keep):
+            raise UsageError(
+                "select takes --drop FILE, --keep FILE or rules, one of them. Leave the others out."
+            )
+        from zoo.api import Zoo
+
+        _named(output)
+        space = open_workspace(workspace, create=data is not None)
+        made = Zoo(space).keep_or_drop(
+            output, listed_in, drop=drop is not None, split=split, data=data, replace=replace
+        )
+        _print_listed(made, output, as_json)
+        return
     if not chain:
         raise UsageError("select needs a rule. Example: zoo select --worst 0.05 -o cleaned")
     _named(output)
@@ -214,7 +243,20 @@ def select(
 
 
 def relabel(
-    condition: Annotated[str, typer.Option("--set", help='Which examples: "x>0.95 and c<2".')],
+    condition: Annotated[
+        str | None, typer.Option("--set", help='Which examples: "x>0.95 and c<2".')
+    ] = None,
+    decisions: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--from",
+            help=(
+                "What people decided: a CSV, TSV or Parquet file with columns key (or example_id),"
+                " decision (keep, relabel, drop, unsure), label, reviewer, time, digest, note."
+                " Repeatable."
+            ),
+        ),
+    ] = None,
     to: Annotated[
         str,
         typer.Option(
@@ -232,8 +274,21 @@ def relabel(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a manifest with new labels for the examples of a set; all others stay as they are."""
+    """Make a manifest with new labels for the examples of a set, or by people's decisions, which
+    are stored; all others stay as they are."""
     _named(output)
+    if (condition is None) == (not decisions):
+        raise UsageError(
+            "relabel needs --set or --from, and not both. Example: zoo relabel --from decisions.csv"
+            " -o corrected"
+        )
+    if decisions:
+        from zoo.api import Zoo
+
+        space = open_workspace(workspace, create=data is not None)
+        made = Zoo(space).decide(output, decisions, split=split, data=data, replace=replace)
+        _print_listed(made, output, as_json)
+        return
     _make_selection(
         open_workspace(workspace),
         output,
@@ -243,6 +298,28 @@ def relabel(
         replace,
         as_json,
     )
+
+
+def _print_listed(made: dict[str, Any], name: str, as_json: bool) -> None:
+    """A selection that was made from a file."""
+    if as_json:
+        print_json({"schema": 1, "selection": name, **made})
+        return
+    lists = ("notes", "agreement", "disputed")
+    print(f"selection {name!r}")
+    for key, value in made.items():
+        if key not in lists:
+            print(f"  {key}: {value}")
+    for pair in made.get("agreement", ()):
+        worth = "not defined" if pair["kappa"] is None else f"{pair['kappa']:.2f}"
+        print(f"  {' and '.join(pair['reviewers'])}: kappa {worth} on {pair['examples']} examples")
+    if made.get("disputed"):
+        keys = made["disputed"]
+        more = f" and {len(keys) - 10} more" if len(keys) > 10 else ""
+        print(f"  reviewers differ, so they stay as they are: {', '.join(keys[:10])}{more}")
+    for note in made["notes"]:
+        print(f"Note: {note}")
+    print(f"Next: zoo export selection --selection {name} --to imagefolder -o ./{name}")
 
 
 def weigh(

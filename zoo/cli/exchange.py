@@ -281,7 +281,15 @@ def export(
     ],
     to: Annotated[
         Literal[
-            "csv", "parquet", "perplexity", "cleanlab", "npy", "keep-list", "hf", "imagefolder"
+            "csv",
+            "parquet",
+            "perplexity",
+            "cleanlab",
+            "decisions",
+            "npy",
+            "keep-list",
+            "hf",
+            "imagefolder",
         ],
         typer.Option(
             "--to",

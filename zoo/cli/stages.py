@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -34,6 +35,9 @@ from zoo.cli.options import (
     sweep_of,
 )
 from zoo.errors import UsageError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["register"]
 
@@ -307,20 +311,23 @@ def score(
                 "examples": len(frame),
                 "classifiers": len(population.classifiers),
                 "population": population.id,
-                "not_held_out": int((frame["n_heldout"] == 0).sum()),
+                "not_held_out": int(((frame["n_heldout"] == 0) & (frame["n"] > 0)).sum()),
                 "mean_x": frame["x_perplexity"].mean(),
                 "mean_c": frame["c_perplexity"].mean(),
                 "detection": json.loads(found.table.to_json(orient="records")),
                 "flagged": json.loads(found.flagged.to_json(orient="records")),
                 "cleanlab": found.reason or "measured",
                 "suspects": json.loads(
-                    suspects(frame, top)[
+                    _named(suspects(frame, top), population.class_names)[
                         [
                             "example_id",
                             "key",
                             "label",
+                            "label_name",
                             "top_confusion",
+                            "top_confusion_name",
                             "suggested",
+                            "suggested_name",
                             "ranked_x",
                             "ranked_n",
                             "heldout",
@@ -351,3 +358,11 @@ def score(
             print(note)
     if top:
         print_frame(suspect_table(suspects(frame, top), population.class_names))
+
+
+def _named(listed: pd.DataFrame, class_names: Sequence[str]) -> pd.DataFrame:
+    """Suspects with the name of the class that is suggested."""
+    from zoo.registry import distinct
+
+    names = dict(enumerate(distinct(class_names)))
+    return listed.assign(suggested_name=listed["suggested"].map(names))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -34,6 +36,7 @@ __all__ = ["register"]
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
+    app.command(rich_help_panel=STUDIES, epilog="Example: zoo audit ./photos --budget 10m")(audit)
     app.command(rich_help_panel=STUDIES, epilog="Example: zoo demo -w /tmp/demo")(demo)
     app.command(rich_help_panel=STUDIES, epilog="Example: zoo run demo --until score")(run)
     app.command(
@@ -42,6 +45,87 @@ def register(app: typer.Typer) -> None:
 
 
 # ---------------------------------------------------------------- whole studies
+
+
+def audit(
+    data: Annotated[
+        str | None,
+        typer.Argument(
+            autocompletion=complete.datasets,
+            help="Your pictures: class folders, a table of paths and labels, Parquet, or a name.",
+        ),
+    ] = None,
+    predictions: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--predictions",
+            help="Instead of pictures: predictions as for 'zoo import', a file each. Repeatable.",
+        ),
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option("--labels", help="With --predictions: the labels.")
+    ] = None,
+    budget: Annotated[
+        str,
+        typer.Option("--budget", help="How long to train: 90s, 10m, 2h. More time, more networks."),
+    ] = "3m",
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    runner: RunnerOption = "ray",
+    address: AddressOption = None,
+    cpus: CpusOption = None,
+    gpus: GpusOption = 0.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Which labels of your pictures are probably wrong, and how many: check, train, score, report.
+    No test split is needed."""
+    from zoo.api import Zoo
+    from zoo.auditing import audit_pictures, audit_predictions, choose, facts_of, summary
+    from zoo.data import open_dataset, require_trainable
+    from zoo.machine import own_cpus
+    from zoo.progress import Progress
+
+    if (data is None) == (not predictions):
+        raise UsageError(
+            "audit needs pictures or --predictions, one of them. Example: zoo audit ./photos"
+        )
+    progress, seconds = Progress(quiet=as_json), _seconds(budget)
+    if predictions:
+        from zoo.exchange.importing import Request, import_predictions
+
+        if labels is None:
+            raise UsageError("--predictions needs --labels FILE: .npy, .csv, .parquet or .txt.")
+        done = import_predictions(workspace, Request(tuple(predictions), labels), progress)
+        space = open_workspace(workspace)
+        audit_predictions(space, done.split, done.dataset, progress)
+    else:
+        dataset = open_dataset(str(data))
+        require_trainable(dataset)
+        chosen = choose(dataset, seconds, 1 if runner == "local" else cpus or own_cpus())
+        progress.say(f"training {chosen.why}")
+        with runner_for(runner, address, cpus, gpus, workspace) as make:
+            space = audit_pictures(workspace, str(data), dataset, chosen, make, progress)
+    here = Zoo(space)
+    with progress.stage("report"):
+        page = here.report()
+    if as_json:
+        print_json({**facts_of(space), "report": str(page)})
+        return
+    print(summary(space))
+    print(f"\nPage: {page}")
+    at = "" if workspace == DEFAULT_WORKSPACE else f" -w {workspace}"
+    print(
+        f"Next: zoo export scores --to decisions -o decisions.csv{at}   # fill in what you decide\n"
+        f"      zoo relabel --from decisions.csv -o corrected{at}\n"
+        f"      zoo export selection --selection corrected --to imagefolder -o ./corrected{at}"
+    )
+
+
+def _seconds(text: str) -> float:
+    """``90s``, ``10m``, ``2h``, or a number of seconds."""
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smh]?)", text.strip())
+    if match is None or not float(match[1]):
+        raise UsageError(f"--budget {text!r}: write it as 90s, 10m or 2h.")
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
 
 
 def demo(

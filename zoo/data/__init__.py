@@ -16,7 +16,7 @@ from zoo.data.catalog import (
     open_or_published,
     search_places,
 )
-from zoo.data.check import DatasetCheck, SplitCheck, check_dataset
+from zoo.data.check import DatasetCheck, SplitCheck, check_dataset, picture_digests
 from zoo.data.dataset import (
     Contents,
     Dataset,
@@ -73,6 +73,7 @@ __all__ = [
     "load_split",
     "open_dataset",
     "open_or_published",
+    "picture_digests",
     "prepare",
     "real_mask",
     "require_split",

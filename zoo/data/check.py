@@ -22,7 +22,15 @@ from zoo.data.decode import encoded_or_reason, image_facts
 from zoo.data.notes import Level, Note, merged
 from zoo.registry import distinct
 
-__all__ = ["DatasetCheck", "Duplicates", "Overlap", "SplitCheck", "Unreadable", "check_dataset"]
+__all__ = [
+    "DatasetCheck",
+    "Duplicates",
+    "Overlap",
+    "SplitCheck",
+    "Unreadable",
+    "check_dataset",
+    "picture_digests",
+]
 
 _BLOCK = 512
 _SIZES_SHOWN = 20
@@ -233,6 +241,20 @@ def _read(split: Split, progress: Callable[[str, int, int], None] | None) -> _Re
         if progress is not None:
             progress(split.name, int(ids[-1]) + 1, len(split))
     return _Read(digests, readable, tuple(unreadable), sizes)
+
+
+def picture_digests(split: Split, example_ids: NDArray[np.int64]) -> list[str | None]:
+    """Sha256 (64 hex digits) of pictures as they are stored: of their bytes, or of the pixels where
+    a form keeps bare arrays. None where one cannot be read."""
+    found: list[str | None] = []
+    for start in range(0, len(example_ids), _BLOCK):
+        for image in _stored(split, example_ids[start : start + _BLOCK]):
+            if isinstance(image, UnreadableImage):
+                found.append(None)
+                continue
+            content = image.tobytes() if isinstance(image, np.ndarray) else image
+            found.append(hashlib.sha256(content).hexdigest())
+    return found
 
 
 def _stored(

@@ -7,16 +7,20 @@ scores       csv, parquet                    the ``scores`` table of a populatio
 scores       perplexity                      perplexity.csv of the Example-Perplexity project: filename, label, c_perplexity, x_perplexity,
                                              x_perplexity_label (12 bins), its two columns of top-5 (class, index) and (class, votes); the
                                              first by the definition where all logits are kept, else named for what it is
-scores       cleanlab                        is_label_issue, label_quality, given_label, predicted_label; a row per example, in order
+scores       cleanlab                        is_label_issue, label_quality, given_label, predicted_label, example_id, key; a row per example, in
+                                             order
+scores       decisions                       a table for reviewers: key, example_id, label, suggested class, digest, and what they fill in; most
+                                             suspicious first (``zoo.exchange.reviews``)
 predictions  npy                             int16 [N, E], -1 = no answer; with probabilities: float32 [N, E, M]; classifiers in a .csv beside
 predictions  csv, parquet                    example_id, key, label, and a column per classifier
 netwise-x    csv, parquet                    that project's table: filename, and a column per classifier, 0 = right, 1 = wrong
 netwise-c    csv, parquet                    the same with the entropy of each answer in bits
 logits       npy, parquet                    a folder: a file per classifier, float16 [E, M] minus each row's maximum; examples and classes
 selection    keep-list                       the key of each example that is kept, one a line
-selection    csv, parquet                    the manifest: example_id, key, label, label_original, x_perplexity, weight, copies
+selection    csv, parquet                    the manifest: example_id, key, path (where pictures are files), label, class_name, label_original,
+                                             x_perplexity, weight, copies, reason (where there are some)
 selection    hf                              a folder of Parquet files in the Hugging Face layout, with the encoded pictures
-selection    imagefolder                     SPLIT/CLASS/ folders of links to the pictures (files where they are not in files), manifest.csv
+selection    imagefolder                     SPLIT/CLASS/ folders with copies of the pictures under their own names, manifest.csv
 ===========  ==============================  ==============================================================================================
 
 Everything is written under a temporary name beside its place and renamed when it is whole. What is
@@ -34,6 +38,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -45,9 +50,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from zoo.data import Dataset, Split, encode_examples, open_dataset
+from zoo.data import Dataset, Split, encode_examples, open_dataset, picture_digests
 from zoo.data.files import FileSource
-from zoo.errors import DataError, NotFoundError, UsageError
+from zoo.errors import DataError, NotFoundError, UsageError, ZooError
 from zoo.exchange.netwise import write_netwise
 from zoo.exchange.places import (
     Request,
@@ -64,6 +69,7 @@ from zoo.scores import from_store
 from zoo.scores.accumulate import block_rows
 from zoo.scores.catalog import Listed
 from zoo.scores.population import Population, choose_population
+from zoo.scores.suspects import suspects
 from zoo.store import datasets, ledger, selections
 from zoo.store.answers import TOP_CLASSES, logits_of, read_answers
 from zoo.store.commits import Commit
@@ -76,7 +82,7 @@ __all__ = ["FORMATS", "export", "formats_text", "perplexity_table"]
 
 _PICTURES_PER_FILE: Final = 512 << 20  # bytes of encoded pictures per Parquet file
 _BLOCK: Final = 512
-_TO_STDOUT: Final = frozenset({"csv", "perplexity", "cleanlab", "keep-list"})
+_TO_STDOUT: Final = frozenset({"csv", "perplexity", "cleanlab", "decisions", "keep-list"})
 
 
 def formats_text() -> str:
@@ -228,8 +234,37 @@ def cleanlab_table(scores: pd.DataFrame) -> pd.DataFrame:
             "label_quality": scores["label_quality"],
             "given_label": given,
             "predicted_label": predicted,
+            "example_id": scores["example_id"],
+            "key": scores["key"],
         }
     )
+
+
+def _scores_decisions(workspace: Workspace, request: Request) -> str | Path:
+    table, population = _scores(workspace, request)
+    scores, record = table.to_pandas(), population.dataset
+    ranked = suspects(scores, len(scores))
+    names = dict(enumerate(distinct(population.class_names)))
+    frame = pd.DataFrame(
+        {
+            "key": ranked["key"],
+            "example_id": ranked["example_id"],
+            "given": [names[label] for label in ranked["label"]],
+            "suggested": [
+                "" if pd.isna(label) else names[int(label)] for label in ranked["suggested"]
+            ],
+            "decision": "",
+            "label": "",
+            "reviewer": "",
+            "time": "",
+            "digest": None,
+            "note": "",
+        }
+    )
+    if not record.facts.get("imported"):
+        pictures = _pictures(record, request.split or "train")[1]
+        frame["digest"] = picture_digests(pictures, ranked["example_id"].to_numpy(dtype=np.int64))
+    return write_text(request, csv_text(frame))
 
 
 # ---------------------------------------------------------------- predictions and logits
@@ -511,6 +546,8 @@ def _manifest(workspace: Workspace, request: Request) -> tuple[pd.DataFrame, str
             "copies": chosen.copies,
         }
     )
+    if chosen.reasons is not None and (chosen.reasons != "").any():
+        frame["reason"] = [str(reason) for reason in chosen.reasons]
     return frame, split, record
 
 
@@ -554,14 +591,28 @@ def _selection_keep_list(workspace: Workspace, request: Request) -> str | Path:
 
 
 def _selection_csv(workspace: Workspace, request: Request) -> str | Path:
-    return write_text(request, csv_text(_listed(_manifest(workspace, request)[0])))
+    return write_text(request, csv_text(_selection_frame(workspace, request)))
 
 
 def _selection_parquet(workspace: Workspace, request: Request) -> Path:
-    return write_table(
-        request,
-        pa.Table.from_pandas(_listed(_manifest(workspace, request)[0]), preserve_index=False),
-    )
+    frame = _selection_frame(workspace, request)
+    return write_table(request, pa.Table.from_pandas(frame, preserve_index=False))
+
+
+def _selection_frame(workspace: Workspace, request: Request) -> pd.DataFrame:
+    """The manifest with class names, and with paths where its pictures are files: a data set that
+    ``zoo data check`` opens."""
+    frame, split, record = _manifest(workspace, request)
+    shown = distinct(tuple(map(str, record.facts["class_names"])))
+    frame = _listed(frame)
+    frame.insert(3, "class_name", [shown[label] for label in frame["label"]])
+    try:
+        source = _pictures(record, split)[1].source
+    except ZooError:  # a list of examples does not need them
+        return frame
+    if isinstance(source, FileSource):
+        frame.insert(2, "path", [str(source.path(example)) for example in frame["example_id"]])
+    return frame
 
 
 def _listed(frame: pd.DataFrame) -> pd.DataFrame:
@@ -595,7 +646,9 @@ def _selection_hf(workspace: Workspace, request: Request) -> Path:
     frame, split, record = _manifest(workspace, request)
     dataset, pictures = _pictures(record, split)
     schema = _hf_schema(
-        dataset.class_names, truth=bool(frame["label_true"].notna().all() and len(frame))
+        dataset.class_names,
+        truth=bool(frame["label_true"].notna().all() and len(frame)),
+        reasons="reason" in frame,
     )
     files = _hf_files(pictures, frame["example_id"].to_numpy())
     with new_folder(workspace, request) as folder:
@@ -621,7 +674,7 @@ def _hf_files(pictures: Split, ids: NDArray[np.int64]) -> list[tuple[int, int]]:
     return [*files, (start, len(ids))] if start < len(ids) or not files else files
 
 
-def _hf_schema(class_names: Sequence[str], *, truth: bool) -> pa.Schema:
+def _hf_schema(class_names: Sequence[str], *, truth: bool, reasons: bool) -> pa.Schema:
     # The datasets library refuses a ClassLabel in which two names are equal.
     label = {"names": list(distinct(class_names)), "_type": "ClassLabel"}
     features: dict[str, Any] = {
@@ -641,6 +694,7 @@ def _hf_schema(class_names: Sequence[str], *, truth: bool) -> pa.Schema:
         ("x_perplexity", pa.float64(), "float64"),
         ("weight", pa.float32(), "float32"),
         ("copies", pa.int64(), "int64"),
+        *([("reason", pa.string(), "string")] if reasons else []),
     ):
         features[name] = {"dtype": text, "_type": "Value"}
         columns.append(pa.field(name, kind))
@@ -675,13 +729,14 @@ _MAGIC: Final = (
 
 
 def _selection_imagefolder(workspace: Workspace, request: Request) -> Path:
-    """SPLIT/CLASS/ of links where the data set is files, else of files; manifest.csv says what each
-    was."""
+    """SPLIT/CLASS/ with the pictures of each class under their own names; manifest.csv says what
+    each was. Copies of the files, no links: the folder may be moved, and edited, by itself."""
     frame, split, record = _manifest(workspace, request)
     dataset, pictures = _pictures(record, split)
     folders, shown = _class_folders(dataset.class_names), distinct(dataset.class_names)
     source = pictures.source
     names: list[str] = []
+    taken: set[str] = set()
     with new_folder(workspace, request) as folder:
         for name in folders:
             (folder / split / name).mkdir(parents=True)
@@ -703,15 +758,16 @@ def _selection_imagefolder(workspace: Workspace, request: Request) -> Path:
                     if original is not None
                     else _suffix(encoded[position] if encoded is not None else b"")
                 )
-                # The example's number makes names unique: two classes, or two folders, may hold
-                # files of one name.
-                stem = f"{example_id:08d}-{_safe(Path(str(key)).stem)[:80]}"
+                stem = _safe(original.stem if original is not None else Path(str(key)).stem)[:80]
                 for copy in range(copies):
-                    name = (
-                        f"{split}/{folders[label]}/{stem}{f'-copy{copy}' if copy else ''}{suffix}"
+                    name = _free_name(
+                        f"{split}/{folders[label]}/{stem}{f'-copy{copy}' if copy else ''}",
+                        suffix,
+                        example_id,
+                        taken,
                     )
                     if original is not None:
-                        (folder / name).symlink_to(original)
+                        shutil.copyfile(original, folder / name)
                     elif encoded is not None:
                         (folder / name).write_bytes(encoded[position])
                     names.append(name)
@@ -725,11 +781,23 @@ def _selection_imagefolder(workspace: Workspace, request: Request) -> Path:
     return request.output
 
 
+def _free_name(stem: str, suffix: str, example_id: int, taken: set[str]) -> str:
+    """A name that no other file has, whatever a file system thinks of case: two folders of one
+    class may hold files of one name, and a corrected label may bring one to another."""
+    name = f"{stem}{suffix}"
+    number = 0
+    while name.casefold() in taken:
+        name = f"{stem}-{example_id}{f'-{number}' if number else ''}{suffix}"
+        number += 1
+    taken.add(name.casefold())
+    return name
+
+
 def _class_folders(class_names: Sequence[str]) -> list[str]:
     """Folder names of classes. Readers number classes by sorted folder names: a number goes in
-    front where that would not be their order."""
+    front where that would not be their order, or where some file systems would take two for one."""
     names = [_safe(name) for name in class_names]
-    if sorted(set(names)) == names:
+    if sorted(set(names)) == names and len({name.casefold() for name in names}) == len(names):
         return names
     width = len(str(len(names) - 1))
     return [f"{i:0{width}d}-{name}" for i, name in enumerate(names)]
@@ -749,6 +817,7 @@ FORMATS: Final[dict[tuple[str, str], Callable[[Workspace, Request], str | Path]]
     ("scores", "parquet"): _scores_parquet,
     ("scores", "perplexity"): _scores_perplexity,
     ("scores", "cleanlab"): _scores_cleanlab,
+    ("scores", "decisions"): _scores_decisions,
     ("predictions", "npy"): _predictions_npy,
     ("predictions", "csv"): _predictions_csv,
     ("predictions", "parquet"): _predictions_parquet,

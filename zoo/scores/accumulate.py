@@ -37,6 +37,7 @@ from numpy.typing import NDArray
 
 from zoo.arrays import Floats, Ints
 from zoo.errors import DataError
+from zoo.registry import distinct
 from zoo.scores.catalog import (
     COURSES,
     FIXED_ONE,
@@ -664,6 +665,18 @@ class ScoreTable:
             *list(SCORES_SCHEMA)[: len(about)],
             *(pa.field(name, score.type) for name, score in self.scores.items()),
         ]
+        # By the names that every listing shows, of which no two are equal.
+        names = pa.array(() if class_names is None else distinct(class_names), pa.string())
+        for name, classes in (
+            ("label_name", self.labels),
+            ("top_confusion_name", self.columns.get("top_confusion")),
+        ):
+            columns.append(
+                pa.nulls(len(self), pa.string())
+                if classes is None or not len(names)
+                else names.take(_nullable(classes, pa.int32()))
+            )
+            fields.append(pa.field(name, pa.string()))
         schema = pa.schema(fields)
         if class_names is not None:
             schema = schema.with_metadata(

@@ -34,9 +34,9 @@ CONTENT_FOLDERS = ("answers", "checkpoints", "datasets", "selections", "snapshot
 """Folders of immutable files. Every file in them is named by a commit, unfinished, or left over
 from a writer that was stopped."""
 
-_LOST = {"member", "manifest", "selection", "snapshot"}
+_LOST = {"member", "manifest", "selection", "decisions", "snapshot"}
 """Kinds that no rerun makes again by itself: imported predictions have to be imported again,
-selections made again by their rules."""
+selections made again by their rules, decisions read again from their file."""
 
 _RECOMPUTED = 16
 """Rows of each classifier and part whose answers are computed again from their logits."""

@@ -615,8 +615,9 @@ def _not_held_out(workspace: Workspace) -> dict[str, str]:
         held = table.column("n_heldout") if "n_heldout" in table.column_names else None
         if held is not None and held.null_count < len(held) and origin.split == "train":
             name = titles(workspace).get(origin.dataset, origin.dataset)
-            without = len(held) - held.null_count - pc.sum(pc.greater(held, 0)).as_py()
-            found[name] = f"{without:,} of {len(held):,}"
+            answered = table.filter(pc.greater(table.column("n"), 0)).column("n_heldout")
+            without = pc.sum(pc.equal(answered, 0)).as_py() or 0
+            found[name] = f"{without:,} of {len(answered):,}"
     return found
 
 

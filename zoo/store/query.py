@@ -34,10 +34,12 @@ import pyarrow as pa
 
 from zoo.errors import NotFoundError, UnknownNameError, UsageError
 from zoo.machine import own_cpus
+from zoo.registry import distinct
 from zoo.store import ledger
 from zoo.store.answers import ANSWER_SCHEMA, answer_parts
 from zoo.store.commits import Commit
 from zoo.store.datasets import examples_frame, titles
+from zoo.store.decisions import decisions_frame
 from zoo.store.results import population_scores, read_arrow, table_names
 from zoo.store.schema import SCHEMA, TABLES
 from zoo.store.selections import selections_frame
@@ -398,6 +400,7 @@ def _prepare(
         "classifiers": ledger.classifiers_frame,
         "metrics": ledger.metrics_frame,
         "selections": selections_frame,
+        "decisions": decisions_frame,
     }
     paths: list[str] = []
     empty: list[str] = []
@@ -463,7 +466,7 @@ def _derived(workspace: Workspace, name: str) -> pa.Table:
         )
     named = titles(workspace)
     tables = [
-        table.add_column(
+        _with_names(workspace, table, origin.dataset).add_column(
             0, "dataset", pa.array([named.get(origin.dataset)] * len(table), pa.string())
         )
         for table, origin in population_scores(workspace)
@@ -473,6 +476,18 @@ def _derived(workspace: Workspace, name: str) -> pa.Table:
         if tables
         else SCHEMA["scores"].empty()
     )
+
+
+def _with_names(workspace: Workspace, table: pa.Table, dataset: str) -> pa.Table:
+    """Scores that an earlier zoo wrote, with the names of their classes."""
+    record = workspace.commits.get("dataset", dataset)
+    if record is None or "label_name" in table.column_names:
+        return table
+    names = pa.array(distinct(tuple(map(str, record.facts["class_names"]))), pa.string())
+    for name in ("label", "top_confusion"):
+        classes = table.column(name).combine_chunks().cast(pa.int32())
+        table = table.append_column(f"{name}_name", names.take(classes))
+    return table
 
 
 def _lock(connection: duckdb.DuckDBPyConnection, memory: str, paths: Sequence[str] = ()) -> None:

@@ -121,18 +121,10 @@ def _commit_manifest(workspace: Workspace, manifest: Manifest, origin: Origin) -
     known = workspace.commits.generations("manifest", digest)
     if identity in [commit.identity for commit in known]:
         return
-    table = pa.Table.from_pandas(
-        manifest.frame(),
-        schema=pa.schema(
-            {
-                "example_id": pa.int64(),
-                "label": pa.int64(),
-                "copies": pa.int64(),
-                "weight": pa.float32(),
-            }
-        ),
-        preserve_index=False,
-    )
+    frame = manifest.frame()
+    columns = {"example_id": pa.int64(), "label": pa.int64(), "copies": pa.int64()}
+    columns |= {"weight": pa.float32()} | ({"reason": pa.string()} if "reason" in frame else {})
+    table = pa.Table.from_pandas(frame, schema=pa.schema(columns), preserve_index=False)
     ref = workspace.files.seal(
         "selections",
         digest,
@@ -297,9 +289,12 @@ def _read(workspace: Workspace, digest: str) -> Manifest:
             " select' or 'zoo relabel'."
         )
     table = pq.read_table(workspace.files.local(commit.files[0].path))
-    return Manifest(
-        *(table.column(name).to_numpy() for name in ("example_id", "label", "copies", "weight"))
+    reasons = table.column("reason").to_pylist() if "reason" in table.column_names else None
+    ids, labels, copies, weights = (
+        table.column(name).to_numpy() for name in ("example_id", "label", "copies", "weight")
     )
+    texts = None if reasons is None else np.array(reasons, dtype=np.str_)
+    return Manifest(ids, labels, copies, weights, texts)
 
 
 def selection_of(
@@ -359,8 +354,7 @@ def selections_frame(workspace: Workspace) -> pd.DataFrame:
         origin = selection_origin(commit)
         about = {"name": name, "dataset": named.get(origin.dataset), "split": origin.split or None}
         draws: list[int | None] = [int(seed) for seed in commit.identity.get("draws", ())]
-        frames += [
-            manifest_named(workspace, name, seed).frame().assign(**about, draw=seed)
-            for seed in draws or [None]
-        ]
+        for seed in draws or [None]:
+            frame = manifest_named(workspace, name, seed).frame().assign(**about, draw=seed)
+            frames.append(frame if "reason" in frame else frame.assign(reason=None))
     return table.typed(pd.concat(frames, ignore_index=True)) if frames else table.frame()

@@ -1,0 +1,138 @@
+"""``zoo audit``: one command from a folder, or from predictions, to suspects and their number."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from commands import done, png, zoo
+from factories import block_pictures
+
+import zoo as library
+from zoo import auditing as audit
+from zoo.data import open_dataset
+
+CLASSES = ("ant", "bee", "cat")
+LOCAL = ("--runner", "local")
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Three class folders with sixteen pictures each, the first of each of the class after it; a
+    damaged file, and one picture twice under two labels."""
+    root = tmp_path / "photos"
+    truth = [i // 16 for i in range(48)]
+    for label in range(3):
+        truth[label * 16] = (label + 1) % 3
+    for number, image in enumerate(block_pictures(truth, side=12)):
+        file = root / CLASSES[number // 16] / f"{number:02d}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(png(image[..., 0]))
+    (root / "ant" / "damaged.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
+    (root / "cat" / "copy.png").write_bytes((root / "bee" / "20.png").read_bytes())
+    return root
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks that train at once."""
+    monkeypatch.setattr(audit, "ARCHS", ("softmax", "mlp", "lenet5"))
+    monkeypatch.setattr(audit, "_EPOCHS", (12, 12))
+
+
+@pytest.mark.usefixtures("small")
+def test_one_command_finds_what_is_wrong_with_a_folder(tmp_path: Path, photos: Path) -> None:
+    """All of it in the text: files, classifiers, the number with its interval, the suspects by
+    file name, the page, what to do next. Done again it trains nothing and says the same."""
+    here = ("-w", tmp_path / "w", "--budget", "1s")
+    first = zoo("audit", photos, *LOCAL, *here)
+    assert first.code == 0, first
+    for said in (
+        "photos: 50 pictures, 3 classes",
+        "damaged files: 1 (ant/damaged.png)",
+        "the same picture more than once: 1 group, 1 with different labels (bee/20.png = cat/copy",
+        "30 classifiers: softmax, mlp, lenet5 at 12 x 12 pixels (their own size), 12 epochs, on 5",
+        "each picture was held out by 6 or more of them; by none: 0",
+        "estimated number of wrong labels: ",
+        "ant/00.png    ant -> bee",
+        f"Page: {tmp_path / 'w' / 'report.html'}",
+        "Next: zoo export scores --to decisions -o decisions.csv",
+    ):
+        assert said in first.out
+    again = zoo("audit", photos, *LOCAL, *here)
+    assert again.out == first.out
+    assert "training: " not in again.err
+    found = json.loads(done("audit", photos, *LOCAL, *here, "--json"))
+    # three planted, the copy under a wrong label and its original
+    assert {row["key"] for row in found["suspects"][:4]} >= {
+        "ant/00.png",
+        "bee/16.png",
+        "cat/32.png",
+    }
+    assert found["suspects"][0]["of"] == 6
+    wrong = found["wrong_labels"]
+    assert wrong["wrong_low"] <= wrong["wrong"] <= wrong["wrong_high"]
+    assert wrong["examples"] == 49
+    assert library.open(str(tmp_path / "w")).summary() in first.out
+
+
+@pytest.mark.usefixtures("small")
+def test_in_python(tmp_path: Path, photos: Path) -> None:
+    """The workspace, with suspects and a summary."""
+    made = library.audit(photos, workspace=str(tmp_path / "w"), budget=1, runner="local")
+    assert made.summary().startswith("photos: 50 pictures, 3 classes\n")
+    assert len(made.suspects(3)) == 3
+
+
+def test_predictions_need_no_pictures(tmp_path: Path) -> None:
+    """Two classifiers that are sure: the one label they deny is the suspect."""
+    p = np.full((2, 20, 2), 0.02)
+    p[:, np.arange(20), np.arange(20) % 2] = 0.98
+    labels = np.arange(20) % 2
+    labels[6] = 1
+    for name, values in (("a", p[0]), ("b", p[1]), ("labels", labels)):
+        np.save(tmp_path / f"{name}.npy", values)
+    files = [w for n in "ab" for w in ("--predictions", tmp_path / f"{n}.npy")]
+    found = json.loads(
+        done("audit", *files, "--labels", tmp_path / "labels.npy", "-w", tmp_path / "w", "--json")
+    )
+    assert [row["key"] for row in found["suspects"]] == ["6"]
+    assert found["wrong_labels"]["wrong"] == pytest.approx(1, abs=0.5)
+    assert found["not_held_out"] is None
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        ((), 2, "audit needs pictures or --predictions, one of them"),
+        (("x", "--predictions", "p.npy"), 2, "one of them"),
+        (("--predictions", "p.npy"), 2, "--predictions needs --labels FILE"),
+        (("{photos}", "--budget", "soon"), 2, "--budget 'soon': write it as 90s, 10m or 2h"),
+        (("{photos}/ant",), 1, "no data set of a known form"),
+    ],
+)
+def test_what_cannot_be_audited_is_refused_before_a_workspace_is_made(
+    tmp_path: Path, photos: Path, words: tuple[str, ...], code: int, said: str
+) -> None:
+    asked = [word.format(photos=photos) for word in words]
+    result = zoo("audit", *asked, *LOCAL, "-w", tmp_path / "w")
+    assert result.code == code, result
+    assert said in result.err
+    assert not (tmp_path / "w").exists()
+
+
+def test_the_rule_of_what_is_trained(photos: Path) -> None:
+    """More time, more architectures, two at least; more epochs for fewer pictures; the input is the
+    pictures' own up to 64 pixels."""
+    dataset = open_dataset(str(photos))
+    few, many = audit.choose(dataset, 0.1, 1), audit.choose(dataset, 1e6, 1)
+    assert few.sweep.archs == audit.ARCHS[:2]
+    assert "more than the budget of 0 s" in few.why
+    assert many.sweep.archs == audit.ARCHS
+    assert (few.sweep.input_size, few.sweep.recipe.epochs) == (12, 40)
+    assert len(few.sweep.treatments) == 10
+    larger = open_dataset("fashion-mini")
+    assert audit.choose(larger, 1, 1).sweep.recipe.epochs == 16  # 1,000 steps, 63 an epoch
+    assert audit.choose(dataset, 1e6, 4).seconds == pytest.approx(many.seconds / 4)

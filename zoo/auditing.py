@@ -1,0 +1,303 @@
+"""``zoo audit``: from pictures, or from predictions, to the labels that are probably wrong, and how
+many they are.
+
+A thin line over the pipeline: check the data, train a population on complementary folds, so that
+every example is held out equally often, fill, score, count. What is trained follows from the data
+and a budget of time by a rule that is written down (``choose``).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+
+from zoo.data import Dataset, DatasetCheck, check_dataset
+from zoo.errors import NotFoundError, StoreError, UsageError
+from zoo.estimate import training_seconds
+from zoo.pipeline import Runner, fill, planned, score_splits, train
+from zoo.progress import Progress, counted
+from zoo.recipes import RECIPES
+from zoo.registry import distinct
+from zoo.scores.label_count import WrongLabels, wrong_labels
+from zoo.scores.population import Population, choose_population, population_of
+from zoo.scores.suspects import score_values, suspects
+from zoo.spec import Sweep
+from zoo.store import ledger
+from zoo.store.results import put
+from zoo.store.workspace import Workspace
+from zoo.trainsets.sweeps import sweep_of
+
+__all__ = [
+    "BUDGET",
+    "Chosen",
+    "audit_pictures",
+    "audit_predictions",
+    "choose",
+    "facts_of",
+    "summary",
+]
+
+BUDGET: Final = 180.0
+"""Seconds of training that are planned where nothing is said."""
+
+ARCHS: Final = ("resnet_mini", "lenet5", "mlp", "nin_mini", "inception_mini", "softmax")
+"""In this order, as many as the budget allows, two at least."""
+
+_FOLDS, _REPEATS = 5, 2
+_LARGEST, _SIDE = 64, 48
+_STEPS, _EPOCHS = 1_000, (8, 40)
+_NAME = "results/audit.json"
+_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What an audit trains. ``seconds``: of training on the cores given, an estimate; ``why``: the
+    rule, with this data set's numbers."""
+
+    sweep: Sweep
+    seconds: float
+    why: str
+
+
+def choose(dataset: Dataset, budget: float, cores: int) -> Chosen:
+    """Networks, input size and epochs for a data set and a budget.
+
+    - Input: the pictures' own size up to 64 pixels, else 48.
+    - Epochs: about 1,000 optimiser steps each, at least 8 epochs and at most 40.
+    - Five folds, shared out twice: ten trainings of each architecture.
+    - Architectures of ``ARCHS`` in their order while the budget lasts, two at least.
+
+    Args:
+        budget: seconds of training.
+        cores: that work at the same time.
+    """
+    sides = dataset.native_size
+    own = sides is not None and max(sides) <= _LARGEST
+    side = max(sides) if own and sides is not None else _SIDE
+    examples = len(dataset.splits["train"])
+    recipe = RECIPES["onecycle"].replace(lr=2e-3)
+    steps = max(1, math.ceil(examples * (1 - 1 / _FOLDS) / recipe.batch_size))
+    epochs = min(max(math.ceil(_STEPS / steps), _EPOCHS[0]), _EPOCHS[1])
+
+    def sweep(archs: tuple[str, ...]) -> Sweep:
+        return sweep_of(
+            archs,
+            None,
+            epochs,
+            None,
+            "onecycle:lr=0.002",
+            None,
+            None,
+            side,
+            [f"{min(_FOLDS, examples)}x{_REPEATS}"],
+        )
+
+    def seconds(archs: tuple[str, ...]) -> float:
+        jobs = sweep(archs).expand(dataset.ref)
+        return sum(training_seconds(job, dataset) for job in jobs) / max(1, cores)
+
+    archs: tuple[str, ...] = ARCHS[:2]
+    for more in range(3, len(ARCHS) + 1):
+        if seconds(ARCHS[:more]) <= budget:
+            archs = ARCHS[:more]
+    spent = seconds(archs)
+    over = f", more than the budget of {budget:.0f} s" if spent > budget else ""
+    why = (
+        f"{', '.join(archs)} at {side} x {side} pixels"
+        f" ({'their own size' if own else 'larger, or of several sizes'}), {epochs} epochs, on"
+        f" {min(_FOLDS, examples)} folds shared out {_REPEATS} times: about {spent:.0f} s of"
+        f" training on {counted(cores, 'core')}{over}"
+    )
+    return Chosen(sweep(archs), spent, why)
+
+
+def audit_pictures(
+    location: str,
+    data: str,
+    dataset: Dataset,
+    chosen: Chosen,
+    runner: Callable[[], Runner],
+    progress: Progress,
+) -> Workspace:
+    """Check, train, fill and score what is missing of an audit; its results are in the workspace.
+
+    Raises:
+        DataError: if nothing can be trained on the data set.
+    """
+    with progress.stage("checking pictures", sum(map(len, dataset.splits.values()))) as bar:
+        seen: dict[str, int] = {}
+
+        def read(split: str, done: int, _: int) -> None:
+            bar.advance(done - seen.get(split, 0))
+            seen[split] = done
+
+        check = check_dataset(dataset, read)
+    dataset, trainings, workspace = planned(data, chosen.sweep, location, progress)
+    train(workspace, dataset, "audit", "population", trainings, runner, progress)
+    members = ledger.classifiers_of(workspace, trainings)
+    fill(workspace, dataset, members, ("train",), "all", runner, progress)
+    population = population_of(workspace, dataset.fingerprint, members)
+    _conclude(workspace, population, dataset.name, check, chosen.why, progress)
+    return workspace
+
+
+def audit_predictions(workspace: Workspace, split: str, name: str, progress: Progress) -> None:
+    """Score imported predictions; nothing is trained and no picture is read."""
+    population = choose_population(workspace, "epoch = 0", say=progress.say)
+    why = f"{counted(len(population.classifiers), 'classifier')} that were imported"
+    _conclude(workspace, population, name, None, why, progress, split)
+
+
+def _conclude(
+    workspace: Workspace,
+    population: Population,
+    name: str,
+    check: DatasetCheck | None,
+    why: str,
+    progress: Progress,
+    split: str = "train",
+) -> None:
+    scores = score_splits(workspace, population, (split,), progress)[split]
+    # A picture that nobody could read has no answer, and no part in the count.
+    labels = scores["label"].where(scores["n"] > 0).fillna(-1).to_numpy(dtype=np.int64)
+    try:
+        wrong, reason = wrong_labels(workspace, population, split, labels), ""
+    except (StoreError, UsageError) as error:
+        wrong, reason = None, str(error)
+    body = _facts(scores, population, name, check, why, wrong, reason, split)
+    put(workspace, _NAME, json.dumps(body, ensure_ascii=False).encode())
+
+
+def _facts(
+    scores: pd.DataFrame,
+    population: Population,
+    name: str,
+    check: DatasetCheck | None,
+    why: str,
+    wrong: WrongLabels | None,
+    reason: str,
+    split: str,
+) -> dict[str, Any]:
+    names = distinct(population.class_names)
+    held = score_values(scores, "n_heldout")
+    known = held[~np.isnan(held) & (score_values(scores, "n") > 0)]  # a damaged one has no answer
+    found = suspects(scores, _SHOWN)
+    own = {} if check is None else {one.name: one for one in check.splits}
+    damaged = [u.key for u in own[split].unreadable] if own else None
+    groups = own[split].duplicates if own else ()
+    return {
+        "schema": 1,
+        "data": name,
+        "split": split,
+        "examples": len(scores),
+        "classes": len(names),
+        "damaged": damaged,
+        "duplicates": None if check is None else len(groups),
+        "conflicting": [list(group.keys) for group in groups if group.conflicting],
+        "classifiers": len(population.classifiers),
+        "trained": why,
+        "heldout_least": int(known[known > 0].min()) if (known > 0).any() else None,
+        "not_held_out": int((known == 0).sum()) if len(known) else None,
+        "wrong_labels": None if wrong is None else wrong.as_json(),
+        "no_count": reason,
+        "suspects": [
+            {
+                "key": str(row["key"]),
+                "label_name": names[int(row["label"])],
+                "suggested_name": "" if pd.isna(row["suggested"]) else names[int(row["suggested"])],
+                "wrong": round(float(row["ranked_x"]) * int(row["ranked_n"])),
+                "of": int(row["ranked_n"]),
+            }
+            for _, row in found.iterrows()
+        ],
+    }
+
+
+# ---------------------------------------------------------------- in words
+
+
+def facts_of(workspace: Workspace) -> dict[str, Any]:
+    """What the last audit of a workspace found.
+
+    Raises:
+        NotFoundError: if there was none.
+    """
+    if not workspace.files.exists(_NAME):
+        raise NotFoundError(f"{workspace.location} holds no audit. Make one with 'zoo audit PATH'.")
+    found: dict[str, Any] = json.loads(workspace.files.read(_NAME))
+    return found
+
+
+def summary(workspace: Workspace) -> str:
+    """The last audit of a workspace in words.
+
+    Raises:
+        NotFoundError: if there was none.
+    """
+    facts = facts_of(workspace)
+    lines = [f"{facts['data']}: {facts['examples']:,} pictures, {facts['classes']:,} classes"]
+    lines += [f"  {line}" for line in (*_files(facts), *_population(facts), *_count(facts))]
+    lines += ["", "The most suspicious labels, worst first"]
+    width = max([len(row["key"]) for row in facts["suspects"]], default=0)
+    lines += [
+        f"  {row['key']:<{width}}  {row['label_name']} -> {row['suggested_name'] or '?'} "
+        f" ({row['wrong']} of {row['of']})"
+        for row in facts["suspects"]
+    ] or ["  none: every classifier gives every label"]
+    return "\n".join(lines)
+
+
+def _files(facts: dict[str, Any]) -> list[str]:
+    if facts["damaged"] is None:
+        return []
+    damaged, conflicting = facts["damaged"], facts["conflicting"]
+    return [
+        f"damaged files: {len(damaged):,}{f' ({_some(damaged)})' if damaged else ''}",
+        f"the same picture more than once: {counted(facts['duplicates'], 'group')},"
+        f" {len(conflicting):,} with different labels"
+        + (f" ({_some([' = '.join(group) for group in conflicting])})" if conflicting else ""),
+    ]
+
+
+def _population(facts: dict[str, Any]) -> list[str]:
+    least, without = facts["heldout_least"], facts["not_held_out"]
+    held = (
+        "which of them were trained on which picture is not known: taken for held out"
+        if without is None
+        else f"each picture was held out by {least or 0} or more of them; by none: {without:,}"
+    )
+    return [f"{facts['classifiers']} classifiers: {facts['trained']}", held]
+
+
+_TRUST = {
+    "strong": "strong enough to trust the order",
+    "fair": "so the order is a hint: look at more than the first few",
+    "weak": "too weak to trust the order: give more time (--budget) or more pictures",
+}
+
+
+def _count(facts: dict[str, Any]) -> list[str]:
+    wrong = facts["wrong_labels"]
+    if wrong is None:
+        return [f"how many labels are wrong was not estimated: {facts['no_count'] or 'too large'}"]
+    accuracy = (
+        f"held-out accuracy {wrong['heldout_accuracy']:.3f} (the commonest class alone:"
+        f" {wrong['chance']:.3f}), {_TRUST[wrong['strength']]}"
+    )
+    count = (
+        f"estimated number of wrong labels: {wrong['wrong']:.0f} (95 % interval"
+        f" {wrong['wrong_low']:.0f} to {wrong['wrong_high']:.0f}), if they fall on all classes"
+        " alike; more, where they fall on classes that are hard to tell apart"
+    )
+    return [accuracy, count]
+
+
+def _some(values: list[str]) -> str:
+    return ", ".join(values[:3]) + (f" and {len(values) - 3:,} more" if len(values) > 3 else "")
