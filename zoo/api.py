@@ -668,14 +668,11 @@ def audit(
     Raises:
         DataError: if nothing can be trained on it.
     """  # noqa: E501
-    from zoo.auditing import BUDGET, audit_pictures, choose
-    from zoo.data import open_dataset, require_trainable
+    from zoo.auditing import BUDGET, audit_pictures, opened
     from zoo.machine import own_cpus
 
-    dataset = open_dataset(str(path))
-    require_trainable(dataset)
     cores = 1 if runner == "local" else own_cpus()
-    chosen = choose(dataset, BUDGET if budget is None else budget, cores)
+    dataset, chosen = opened(str(path), BUDGET if budget is None else budget, cores)
     with _running(runner) as make:
         return Zoo(audit_pictures(workspace, str(path), dataset, chosen, make, QUIET))
 

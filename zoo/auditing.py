@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from zoo.data import Dataset, DatasetCheck, check_dataset
+from zoo.data import Dataset, DatasetCheck, check_dataset, open_dataset, require_trainable
 from zoo.errors import NotFoundError, StoreError, UsageError
 from zoo.estimate import training_seconds
 from zoo.pipeline import Runner, fill, planned, score_splits, train
@@ -40,6 +40,7 @@ __all__ = [
     "audit_predictions",
     "choose",
     "facts_of",
+    "opened",
     "summary",
 ]
 
@@ -116,6 +117,17 @@ def choose(dataset: Dataset, budget: float, cores: int) -> Chosen:
         f" training on {counted(cores, 'core')}{over}"
     )
     return Chosen(sweep(archs), spent, why)
+
+
+def opened(data: str, budget: float, cores: int) -> tuple[Dataset, Chosen]:
+    """A data set by name or path, and what to train on it.
+
+    Raises:
+        UnknownNameError, DataError: if it cannot be opened, or nothing can be trained on it.
+    """
+    dataset = open_dataset(data)
+    require_trainable(dataset)
+    return dataset, choose(dataset, budget, cores)
 
 
 def audit_pictures(

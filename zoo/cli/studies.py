@@ -79,8 +79,7 @@ def audit(
     """Which labels of your pictures are probably wrong, and how many: check, train, score, report.
     No test split is needed."""
     from zoo.api import Zoo
-    from zoo.auditing import audit_pictures, audit_predictions, choose, facts_of, summary
-    from zoo.data import open_dataset, require_trainable
+    from zoo.auditing import audit_pictures, audit_predictions, facts_of, opened, summary
     from zoo.machine import own_cpus
     from zoo.progress import Progress
 
@@ -98,9 +97,8 @@ def audit(
         space = open_workspace(workspace)
         audit_predictions(space, done.split, done.dataset, progress)
     else:
-        dataset = open_dataset(str(data))
-        require_trainable(dataset)
-        chosen = choose(dataset, seconds, 1 if runner == "local" else cpus or own_cpus())
+        cores = 1 if runner == "local" else cpus or own_cpus()
+        dataset, chosen = opened(str(data), seconds, cores)
         progress.say(f"training {chosen.why}")
         with runner_for(runner, address, cpus, gpus, workspace) as make:
             space = audit_pictures(workspace, str(data), dataset, chosen, make, progress)
