@@ -166,3 +166,35 @@ def test_a_table_of_another_data_set_is_not_given(tmp_path: Path) -> None:
     assert table_of(space, "arms", "b") is None
     assert table_of(space, "older", "b") is not None
     assert table_of(space, "never", "a") is None
+
+
+@given(st.lists(st.floats(), min_size=1))
+def test_numbers_are_written_with_the_digits_of_numpy(numbers: list[float]) -> None:
+    """Shortest that give the number back; a NaN is nothing, an infinity is inf; as pandas itself
+    writes the column."""
+    frame = pd.DataFrame({"a": np.array(numbers), "b": 1})
+    assert csv_text(frame) == frame.to_csv(index=False, lineterminator="\n")
+
+
+def test_lists_of_numbers_are_written_as_json_would(tmp_path: Path) -> None:
+    """Whole columns at once and row by row give the same CSV: missing lists, empty lists, an
+    infinity (which JSON writes in its own way), a sliced column, texts that need a quote and texts
+    that do not."""
+    votes = pa.list_(pa.struct([("class", pa.int32()), ("votes", pa.int64())]))
+    values = pa.list_(pa.struct([("class", pa.int32()), ("value", pa.float64())]))
+    items = [[{"class": 3, "value": 0.1}, {"class": 1, "value": 1e-07}], None, [], [], None]
+    table = pa.table(
+        {
+            "votes": pa.array([[{"class": 3, "votes": 5}], [], None, None, None], votes),
+            "values": pa.array(items, values),
+            "endless": pa.array([[{"class": 1, "value": np.inf}], *[None] * 4], values),
+            "plain": pa.array(["a", None, "b,c", 'd"', "e"]),
+            "formula": pa.array(["a", None, "=b", "c\rd", "-e"]),
+        }
+    )
+    for part in (table, table.slice(1, 3)):
+        space = workspace(tmp_path)
+        write_table(space, "lists", part)
+        text = (space.results / "lists.csv").read_text(encoding="utf-8")
+        assert text == csv_text(part.to_pandas().astype(object))
+        assert read_table(space, "lists").equals(part.to_pandas())

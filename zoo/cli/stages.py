@@ -258,7 +258,7 @@ def score(
 ) -> None:
     """X- and C-perplexity, label quality and confusions of every example, by a population or a part
     of it."""
-    from zoo.cli.text import suspect_table
+    from zoo.cli.text import detection_text, suspect_table
     from zoo.progress import Progress, counted
     from zoo.scores import from_store
     from zoo.scores.detection import label_errors
@@ -350,7 +350,7 @@ def score(
         )
         return
     if len(found.table):
-        print_frame(found.table)
+        print_frame(detection_text(found.table))
         if found.reason:
             print(f"Without cleanlab beside them. {found.reason}")
     for note in (from_store.relabelling_note(table), ranked_apart(frame)):

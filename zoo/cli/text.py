@@ -29,6 +29,7 @@ __all__ = [
     "check_text",
     "comparison_table",
     "dataset_rows",
+    "detection_text",
     "interval_text",
     "status_text",
     "summary",
@@ -102,6 +103,24 @@ def interval_text(mean: float, low: float, high: float, *, signed: bool = False)
         if signed
         else f"{shown} [{low:.3f}, {high:.3f}]"
     )
+
+
+def detection_text(table: pd.DataFrame) -> pd.DataFrame:
+    """The columns of a detection table that a person reads, 95 % intervals beside what they are
+    of."""
+
+    def cell(row: Mapping[Any, Any], name: str) -> str:
+        ends = f" [{row[f'{name}_low']:.3f}, {row[f'{name}_high']:.3f}]"
+        return f"{row[name]:.4f}{ends}" if row[f"{name}_low"] == row[f"{name}_low"] else "-"
+
+    rows = table.to_dict(orient="records")
+    return table[["score"]].assign(
+        **{f"{name} [95 %]": [cell(row, name) for row in rows] for name in _WITH_INTERVAL},
+        **{name: table[name] for name in ("precision_at_n", "recall_at_n", "fnr_at_n", "n_errors")},
+    )
+
+
+_WITH_INTERVAL = ("auroc", "average_precision")
 
 
 def suspect_table(suspects: pd.DataFrame, class_names: Sequence[str]) -> pd.DataFrame:

@@ -649,6 +649,9 @@ def _draw_detection(table: pd.DataFrame, _pictures: Pictures) -> Figure:
         )
         ax.hlines(y, 0, value, color=colour, linewidth=1.6, alpha=0.45)
         ax.plot(value, y, marker=marker, linestyle="none", color=colour, markersize=7)
+        if f"{column}_low" in table:  # 95 %, over the examples
+            ends = (table[f"{column}_{end}"].to_numpy(np.float64) for end in ("low", "high"))
+            ax.hlines(y, *ends, color=colour, linewidth=4, alpha=0.35)
         if np.isfinite(chance).any():
             ax.axvline(
                 float(np.nanmean(chance)),

@@ -469,7 +469,7 @@ def _detection(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
     drawn = desk.figure(
         "detection", table, data.provenance if split is None else _examples_of(data, split)
     )
-    names = ("auroc", "average_precision", "precision_at_n", "recall_at_n")
+    names = ("auroc", "average_precision", "precision_at_n", "recall_at_n", "fnr_at_n")
     rows = tuple(
         (
             Cell(str(row["score"])),
@@ -484,6 +484,7 @@ def _detection(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
         "average precision",
         "precision among the first n",
         "recall among the first n",
+        "false negative rate at n",
         "n, known errors",
     )
     return [

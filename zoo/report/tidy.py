@@ -97,8 +97,13 @@ COLUMNS = {
         "average_precision",
         "precision_at_n",
         "recall_at_n",
+        "fnr_at_n",
         "n_errors",
         "chance",
+        "auroc_low",
+        "auroc_high",
+        "average_precision_low",
+        "average_precision_high",
     ),
 }
 """figure -> the columns of its table; ``tabulate_NAME`` gives exactly these, and those of ``KNOWN``

@@ -5,7 +5,9 @@ Shape letters: N classifiers, E examples, M classes. An *error* is an example wh
 is a score and the side on which it is suspicious.
 
 Measures: area under the ROC curve; average precision; precision and recall among the n most
-    suspicious, n = true number of errors.
+    suspicious, n = true number of errors; the share of the errors that these n miss. 95 % intervals
+    of the first two are of the examples, given the classifiers: a Poisson bootstrap, value +- 1.96
+    standard deviations of 100 draws, cut at 0 and 1.
 
 Detectors are the scores of ``zoo.scores.catalog`` that have a suspicious side, each in the order
 that suspects are listed in, and three of cleanlab,
@@ -25,6 +27,8 @@ Sources: AUROC = Mann-Whitney U / (errors * correct), ties by midranks (Hanley &
 recall steps, one step per distinct score, as scikit-learn. Which measures, and the ensemble score:
 Kuan & Mueller, "Model-agnostic label quality scoring" (2022). find_label_issues: Northcutt, Jiang &
 Chuang, "Confident learning" (2021).
+False negative rate at the noise rate: Pickler, Kamassury & Silva, "Benchmarking noisy label
+detection methods" (arXiv 2510.16211).
 """  # noqa: E501
 
 from __future__ import annotations
@@ -38,13 +42,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from zoo.arrays import Floats
+from zoo import keyed
+from zoo.arrays import Floats, Mask
 from zoo.errors import StoreError
 from zoo.scores.catalog import DETECTORS, worst_first
 from zoo.scores.suspects import require_columns, score_values, suspicion_of
 from zoo.statistics import auroc, average_precision
 
-__all__ = ["LabelErrors", "Members", "detection_table", "label_errors"]
+__all__ = ["LabelErrors", "Members", "detection_table", "intervals", "label_errors"]
 
 
 def detection_table(scores: pd.DataFrame) -> pd.DataFrame:
@@ -61,8 +66,10 @@ def detection_table(scores: pd.DataFrame) -> pd.DataFrame:
         One row per score present, in the order of ``DETECTORS``: score, auroc, average_precision,
         precision_at_n (share of errors among the n most suspicious, n = true number of errors
         measured, in the order of suspects), recall_at_n (those found, of all known errors whether
-        or not they have the score), n_errors (the n). All measures are NaN where there are no
-        errors or nothing but errors. No rows at all where no truth is known.
+        or not they have the score), fnr_at_n (those missed, of all: 1 - recall), n_errors (the n),
+        and the intervals auroc_low, auroc_high, average_precision_low, average_precision_high. All
+        measures are NaN where there are no errors or nothing but errors. No rows at all where no
+        truth is known.
 
     Raises:
         UnknownNameError: ``label``, ``label_true`` or ``example_id`` is missing.
@@ -96,15 +103,64 @@ def detection_table(scores: pd.DataFrame) -> pd.DataFrame:
                 "average_precision": average_precision(s, wrong),
                 "precision_at_n": precision,
                 "recall_at_n": recall,
+                "fnr_at_n": 1.0 - recall,
                 "n_errors": n,
+                **intervals(s, wrong),
             }
         )
     columns = {
         "score": "str",
         **dict.fromkeys(("auroc", "average_precision", "precision_at_n", "recall_at_n"), "float64"),
+        "fnr_at_n": "float64",
         "n_errors": "int64",
+        **dict.fromkeys(_ENDS, "float64"),
     }
     return pd.DataFrame(rows, columns=list(columns)).astype(columns)
+
+
+_ENDS = ("auroc_low", "auroc_high", "average_precision_low", "average_precision_high")
+_DRAWS = 100
+
+
+def intervals(suspicion: Floats, wrong: Mask) -> dict[str, float]:
+    """95 % intervals of AUROC and average precision of float [E], bool [E], over the examples.
+
+    A bootstrap in which each example counts Poisson(1) times. Correct examples between two errors
+    matter by their number alone, and a sum of Poisson numbers is one: a draw costs as much as
+    there are errors, however many the examples. NaN where the measures are.
+    """
+    if not 0 < wrong.sum() < len(wrong):
+        return dict.fromkeys(_ENDS, float("nan"))
+    groups, group = np.unique(-suspicion, return_inverse=True)  # ties count as one place
+    errors, correct = (
+        np.bincount(group[which], minlength=len(groups)) for which in (wrong, ~wrong)
+    )
+    places = np.flatnonzero(errors)
+    through = np.cumsum(correct)[places]
+    between = np.diff(through - correct[places], prepend=0) - np.concatenate(
+        [[0], correct[places][:-1]]
+    )
+    rng = np.random.default_rng(keyed.key_seed("detection/bootstrap"))
+    k, tied, before = (
+        rng.poisson(counts, (_DRAWS, len(places)))
+        for counts in (errors[places], correct[places], between)
+    )
+    after = rng.poisson(correct.sum() - through[-1], (_DRAWS, 1))
+    found, passed = np.cumsum(k, axis=1), np.cumsum(before + tied, axis=1)
+    total, others = found[:, -1:], passed[:, -1:] + after
+    drawn = (total > 0) & (others > 0)
+    area = 1 - (k * (passed - tied / 2)).sum(axis=1, keepdims=True) / np.maximum(total * others, 1)
+    precision = found / np.maximum(found + passed, 1)
+    average = (k * precision).sum(axis=1, keepdims=True) / np.maximum(total, 1)
+    ends: dict[str, float] = {}
+    for name, values, draws in (
+        ("auroc", auroc(suspicion, wrong), area[drawn]),
+        ("average_precision", average_precision(suspicion, wrong), average[drawn]),
+    ):
+        reach = 1.96 * float(draws.std(ddof=1)) if len(draws) > 1 else float("nan")
+        ends[f"{name}_low"] = max(values - reach, 0.0) if reach == reach else reach
+        ends[f"{name}_high"] = min(values + reach, 1.0) if reach == reach else reach
+    return ends
 
 
 # ---------------------------------------------------------------- beside cleanlab

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from zoo.errors import NotFoundError, UsageError
@@ -68,7 +69,15 @@ def csv_text(table: pd.DataFrame, float_format: str | None = None) -> str:
     """
     safe = table.copy()
     for position, (_, column) in enumerate(table.items()):
+        if column.dtype == np.float64 and float_format is None:
+            # the same digits as pandas writes, which asks numpy for them, at a third of the time
+            numbers = column.to_numpy(np.float64).tolist()
+            digits = [None if number != number else repr(number) for number in numbers]
+            safe.isetitem(position, pd.Series(digits, index=table.index, dtype="object").array)
+            continue
         if pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_bool_dtype(column.dtype):
+            continue
+        if not _needs_care(column):
             continue
         safe.isetitem(
             position,
@@ -84,6 +93,48 @@ def spreadsheet_text(text: str) -> str:
     a new row."""
     quoted = f"'{text}" if text.startswith(_FORMULA) else text
     return quoted.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _listed_as_text(table: pa.Table) -> pa.Table:
+    """Lists of structs of numbers as the JSON that ``csv_text`` gives: all items of a column at
+    once, as going through its rows was measured to take two thirds of writing scores."""
+    for position, field in enumerate(table.schema):
+        kind = field.type
+        if not pa.types.is_list(kind) or not pa.types.is_struct(kind.value_type):
+            continue
+        lists = table.column(position).combine_chunks()
+        parts = lists.flatten().flatten()
+        if any(part.null_count or not _plain_numbers(part) for part in parts):
+            continue
+        names = [json.dumps(inner.name) for inner in kind.value_type]
+        form = "{" + ", ".join(f"{name.replace('%', '%%')}: %r" for name in names) + "}"
+        items = [form % row for row in zip(*(part.to_pylist() for part in parts), strict=True)]
+        texts: list[str | None] = []
+        start = 0
+        for length in pc.list_value_length(lists).to_pylist():
+            texts.append(
+                None if length is None else f"[{', '.join(items[start : start + length])}]"
+            )
+            start += length or 0
+        table = table.set_column(position, field.name, pa.array(texts, pa.string()))
+    return table
+
+
+def _plain_numbers(values: pa.Array) -> bool:
+    """Whether JSON writes these numbers as Python does: whole, or finite."""
+    if pa.types.is_integer(values.type):
+        return True
+    return pa.types.is_float64(values.type) and bool(
+        pc.all(pc.is_finite(values)).as_py() in (True, None)
+    )
+
+
+def _needs_care(column: pd.Series[Any]) -> bool:
+    """Whether a cell of a column of text has to be written in another way than it stands there."""
+    if not isinstance(column.dtype, pd.StringDtype):
+        return True
+    texts = pa.array(column, pa.string(), from_pandas=True)
+    return pc.any(pc.match_substring_regex(texts, r"\A[=+\-@\t]|\r")).as_py() is True
 
 
 def _cell(value: Any) -> Any:
@@ -119,7 +170,7 @@ def write_table(
     sink = io.BytesIO()
     pq.write_table(arrow, sink, compression="zstd")
     put(workspace, f"results/{name}.parquet", sink.getvalue())
-    frame = table.to_pandas() if isinstance(table, pa.Table) else table
+    frame = _listed_as_text(table).to_pandas() if isinstance(table, pa.Table) else table
     put(workspace, f"results/{name}.csv", csv_text(frame).encode())
 
 
