@@ -18,6 +18,7 @@ NAMES = (
     "filling",
     "feeding",
     "scoring",
+    "detection",
     "orchestration",
     "store",
     "kernel",
