@@ -149,9 +149,10 @@ def _in_lanes(
     def take() -> _Course | None:
         """The next training that has an example, and fits those before it."""
         while waiting:
-            training = waiting.popleft()
-            if not ledger.missing(workspace, [training]):
+            still = ledger.missing(workspace, [waiting.popleft()])
+            if not still:
                 continue
+            (training,) = still
             try:
                 course = _begin(
                     workspace, training, device, partial(on_epoch, training.id), should_stop

@@ -74,6 +74,14 @@ ACTIVATIONS = {"none": 0, "relu": 1, "relu6": 2, "silu": 3, "sigmoid": 4}
 
 
 @compiled
+def _few(rest: int) -> int:
+    """How many of the channels that are left go into the next tile."""
+    if rest % 4 == 2 and rest >= 6:
+        return 6
+    return 4 if rest >= 4 else 2 if rest >= 2 else 1
+
+
+@compiled
 def convolve(
     x: Any, at: int, w: Any, w_at: int, b: Any, b_at: int, z: Any, z_at: int, blocks: int, g: Any
 ) -> None:
@@ -83,70 +91,38 @@ def convolve(
     inputs, outputs = channels // groups, channels_out // groups
     biased = 0 if b_at < 0 else 1
     for group in range(groups):
-        for o in range(0, outputs, 4):
+        o = 0
+        while o < outputs:
+            few = _few(outputs - o)
+            bias = biased * (b_at + group * outputs + o)
+            start = (bias, biased, 0)
             for block in range(blocks):
                 for oy in range(height_out):
                     top = max(0, pad - oy * stride)
                     rows = min(ky, height + pad - oy * stride) - top
+                    y = oy * stride - pad + top
                     for ox in range(width_out):
                         left = max(0, pad - ox * stride)
                         columns = min(kx, width + pad - ox * stride) - left
-                        y, xx = oy * stride - pad + top, ox * stride - pad + left
-                        first = (
-                            at
-                            + (((block * height + y) * width + xx) * channels + group * inputs)
-                            * IMAGES
-                        )
-                        taps = w_at + (((group * ky + top) * kx + left) * outputs + o) * inputs
-                        target = (
-                            z_at
-                            + (
-                                ((block * height_out + oy) * width_out + ox) * channels_out
-                                + group * outputs
-                                + o
-                            )
-                            * IMAGES
-                        )
-                        bias = biased * (b_at + group * outputs + o)
+                        seen = (block * height + y) * width + ox * stride - pad + left
+                        first = at + (seen * channels + group * inputs) * IMAGES
+                        tap = (group * ky + top) * kx + left
+                        taps = w_at + (tap * outputs + o) * inputs
+                        to = ((block * height_out + oy) * width_out + ox) * channels_out
+                        to = z_at + (to + group * outputs + o) * IMAGES
+                        target = (to, IMAGES, 1)
                         weights = (taps, inputs, kx * outputs * inputs, outputs * inputs, 1)
                         images = (first, 1, width * channels * IMAGES, channels * IMAGES, IMAGES)
                         counts = (rows, columns, inputs)
-                        if outputs - o >= 4:
-                            tile(
-                                4,
-                                4,
-                                z,
-                                (target, IMAGES, 1),
-                                b,
-                                (bias, biased, 0),
-                                w,
-                                weights,
-                                x,
-                                images,
-                                counts,
-                            )
+                        if few == 4:
+                            tile(4, 4, z, target, b, start, w, weights, x, images, counts)
+                        elif few == 6:
+                            tile(6, 4, z, target, b, start, w, weights, x, images, counts)
+                        elif few == 2:
+                            tile(2, 4, z, target, b, start, w, weights, x, images, counts)
                         else:
-                            for t in range(outputs - o):
-                                weights = (
-                                    taps + t * inputs,
-                                    inputs,
-                                    kx * outputs * inputs,
-                                    outputs * inputs,
-                                    1,
-                                )
-                                tile(
-                                    1,
-                                    4,
-                                    z,
-                                    (target + t * IMAGES, IMAGES, 1),
-                                    b,
-                                    (bias + biased * t, biased, 0),
-                                    w,
-                                    weights,
-                                    x,
-                                    images,
-                                    counts,
-                                )
+                            tile(1, 4, z, target, b, start, w, weights, x, images, counts)
+            o += few
 
 
 @compiled
@@ -179,66 +155,37 @@ def convolve_back(
     inputs, outputs = channels // groups, channels_out // groups
     begin = dx if add else zero
     added = 1 if add else 0
+    of_y, of_x = stride * kx * outputs * inputs, stride * outputs * inputs
+    z_y, z_x = -width_out * channels_out * IMAGES, -channels_out * IMAGES
     for group in range(groups):
-        for i in range(0, inputs, 4):
+        i = 0
+        while i < inputs:
+            few = _few(inputs - i)
             for block in range(blocks):
                 for y in range(height):
                     top, rows, oy = _reach(y, pad, ky, stride, height_out)
                     for xx in range(width):
                         left, columns, ox = _reach(xx, pad, kx, stride, width_out)
-                        first = (
-                            z_at
-                            + (
-                                ((block * height_out + oy) * width_out + ox) * channels_out
-                                + group * outputs
-                            )
-                            * IMAGES
-                        )
-                        taps = w_at + ((group * ky + top) * kx + left) * outputs * inputs + i
-                        target = (
-                            at
-                            + (((block * height + y) * width + xx) * channels + group * inputs + i)
-                            * IMAGES
-                        )
-                        of_y, of_x = stride * kx * outputs * inputs, stride * outputs * inputs
-                        images = (
-                            first,
-                            1,
-                            -width_out * channels_out * IMAGES,
-                            -channels_out * IMAGES,
-                            IMAGES,
-                        )
+                        seen = (block * height_out + oy) * width_out + ox
+                        first = z_at + (seen * channels_out + group * outputs) * IMAGES
+                        tap = (group * ky + top) * kx + left
+                        taps = w_at + tap * outputs * inputs + i
+                        to = ((block * height + y) * width + xx) * channels
+                        to = at + (to + group * inputs + i) * IMAGES
+                        target = (to, IMAGES, 1)
+                        start = (added * to, added * IMAGES, added)
+                        weights = (taps, 1, of_y, of_x, inputs)
+                        images = (first, 1, z_y, z_x, IMAGES)
                         counts = (rows, columns, outputs)
-                        if inputs - i >= 4:
-                            tile(
-                                4,
-                                4,
-                                dx,
-                                (target, IMAGES, 1),
-                                begin,
-                                (added * target, added * IMAGES, added),
-                                w,
-                                (taps, 1, of_y, of_x, inputs),
-                                dz,
-                                images,
-                                counts,
-                            )
+                        if few == 4:
+                            tile(4, 4, dx, target, begin, start, w, weights, dz, images, counts)
+                        elif few == 6:
+                            tile(6, 4, dx, target, begin, start, w, weights, dz, images, counts)
+                        elif few == 2:
+                            tile(2, 4, dx, target, begin, start, w, weights, dz, images, counts)
                         else:
-                            for t in range(inputs - i):
-                                target_t = target + t * IMAGES
-                                tile(
-                                    1,
-                                    4,
-                                    dx,
-                                    (target_t, IMAGES, 1),
-                                    begin,
-                                    (added * target_t, added * IMAGES, added),
-                                    w,
-                                    (taps + t, 1, of_y, of_x, inputs),
-                                    dz,
-                                    images,
-                                    counts,
-                                )
+                            tile(1, 4, dx, target, begin, start, w, weights, dz, images, counts)
+            i += few
 
 
 @compiled
@@ -248,6 +195,8 @@ def convolve_weights(
     """Adds the gradient of the weights."""
     height, width, channels, height_out, width_out, channels_out, ky, kx, stride, pad, groups = g
     inputs, outputs = channels // groups, channels_out // groups
+    of_y, of_x = width_out * channels_out * IMAGES, channels_out * IMAGES
+    x_y, x_x = stride * width * channels * IMAGES, stride * channels * IMAGES
     for block in range(blocks):
         for group in range(groups):
             for tap_y in range(ky):
@@ -256,56 +205,47 @@ def convolve_weights(
                 for tap_x in range(kx):
                     left = max(0, -((tap_x - pad) // stride))
                     columns = min(width_out, (width - 1 + pad - tap_x) // stride + 1) - left
-                    y, xx = top * stride - pad + tap_y, left * stride - pad + tap_x
                     if rows <= 0 or columns <= 0:
                         continue
-                    for o in range(0, outputs, 4):
-                        first = (
-                            z_at
-                            + (
-                                ((block * height_out + top) * width_out + left) * channels_out
-                                + group * outputs
-                                + o
-                            )
-                            * IMAGES
-                        )
-                        of_y, of_x = width_out * channels_out * IMAGES, channels_out * IMAGES
-                        x_y, x_x = stride * width * channels * IMAGES, stride * channels * IMAGES
-                        counts = (rows, columns, IMAGES)
+                    counts = (rows, columns, IMAGES)
+                    y, xx = top * stride - pad + tap_y, left * stride - pad + tap_x
+                    tap = (group * ky + tap_y) * kx + tap_x
+                    o = 0
+                    while o < outputs:
+                        rest = outputs - o
+                        few = 8 if inputs == 1 and rest >= 8 else _few(rest)
+                        first = ((block * height_out + top) * width_out + left) * channels_out
+                        first = z_at + (first + group * outputs + o) * IMAGES
+                        upstream = (first, IMAGES, of_y, of_x, 1)
                         for i in range(0, inputs, 4):
-                            seen = (
-                                at
-                                + (
-                                    ((block * height + y) * width + xx) * channels
-                                    + group * inputs
-                                    + i
-                                )
-                                * IMAGES
-                            )
-                            target = (
-                                w_at
-                                + (((group * ky + tap_y) * kx + tap_x) * outputs + o) * inputs
-                                + i
-                            )
-                            few_out, few_in = min(4, outputs - o), min(4, inputs - i)
+                            own = min(4, inputs - i)
+                            seen = ((block * height + y) * width + xx) * channels
+                            seen = at + (seen + group * inputs + i) * IMAGES
+                            target = w_at + (tap * outputs + o) * inputs + i
                             place = (target, inputs, 1)
-                            upstream = (first, IMAGES, of_y, of_x, 1)
                             images = (seen, IMAGES, x_y, x_x, 1)
-                            if few_out == 4 and few_in == 4:
+                            if few == 4 and own == 4:
                                 tile(4, 4, dw, place, dw, place, dz, upstream, x, images, counts)
-                            elif few_out == 4 and few_in == 3:
+                            elif few == 6 and own == 4:
+                                tile(6, 4, dw, place, dw, place, dz, upstream, x, images, counts)
+                            elif few == 4 and own == 3:
                                 tile(4, 3, dw, place, dw, place, dz, upstream, x, images, counts)
-                            elif few_out == 4:
-                                for n in range(few_in):
-                                    place = (target + n, inputs, 1)
-                                    images = (seen + n * IMAGES, IMAGES, x_y, x_x, 1)
-                                    tile(
-                                        4, 1, dw, place, dw, place, dz, upstream, x, images, counts
-                                    )
+                            elif few == 6 and own == 3:
+                                tile(6, 3, dw, place, dw, place, dz, upstream, x, images, counts)
+                            elif few == 4 and own == 2:
+                                tile(4, 2, dw, place, dw, place, dz, upstream, x, images, counts)
+                            elif few == 6 and own == 2:
+                                tile(6, 2, dw, place, dw, place, dz, upstream, x, images, counts)
+                            elif few == 8 and own == 1:
+                                tile(8, 1, dw, place, dw, place, dz, upstream, x, images, counts)
+                            elif few == 4 and own == 1:
+                                tile(4, 1, dw, place, dw, place, dz, upstream, x, images, counts)
+                            elif few == 6 and own == 1:
+                                tile(6, 1, dw, place, dw, place, dz, upstream, x, images, counts)
                             else:
-                                for t in range(few_out):
-                                    upstream = (first + t * IMAGES, IMAGES, of_y, of_x, 1)
-                                    for n in range(few_in):
+                                for t in range(few):
+                                    upstream_t = (first + t * IMAGES, IMAGES, of_y, of_x, 1)
+                                    for n in range(own):
                                         place = (target + t * inputs + n, inputs, 1)
                                         images = (seen + n * IMAGES, IMAGES, x_y, x_x, 1)
                                         tile(
@@ -316,11 +256,12 @@ def convolve_weights(
                                             dw,
                                             place,
                                             dz,
-                                            upstream,
+                                            upstream_t,
                                             x,
                                             images,
                                             counts,
                                         )
+                        o += few
 
 
 @compiled
