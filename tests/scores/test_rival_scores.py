@@ -419,7 +419,9 @@ def test_a_store_gives_the_scores_of_its_answers(
     ):
         population = Population(record, tuple(names[i] for i in members))
         found = score(space, population, "train")
-        expected = of_memory(members, snapshots).to_arrow("train", dataset.splits["train"].keys)
+        expected = of_memory(members, snapshots).to_arrow(
+            "train", dataset.splits["train"].keys, dataset.class_names
+        )
         for name in expected.column_names:
             assert (
                 found.column(name).combine_chunks().equals(expected.column(name).combine_chunks())
