@@ -29,28 +29,34 @@ from zoo.cli import main
 # Names are part of the interface: a change here is a change for every user's scripts and belongs
 #     into the CHANGELOG.
 OPTIONS = {
+    "audit": (
+        "--address --budget --cpus --gpus --json --labels --predictions --runner --workspace DATA"
+    ),
     "demo": "--address --cpus --gpus --runner --scale --workspace",
     "run": "--address --cpus --gpus --runner --scale --until --workspace EXPERIMENT",
     "plan": (
-        "--archs --assume --data --devices --epochs --fractions --gpu --gpu-price --json --recipe"
-        " --scale --seeds --snapshots --workspace EXPERIMENT"
+        "--archs --assume --data --devices --epochs --folds --fractions --gpu --gpu-price"
+        " --json --recipe --scale --seeds --snapshots --workspace EXPERIMENT"
     ),
     "train": (
-        "--address --archs --cpus --data --epochs --fractions --gpus --input-size --recipe --runner"
-        " --scale --seeds --snapshots --treatment --workspace EXPERIMENT"
+        "--address --archs --cpus --data --epochs --folds --fractions --gpus --input-size"
+        " --recipe --runner --scale --seeds --snapshots --treatment --workspace EXPERIMENT"
     ),
-    "fill": "--address --cpus --data --gpus --keep-logits --runner --splits --where --workspace",
-    "score": "--data --json --label-column --output --snapshot --split --top --where --workspace",
+    "fill": ("--address --cpus --data --gpus --keep-logits --runner --splits --where --workspace"),
+    "score": ("--data --json --label-column --output --snapshot --split --top --where --workspace"),
     "select": (
-        "--balance --below --by-class --data --draws --empty --joint --json --output --per-class"
-        " --random-like --replace --resample --seed --split --thresholds --workspace --worst RULES"
+        "--balance --below --by-class --data --draws --drop --empty --joint --json --keep"
+        " --output --per-class --random-like --replace --resample --seed --split --thresholds"
+        " --workspace --worst RULES"
     ),
-    "relabel": "--data --json --output --replace --set --split --to --workspace",
+    "relabel": "--data --from --json --output --replace --set --split --to --workspace",
     "weigh": "--by --data --favour --json --output --raw --replace --split --workspace",
-    "retrain": "--address --archs --cpus --data --gpus --recipe --runner --seeds --workspace NAMES",
+    "retrain": (
+        "--address --archs --cpus --data --gpus --recipe --runner --seeds --workspace NAMES"
+    ),
     "compare": (
-        "--address --archs --cpus --data --gpus --json --on --recipe --runner --seeds --workspace"
-        " NAMES"
+        "--address --archs --cpus --data --gpus --json --on --recipe --runner --seeds"
+        " --workspace NAMES"
     ),
     "query": "--format --output --replace --snapshot --workspace SQL",
     "schema": "--json TABLE",
@@ -61,6 +67,10 @@ OPTIONS = {
         "--classes --dataset --ids --in-train --json --keep-logits --kind --label-true --labels"
         " --names --split --workspace FILES"
     ),
+    "pretrained": (
+        "--classes --data --fit --held-out --in-train --input-size --json --licence --name"
+        " --pretrained-on --same-order --source --weights --workspace NETWORK"
+    ),
     "export": (
         "--data --json --output --probabilities --replace --selection --split --to --where"
         " --workspace WHAT"
@@ -68,11 +78,17 @@ OPTIONS = {
     "fsck": "--full --json --quick --repair --semantic --workspace",
     "snapshot": "--workspace NAME",
     "gc": "--delete --json --older-than --workspace",
+    "doctor": "--address --data --gpus --json --workspace FILE",
+    "up": "--restart --workspace FILE",
+    "submit": "COMMAND FILE",
+    "logs": "--follow FILE JOB",
+    "down": "FILE",
     "help": "WORDS",
     "data ls": "--json",
     "data check": "--json NAME",
     "data show": "--count --epoch --output --replace --seed --split --treatment NAME",
     "data treatments": "--json NAME",
+    "data prepare": "--encoding --json --output --short-side --workers NAME",
     "data fetch": "--folder NAME",
 }
 LOCAL = ("--runner", "local")
