@@ -9,11 +9,12 @@ WORKSPACE ?= zoo-workspace
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-slow lint format docs bench mutants clean distclean
+.PHONY: help setup demo test test-slow multihost lint format docs bench mutants clean distclean
 
 help:
 	@echo "make demo    the main job on embedded pictures: train, fill, score, clean, retrain, report"
 	@echo "make test    the test suite, but for what takes minutes on its own"
+	@echo "make multihost a cluster of three hosts in network namespaces of this machine; needs root, sshd and rsync"
 	@echo "make test-slow the slow tests, those among them that make test leaves out"
 	@echo "make lint    ruff (check and format) and mypy --strict"
 	@echo "make format  let ruff rewrite what it can"
@@ -44,6 +45,9 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(VENV)/bin/python -m pytest -q --timeout=600 -n 2 --dist loadfile
+
+multihost: $(STAMP)
+	$(VENV)/bin/python -m pytest -q --timeout=1800 -m multihost tests/multihost
 
 test-slow: $(STAMP)
 	$(VENV)/bin/python -m pytest -q --timeout=1800 -m slow

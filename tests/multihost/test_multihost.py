@@ -17,6 +17,7 @@ from tests.commands import content, files, finished, run, untouched
 pytestmark = [
     pytest.mark.multihost,
     pytest.mark.slow,
+    pytest.mark.long,
     pytest.mark.skipif(bool(why := missing()), reason=why or "all is there"),
 ]
 
