@@ -9,6 +9,8 @@ carried out to its end, and how far it goes:
 - ``zoo demo`` and ``zoo run`` take minutes to hours: the experiment is loaded at its scale, its
   data are opened, and everything it asks for is counted (``zoo plan`` of the same words).
   ``tests/test_end_to_end.py`` runs the demo itself.
+- ``zoo audit`` trains for minutes, ``zoo pretrained`` and ``zoo data prepare`` need data that
+  are not here, and a cluster needs hosts: their words are taken apart, tests of their own run them.
 - ``zoo data fetch`` downloads: its words are taken apart, and the name is one that can be fetched.
 - ``make`` targets are expanded (``make -n``), benchmarks are looked up with their options, test
   files are there, and a ``pip`` command names this clone and an extra it has.
@@ -43,6 +45,7 @@ PAGES = sorted(
     [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "tools" / "bench" / "README.md"]
 )
 EXAMPLES = {"train": 120, "test": 60}
+ELSEWHERE = ("audit", "pretrained", "doctor", "up", "submit", "logs", "down")
 
 
 # ---------------------------------------------------------------- what the pages say
@@ -140,6 +143,8 @@ def carried_out(line: str) -> str:
             # pictures
             del os.environ["ZOO_DATA"]
             return commands.done("plan", parameters.get("experiment", "demo"), *scale)
+    if words[1] in ELSEWHERE or words[1:3] == ["data", "prepare"]:
+        return ""  # its words were taken apart above
     if words[1:3] == ["data", "fetch"]:
         assert parameters["name"] in ("mnist", "cifar10")
         return ""

@@ -500,7 +500,10 @@ def test_pictures_of_an_imported_data_set_are_refused(tmp_path: Path) -> None:
     [
         (
             ("scores", "--to", "hf", "-o", "x"),
-            "cannot export scores as hf. Possible are scores: csv, parquet, perplexity, cleanlab;",
+            (
+                "cannot export scores as hf. Possible are scores: csv, parquet, perplexity,"
+                " cleanlab, decisions;"
+            ),
         ),
         (("logits", "--to", "csv", "-o", "x"), "logits: npy, parquet;"),
         (("logits", "--to", "npy"), "needs a place"),

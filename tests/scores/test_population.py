@@ -644,6 +644,7 @@ def test_score_and_export_say_whom_they_left_out(tmp_path: Path) -> None:
 EXAMPLE_OF = {
     "subsample": {"fraction": 0.5},
     "take": {"count": 20},
+    "fold": {"index": 1},
     "delete_fraction": {"fraction": 0.5},
     "label_noise": {"fraction": 0.5},
     "delete_class": {"label": 1},

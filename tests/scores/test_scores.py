@@ -803,7 +803,7 @@ def test_the_arrow_table_has_the_documented_columns_in_order() -> None:
         " c_heldout x_insample mean_p_label mean_margin label_quality logit_margin"
         " logit_margin_heldout logit_margin_prior mean_log_p mean_log_p_heldout label_perplexity"
         " mutual_information memorisation_gap data_oob aum forgetting el2n x_bin top_confusion"
-        " top_confusion_share top_probability top5_x top5_c"
+        " top_confusion_share top_probability top5_x top5_c label_name top_confusion_name"
     )
     table = (
         accumulate(population(0, 2, 3, 4), np.array([0, 1, -1]))
@@ -841,6 +841,8 @@ def test_what_is_not_defined_is_null_in_the_table() -> None:
         "key": "a",
         "label": 0,
         "label_true": 1,
+        "label_name": "cat",
+        "top_confusion_name": "cat",
         "n": 1,
         "x_perplexity": 0.0,
         "n_heldout": 0,

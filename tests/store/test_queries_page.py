@@ -68,7 +68,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
             SelectionRule(name=name, rules=rules),
             scores["train"],
             population.origin("train"),
-            3,
+            tiny.dataset.class_names,
         )
     return tiny
 

@@ -139,7 +139,10 @@ def test_help_by_hand() -> None:
         "label_noise:fraction=...,to=random,seed=0",
         "  Wrong labels: exactly round(fraction * n) rows get another label, or the label to.",
         "  fraction  a number from 0 to 1; required",
-        "  to        a whole number from 0 or a class name or 'random'; default random",
+        (
+            "  to        a whole number from 0 or a class name or 'random' or 'confusion'; default"
+            " random"
+        ),
         "  seed      a whole number from 0; default 0",
     ]
 
@@ -230,7 +233,7 @@ def test_text_and_steps_are_inverse(
             "label_noise:fraction=0.5,to=-1",
             (
                 "label_noise: to = -1 is not possible. Allowed: a whole number from 0 or a class"
-                " name or 'random'. "
+                " name or 'random' or 'confusion'. "
             ),
         ),
         (

@@ -112,7 +112,8 @@ def audit(
     print(f"\nPage: {page}")
     at = "" if workspace == DEFAULT_WORKSPACE else f" -w {workspace}"
     print(
-        f"Next: zoo export scores --to decisions -o decisions.csv{at}   # fill in what you decide\n"
+        f"Next: zoo export scores --to decisions -o decisions.csv{at}\n"
+        "      (fill in what you decide)\n"
         f"      zoo relabel --from decisions.csv -o corrected{at}\n"
         f"      zoo export selection --selection corrected --to imagefolder -o ./corrected{at}"
     )

@@ -147,7 +147,8 @@ class Given:
         """Largest probability of a class that is not the label, float64 [E]; see the module's
         text."""
         second = self.top5[:, 0] == self.label
-        kept = np.where(second, self.top5_p[:, 1], self.top5_p[:, 0]).astype(np.float64)
+        following = self.top5_p[:, 1] if self.top5_p.shape[1] > 1 else 0.0  # a single class
+        kept = np.where(second, following, self.top5_p[:, 0]).astype(np.float64)
         exact = np.subtract(self.p_label, self.margin, dtype=np.float64)
         other: Floats = np.where(kept >= 2.0**-13, exact, kept)
         return other

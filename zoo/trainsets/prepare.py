@@ -78,7 +78,7 @@ class TrainingData:
         draws anew."""
         return (
             replace(self.train, epoch=epoch)
-            if isinstance(self.train, _TreatedPictures)
+            if isinstance(self.train, _TreatedPictures) and each_epoch(self.train.treatment)
             else self.train
         )
 
