@@ -26,6 +26,7 @@ from tests.commands import (
     start,
     untouched,
 )
+from zoo.cluster.session import authenticate_again
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -50,10 +51,15 @@ class Three:
             num_cpus=1, object_store_memory=80_000_000, env_vars=variables or None
         )
 
+    def kill_head(self) -> None:
+        (head,) = self.cluster.head_node.all_processes["gcs_server"]
+        os.kill(head.process.pid, signal.SIGKILL)
+
 
 @pytest.fixture
 def three(monkeypatch: pytest.MonkeyPatch) -> Iterator[Three]:
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    authenticate_again()
     made = Three()
     yield made
     made.cluster.shutdown()
@@ -138,8 +144,7 @@ def test_a_drained_node_s_training_goes_on_elsewhere_and_the_head_s_loss_is_said
         within = newest()
         running.wait_for(lambda: newest()[:5] > within[:5], "going on from it")
         kept = files(space)
-        (head,) = processes("gcs_server")
-        os.kill(head, signal.SIGKILL)
+        three.kill_head()
         result = running.finish()
     assert result.code == 1, result
     assert "is about to go; its trainings are saved and go elsewhere." in result.err

@@ -307,6 +307,37 @@ def test_a_trial_that_fails_before_the_loop_says_why(tmp_path: Path) -> None:
     assert [failure["stop_reason"] for failure in failures] == ["ImportError: this torch is broken"]
 
 
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_process_that_has_used_ray_gets_a_session_and_its_own_token_back(tmp_path: Path) -> None:
+    """A notebook that has used Ray with the token of its home folder, then zoo, then Ray again: Ray
+    reads a token once in the life of a process, and ours is another one."""
+    code = (
+        "import os, ray, tempfile\n"
+        "from zoo.cluster.session import authenticate_again, session\n"
+        "options = dict(num_cpus=1, include_dashboard=False, object_store_memory=80_000_000)\n"
+        "for turn in range(2):\n"
+        "    with tempfile.TemporaryDirectory(dir='/tmp') as folder:\n"
+        "        ray.init(address='local', _temp_dir=folder, **options)\n"
+        "        ray.shutdown()\n"
+        "    with session(cpus=1):\n"
+        "        assert os.environ['RAY_AUTH_TOKEN']\n"
+        "        seen = ray.get(ray.put(turn))\n"
+        "    assert 'RAY_AUTH_TOKEN' not in os.environ\n"
+        "    print(seen)\n"
+        "    authenticate_again()\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment() | {"HOME": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == "0\n1\n"
+
+
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[str]:
     """A cluster of one node with one CPU and no GPU; its address."""

@@ -23,7 +23,16 @@ from zoo.cluster.reach import reach
 from zoo.errors import ZooError
 from zoo.machine import limits, own_cpus
 
-__all__ = ["ends_well", "hush", "in_words", "known_cause", "last_words", "longer", "session"]
+__all__ = [
+    "authenticate_again",
+    "ends_well",
+    "hush",
+    "in_words",
+    "known_cause",
+    "last_words",
+    "longer",
+    "session",
+]
 
 _QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",  # verbose=0 alone still prints Tune's configuration box
@@ -66,11 +75,6 @@ def session(
     """
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
-    # Ray's ports listen on every address of this machine, so a local session asks for a token too:
-    # one of its own, that only this process and its workers know. (Left alone, Ray would write one
-    # into the home folder.) Ray reads it once, hence one for the life of the process.
-    if address is None and os.environ.setdefault("RAY_AUTH_MODE", "token") == "token":
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     hush()
     warnings.filterwarnings("ignore", module=r"ray\..*")
     handlers = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGHUP)}
@@ -79,6 +83,8 @@ def session(
         diverted: _Diverted | None = None
         try:
             folder = stack.enter_context(_short_folder()) if address is None else None
+            if folder is not None:
+                stack.enter_context(_own_token())
             diverted = stack.enter_context(_Diverted(folder))
             # A thread of Ray's prints the death of a worker on stdout, where our data goes; nothing
             # of ours prints before the session ends.
@@ -87,6 +93,7 @@ def session(
             )
             import ray
 
+            authenticate_again()
             # Ray puts the current folder on the workers' path, where a file of the user's called
             # torch.py would be taken for torch.
             with _elsewhere(folder or "/"):
@@ -122,6 +129,34 @@ def session(
         finally:
             _open.remove(diverted)
             ray.shutdown()
+
+
+@contextlib.contextmanager
+def _own_token() -> Iterator[None]:
+    """A token that only this process and its workers know, unless the user has chosen: Ray's ports
+    listen on every address of this machine, and left alone it would write a token into the home
+    folder. It goes with the session: a cluster's own token counts again afterwards."""
+    names = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN")
+    before = {name: os.environ.get(name) for name in names}
+    if os.environ.setdefault("RAY_AUTH_MODE", "token") == "token":
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def authenticate_again() -> None:
+    """Let Ray read its authentication mode and token anew: it does so once in the life of a
+    process, and what an earlier session of the caller's read is not what the next head is told."""
+    from ray._raylet import AuthenticationTokenLoader, Config
+
+    Config.initialize("")  # first: a thread that still ends would ask for the token of the old mode
+    AuthenticationTokenLoader.instance().reset_cache()
 
 
 _open: list[_Diverted] = []
