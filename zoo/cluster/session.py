@@ -17,6 +17,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from zoo.cluster import watch
 from zoo.cluster.reach import reach
@@ -153,10 +154,11 @@ def _own_token() -> Iterator[None]:
 def authenticate_again() -> None:
     """Let Ray read its authentication mode and token anew: it does so once in the life of a
     process, and what an earlier session of the caller's read is not what the next head is told."""
-    from ray._raylet import AuthenticationTokenLoader, Config
+    import ray._raylet
 
-    Config.initialize("")  # first: a thread that still ends would ask for the token of the old mode
-    AuthenticationTokenLoader.instance().reset_cache()
+    compiled: Any = ray._raylet
+    compiled.Config.initialize("")  # first: a thread that still ends asks by the mode it finds
+    compiled.AuthenticationTokenLoader.instance().reset_cache()
 
 
 _open: list[_Diverted] = []
