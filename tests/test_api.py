@@ -16,7 +16,7 @@ import zoo
 from tests.commands import corners, done
 from tools.make_reference import command_tree
 from zoo.errors import NotFoundError, StoreError
-from zoo.scores import from_store, population
+from zoo.scores import issues, population
 from zoo.store import ledger
 
 
@@ -39,7 +39,7 @@ def test_a_place_without_a_workspace_is_not_found(tmp_path: Path) -> None:
 def test_scores_are_those_of_the_store(study: zoo.Zoo, trained: Tiny) -> None:
     """A row per example; the whole population by default, a part of it by condition."""
     frame = study.scores("train")
-    expected = from_store.score(
+    expected = issues.scored(
         trained.workspace, population.choose_population(trained.workspace), "train"
     ).to_pandas()
     pd.testing.assert_frame_equal(frame, expected)

@@ -56,6 +56,7 @@ def test_one_command_finds_what_is_wrong_with_a_folder(tmp_path: Path, photos: P
         "30 classifiers: softmax, mlp, lenet5 at 12 x 12 pixels (their own size), 12 epochs, on 5",
         "each picture was held out by 6 or more of them; by none: 0",
         "estimated number of wrong labels: ",
+        "wrong among the first, to expect: ",
         "ant/00.png    ant -> bee",
         f"Page: {tmp_path / 'w' / 'report.html'}",
         "Next: zoo export scores --to decisions -o decisions.csv",
@@ -75,6 +76,7 @@ def test_one_command_finds_what_is_wrong_with_a_folder(tmp_path: Path, photos: P
     wrong = found["wrong_labels"]
     assert wrong["wrong_low"] <= wrong["wrong"] <= wrong["wrong_high"]
     assert wrong["examples"] == 49
+    assert found["cuts"][-1]["first"] == round(wrong["wrong"])
     assert library.open(str(tmp_path / "w")).summary() in first.out
 
 

@@ -20,7 +20,7 @@ from zoo import pipeline
 from zoo.errors import NotFoundError
 from zoo.pipeline import Runner
 from zoo.progress import Progress
-from zoo.scores import from_store, population
+from zoo.scores import issues, population
 from zoo.scores import suspects as ranking
 from zoo.spec import Arm, ArmGroup, Experiment, Op, SelectionRule
 from zoo.store import datasets, ledger, selections
@@ -130,7 +130,7 @@ class Zoo:
             NotFoundError: if no classifier is left.
             StoreError: if some have no answers on the split.
         """  # noqa: E501
-        table: pd.DataFrame = from_store.score(
+        table: pd.DataFrame = issues.scored(
             self.workspace, self._population(where, data), split, label_column
         ).to_pandas()
         return table
@@ -292,7 +292,7 @@ class Zoo:
         """``scores`` of the whole population, kept in ``results/`` for selections, queries and the
         report."""
         people = self._population(None, data)
-        table = from_store.score(self.workspace, people, split)
+        table = issues.scored(self.workspace, people, split)
         write_scores(self.workspace, table, people.origin(split), len(people.classifiers))
         frame: pd.DataFrame = table.to_pandas()
         return frame

@@ -219,6 +219,7 @@ def _facts(
         "not_held_out": int((known == 0).sum()) if len(known) else None,
         "wrong_labels": None if wrong is None else wrong.as_json(),
         "no_count": reason,
+        "cuts": _cuts(scores),
         "suspects": [
             {
                 "key": str(row["key"]),
@@ -230,6 +231,20 @@ def _facts(
             for _, row in found.iterrows()
         ],
     }
+
+
+def _cuts(scores: pd.DataFrame) -> list[dict[str, Any]]:
+    """What to expect of the first 10, 20, 50, 100, ... suspects, up to as many as there are flags,
+    and of these."""
+    flags = int(scores["is_label_issue"].astype("boolean").sum())
+    expected = score_values(suspects(scores, len(scores)), "expected_precision")
+    steps = [digit * 10**power for power in range(1, 9) for digit in (1, 2, 5)]
+    cuts = sorted({*(n for n in steps if n < flags), flags} - {0})
+    return [
+        {"first": n, "expected_precision": float(expected[n - 1])}
+        for n in cuts
+        if n <= len(expected) and not math.isnan(expected[n - 1])
+    ]
 
 
 # ---------------------------------------------------------------- in words
@@ -308,7 +323,9 @@ def _count(facts: dict[str, Any]) -> list[str]:
         f" {wrong['wrong_low']:.0f} to {wrong['wrong_high']:.0f}), if they fall on all classes"
         " alike; more, where they fall on classes that are hard to tell apart"
     )
-    return [accuracy, count]
+    cuts = facts.get("cuts", ())  # an earlier zoo made none
+    expected = ", ".join(f"{cut['expected_precision']:.0%} of {cut['first']:,}" for cut in cuts)
+    return [accuracy, count, *([f"wrong among the first, to expect: {expected}"] if cuts else [])]
 
 
 def _some(values: list[str]) -> str:

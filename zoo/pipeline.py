@@ -28,6 +28,7 @@ from zoo.manifest import Manifest
 from zoo.progress import Progress, counted
 from zoo.recipes import RECIPES
 from zoo.scores.from_store import score
+from zoo.scores.issues import scored
 from zoo.scores.measured import NOT_MEASURED, Measured, measure
 from zoo.scores.population import Population, population_of
 from zoo.spec import ArmGroup, Experiment, SelectionRule, Sweep, Training, content_id
@@ -434,7 +435,7 @@ def score_splits(
     tables = {}
     with progress.stage("scoring", len(splits)) as bar:
         for split in splits:
-            table = score(workspace, population, split)
+            table = scored(workspace, population, split)
             write_scores(workspace, table, population.origin(split), len(population.classifiers))
             tables[split] = table.to_pandas()
             bar.advance(

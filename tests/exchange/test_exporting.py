@@ -93,8 +93,8 @@ def test_perplexity_csv_by_hand(tmp_path: Path) -> None:
 
 
 def test_cleanlab_columns(tmp_path: Path) -> None:
-    """One row per example in order: an issue is a label that most classifiers miss; an unknown
-    label is none."""
+    """One row per example in order: an issue is one of the most suspicious, as many as are wrong by
+    the estimate; of an unknown label nothing is said."""
     text = done("export", "scores", "--to", "cleanlab", "-w", two_classifiers(tmp_path))
     frame = pd.read_csv(io.StringIO(text))
     assert list(frame.columns) == [
@@ -104,37 +104,29 @@ def test_cleanlab_columns(tmp_path: Path) -> None:
         "predicted_label",
         "example_id",
         "key",
+        "p_wrong",
+        "expected_precision",
     ]
-    assert frame["is_label_issue"].tolist() == [False, True, False]
+    assert frame["is_label_issue"][1]
+    assert frame["is_label_issue"].sum() == round(frame["p_wrong"].sum())
+    assert frame.loc[2, ["is_label_issue", "p_wrong", "expected_precision"]].isna().all()
+    assert frame["expected_precision"][0] == pytest.approx(frame["p_wrong"][:2].mean())
     assert frame["given_label"].tolist()[:2] == [0, 2]
     assert frame["predicted_label"].tolist() == [0, 0, 0]
     # 1 - (N X + 1 - mean p(label)) / (N + 1) with N = 2: X = 1/2, p = 3/8; X = 1, p = 0.
     assert frame["label_quality"].tolist()[:2] == pytest.approx([1 - (1 + 1 - 3 / 8) / 3, 0.0])
 
 
-def test_a_label_issue_is_a_majority_of_those_that_count() -> None:
-    """X of .4 and .5 is no issue, of .6 it is; held-out X decides where there is one; a label with
-    most votes is none."""
-    frame = pd.DataFrame(
-        {
-            "x_perplexity": [0.4, 0.5, 0.6, 0.2, 0.9, 0.9],
-            "n_heldout": pd.array([0, 0, None, 3, 3, 0], dtype="Int64"),
-            "x_heldout": [np.nan, np.nan, np.nan, 2 / 3, 1 / 3, np.nan],
-            "label": [0, 0, 0, 0, 0, 1],
-            "top_confusion": [1, 1, 1, 1, 1, 1],
-            "label_quality": 0.5,
-            "example_id": range(6),
-            "key": list("abcdef"),
-        }
-    )
-    assert exporting.cleanlab_table(frame)["is_label_issue"].tolist() == [
-        False,
-        False,
-        True,
-        True,
-        False,
-        False,
-    ]
+def test_without_kept_logits_nothing_is_called_an_issue_and_why_is_said(tmp_path: Path) -> None:
+    """The columns are empty, the reason stands on stderr: no guess in their place."""
+    np.save(tmp_path / "net.npy", np.full((1, 4, 2), 0.5))
+    np.save(tmp_path / "labels.npy", [0, 1, 0, 1])
+    request = Request((tmp_path / "net.npy",), tmp_path / "labels.npy", keep_logits=False)
+    import_predictions(str(tmp_path / "w"), request, QUIET)
+    result = zoo("export", "scores", "--to", "cleanlab", "-w", tmp_path / "w")
+    assert result.code == 0
+    assert pd.read_csv(io.StringIO(result.out))["is_label_issue"].isna().all()
+    assert "is_label_issue are null: how many labels are wrong was not estimated: " in result.err
 
 
 def test_perplexity_csv_lists_the_entropys_classes_or_says_that_it_cannot(tmp_path: Path) -> None:

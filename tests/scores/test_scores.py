@@ -804,6 +804,7 @@ def test_the_arrow_table_has_the_documented_columns_in_order() -> None:
         " logit_margin_heldout logit_margin_prior mean_log_p mean_log_p_heldout label_perplexity"
         " mutual_information memorisation_gap data_oob aum forgetting el2n x_bin top_confusion"
         " top_confusion_share top_probability top5_x top5_c label_name top_confusion_name"
+        " p_wrong expected_precision is_label_issue"
     )
     table = (
         accumulate(population(0, 2, 3, 4), np.array([0, 1, -1]))
@@ -835,7 +836,8 @@ def test_what_is_not_defined_is_null_in_the_table() -> None:
         "mutual_information",
     )
     assert all(rows[0][name] is not None for name in measured)
-    assert rows[0] | dict.fromkeys(measured) == dict.fromkeys(SCORES) | {
+    of_all_together = ("p_wrong", "expected_precision", "is_label_issue")
+    assert rows[0] | dict.fromkeys(measured) == dict.fromkeys([*SCORES, *of_all_together]) | {
         "split": "test",
         "example_id": 4,
         "key": "a",

@@ -11,19 +11,28 @@ Run: python -m tools.bench.label_count [--sets 200]
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from zoo.scores.label_count import count_wrong
 
-__all__ = ["coverage", "simulated"]
+__all__ = ["coverage", "simulated", "simulated_truth"]
 
 
 def simulated(
-    seed: int, *, examples: int, classes: int, rate: float, strength: float, confusing: bool
+    seed: int, **about: Any
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64], int]:
     """Sums [G, E, M], counts [G, E], labels [E], and how many of these are wrong."""
+    sums, counts, labels, wrong = simulated_truth(seed, **about)
+    return sums, counts, labels, int(wrong.sum())
+
+
+def simulated_truth(
+    seed: int, *, examples: int, classes: int, rate: float, strength: float, confusing: bool
+) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+    """The same, with which labels are wrong, bool [E]."""
     generator = np.random.default_rng(seed)
     groups = 4
     truth = generator.integers(0, classes, examples)
@@ -47,7 +56,7 @@ def simulated(
         half = wrong & (generator.random(examples) < 0.5)
         labels[half] = other.argmax(axis=1)[half]
     counts = np.ones((groups, examples), dtype=np.int64)
-    return sums, counts, labels, int((labels != truth).sum())
+    return sums, counts, labels, labels != truth
 
 
 def coverage(sets: int, **about: object) -> dict[str, float]:
@@ -55,7 +64,7 @@ def coverage(sets: int, **about: object) -> dict[str, float]:
     truth, and of the confident joint."""
     rows = []
     for seed in range(sets):
-        sums, counts, labels, wrong = simulated(seed, **about)  # type: ignore[arg-type]
+        sums, counts, labels, wrong = simulated(seed, **about)
         found = count_wrong(sums, counts, labels)
         rows.append((found.low <= wrong <= found.high, found.count, wrong, found.confident_joint))
     means = np.mean(rows, axis=0)

@@ -260,7 +260,7 @@ def score(
     of it."""
     from zoo.cli.text import detection_text, suspect_table
     from zoo.progress import Progress, counted
-    from zoo.scores import from_store
+    from zoo.scores import from_store, issues
     from zoo.scores.detection import label_errors
     from zoo.scores.measured import detect
     from zoo.scores.population import choose_population
@@ -281,7 +281,7 @@ def score(
     )
     fingerprint = None if data is None else datasets.dataset_fingerprint(space, data)
     population = choose_population(space, where, dataset=fingerprint, say=Progress().say)
-    table = from_store.score(space, population, split, label_column)
+    table = issues.scored(space, population, split, label_column)
     frame = table.to_pandas()
     if output is None and where is None and label_column == "label" and snapshot is None:
         name = write_scores(space, table, population.origin(split), len(population.classifiers))
@@ -314,6 +314,10 @@ def score(
                 "not_held_out": int(((frame["n_heldout"] == 0) & (frame["n"] > 0)).sum()),
                 "mean_x": frame["x_perplexity"].mean(),
                 "mean_c": frame["c_perplexity"].mean(),
+                "wrong_labels": (
+                    None if (wrong := frame["p_wrong"]).isna().all() else float(wrong.sum())
+                ),
+                "label_issues": int(frame["is_label_issue"].astype("boolean").sum()),
                 "detection": json.loads(found.table.to_json(orient="records")),
                 "flagged": json.loads(found.flagged.to_json(orient="records")),
                 "cleanlab": found.reason or "measured",
@@ -332,6 +336,9 @@ def score(
                             "ranked_n",
                             "heldout",
                             "label_quality",
+                            "p_wrong",
+                            "expected_precision",
+                            "is_label_issue",
                         ]
                     ].to_json(orient="records")
                 ),
@@ -353,7 +360,11 @@ def score(
         print_frame(detection_text(found.table))
         if found.reason:
             print(f"Without cleanlab beside them. {found.reason}")
-    for note in (from_store.relabelling_note(table), ranked_apart(frame)):
+    for note in (
+        from_store.relabelling_note(table),
+        ranked_apart(frame),
+        issues.no_issues_note(table),
+    ):
         if note:
             print(note)
     if top:

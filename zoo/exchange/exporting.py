@@ -7,8 +7,8 @@ scores       csv, parquet                    the ``scores`` table of a populatio
 scores       perplexity                      perplexity.csv of the Example-Perplexity project: filename, label, c_perplexity, x_perplexity,
                                              x_perplexity_label (12 bins), its two columns of top-5 (class, index) and (class, votes); the
                                              first by the definition where all logits are kept, else named for what it is
-scores       cleanlab                        is_label_issue, label_quality, given_label, predicted_label, example_id, key; a row per example, in
-                                             order
+scores       cleanlab                        is_label_issue, label_quality, given_label, predicted_label, example_id, key, p_wrong,
+                                             expected_precision; a row per example, in order
 scores       decisions                       a table for reviewers: key, example_id, label, suggested class, digest, and what they fill in; most
                                              suspicious first (``zoo.exchange.reviews``)
 predictions  npy                             int16 [N, E], -1 = no answer; with probabilities: float32 [N, E, M]; classifiers in a .csv beside
@@ -27,8 +27,8 @@ Everything is written under a temporary name beside its place and renamed when i
 there already is left alone unless ``force``; a folder is replaced only if an export made it. A cell
 of a CSV that a spreadsheet would take for a formula gets a leading quote.
 
-``is_label_issue``: most classifiers miss the label (X above 0.5, of those not trained on the
-example where they are known) and the most-voted class is another one. ``copies`` are repeated files
+``is_label_issue``: among the most suspicious, as many as there are wrong labels by the estimate;
+empty where that could not be made (no kept logits, no label, no held-out answer). ``copies`` are repeated files
 in an image folder; everywhere else they are a column.
 
 Letters: N classifiers, E examples, M classes.
@@ -65,7 +65,7 @@ from zoo.exchange.places import (
 )
 from zoo.manifest import Manifest
 from zoo.registry import distinct
-from zoo.scores import from_store
+from zoo.scores import from_store, issues
 from zoo.scores.accumulate import block_rows
 from zoo.scores.catalog import Listed
 from zoo.scores.population import Population, choose_population
@@ -149,7 +149,7 @@ def _population(workspace: Workspace, request: Request) -> Population:
 
 def _scores(workspace: Workspace, request: Request) -> tuple[pa.Table, Population]:
     population = _population(workspace, request)
-    return from_store.score(workspace, population, request.split or "train"), population
+    return issues.scored(workspace, population, request.split or "train"), population
 
 
 def _scores_csv(workspace: Workspace, request: Request) -> str | Path:
@@ -219,23 +219,24 @@ def perplexity_table(
 
 
 def _scores_cleanlab(workspace: Workspace, request: Request) -> str | Path:
-    return write_text(request, csv_text(cleanlab_table(_scores(workspace, request)[0].to_pandas())))
+    table, _ = _scores(workspace, request)
+    if note := issues.no_issues_note(table):
+        request.say(note)
+    return write_text(request, csv_text(cleanlab_table(table.to_pandas())))
 
 
 def cleanlab_table(scores: pd.DataFrame) -> pd.DataFrame:
-    """The ``scores`` table as cleanlab's columns. An issue: most classifiers miss the label, of the
-    held-out ones where there are some, and the most-voted class is another one."""
-    x = scores["x_heldout"].where(scores["n_heldout"] > 0, scores["x_perplexity"])
-    given, predicted = scores["label"].astype("Int64"), scores["top_confusion"].astype("Int64")
-    issue = (x > 0.5) & (given != predicted).fillna(value=False).astype(bool)
+    """The ``scores`` table as cleanlab's columns, with its own probability beside them."""
     return pd.DataFrame(
         {
-            "is_label_issue": issue,
+            "is_label_issue": scores["is_label_issue"].astype("boolean"),
             "label_quality": scores["label_quality"],
-            "given_label": given,
-            "predicted_label": predicted,
+            "given_label": scores["label"].astype("Int64"),
+            "predicted_label": scores["top_confusion"].astype("Int64"),
             "example_id": scores["example_id"],
             "key": scores["key"],
+            "p_wrong": scores["p_wrong"],
+            "expected_precision": scores["expected_precision"],
         }
     )
 

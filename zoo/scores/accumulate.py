@@ -677,6 +677,10 @@ class ScoreTable:
                 else names.take(_nullable(classes, pa.int32()))
             )
             fields.append(pa.field(name, pa.string()))
+        # What is of all examples together is not known here: ``zoo.scores.issues`` fills it in.
+        for field in list(SCORES_SCHEMA)[list(SCORES_SCHEMA.names).index("p_wrong") :]:
+            columns.append(pa.nulls(len(self), field.type))
+            fields.append(field)
         schema = pa.schema(fields)
         if class_names is not None:
             schema = schema.with_metadata(

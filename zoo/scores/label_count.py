@@ -36,7 +36,16 @@ from zoo.scores.population import Population
 from zoo.spec import Op
 from zoo.store.workspace import Workspace
 
-__all__ = ["WrongLabels", "confident_joint", "count_wrong", "mixture", "wrong_labels"]
+__all__ = [
+    "WrongLabels",
+    "confident_joint",
+    "count_wrong",
+    "held_out_sums",
+    "mixture",
+    "posterior",
+    "probably_wrong",
+    "wrong_labels",
+]
 
 _TEMPERATURES: Final = np.geomspace(0.25, 4.0, 33)
 _FLOOR: Final = 1e-6
@@ -143,6 +152,48 @@ def mixture(own: Floats, classes: int, weights: Floats | None = None) -> tuple[f
     return float(eps[best, 0]), best
 
 
+def posterior(own: Floats, eps: float, classes: int) -> Floats:
+    """Probability that a label is wrong, float64 [E], by Bayes' rule: eps o / (eps o + (1 - eps) p)
+    with p the label's probability and o = (1 - p) / (M - 1) that of another class.
+
+    At the eps of highest likelihood their sum is eps E, the estimated number of wrong labels.
+    """
+    wrong = eps * (1.0 - own) / (classes - 1)
+    found: Floats = wrong / (wrong + (1.0 - eps) * own)
+    return found
+
+
+def probably_wrong(sums: NDArray[np.floating], counts: Ints, labels: Ints) -> Floats:
+    """``posterior`` of every example by the mixture of all, float64 [E]; NaN without a label or a
+    held-out answer. Arguments and errors as of ``count_wrong``."""
+    keep, whole, labels = _known(sums, counts, labels)
+    classes = whole.shape[1]
+    own = _own(whole, labels)
+    eps, best = mixture(own, classes)
+    found = np.full(len(keep), np.nan)
+    found[keep] = posterior(own[best], eps, classes)
+    return found
+
+
+def _known(sums: NDArray[np.floating], counts: Ints, labels: Ints) -> tuple[Mask, Floats, Ints]:
+    """Which examples have a label and a held-out answer, [E], and of these the mean held-out
+    probabilities, [e, M], and the labels.
+
+    Raises:
+        UsageError: if fewer than two classes, or no example, are left.
+    """
+    total = counts.sum(axis=0)
+    keep: Mask = (total > 0) & (labels >= 0)
+    classes, examples = sums.shape[2], int(keep.sum())
+    if not examples or classes < 2:
+        raise UsageError(
+            f"no count of wrong labels: {examples} examples of {classes} classes have held-out"
+            " answers. Allowed: one and two or more. Train with --folds 5x2."
+        )
+    whole = sums.sum(axis=0, dtype=np.float64)[keep] / total[keep][:, None]
+    return keep, whole, labels[keep]
+
+
 def _own(p: Floats, labels: Ints) -> Floats:
     """Probability of the label at every temperature, float64 [temperatures, E]."""
     logs = np.log(np.maximum(p, _FLOOR))
@@ -169,16 +220,9 @@ def count_wrong(
     Raises:
         UsageError: if fewer than two classes, or no example with a label, have held-out answers.
     """
-    total = counts.sum(axis=0)
-    keep = (total > 0) & (labels >= 0)
-    sums, counts, labels = sums[:, keep], counts[:, keep], labels[keep]
+    keep, whole, labels = _known(sums, counts, labels)
+    sums, counts = sums[:, keep], counts[:, keep]
     groups, examples, classes = sums.shape
-    if not examples or classes < 2:
-        raise UsageError(
-            f"no count of wrong labels: {examples} examples of {classes} classes have held-out"
-            " answers. Allowed: one and two or more. Train with --folds 5x2."
-        )
-    whole = sums.sum(axis=0, dtype=np.float64) / total[keep][:, None]
     own = _own(whole, labels)
     eps, best = mixture(own, classes)
     generator = np.random.Generator(np.random.Philox(key=keyed.key_seed("count_wrong")))
@@ -224,9 +268,23 @@ def wrong_labels(
         StoreError: if some logits were not kept.
         UsageError: as ``count_wrong``.
     """
+    found = held_out_sums(workspace, population, split)
+    return None if found is None else count_wrong(*found, np.asarray(labels, dtype=np.int64))
+
+
+def held_out_sums(
+    workspace: Workspace, population: Population, split: str, most: int = _MOST_GROUPS
+) -> tuple[NDArray[np.float32], Ints] | None:
+    """``sums`` and ``counts`` of ``count_wrong``, for at most so many groups, from the kept logits;
+    None where the examples times classes are too many to hold.
+
+    Raises:
+        StoreError: if some logits were not kept.
+    """
     probabilities = Probabilities(workspace, population, split)
     _, examples, classes = probabilities.shape
-    groups = _groups(workspace, population, _MOST_CELLS // max(1, examples * classes))
+    most = min(most, _MOST_CELLS // max(1, examples * classes))
+    groups = _groups(workspace, population, most)
     if not groups:
         return None
     held: Mask = probabilities.held_out()
@@ -237,7 +295,7 @@ def wrong_labels(
         own = held[position] & np.isfinite(p).all(axis=1)
         sums[groups[name]] += np.where(own[:, None], p, 0.0)
         counts[groups[name]] += own
-    return count_wrong(sums, counts, np.asarray(labels, dtype=np.int64))
+    return sums, counts
 
 
 def _groups(workspace: Workspace, population: Population, most: int) -> Mapping[str, int]:

@@ -257,6 +257,25 @@ _TABLES: Final = (
         *(Column(name, score.type, score.text) for name, score in SCORES.items()),
         Column("label_name", _TEXT, "name of the class label"),
         Column("top_confusion_name", _TEXT, "name of the class top_confusion"),
+        Column(
+            "p_wrong",
+            _FLOAT,
+            "probability that the label is wrong, by the held-out answers and the mixture that"
+            " counts wrong labels; their sum is the estimated number [0 to 1]; null without kept"
+            " logits, a held-out answer or a label",
+        ),
+        Column(
+            "expected_precision",
+            _FLOAT,
+            "mean p_wrong of the example and all that label_quality ranks as more suspicious: the"
+            " share of wrong labels to expect when the list is cut here [0 to 1]",
+        ),
+        Column(
+            "is_label_issue",
+            _BOOL,
+            "whether it is among the most suspicious by label_quality, as many as there are wrong"
+            " labels by the estimate (the sum of p_wrong)",
+        ),
     ),
     Table(
         "selections",
