@@ -19,6 +19,7 @@ from zoo.data import Dataset, decode_examples
 from zoo.errors import DataError, NotFoundError, UnknownNameError
 from zoo.spec import DatasetRef, Preprocessing, canonical_json, content_id
 from zoo.store.answers import (
+    PARTS,
     AnswerUnit,
     Receipt,
     Shard,
@@ -141,16 +142,25 @@ class FillPlan:
         self._shards: dict[str, int] = {}
         self.refused: dict[str, str] = {}
         self.tasks: list[FillTask] = []
-        for unit, geometry in units:
+        begun = set(workspace.files.names(PARTS)) if units else set()
+        asked: list[tuple[str, FillTask]] = []
+        for (unit, geometry), key in zip(units, self._units, strict=True):
             cut = shards(len(dataset.splits[unit.split]), geometry.bytes_per_example)
-            self._shards[unit.key] = len(cut)
-            for shard in cut:
-                # A part finished before a kill is found by its name and hash, and not computed
-                # again.
-                if (receipt := find_receipt(workspace.files, unit, shard)) is not None:
-                    self._receipts[unit.key].append(receipt)
-                else:
-                    self.tasks.append(FillTask(dataset.ref, unit, shard, geometry))
+            self._shards[key] = len(cut)
+            asked += [(key, FillTask(dataset.ref, unit, shard, geometry)) for shard in cut]
+
+        def finished(of: tuple[str, FillTask]) -> Receipt | None:
+            # A part finished before a kill is found by its name and hash, and not computed again.
+            key, task = of
+            return find_receipt(workspace.files, task.unit, task.shard) if key in begun else None
+
+        for (key, task), receipt in zip(
+            asked, workspace.files.together(finished, asked), strict=True
+        ):
+            if receipt is not None:
+                self._receipts[key].append(receipt)
+            else:
+                self.tasks.append(task)
         for key in list(self._units):
             self._commit_if_whole(key)
 
@@ -221,30 +231,33 @@ def plan_fill(
             raise UnknownNameError(
                 f"split of {dataset.name}", split, dataset.splits, "Choose with --splits."
             )
-    there = answered(workspace)
-    known = {name for names in there.values() for name in names}
-    done = {split: there.get((dataset.fingerprint, split), set()) for split in splits}
-    everyone = classifiers is None
-    if classifiers is None:
-        # A classifier belongs to one data set: where it has answers on another one and none here,
-        #     there is nothing to do for it. (Guests answer their own first.)
-        at_home = {
-            name
-            for (fingerprint, _), names in there.items()
-            if fingerprint == dataset.fingerprint
-            for name in names
-        }
-        elsewhere = known - at_home
-        filled = {name for name in known if all(name in names for names in done.values())}
-        classifiers = trained(workspace, dataset.fingerprint, elsewhere | filled)
-    if not classifiers and not (everyone and (known or workspace.commits.keys("member"))):
-        raise NotFoundError(
-            f"no trained classifier in {workspace.location} for {dataset.name}"
-            f" ({dataset.fingerprint}). {changed_since(workspace, dataset) or 'Train some first.'}"
-            " See zoo train --help"
-        )
-    if keep_logits is None and classifiers:
-        keep_logits = default_keep_logits(population_size(workspace, _KEEP_ALL_UP_TO + 1, known))
+    with workspace.commits.listed_once():
+        there = answered(workspace)
+        known = {name for names in there.values() for name in names}
+        done = {split: there.get((dataset.fingerprint, split), set()) for split in splits}
+        everyone = classifiers is None
+        if classifiers is None:
+            # A classifier belongs to one data set: where it has answers on another one and none
+            # here, there is nothing to do for it. (Guests answer their own first.)
+            at_home = {
+                name
+                for (fingerprint, _), names in there.items()
+                if fingerprint == dataset.fingerprint
+                for name in names
+            }
+            elsewhere = known - at_home
+            filled = {name for name in known if all(name in names for names in done.values())}
+            classifiers = trained(workspace, dataset.fingerprint, elsewhere | filled)
+        if not classifiers and not (everyone and (known or workspace.commits.keys("member"))):
+            cause = changed_since(workspace, dataset) or "Train some first."
+            raise NotFoundError(
+                f"no trained classifier in {workspace.location} for {dataset.name}"
+                f" ({dataset.fingerprint}). {cause} See zoo train --help"
+            )
+        if keep_logits is None and classifiers:
+            keep_logits = default_keep_logits(
+                population_size(workspace, _KEEP_ALL_UP_TO + 1, known)
+            )
     units: list[tuple[AnswerUnit, Geometry]] = []
     for split in splits:
         groups: dict[tuple[Geometry, int, str], list[str]] = {}

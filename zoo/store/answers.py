@@ -34,6 +34,7 @@ from zoo.store.workspace import Workspace
 
 __all__ = [
     "ANSWER_SCHEMA",
+    "PARTS",
     "TOP_CLASSES",
     "AnswerUnit",
     "Answers",
@@ -57,9 +58,11 @@ __all__ = [
 TOP_CLASSES: Final = 5
 """Classes kept per answer and listed per example."""
 SMALL_SHARD, LARGE_SHARD = 2048, 512
-_LARGEST_F16 = 65504.0
 """Examples per shard: of pictures up to 64 x 64 RGB, and above. The first is a multiple of the
 second, so shards of both kinds align."""
+PARTS: Final = "answers"
+"""Folder of the parts, with a folder for each unit of which there are any."""
+_LARGEST_F16 = 65504.0
 
 ANSWER_SCHEMA = SCHEMA["answers"].stored("dataset", "split")
 """prediction is null where the picture could not be read; p_label and margin also where the example
@@ -136,7 +139,7 @@ class AnswerUnit:
 
     @property
     def folder(self) -> str:
-        return f"answers/{self.key}"
+        return f"{PARTS}/{self.key}"
 
     @classmethod
     def from_identity(cls, identity: Mapping[str, Any]) -> Self:
@@ -374,7 +377,11 @@ def commit_unit(
     refs = [
         ref for receipt in ordered for ref in (receipt.answers, receipt.logits) if ref is not None
     ]
-    if gone := next((ref.path for ref in refs if not workspace.files.exists(ref.path)), None):
+    paths = [ref.path for ref in refs]
+    there = workspace.files.together(workspace.files.exists, paths)
+    if gone := next(
+        (path for path, is_there in zip(paths, there, strict=True) if not is_there), ""
+    ):
         raise StoreError(
             f"{workspace.files.where(gone)} was removed before it was committed. Run the same"
             " command again."

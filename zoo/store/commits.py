@@ -25,6 +25,7 @@ snapshot       name                        a list of records, and the derived ta
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import hashlib
 import json
@@ -57,6 +58,8 @@ KINDS = (
 
 _SEAL = re.compile(rb',"sha256":"([0-9a-f]{64})"}\Z')
 _SEAL_BYTES = 77
+_ONE_BY_ONE = 8
+"""Up to so many units are looked for by name; of more, all names are listed."""
 _NAME = re.compile(r"(?P<key>.+)\.g(?P<generation>\d{4})\.json")
 
 
@@ -118,6 +121,7 @@ class Commits:
         self.files = files
         self._only = None if only is None else frozenset(only)
         self._cache: dict[str, Commit] = {}
+        self._listed: dict[str, dict[str, int]] | None = None
 
     def _there(self, name: str) -> bool:
         return (self._only is None or name in self._only) and self.files.exists(name)
@@ -187,6 +191,24 @@ class Commits:
     def keys(self, kind: str) -> dict[str, int]:
         """Newest generation of every unit of a kind, by key, sorted: one listing, no record is
         read."""
+        if self._listed is not None:
+            if kind not in self._listed:
+                self._listed[kind] = self._keys(kind)
+            return dict(self._listed[kind])
+        return self._keys(kind)
+
+    @contextlib.contextmanager
+    def listed_once(self) -> Iterator[None]:
+        """Until the block ends each kind is listed once, however often it is asked for: for a
+        question that publishes nothing itself. (What others publish meanwhile comes too late for
+        it, as it may always.)"""
+        outer, self._listed = self._listed, {} if self._listed is None else self._listed
+        try:
+            yield
+        finally:
+            self._listed = outer
+
+    def _keys(self, kind: str) -> dict[str, int]:
         newest: dict[str, int] = {}
         for name in self.files.names(f"commits/{kind}"):
             if (match := _NAME.fullmatch(name)) and (
@@ -198,11 +220,29 @@ class Commits:
     def each(
         self, kind: str, wanted: Callable[[str], bool] = lambda _key: True
     ) -> Iterator[tuple[str, Commit]]:
-        """Key and newest generation of every unit of a kind whose key is wanted, sorted by key;
-        each is read when its turn comes."""
-        for key, generation in self.keys(kind).items():
-            if wanted(key):
-                yield key, self._read(f"commits/{kind}/{key}.g{generation:04d}.json")
+        """Key and newest generation of every unit of a kind whose key is wanted, sorted by key: one
+        listing, then each is read when its turn comes, or ahead where the storage is far away."""
+        newest = {
+            key: f"commits/{kind}/{key}.g{generation:04d}.json"
+            for key, generation in self.keys(kind).items()
+            if wanted(key)
+        }
+        unread = {name: None for name in newest.values() if name not in self._cache}
+        contents = self.files.together(self.files.read, unread)
+        for key, name in newest.items():
+            if name in unread:
+                data = next(contents)
+                if name not in self._cache:  # its reader may have asked for it meanwhile
+                    self._cache[name] = self._parse(name, data)
+            yield key, self._read(name)
+
+    def some(self, kind: str, keys: Collection[str]) -> dict[str, Commit]:
+        """Newest generation of those of these units that are there, by key: as ``get`` of each, but
+        with no journey to the storage for each of many."""
+        if len(keys) > _ONE_BY_ONE:
+            return self.all(kind, set(keys).__contains__)
+        found = {key: self.get(kind, key) for key in keys}
+        return {key: commit for key, commit in found.items() if commit is not None}
 
     def all(
         self, kind: str, wanted: Callable[[str], bool] = lambda _key: True

@@ -25,9 +25,10 @@ import secrets
 import shutil
 import socket
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from zoo.errors import StoreError
 
@@ -39,6 +40,9 @@ TEMPORARY = ".tmp-"
 _FOLDER_RETRIES = 8
 
 _ATTEMPT: dict[int, str] = {}
+
+_Item = TypeVar("_Item")
+_Found = TypeVar("_Found")
 
 
 def attempt_id() -> str:
@@ -150,6 +154,14 @@ class Files(ABC):
     @abstractmethod
     def move(self, relative: str, target: str) -> None:
         """Move a file aside (to quarantine)."""
+
+    def together(self, call: Callable[[_Item], _Found], items: Iterable[_Item]) -> Iterator[_Found]:
+        """What ``call`` gives for each item, in order; ``call`` asks this storage something.
+
+        A storage that is far away is asked side by side, and ahead of the reader. Here: one after
+        the other, each when its turn comes.
+        """
+        return map(call, items)
 
     def remove_folder(self, folder: str) -> None:
         """Remove the finished files of a folder, and the folder where the storage has such a thing

@@ -60,18 +60,22 @@ def living(workspace: Workspace) -> list[str]:
 def at_work_on(workspace: Workspace) -> set[str]:
     """Ids of the trainings that living commands are to do."""
     found: set[str] = set()
-    for name in _fresh(workspace):
+
+    def trainings(name: str) -> list[str]:
         # it has ended since, or an earlier zoo's says nothing
         with contextlib.suppress(StoreError, ValueError, TypeError):
-            found.update(map(str, json.loads(workspace.files.read(f"attempts/{name}"))))
-    return found
+            return list(map(str, json.loads(workspace.files.read(f"attempts/{name}"))))
+        return []
+
+    return found.union(*workspace.files.together(trainings, _fresh(workspace)))
 
 
 def _fresh(workspace: Workspace) -> list[str]:
-    found = []
-    for name in workspace.files.names("attempts"):
-        if name.endswith(ALIVE):
-            with contextlib.suppress(StoreError, FileNotFoundError):  # its command has ended since
-                if workspace.files.age(f"attempts/{name}") < _DEAD_SECONDS:
-                    found.append(name)
-    return found
+    def fresh(name: str) -> bool:
+        with contextlib.suppress(StoreError, FileNotFoundError):  # its command has ended since
+            return workspace.files.age(f"attempts/{name}") < _DEAD_SECONDS
+        return False
+
+    names = [name for name in workspace.files.names("attempts") if name.endswith(ALIVE)]
+    looked = workspace.files.together(fresh, names)
+    return [name for name, is_fresh in zip(names, looked, strict=True) if is_fresh]

@@ -8,6 +8,7 @@ is all a resumed or extended sweep needs. How a training ended (done, diverged, 
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import functools
 import json
@@ -29,7 +30,7 @@ from zoo.data import is_imagenet, real_mask
 from zoo.errors import NotFoundError, StoreError
 from zoo.machine import source_hash
 from zoo.spec import Recipe, Training, canonical_json, classifier_id, content_id
-from zoo.store.answers import answer_parts, read_answers
+from zoo.store.answers import answer_parts, answered, read_answers
 from zoo.store.commits import Commit
 from zoo.store.datasets import split_table, titles
 from zoo.store.files import attempt_id
@@ -179,7 +180,8 @@ def missing(workspace: Workspace, trainings: Iterable[Training]) -> list[Trainin
         else:
             seen[training.id] = training
     if len(seen) > _ONE_BY_ONE:
-        return _missing_by_names(workspace, seen)
+        with workspace.commits.listed_once():
+            return _missing_by_names(workspace, seen)
     return [
         training
         for training in seen.values()
@@ -192,16 +194,25 @@ _ONE_BY_ONE = 8
 
 
 def _missing_by_names(workspace: Workspace, trainings: Mapping[str, Training]) -> list[Training]:
-    """As above, by two listings: no record is read of a training whose every snapshot is there. In
-    a bucket each look at a record is a journey."""
+    """As above, by two listings. Read is the outcome of a training that lacks a snapshot, since it
+    may have ended before it. In a bucket each look at a record is a journey."""
     done, there = workspace.commits.keys("training"), workspace.commits.keys("checkpoint")
-    found = []
-    for key, training in trainings.items():
-        wanted = training.snapshots or (training.recipe.epochs,)
-        whole = all(classifier_id(key, epoch) in there for epoch in wanted)
-        if key not in done or not (whole or not uncovered_snapshots(workspace, training)):
-            found.append(training)
-    return found
+
+    def lacks(training: Training, epochs: Iterable[int]) -> bool:
+        return any(classifier_id(training.id, epoch) not in there for epoch in epochs)
+
+    wanted = {key: t.snapshots or (t.recipe.epochs,) for key, t in trainings.items()}
+    partly = [key for key, t in trainings.items() if key in done and lacks(t, wanted[key])]
+    outcomes = workspace.commits.some("training", partly)
+
+    def unfinished(key: str, training: Training) -> bool:
+        if key not in outcomes:
+            return key not in done
+        facts = outcomes[key].facts
+        reached = (min(epoch, int(facts["epochs"])) for epoch in wanted[key])
+        return facts["status"] == "done" and lacks(training, reached)
+
+    return [training for key, training in trainings.items() if unfinished(key, training)]
 
 
 def commit_training(
@@ -304,15 +315,25 @@ def forget_failures(workspace: Workspace, trainings: Iterable[Training]) -> None
 def failures(workspace: Workspace) -> dict[str, str]:
     """Reason of the newest failure by training id, for trainings without a committed outcome; with
     its host where that is another one than this."""
-    found = {}
+    found, done = {}, workspace.commits.keys("training")
+
+    def read(name: str) -> bytes:
+        try:
+            return workspace.files.read(f"attempts/{name}")
+        except StoreError:
+            if workspace.files.exists(f"attempts/{name}"):
+                raise
+            return b""  # its training is tried again since
+
     # Other things live there too for a while: probes, scratch folders of a run that was killed.
-    for name in (name for name in workspace.files.names("attempts") if name.endswith(".json")):
+    names = [name for name in workspace.files.names("attempts") if name.endswith(".json")]
+    broken = [name for name in names if name.removesuffix(".json") not in done]
+    for data in workspace.files.together(read, broken):
         with contextlib.suppress(ValueError, KeyError):
-            body = json.loads(workspace.files.read(f"attempts/{name}"))
-            if workspace.commits.get("training", body["training_id"]) is None:
-                host = body.get("host", socket.gethostname())
-                where = "" if host == socket.gethostname() else f" (on {host})"
-                found[body["training_id"]] = f"{body['reason']}{where}"
+            body = json.loads(data)
+            host = body.get("host", socket.gethostname())
+            where = "" if host == socket.gethostname() else f" (on {host})"
+            found[body["training_id"]] = f"{body['reason']}{where}"
     return found
 
 
@@ -322,8 +343,12 @@ def trainings_frame(workspace: Workspace) -> pd.DataFrame:
         ({}, set()) if workspace.past else (failures(workspace), at_work_on(workspace))
     )
     rows = []
-    for training_id, (training, experiments, role) in sorted(planned(workspace).items()):
-        commit = workspace.commits.get("training", training_id)
+    plans = planned(workspace)
+    outcomes = workspace.commits.some("training", plans)
+    # which is of today
+    begun = set() if workspace.past else set(workspace.files.names("resume"))
+    for training_id, (training, experiments, role) in sorted(plans.items()):
+        commit = outcomes.get(training_id)
         row: dict[str, Any] = {
             "training_id": training_id,
             "experiments": ", ".join(sorted(experiments)),
@@ -352,12 +377,10 @@ def trainings_frame(workspace: Workspace) -> pd.DataFrame:
             row["versions"] = canonical_json(commit.facts["versions"])
         elif training_id in failed:
             row |= {"status": "failed", "stop_reason": failed[training_id]}
+        elif training_id in begun:
+            row["status"] = "running" if training_id in running else "begun"
         else:
-            # which is of today
-            begun = not workspace.past and workspace.files.names(f"resume/{training_id}")
-            row["status"] = (
-                ("running" if training_id in running else "begun") if begun else "planned"
-            )
+            row["status"] = "planned"
         rows.append(row)
     return SCHEMA["trainings"].frame(rows)
 
@@ -426,11 +449,9 @@ def trained(workspace: Workspace, dataset: str, but: Container[str] = ()) -> dic
         "checkpoint", lambda key: key not in but and key not in unusable
     )
     found = {key: commit for key, commit in checkpoints if commit.facts["dataset"] == dataset}
-    done = {
-        name
-        for name in {c.facts["training_id"] for c in found.values()}
-        if _status(workspace, name) == "done"
-    }
+    asked = {str(commit.facts["training_id"]) for commit in found.values()}
+    outcomes = workspace.commits.some("training", asked)
+    done = {key for key, outcome in outcomes.items() if outcome.facts["status"] == "done"}
     pretrained = workspace.commits.each(
         "member", lambda key: key not in but and key not in unusable
     )
@@ -452,39 +473,36 @@ def population_size(workspace: Workspace, at_most: int, done: Container[str] = (
     unusable = set(workspace.commits.keys("unusable"))
     for key in (key for key in workspace.commits.keys("checkpoint") if key not in unusable):
         snapshots.setdefault(key.rpartition("-e")[0], []).append(key)
-    for training_id in _planned_as(workspace, "population"):
-        if found >= at_most or not snapshots:
-            break
-        names = snapshots.pop(training_id, [])
-        if names and (
-            any(name in done for name in names) or _status(workspace, training_id) == "done"
-        ):
-            found += len(names)
+    asked = _planned_as(workspace, "population")
+    while found < at_most and snapshots:
+        unsure: dict[str, int] = {}  # training -> its snapshots, where its outcome has to be read
+        for training_id in asked:
+            names = snapshots.pop(training_id, [])
+            if any(name in done for name in names):
+                found += len(names)
+            elif names:
+                unsure[training_id] = len(names)
+            if not snapshots or found + sum(unsure.values()) >= at_most:
+                break
+        else:
+            snapshots = {}  # the others are of no population
+        for key, outcome in workspace.commits.some("training", unsure).items():
+            found += unsure[key] if outcome.facts["status"] == "done" else 0
     return min(found, at_most)
-
-
-def _status(workspace: Workspace, training_id: str) -> str | None:
-    """How a training ended; None while it has not."""
-    outcome = workspace.commits.get("training", training_id)
-    return None if outcome is None else str(outcome.facts["status"])
 
 
 def classifiers_of(workspace: Workspace, trainings: Iterable[Training]) -> dict[str, Commit]:
     """Committed classifiers at the snapshots of these trainings, by id, sorted; of a training that
     stopped early, its last epoch."""
-    found = {}
-    for training in trainings:
-        outcome = workspace.commits.get("training", training.id)
-        if outcome is None or outcome.facts["status"] != "done":
-            continue
-        for epoch in {
-            min(epoch, int(outcome.facts["epochs"]))
-            for epoch in training.snapshots or (training.recipe.epochs,)
-        }:
-            key = classifier_id(training.id, epoch)
-            commit = workspace.commits.get("checkpoint", key)
-            if commit is not None and workspace.commits.get("unusable", key) is None:
-                found[key] = commit
+    trainings = list(trainings)
+    outcomes = workspace.commits.some("training", {training.id for training in trainings})
+    keys = {
+        classifier_id(training.id, min(epoch, int(outcome.facts["epochs"])))
+        for training in trainings
+        if (outcome := outcomes.get(training.id)) and outcome.facts["status"] == "done"
+        for epoch in training.snapshots or (training.recipe.epochs,)
+    }
+    found = workspace.commits.some("checkpoint", keys - workspace.commits.keys("unusable").keys())
     return dict(sorted(found.items()))
 
 
@@ -621,27 +639,47 @@ def _not_held_out(workspace: Workspace) -> dict[str, str]:
     return found
 
 
+def _classifiers_by_role(workspace: Workspace, trainings: pd.DataFrame) -> dict[str, int]:
+    """How many classifiers ``population`` has of each role, by the names of records alone.
+
+    Args:
+        trainings: the ``trainings`` table.
+    """
+    done = trainings[trainings["status"] == "done"]
+    roles = dict(zip(done["training_id"], done["role"], strict=True))
+    unusable = workspace.commits.keys("unusable")
+    found = collections.Counter(
+        str(roles[training_id])
+        for key in workspace.commits.keys("checkpoint")
+        if key not in unusable and (training_id := key.rpartition("-e")[0]) in roles
+    )
+    found["population"] += sum(key not in unusable for key in workspace.commits.keys("member"))
+    return {role: count for role, count in sorted(found.items()) if count}
+
+
 def status(workspace: Workspace) -> dict[str, Any]:
     """Counts of everything in a workspace, and the failures with their reasons."""
+    with workspace.commits.listed_once():
+        return _status(workspace)
+
+
+def _status(workspace: Workspace) -> dict[str, Any]:
     trainings = trainings_frame(workspace)
-    classifiers = classifiers_frame(workspace)
     answers: dict[str, int] = {}
-    for commit, mine in answer_parts(workspace):
-        split = str(commit.identity["split"])
-        answers[split] = answers.get(split, 0) + len(mine)
+    for (_, split), names in answered(workspace).items():
+        if names:
+            answers[split] = answers.get(split, 0) + len(names)
+    datasets = workspace.commits.all("dataset")
     broken = trainings[trainings["status"].isin(["failed", "diverged"])]
     return {
         "workspace": workspace.location,
         "datasets": {
-            name: workspace.commits.all("dataset")[key].facts["splits"]
-            for key, name in titles(workspace).items()
+            name: datasets[key].facts["splits"] for key, name in titles(workspace).items()
         },
         "trainings": {
             str(k): int(v) for k, v in trainings["status"].value_counts().sort_index().items()
         },
-        "classifiers": {
-            str(k): int(v) for k, v in classifiers["role"].value_counts().sort_index().items()
-        },
+        "classifiers": _classifiers_by_role(workspace, trainings),
         "pretrained": {
             commit.facts["name"]: commit.facts["provenance"]
             for commit in workspace.commits.all("member").values()
