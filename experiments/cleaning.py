@@ -22,23 +22,28 @@ cleaning --scale laptop``.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from zoo.studies import (
-    Arm,
-    ArmGroup,
     Chart,
     Claim,
     Experiment,
     Op,
-    SelectionRule,
+    Sweep,
     Table,
     heat,
     lines,
-    rules,
     verdict_table,
 )
-from zoo.studies.populations import HEADLINE, RETRAINED, budgets, part, retraining, words
+from zoo.studies.populations import (
+    HEADLINE,
+    RETRAINED,
+    Group,
+    arms_on,
+    budgets,
+    part,
+    retraining,
+    words,
+)
 from zoo.studies.results import Part, Results
 from zoo.studies.retrained import (
     Measure,
@@ -94,14 +99,20 @@ RIVALS = {
     "by memorisation": "memorisation_gap",
     "by X": "x",
     "by C": "c",
+    "by pooled margin": "pooled_log_margin",
+    "by confident learning": "confident_issues",
+    "by small loss": "small_loss",
 }
 """Other orders of suspicion, which remove as many as Model 2 does. X held out is one minus
-Data-OOB."""
+Data-OOB. EL2N, forgetting and AUM, which their sources take of one training, are means over all
+trainings, which can only help them. Confident learning is cleanlab's find_label_issues by its
+defaults on held-out probabilities: what it flags goes first. Small loss is that of one network; by
+log p is the same of all."""
 
 CONTROLS = {
-    "random": "random_like:name={0}-model-2,per_class=true",
-    "noise removed": "drop_errors:like={0}-model-2",
-    "easiness": "drop_correct:like={0}-model-2",
+    "random": "random_like:name={},per_class=true",
+    "noise removed": "drop_errors:like={}",
+    "easiness": "drop_correct:like={}",
     "true labels": "oracle",
 }
 """Controls at Model 2's removed share. ``noise removed``: only wrong labels, at random;
@@ -114,64 +125,48 @@ GRID = {
 }
 
 
-def _rules(text: str) -> tuple[Op, ...]:
-    return tuple(Op(name=name, params=params) for name, params in rules(text))
-
-
-def _groups(scale: str, word: str) -> dict[str, tuple[dict[str, str], int | None, str, int]]:
-    """Group -> (arm -> rule, examples per class or None = all, network, epochs between
-    evaluations)."""
+def _groups(scale: str, word: str) -> list[Group]:
     small, large = budgets(scale)
-    grid, headline = RETRAINED[scale], HEADLINE[scale]
-    mild = {"mild": f"below:share={MILD},thresholds=joint"}
-    again = {"baseline again": "seed=1000"}
+    grid = retraining(scale, RETRAINED[scale])
+    headline = retraining(scale, HEADLINE[scale], eval_every=2)
+    model_2 = f"{word}-model-2"
     models = {name: GRID[name] for name in ("baseline", *MODELS)}
-    ladder = {"0 %": ""} | {f"{100 * s:.0f} %": f"worst:share={s},by=joint" for s in LADDER}
-    rivals = {name: f"worst:like={word}-model-2,by={score}" for name, score in RIVALS.items()} | {
-        name: rule.format(word) for name, rule in CONTROLS.items()
+    mild = {"mild": f"below:share={MILD},thresholds=joint"}
+    rivals = {name: f"worst:like={model_2},by={score}" for name, score in RIVALS.items()} | {
+        name: rule.format(model_2) for name, rule in CONTROLS.items()
     }
-    groups: dict[str, tuple[dict[str, str], int | None, str, int]] = {}
+    ladder = {"0 %": ""} | {f"{100 * s:.0f} %": f"worst:share={s},by=joint" for s in LADDER}
+    groups = []
     if word != "conf20":
-        groups["headline"] = ({**models, **again}, large, headline, 2)
-        groups[f"{small} per class"] = ({**GRID, **mild}, small, grid, 0)
-        groups["all"] = (GRID, None, grid, 0)
-    groups[f"{large} per class"] = (GRID, large, grid, 0)
+        again = {"baseline again": "per_class:seed=1000"}
+        groups = [
+            _group("headline", models | again, large, headline),
+            _group(f"{small} per class", GRID | mild, small, grid),
+            _group("all", GRID, None, grid),
+        ]
+    groups.append(_group(f"{large} per class", GRID, large, grid))
     if word in ("sym20", "conf20"):
-        rival_arms = {"baseline": "", "model-2": GRID["model-2"], **rivals}
-        groups["rivals"] = (rival_arms, large, grid, 0)
+        beside = {name: GRID[name] for name in ("baseline", "model-2")}
+        groups.append(_group("rivals", beside | rivals, large, grid))
     if word == ("clean" if scale == "paper" else "sym20"):
-        groups[f"ladder, {large} per class"] = (ladder, large, grid, 0)
-        groups["ladder, all"] = (ladder, None, grid, 0)
+        groups += [
+            _group(f"ladder, {large} per class", ladder, large, grid),
+            _group("ladder, all", ladder, None, grid),
+        ]
     return groups
 
 
-def _stages(scale: str, word: str) -> dict[str, Any]:
-    """Selections and arm groups of a part. Equal rules are one selection, and equal trainings one
-    training, however many groups name them."""
-    chains = {f"{word}-{name}": GRID[name] for name in MODELS}
-    groups = []
-    for title, (arms, budget, network, every) in _groups(scale, word).items():
-        made = []
-        for arm, rule in arms.items():
-            seed = rule if rule.startswith("seed=") else ""
-            draw = "" if budget is None else f"per_class:count={budget}" + (seed and f",{seed}")
-            text = "+".join(filter(None, ("" if seed else rule, draw)))
-            name = next((n for n, chain in chains.items() if chain == text), None)
-            if name is None and text:
-                name = f"{word}-{arm}-{budget or 'all'}".replace(" ", "-").replace("-%", "")
-                chains[name] = text
-            made.append(Arm(name=arm, selection=name))
-        sweep = retraining(scale, network, eval_every=every)
-        groups.append(ArmGroup(name=f"{word}: {title}", arms=tuple(made), retraining=sweep))
-    return {
-        "selections": tuple(
-            SelectionRule(name=name, rules=_rules(text)) for name, text in chains.items()
-        ),
-        "arm_groups": tuple(groups),
-        "on": tuple(
-            Op(name="below", params={"share": share, "thresholds": "joint"}) for share in VALIDATION
-        ),
-    }
+def _group(title: str, arms: Mapping[str, str], budget: int | None, sweep: Sweep) -> Group:
+    """The arms of a group, of whose examples so many of each class are drawn; None: all are
+    used."""
+    if budget is None:
+        return Group(title, arms, sweep, "all")
+    drawn = {}
+    for arm, rule in arms.items():
+        kept, _, seed = rule.partition("per_class:")
+        draw = ",".join(filter(None, (f"per_class:count={budget}", seed)))
+        drawn[arm] = "+".join(filter(None, (kept, draw)))
+    return Group(title, drawn, sweep, str(budget))
 
 
 def experiment(scale: str) -> Experiment:
@@ -180,7 +175,19 @@ def experiment(scale: str) -> Experiment:
         name="cleaning",
         title="Example perplexity: cleaning",
         scale=scale,
-        parts=tuple(part("cleaning", scale, word, **_stages(scale, word)) for word in words(scale)),
+        parts=tuple(
+            part(
+                "cleaning",
+                scale,
+                word,
+                **arms_on(word, _groups(scale, word), {name: GRID[name] for name in MODELS}),
+                on=tuple(
+                    Op(name="below", params={"share": share, "thresholds": "joint"})
+                    for share in VALIDATION
+                ),
+            )
+            for word in words(scale)
+        ),
         sections=("summary", "verdicts", "charts", "rerun"),
         next_command=(
             'zoo query "select arm_group, arm, round(100 * delta, 2) gain from comparisons where'
@@ -210,6 +217,8 @@ _M = tuple(MODELS)
 def _claims(results: Results) -> list[Claim]:
     small, large = budgets(results.scale)
     claims = []
+    # of ten classes five guesses say little: two stand beside them
+    guesses = ("acc5",) if results.scale == "paper" else ("acc2", "acc5")
 
     def claim(number: str, statement: str, published: str, rule: str, measure: Measure) -> None:
         claims.append(Claim(number, statement, published, rule, measure))
@@ -231,14 +240,14 @@ def _claims(results: Results) -> list[Claim]:
             "As S2.1, each above 2 points.",
             better(word, head, _M, least=0.02),
         )
-        claim(
-            f"S2.1 acc5 {word}",
-            "Top-5 accuracy does not fall by cleaning",
-            "+1.1, +0.8, +0.1 points",
-            "Gain in acc5 of Models 1, 2 and 3 each above -0.1 points; acc2 is beside it in the"
-            " tables.",
-            better(word, head, _M, least=-0.001, metric="acc5"),
-        )
+        for metric in guesses:
+            claim(
+                f"S2.1 {metric} {word}",
+                f"Top-{metric[-1]} accuracy does not fall by cleaning",
+                "+1.1, +0.8, +0.1 points" if metric == "acc5" else "not reported",
+                f"Gain in {metric} of Models 1, 2 and 3 each above -0.1 points.",
+                better(word, head, _M, least=-0.001, metric=metric),
+            )
         claim(
             f"S2.2 {word}",
             "The three cleaned sets are within 1 point of each other",
@@ -247,14 +256,15 @@ def _claims(results: Results) -> list[Claim]:
             " minus Model 1.",
             apart(word, head, _M, 0.01),
         )
-        claim(
-            f"S2.2 acc5 {word}",
-            "Top-5 accuracy falls with stricter cleaning",
-            "85.2 > 84.9 > 84.2 %",
-            "acc5 of Model 1 minus that of Model 2, and of Model 2 minus that of Model 3, above 0."
-            " Measured: Model 1 minus Model 3.",
-            falling(word, head, _M, metric="acc5"),
-        )
+        for metric in guesses:
+            claim(
+                f"S2.2 {metric} {word}",
+                f"Top-{metric[-1]} accuracy falls with stricter cleaning",
+                "85.2 > 84.9 > 84.2 %" if metric == "acc5" else "not reported",
+                f"{metric} of Model 1 minus that of Model 2, and of Model 2 minus that of Model 3,"
+                " above 0. Measured: Model 1 minus Model 3.",
+                falling(word, head, _M, metric=metric),
+            )
         claim(
             f"S2.3 {word}",
             "The cleaner the set, the higher the training accuracy at every epoch",
@@ -322,8 +332,8 @@ def _claims(results: Results) -> list[Claim]:
             f"S2.10 {word}",
             "Leaving out X > .7 or C > 10 alone gives all the gain",
             "66.0 of 66.5 %",
-            "Gain of Model 1 at least .9 of the best; undecided if the best gain's interval holds"
-            " 0.",
+            "Gain of Model 1 at least .9 of the best, by a bootstrap over seeds; undecided if the"
+            " best gain's 95 % interval holds 0.",
             share_of_best(word, head, "model-1", _M, share=0.9),
         )
     word = "clean" if results.scale == "paper" else "sym20"

@@ -331,6 +331,7 @@ class Zoo:
             scores,
             origin,
             people.class_names,
+            population=people,
             seeds=seeds,
             replace=replace,
         )

@@ -27,10 +27,12 @@ from zoo.fill.plan import FillPlan, KeepLogits, plan_fill
 from zoo.manifest import Manifest
 from zoo.progress import Progress, counted
 from zoo.recipes import RECIPES
+from zoo.scores.catalog import TOGETHER
 from zoo.scores.from_store import score
 from zoo.scores.issues import scored
 from zoo.scores.measured import NOT_MEASURED, Measured, measure
 from zoo.scores.population import Population, population_of
+from zoo.scores.together import with_together
 from zoo.spec import ArmGroup, Experiment, SelectionRule, Sweep, Training, content_id
 from zoo.store import datasets, ledger, selections
 from zoo.store.answers import list_values, read_answers
@@ -453,6 +455,7 @@ def select(
     origin: Origin,
     class_names: Sequence[str],
     *,
+    population: Population | None = None,
     seeds: Iterable[int] = (),
     replace: bool = False,
 ) -> dict[str, Any]:
@@ -461,6 +464,8 @@ def select(
     Args:
         origin: what the scores were made from.
         class_names: of the data set.
+        population: who scored; needed where a rule ranks by one of
+            ``zoo.scores.catalog.TOGETHER``.
         seeds: of the retrainings that will use it. Where the chain has a random part, each gets a
             draw of its own; a rule that refers to another selection takes that one's draw of the
             same seed.
@@ -470,6 +475,14 @@ def select(
         there; ``draws``: how many.
     """
     chain = [(step.name, step.params) for step in rule.rules]
+    asked = {str(step.params.get("by")) for step in rule.rules} & set(TOGETHER)
+    if asked and population is not None:
+        if population.origin(origin.split).population != origin.population:
+            raise UsageError(
+                f"selection {rule.name!r}: the scores are of other classifiers than there are now."
+                " Allowed: scores of all of them. Score again with 'zoo score'."
+            )
+        scores = with_together(workspace, population, origin.split, scores, sorted(asked))
 
     steps: list[dict[str, Any]] = []
 
@@ -632,6 +645,7 @@ def _run_part(
                 part.scores[rule.split],
                 part.population.origin(rule.split),
                 dataset.class_names,
+                population=part.population,
                 seeds=sorted(seeds),
                 replace=True,
             )

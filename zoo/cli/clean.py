@@ -94,7 +94,14 @@ def _make_selection(
         (range(draws) if draws > 1 else ()),
     )
     summary = pipeline.select(
-        space, rule, scores, origin, population.class_names, seeds=seeds, replace=replace
+        space,
+        rule,
+        scores,
+        origin,
+        population.class_names,
+        population=population,
+        seeds=seeds,
+        replace=replace,
     )
     if as_json:
         print_json({"schema": 1, "selection": name, "rules": rules, **origin.as_json(), **summary})

@@ -55,6 +55,7 @@ __all__ = [
     "SHORT_NAMES",
     "SIDES",
     "TERMS",
+    "TOGETHER",
     "X_BINS",
     "Course",
     "Given",
@@ -856,8 +857,15 @@ DETECTORS: Final = SIDES | {
 }
 """Scores that are measured as detectors of wrong labels, those of cleanlab beside ours."""
 
+TOGETHER: Final = {"confident_issues": -1, "pooled_log_margin": +1, "small_loss": +1}
+"""What selections may rank by beside ``SIDES``: no columns of the table, but worked out of kept
+logits when they are asked for, see ``zoo.scores.together``. confident_issues: what confident
+learning flags, then the rest; pooled_log_margin: of weighted probabilities, each class measured by
+its own usual confidence; small_loss: of one network."""
+
 _APART: Final = {name for name, score in SCORES.items() if score.apart} | {
-    "cleanlab_issues_heldout"
+    "cleanlab_issues_heldout",
+    "confident_issues",
 }
 
 
@@ -877,7 +885,7 @@ def suspicion(name: str, values: Floats, n_heldout: Floats | None = None) -> Flo
         values: the score, float64 [E], NaN = not defined.
         n_heldout: held-out classifiers of each example, NaN = not known; None = not known of any.
     """
-    suspicious: Floats = DETECTORS[name] * values
+    suspicious: Floats = (DETECTORS | TOGETHER)[name] * values
     defined = ~np.isnan(values)
     held = np.zeros(len(values), dtype=bool) if n_heldout is None else np.nan_to_num(n_heldout) > 0
     if name not in _APART or not (defined & held).any() or not (defined & ~held).any():

@@ -11,10 +11,13 @@ population are the same trainings everywhere, and done once.
 from __future__ import annotations
 
 import math
-from typing import Any, Final
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, NamedTuple
 
 from zoo.recipes import RECIPES
-from zoo.spec import Experiment, Recipe, Sweep
+from zoo.spec import Arm, ArmGroup, Experiment, Op, Recipe, SelectionRule, Sweep
+from zoo.trainsets import rules
 from zoo.trainsets.treatments import op
 
 __all__ = [
@@ -23,6 +26,8 @@ __all__ = [
     "RETRAINED",
     "SCALES",
     "SCORING",
+    "Group",
+    "arms_on",
     "budgets",
     "data",
     "part",
@@ -165,6 +170,65 @@ def retraining(
         seeds=tuple(range(2 if scale == "smoke" else seeds)),
         eval_every=eval_every,
     )
+
+
+class Group(NamedTuple):
+    """Arms that are compared with each other, as an experiment declares them.
+
+    Attributes:
+        title: the group is called ``WORD: TITLE``.
+        arms: name -> selection rules as text, "" = the training set as given; the first is what
+            the others are measured against.
+        retraining: network, recipe and seeds. Groups of fewer seeds share their trainings with
+            those of more.
+        tag: what the names of selections end in that this group is the first to need.
+    """
+
+    title: str
+    arms: Mapping[str, str]
+    retraining: Sweep
+    tag: str = ""
+
+
+def arms_on(
+    word: str, groups: Iterable[Group], named: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Selections and arm groups of a part, for ``part``. Equal rules are one selection, and equal
+    trainings one training, however many groups name them.
+
+    Args:
+        named: name -> rules of selections that come first, for rules that refer to them: the
+            selection is called ``WORD-NAME``, as is that of an arm of that name.
+    """
+    chains = {_selection(word, name): rule for name, rule in (named or {}).items()}
+    made = []
+    for group in groups:
+        arms = []
+        for arm, rule in group.arms.items():
+            name = next((known for known, chain in chains.items() if chain == rule), None)
+            if name is None and rule:
+                name = _selection(word, arm, group.tag)
+                assert name not in chains, f"two selections are called {name}: give a tag"
+                chains[name] = rule
+            arms.append(Arm(name=arm, selection=name))
+        made.append(
+            ArmGroup(name=f"{word}: {group.title}", arms=tuple(arms), retraining=group.retraining)
+        )
+    return {
+        "selections": tuple(
+            SelectionRule(
+                name=name,
+                rules=tuple(Op(name=rule, params=params) for rule, params in rules.parse(chain)),
+            )
+            for name, chain in chains.items()
+        ),
+        "arm_groups": tuple(made),
+    }
+
+
+def _selection(*words: str) -> str:
+    """The name of a selection: ``sym20``, ``model-4 x5`` -> ``sym20-model-4-x5``."""
+    return re.sub("[^A-Za-z0-9.]+", "-", "-".join(filter(None, words))).strip("-")
 
 
 def _classes(scale: str) -> int:

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from zoo import statistics
+from zoo import keyed, statistics
 from zoo.errors import NotFoundError
 from zoo.studies.claims import (
     UNKNOWN,
@@ -129,8 +129,10 @@ def same_gain(part: str, group: str, arm: str, reference: str, *, share: float) 
 
 
 def share_of_best(part: str, group: str, arm: str, arms: Sequence[str], *, share: float) -> Measure:
-    """An arm's gain is at least a share of the best mean gain of some arms; undecided where the
-    best gain's interval holds 0: then there is no gain to have a share of."""
+    """An arm's gain is at least a share of the best mean gain of some arms, by a bootstrap over the
+    seeds that finds the best anew in each resample (percentile method, 10,000 keyed resamples; the
+    seeds that all arms have). Undecided where the best gain's interval holds 0: then there is no
+    gain to have a share of. Measured: the arm's gain."""
 
     def measure(results: Results) -> Finding:
         gains = {name: results.gain(part, group, name) for name in arms}
@@ -139,9 +141,18 @@ def share_of_best(part: str, group: str, arm: str, arms: Sequence[str], *, share
         note = f"{arm} {points_text(mine)}; best: {best} {points_text(gains[best])}."
         if above(gains[best], 0.0).verdict != "holds":
             return Finding(UNKNOWN, mine, note=f"{note} The best gain is not above 0.")
-        return Finding(above(mine - share * gains[best], 0.0), mine, note=note)
+        seeds = len(mine)
+        drawn = keyed.integers("share_of_best", np.arange(_RESAMPLES), seeds, seeds)
+        means = np.stack([gains[name][drawn].mean(axis=1) for name in arms])  # [arms, resamples]
+        enough = float((mine[drawn].mean(axis=1) >= share * means.max(axis=0)).mean())
+        evidence = Evidence(min(2 * (1 - enough), 1.0), min(2 * enough, 1.0))
+        note = f"{note} At least {share:g} of the best in {100 * enough:.1f} % of the resamples."
+        return Finding(evidence, mine, note=note)
 
     return measure
+
+
+_RESAMPLES = 10_000
 
 
 # ---------------------------------------------------------------- curves

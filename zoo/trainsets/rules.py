@@ -201,6 +201,9 @@ def worst(
         by: label_quality, x, c, or another column of ``zoo.scores.catalog.SIDES``. Ties: higher X,
             then lower example_id is worse. An example without that score ranks best. ``joint``: the
             order of ``below:thresholds=joint``, worse by C or by X, whichever is worse.
+            ``confident_issues`` (what confident learning flags on held-out probabilities, then the
+            rest), ``pooled_log_margin`` and ``small_loss`` (of one network) are worked out when
+            they are asked for, from all the population's logits, which must have been kept.
         per_class: by itself in every class: round(share * size) of it, so that class proportions
             stay; with ``like`` as many of each class as it has (by its labels).
 

@@ -17,7 +17,7 @@ from zoo import keyed
 from zoo.arrays import Floats, Ints, Mask
 from zoo.errors import NotFoundError, UnknownNameError, UsageError
 from zoo.manifest import Manifest
-from zoo.scores.catalog import SHORT_NAMES, SIDES, suspicion, worst_first
+from zoo.scores.catalog import SHORT_NAMES, SIDES, TOGETHER, suspicion, worst_first
 from zoo.trainsets.conditions import condition, finite_numbers, smaller
 
 __all__ = ["JOINT", "Joint", "Scored", "random_rank", "rank_within", "scored"]
@@ -119,19 +119,27 @@ class Scored:
 
     def worst_first(self, by: str) -> Ints:
         """Positions, worst first: the order of suspects, see ``zoo.scores.catalog.suspicion``;
-        without the score last. ``by``: a column of ``SIDES``, its short name, or ``joint``.
+        without the score last. ``by``: a column of ``SIDES``, its short name, one of
+        ``TOGETHER``, or ``joint``.
 
         Raises:
             UnknownNameError: for another name.
-            NotFoundError: for a score that no example has.
+            NotFoundError: for a score that no example has, and one of ``TOGETHER`` where there is
+                no workspace to work it out in.
         """
         if by == JOINT:
             ranks = self._joint_ranks((self.score("c"), self.score("x"))).astype(np.float64)
             return worst_first(ranks, self.column("x"), self.example_ids)
         column = SHORT_NAMES.get(by, by)
-        if column not in SIDES:
+        if column not in SIDES and column not in TOGETHER:
             short = (s for s, c in SHORT_NAMES.items() if c in SIDES)
-            raise UnknownNameError("score to rank by", by, [*SIDES, JOINT, *short])
+            raise UnknownNameError("score to rank by", by, [*SIDES, *TOGETHER, JOINT, *short])
+        if column in TOGETHER and column not in self.scores:
+            raise NotFoundError(
+                f"no order by {column}: it is worked out from a population's kept logits, and no"
+                " column of the scores. Allowed: selections in a workspace, by 'zoo select' or an"
+                " experiment. Rank by a column of 'zoo schema scores'."
+            )
         values = self.column(column)
         if len(self) and np.isnan(values).all():
             raise NotFoundError(
