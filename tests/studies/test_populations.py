@@ -5,11 +5,14 @@ from __future__ import annotations
 import pytest
 
 from zoo.spec import DatasetRef
+from zoo.studies.load import load
 from zoo.studies.populations import (
     HEADLINE,
     RETRAINED,
     SCALES,
     SCORING,
+    Group,
+    arms_on,
     budgets,
     data,
     part,
@@ -73,3 +76,58 @@ def test_parts_differ_in_their_labels_alone(scale: str) -> None:
     assert [each.name for each in parts] == [f"cleaning-{word}" for word in words(scale)]
     assert all(each.dataset.startswith(data(scale, "clean")) for each in parts)
     assert all(each.sweeps == parts[0].sweeps for each in parts)
+
+
+def test_equal_rules_are_one_selection() -> None:
+    """Two groups and a selection that others refer to: three chains, of which two arms share one
+    and one arm takes the named one; the whole set has no selection."""
+    six, three = retraining("laptop", "any"), retraining("laptop", "any", seeds=3)
+    made = arms_on(
+        "sym20",
+        [
+            Group("first", {"baseline": "", "strict": "worst:share=0.2"}, six, "all"),
+            Group(
+                "drawn, 5 per class",
+                {
+                    "baseline": "per_class:count=5",
+                    "strict, 20 %": "worst:like=sym20-strict,by=x",
+                    "again": "per_class:count=5",
+                },
+                three,
+                "5",
+            ),
+        ],
+        {"strict": "worst:share=0.2"},
+    )
+    assert [rule.name for rule in made["selections"]] == [
+        "sym20-strict",
+        "sym20-baseline-5",
+        "sym20-strict-20-5",
+    ]
+    first, second = made["arm_groups"]
+    assert (first.name, second.name) == ("sym20: first", "sym20: drawn, 5 per class")
+    assert [arm.selection for arm in first.arms] == [None, "sym20-strict"]
+    assert [arm.selection for arm in second.arms] == [
+        "sym20-baseline-5",
+        "sym20-strict-20-5",
+        "sym20-baseline-5",
+    ]
+    (rule,) = made["selections"][2].rules
+    assert rule.params == {"like": "sym20-strict", "by": "x"}
+    assert set(three.seeds) < set(six.seeds)
+
+
+@pytest.mark.parametrize("scale", ["laptop", "gpu"])
+def test_every_arm_of_cleaning_has_six_seeds(scale: str) -> None:
+    """Grid, rivals, ladders, headline; rivals leave out as many as Model 2."""
+    for each in load("cleaning", scale).each:
+        assert {len(group.retraining.seeds) for group in each.arm_groups} == {6}
+        rules = {rule.name: rule.rules[0] for rule in each.selections}
+        rivals = [group for group in each.arm_groups if group.name.endswith("rivals")]
+        asked = {
+            rules[arm.selection].params.get("by")
+            for group in rivals
+            for arm in group.arms
+            if arm.selection is not None and "like" in rules[arm.selection].params
+        }
+        assert not rivals or {"small_loss", "confident_issues", "mean_log_p", "x"} < asked

@@ -56,11 +56,64 @@ def test_every_selection_can_be_made_of_scores(name: str, scale: str) -> None:
         wanted = {arm.selection for group in part.arm_groups for arm in group.arms}
         assert wanted - {None} == set(made)
         for group in part.arm_groups:
-            assert len(group.retraining.seeds) == (
-                2 if scale == "smoke" else 3 if (name, scale) == ("reweighting", "paper") else 6
-            )
             scoring = {arch for sweep in part.sweeps for arch in sweep.archs}
             assert scale in ("smoke", "paper") or not scoring & set(group.retraining.archs)
+
+
+@pytest.mark.parametrize("name", ["relabelling", "reweighting"])
+@pytest.mark.parametrize("scale", ["laptop", "gpu"])
+def test_arms_that_decide_a_claim_have_six_seeds(name: str, scale: str) -> None:
+    """Without the results of the groups of fewer seeds as many claims are measured as with them;
+    with theirs alone, none is."""
+    spec, found = load(name, scale), judge_of(load(name, scale))
+    assert found is not None
+    groups = [group for part in spec.each for group in part.arm_groups]
+    few = {group.name for group in groups if len(group.retraining.seeds) < 6}
+    on = ["full", "keep:set=x >= 0.8"]
+    arms = _arms(spec, {}, tuple(on))
+    groups_of = pd.concat(arms[arms["on"] == "full"].assign(classes=c) for c in ("easy", "hard"))
+    selected = (
+        arms.loc[arms["on"] == "full", ["part", "selection", "seed"]]
+        .drop_duplicates()
+        .assign(relabelled=100)
+    )
+
+    def tested(kept: pd.Series) -> set[str]:
+        results = Results(
+            {
+                "arms": arms[kept],
+                "class_groups": groups_of[kept.reindex(groups_of.index)],
+                "selected": selected,
+            },
+            scale=scale,
+            dataset="cifar10",
+        )
+        verdicts: pd.DataFrame = found.verdicts(results)
+        return set(verdicts.loc[verdicts["verdict"] != "not tested", "claim"])
+
+    everything = pd.Series(data=True, index=arms.index)
+    assert tested(~arms["arm_group"].isin(few)) == tested(everything) != set()
+    assert tested(arms["arm_group"].isin(few)) == set()
+
+
+def test_what_the_laptop_retrains_fits_an_evening() -> None:
+    """Trainings by experiment, shared ones once: groups of fewer seeds ask for none that larger
+    ones do not have, but for their own arms."""
+    count = {}
+    for name in ("relabelling", "reweighting"):
+        runs: set[tuple[str, str | None, int]] = set()
+        for part in load(name, "laptop").each:
+            for group in part.arm_groups:
+                runs |= {
+                    (part.name, arm.selection, seed)
+                    for arm in group.arms
+                    for seed in group.retraining.seeds
+                }
+        count[name] = len(runs)
+    # five arms decide (6 seeds), four stand beside (3), on two parts; the true labels on one
+    assert count["relabelling"] == 2 * (5 * 6 + 4 * 3) + 3
+    # nine arms, six seeds on clean labels, three on noisy ones
+    assert count["reweighting"] == 9 * 6 + 9 * 3
 
 
 def test_models_4_and_5_change_labels_alone() -> None:
