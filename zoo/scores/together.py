@@ -119,7 +119,8 @@ def pooled_log_margin(labels: Ints, members: Iterable[Floats]) -> Floats:
     rows = np.arange(len(labels))
     total = _sum(members)
     winner = total.argmax(axis=1)
-    pooled, weights, least = np.zeros(total.shape), 0.0, 0.5 / max(len(labels), 1)
+    pooled: Floats = np.zeros_like(total)
+    weights, least = 0.0, 0.5 / max(len(labels), 1)
     for p in members:
         differs = np.clip(np.mean(p.argmax(axis=1) != winner), least, 1 - least)
         weight = max(float(np.log((1 - differs) / differs)), 0.0)
