@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
-from zoo.fill.plan import FillPlan, cells_of, decode_task
+from zoo.fill.plan import FillPlan, cells_of, decode_block
 from zoo.fill.predict import ShardWorker
 from zoo.spec import Training
 from zoo.store.workspace import Workspace
@@ -45,9 +45,10 @@ class LocalRunner:
     def fill(self, workspace: Workspace, plan: FillPlan, on_task: Callable[[int], None]) -> None:
         worker = ShardWorker(workspace, self.device)
         with _one_thread():
-            for task in plan.tasks:
-                plan.receive(task.unit.key, worker(task, *decode_task(task)))
-                on_task(cells_of(task))
+            for block in plan.blocks():
+                for task, receipt in worker.answers(block, *decode_block(block)):
+                    plan.receive(task.unit.key, receipt)
+                    on_task(cells_of(task))
 
     def close(self) -> None:
         """Nothing to release."""

@@ -19,9 +19,10 @@ from zoo import pipeline
 from zoo.data import Dataset
 from zoo.errors import NotFoundError, StoreError, UnknownNameError
 from zoo.fill.plan import (
+    FillBlock,
     FillPlan,
-    FillTask,
     cells_of,
+    decode_block,
     membership,
     plan_fill,
     receipt_from_json,
@@ -132,7 +133,7 @@ def test_groups_are_bounded_by_count_and_by_weight(
     alone exceeds it."""
     monkeypatch.setattr(zoo.fill.plan, "_GROUP_CLASSIFIERS", 5)
     assert [len(unit.classifiers) for unit in plan(unfilled, trained.dataset).units] == [5, 5, 2]
-    monkeypatch.setattr(zoo.fill.plan, "_GROUP_BYTES", 1)
+    monkeypatch.setattr(zoo.fill.plan, "MOST_WEIGHTS", 1)
     assert [len(unit.classifiers) for unit in plan(unfilled, trained.dataset).units] == [1] * 12
 
 
@@ -342,12 +343,11 @@ def test_the_driver_commits_with_the_last_receipt(
     """Receipts in any order; nothing is visible before the last, and one that comes twice is
     refused."""
     small_shards(monkeypatch)
-    from zoo.fill.plan import decode_task
     from zoo.fill.predict import ShardWorker
 
     found = plan(unfilled, trained.dataset)
     worker = ShardWorker(unfilled, RUNNER.device)
-    receipts = [worker(task, *decode_task(task)) for task in found.tasks]
+    receipts = [worker(task, *decode_block(FillBlock((task,)))) for task in found.tasks]
     key = found.units[0].key
     for receipt in receipts[:0:-1]:
         found.receive(key, receipt)
@@ -358,14 +358,14 @@ def test_the_driver_commits_with_the_last_receipt(
         found.receive(key, receipts[0])
 
 
-def test_receipts_and_tasks_travel_as_canonical_json(unfilled: Workspace, trained: Tiny) -> None:
+def test_receipts_and_blocks_travel_as_canonical_json(unfilled: Workspace, trained: Tiny) -> None:
     """There and back without loss, with and without logits."""
     for keep in ("all", "none"):
         found = plan(unfilled, trained.dataset, keep=keep)
-        (task,) = found.tasks
-        assert FillTask.from_json(task.to_json()) == task
-        assert task.to_json() == json.dumps(
-            json.loads(task.to_json()), sort_keys=True, separators=(",", ":")
+        (task,), (block,) = found.tasks, found.blocks()
+        assert FillBlock.from_json(block.to_json()) == block == FillBlock((task,))
+        assert block.to_json() == json.dumps(
+            json.loads(block.to_json()), sort_keys=True, separators=(",", ":")
         )
         RUNNER.fill(unfilled, found, lambda cells: None)
         receipt = found._receipts[task.unit.key][0]

@@ -18,7 +18,7 @@ import zoo.data.decode
 from zoo import pipeline
 from zoo.cluster.runner import RayRunner
 from zoo.data import Dataset, open_dataset
-from zoo.fill.plan import decode_task, plan_fill
+from zoo.fill.plan import decode_block, plan_fill
 from zoo.models import MODELS
 from zoo.spec import Training
 from zoo.store import ledger
@@ -143,12 +143,12 @@ def test_backbones_of_several_sizes_fill_together(
     whole = zoo.data.decode._decode_into
 
     def counted(images, ids, *rest):  # type: ignore[no-untyped-def]
-        decoded.update((task.unit.split, images.shape[1], int(i)) for i in ids)
+        decoded.update((block.tasks[0].unit.split, images.shape[1], int(i)) for i in ids)
         whole(images, ids, *rest)
 
     monkeypatch.setattr(zoo.data.decode, "_decode_into", counted)
-    for task in plan.tasks:  # a row of the Ray pipeline each, decoded by this one call
-        decode_task(task)
+    for block in plan.blocks():  # a row of the Ray pipeline each, decoded by this one call
+        decode_block(block)
     monkeypatch.undo()
     open_names = {name for unit in plan.units for name in unit.classifiers}
     sizes = {classifiers[name].facts["preprocessing"]["size"] for name in open_names}

@@ -16,6 +16,7 @@ NAMES = (
     "lanes",
     "training",
     "filling",
+    "fill_shares",
     "feeding",
     "scoring",
     "detection",

@@ -41,7 +41,7 @@ from zoo.training.checkpoint import load_classifier
 from zoo.training.loop import EVALUATION_BATCH
 from zoo.training.tensors import normalise
 
-__all__ = ["main"]
+__all__ = ["Passes", "main", "with_classifiers", "write_pictures"]
 
 _CLASSIFIERS = 8
 _SPLIT = "train"
@@ -58,15 +58,20 @@ def write_pictures(folder: Path, examples: int) -> Dataset:
     return open_dataset(str(folder))
 
 
-def with_classifiers(root: Path, dataset: Dataset) -> Workspace:
-    """A workspace with eight LeNet-5s of one training step each: what they answer costs the same as
-    after a hundred epochs."""
+def with_classifiers(
+    root: Path,
+    dataset: Dataset,
+    archs: Sequence[str] = ("lenet5",) * _CLASSIFIERS,
+    snapshots: int = 1,
+) -> Workspace:
+    """A workspace with eight LeNet-5s of one training step each, or with so many snapshots of other
+    networks, a step apart: what they answer costs the same as after a hundred epochs."""
     workspace = Workspace.open(root, create=True)
     datasets.commit_dataset(workspace, dataset, {})
-    recipe = Recipe(epochs=1, steps_per_epoch=1)
+    recipe, kept = Recipe(epochs=snapshots, steps_per_epoch=1), tuple(range(1, snapshots + 1))
     trainings = [
-        Training(arch="lenet5", dataset=dataset.ref, recipe=recipe, seed=s, snapshots=(1,))
-        for s in range(_CLASSIFIERS)
+        Training(arch=arch, dataset=dataset.ref, recipe=recipe, seed=s, snapshots=kept)
+        for s, arch in enumerate(archs)
     ]
     ledger.record_plan(workspace, "bench", "population", trainings)
     LocalRunner("cpu").train(workspace, trainings, {}, _silent)
@@ -85,20 +90,21 @@ class Passes:
         self.template, self.dataset, self.scratch = template, dataset, scratch
 
     def fill(self, runner: Runner, groups: int) -> float:
-        """Seconds to plan, fill and commit all classifiers in ``groups`` passes."""
+        """Seconds to plan, fill and commit all classifiers in ``groups`` passes; 0 = as one fill
+        that makes groups as it likes."""
         root = self.scratch / "filled"
         shutil.copytree(self.template.root, root)
         workspace = Workspace.open(root)
         classifiers = ledger.population(workspace)
         names = sorted(classifiers)
         began = time.perf_counter()
-        for group in np.array_split(names, groups):
+        for group in np.array_split(names, max(1, groups)):
             chosen: dict[str, Commit] = {str(name): classifiers[str(name)] for name in group}
             runner.fill(
                 workspace, plan_fill(workspace, self.dataset, chosen, [_SPLIT], "all"), _silent
             )
         seconds = since(began)
-        assert len(workspace.commits.all("answers")) == groups
+        assert groups in (0, len(workspace.commits.all("answers")))
         shutil.rmtree(root)
         return seconds
 

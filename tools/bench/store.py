@@ -729,7 +729,7 @@ def writing(rounds: int, examples: int) -> None:
 
     from tools.bench.filling import with_classifiers, write_pictures
     from zoo.fill import predict
-    from zoo.fill.plan import decode_task
+    from zoo.fill.plan import FillBlock, decode_block
 
     torch.set_num_threads(1)
     spent: dict[str, float] = {}
@@ -771,7 +771,7 @@ def writing(rounds: int, examples: int) -> None:
                 for name in files.names(task.unit.folder):
                     files.remove(f"{task.unit.folder}/{name}")
                 spent.clear()
-                pictures, unreadable = counted("decode (apart)", decode_task)(task)
+                pictures, unreadable = counted("decode (apart)", decode_block)(FillBlock((task,)))
                 counted("whole call", worker)(task, pictures, unreadable)
                 if number:  # the first is the warm-up
                     for part in (

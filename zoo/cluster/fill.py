@@ -1,14 +1,14 @@
-"""The fill as a Ray Data pipeline: shards -> decoded pictures -> parts -> receipts. The driver
+"""The fill as a Ray Data pipeline: blocks -> decoded pictures -> parts -> receipts. The driver
 commits from the receipts.
 
-A row is one shard; it cannot be split or merged, whatever Ray does with blocks. Decoding is a CPU
-task on any node; a pool of actors holds the classifiers. Where both need the same resources (no
-GPU) Ray fuses them into the actor.
+A row is one block of the plan; it cannot be split or merged, whatever Ray does with its own blocks.
+Decoding is a CPU task on any node; a pool of actors holds the classifiers. Where both need the same
+resources (no GPU) Ray fuses them into the actor.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -18,10 +18,12 @@ from ray.data import ActorPoolStrategy, DataContext
 from zoo.cluster.nodes import Nodes
 from zoo.cluster.session import hush
 from zoo.fill.plan import (
+    HELD_PICTURES,
+    HELD_PICTURES_GPU,
+    FillBlock,
     FillPlan,
-    FillTask,
     cells_of,
-    decode_task,
+    decode_block,
     receipt_from_json,
     receipt_to_json,
 )
@@ -31,10 +33,9 @@ __all__ = ["needs", "run_fill"]
 
 
 def _decode(row: dict[str, Any]) -> dict[str, Any]:
-    task = FillTask.from_json(str(row["task"]))
-    images, unreadable = decode_task(task)
+    images, unreadable = decode_block(FillBlock.from_json(str(row["block"])))
     return {
-        "task": row["task"],
+        "block": row["block"],
         "images": images.tobytes(),
         "shape": list(images.shape),
         "unreadable": unreadable.tobytes(),
@@ -42,7 +43,7 @@ def _decode(row: dict[str, Any]) -> dict[str, Any]:
 
 
 class _Classify:
-    """One actor: a whole group of classifiers, run on every shard that comes by."""
+    """One actor: the groups of classifiers of every block that comes by, run on it."""
 
     def __init__(self, root: str, gpus: float) -> None:
         import torch
@@ -53,13 +54,14 @@ class _Classify:
         torch.set_num_threads(1)
         self._worker = ShardWorker(Workspace.open(root), device_for(gpus))
 
-    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        task = FillTask.from_json(str(row["task"]))
+    def __call__(self, row: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        block = FillBlock.from_json(str(row["block"]))
         images = np.frombuffer(row["images"], dtype=np.uint8).reshape(
             [int(n) for n in row["shape"]]
         )
-        receipt = self._worker(task, images, np.frombuffer(row["unreadable"], dtype=bool))
-        return {"receipt": receipt_to_json(task.unit, receipt)}
+        unreadable = np.frombuffer(row["unreadable"], dtype=bool)
+        for task, receipt in self._worker.answers(block, images, unreadable):
+            yield {"receipt": receipt_to_json(task.unit, receipt)}
 
 
 def needs(gpus: float) -> tuple[dict[str, float], dict[str, float]]:
@@ -80,25 +82,29 @@ def run_fill(
     gpus: float,
 ) -> None:
     """Run a plan's tasks in one pipeline and hand each receipt to the plan as it arrives. The pool
-    of actors grows with the cluster, up to one per task."""
+    of actors grows with the cluster, up to one per block."""
     hush()
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.max_errored_blocks = 0  # a hole in the store is not an option
+    # A receipt is handed on when it is there, not when Ray has gathered 128 MiB of them.
+    context.target_max_block_size = 1
+    there, decode, classify = ray.cluster_resources(), *needs(gpus)
+    workers = there.get("GPU", 0) / gpus if gpus else there.get("CPU", 0)
+    blocks = plan.blocks(max(1, int(workers)), HELD_PICTURES_GPU if gpus else HELD_PICTURES)
     rows = ray.data.from_items(
-        [{"task": task.to_json()} for task in plan.tasks], override_num_blocks=len(plan.tasks)
+        [{"block": block.to_json()} for block in blocks], override_num_blocks=len(blocks)
     )
-    decode, classify = needs(gpus)
     # Nodes that were probed in vain get nothing.
     if barred := nodes.left_out():
         labels = {"label_selector": {"ray.io/node-id": f"!in({','.join(barred)})"}}
     else:
         labels = {}
-    receipts = rows.map(_decode, **decode, **labels).map(
+    receipts = rows.map(_decode, **decode, **labels).flat_map(
         _Classify,
         fn_constructor_args=(workspace.location, gpus),
-        compute=ActorPoolStrategy(min_size=1, max_size=len(plan.tasks)),
+        compute=ActorPoolStrategy(min_size=1, max_size=len(blocks)),
         **classify,
         **labels,
     )

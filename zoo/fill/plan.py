@@ -1,13 +1,16 @@
 """What a fill has to do, and the end of it: units, shards, receipts, commits. Where it runs is a
 runner's business.
 
-A unit is a group of classifiers of one input geometry on one split. Its shards are decoded once
-each for the whole group. Only the driver commits, and only when all receipts of a unit are there.
+A unit is a group of classifiers of one input geometry on one split. A block is shards of a split
+that are decoded once for all groups of a geometry, which pass one after the other. Only the driver
+commits, and only when all receipts of a unit are there.
 """
 
 from __future__ import annotations
 
+import functools
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -36,12 +39,14 @@ from zoo.store.workspace import Workspace
 from zoo.trainsets.inputs import Geometry, open_verified
 
 __all__ = [
+    "MOST_WEIGHTS",
+    "FillBlock",
     "FillPlan",
     "FillTask",
     "KeepLogits",
     "Refusal",
     "cells_of",
-    "decode_task",
+    "decode_block",
     "default_keep_logits",
     "membership",
     "plan_fill",
@@ -61,36 +66,86 @@ def default_keep_logits(classifiers: int) -> KeepLogits:
 
 
 _GROUP_CLASSIFIERS = 128
-_GROUP_BYTES = 4 << 30
+MOST_WEIGHTS = 4 << 30
+"""Bytes of weights of a group, and of all groups that a worker keeps loaded."""
+HELD_PICTURES = 128 << 20
+HELD_PICTURES_GPU = 512 << 20
+"""Bytes of pictures of a block whose groups do not fit in ``MOST_WEIGHTS`` together, so that each
+has to load them again. A network at 224 pixels takes some 50 operations per picture for each byte
+that is loaded: 512 pictures on a core take hundreds of times as long as the loading; a GPU wants
+thousands of them."""
 
 
 @dataclass(frozen=True)
 class FillTask:
-    """One shard for one group of classifiers. Small enough to be a row of a Ray data set."""
+    """One shard for one group of classifiers: what has a part and a receipt."""
 
     dataset: DatasetRef
     unit: AnswerUnit
     shard: Shard
     geometry: Geometry
 
+
+@dataclass(frozen=True)
+class FillBlock:
+    """Tasks of one split and geometry whose pictures are decoded together, once. Small enough to be
+    a row of a Ray data set.
+
+    ``tasks``: group by group, since a group may have to be loaded. The order is part of the row: a
+    row that is tried again gives its receipts in the same order.
+    """
+
+    tasks: tuple[FillTask, ...]
+
+    @functools.cached_property
+    def shards(self) -> list[Shard]:
+        """The shards to decode, in order."""
+        return sorted({task.shard for task in self.tasks}, key=lambda shard: shard.index)
+
+    def rows(self, shard: Shard) -> slice:
+        """Where the pictures of a shard lie among those of the block."""
+        start = sum(s.stop - s.start for s in self.shards if s.index < shard.index)
+        return slice(start, start + shard.stop - shard.start)
+
+    def split(self, count: int) -> list[FillBlock]:
+        """The same tasks in ``count`` blocks of whole groups, or as many as there are groups."""
+        groups: dict[str, list[FillTask]] = {}
+        for task in self.tasks:
+            groups.setdefault(task.unit.key, []).append(task)
+        each = math.ceil(len(groups) / count)
+        members = list(groups.values())
+        return [
+            FillBlock(tuple(task for group in members[i : i + each] for task in group))
+            for i in range(0, len(members), each)
+        ]
+
     def to_json(self) -> str:
+        shards, units = self.shards, {task.unit.key: task.unit for task in self.tasks}
+        positions = {key: i for i, key in enumerate(units)}
+        first = self.tasks[0]
         return canonical_json(
             {
-                "dataset": self.dataset.as_json(),
-                "unit": self.unit.identity,
-                "shard": asdict(self.shard),
-                "geometry": asdict(self.geometry),
+                "dataset": first.dataset.as_json(),
+                "geometry": asdict(first.geometry),
+                "units": [unit.identity for unit in units.values()],
+                "shards": [asdict(shard) for shard in shards],
+                "tasks": [
+                    [positions[task.unit.key], shards.index(task.shard)] for task in self.tasks
+                ],
             }
         )
 
     @classmethod
-    def from_json(cls, text: str) -> FillTask:
+    def from_json(cls, text: str) -> FillBlock:
         body = json.loads(text)
+        dataset, geometry = DatasetRef(**body["dataset"]), Geometry(**body["geometry"])
+        units = [AnswerUnit.from_identity(unit) for unit in body["units"]]
+        cut = [Shard(**shard) for shard in body["shards"]]
         return cls(
-            DatasetRef(**body["dataset"]),
-            AnswerUnit.from_identity(body["unit"]),
-            Shard(**body["shard"]),
-            Geometry(**body["geometry"]),
+            tuple(
+                FillTask(dataset, units[unit], cut[shard], geometry)
+                for unit, shard in body["tasks"]
+            )
         )
 
 
@@ -121,12 +176,14 @@ class Refusal:
 
 
 class FillPlan:
-    """The units a fill still has to do, with what is finished of them. ``tasks`` is the work; give
-    each receipt to ``receive``. A unit of which a classifier is refused is not committed;
-    ``refused`` says which and why, so that the others can be planned without it.
+    """The units a fill still has to do, with what is finished of them. ``tasks`` is the work, and
+    ``blocks`` the same in the order in which it is done; give each receipt to ``receive``. A unit
+    of which a classifier is refused is not committed; ``refused`` says which and why, so that the
+    others can be planned without it.
 
     ``preprocessing``: as the checkpoint of each classifier of the units records it; goes into the
         record of their answers.
+    ``weights``: bytes of each of these classifiers.
     """
 
     def __init__(
@@ -135,8 +192,10 @@ class FillPlan:
         dataset: Dataset,
         units: Sequence[tuple[AnswerUnit, Geometry]],
         preprocessing: Mapping[str, Mapping[str, Any]],
+        weights: Mapping[str, int],
     ) -> None:
         self._workspace, self._dataset, self._preprocessing = workspace, dataset, preprocessing
+        self._weights = weights
         self._units = {unit.key: unit for unit, _ in units}
         self._receipts: dict[str, list[Receipt]] = {unit.key: [] for unit, _ in units}
         self._shards: dict[str, int] = {}
@@ -172,6 +231,41 @@ class FillPlan:
     def cells(self) -> int:
         """Classifier-example pairs still to compute."""
         return sum(cells_of(task) for task in self.tasks)
+
+    def blocks(self, workers: int = 1, held: int = HELD_PICTURES) -> list[FillBlock]:
+        """The tasks, so cut that each picture is decoded once per geometry whatever the number of
+        groups: a shard to a block where all groups fit in ``MOST_WEIGHTS``, else as many shards as
+        ``held`` bytes of pictures. Every other block has its groups backwards and so begins with
+        those that are loaded.
+
+        Where there would be less than two blocks for each of several workers, the groups of a block
+        are shared out and each share decodes it: all workers at work are worth more than the
+        decoding of so few pictures.
+        """
+        tasks: dict[tuple[str, Geometry], dict[int, list[FillTask]]] = {}
+        for task in self.tasks:
+            group = tasks.setdefault((task.unit.split, task.geometry), {})
+            group.setdefault(task.shard.index, []).append(task)
+        found: list[FillBlock] = []
+        for (split, geometry), by_shard in tasks.items():
+            here = {task.unit.key: task.unit for row in by_shard.values() for task in row}
+            order = {key: i for i, key in enumerate(here)}
+            weights = sum(self._weights[name] for u in here.values() for name in u.classifiers)
+            span = 1
+            if weights > MOST_WEIGHTS:
+                first = shards(len(self._dataset.splits[split]), geometry.bytes_per_example)[0]
+                span = held // ((first.stop - first.start) * geometry.bytes_per_example)
+                if workers > 1:
+                    span = min(span, len(by_shard) // (2 * workers))
+            indices, span = sorted(by_shard), max(1, span)
+            for number, start in enumerate(range(0, len(indices), span)):
+                together = [t for i in indices[start : start + span] for t in by_shard[i]]
+                turn = -1 if number % 2 else 1
+                together.sort(key=lambda t: turn * order[t.unit.key])
+                found.append(FillBlock(tuple(together)))
+        if workers > 1 and found and (shares := math.ceil(2 * workers / len(found))) > 1:
+            found = [share for block in found for share in block.split(shares)]
+        return found
 
     def receive(self, unit_key: str, receipt: Receipt | Refusal) -> None:
         """Take a receipt; commits the unit when it was the last one."""
@@ -294,7 +388,8 @@ def plan_fill(
         for unit, _ in units
         for name in unit.classifiers
     }
-    return FillPlan(workspace, dataset, units, preprocessing)
+    weights = {name: classifiers[name].files[0].bytes for name in preprocessing}
+    return FillPlan(workspace, dataset, units, preprocessing, weights)
 
 
 def _chunks(names: Sequence[str], classifiers: Mapping[str, Commit]) -> list[list[str]]:
@@ -303,7 +398,7 @@ def _chunks(names: Sequence[str], classifiers: Mapping[str, Commit]) -> list[lis
     weight = 0
     for name in names:
         size = classifiers[name].files[0].bytes
-        if groups[-1] and (len(groups[-1]) >= _GROUP_CLASSIFIERS or weight + size > _GROUP_BYTES):
+        if groups[-1] and (len(groups[-1]) >= _GROUP_CLASSIFIERS or weight + size > MOST_WEIGHTS):
             groups.append([])
             weight = 0
         groups[-1].append(name)
@@ -311,12 +406,14 @@ def _chunks(names: Sequence[str], classifiers: Mapping[str, Commit]) -> list[lis
     return groups
 
 
-def decode_task(task: FillTask) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Read and decode the pictures of a task: (uint8 [n, H, W, K], mask [n] of unreadable ones)."""
-    dataset, g = open_verified(task.dataset), task.geometry
-    ids = task.shard.example_ids
+def decode_block(block: FillBlock) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Read and decode the pictures of a block, its shards one after the other: (uint8 [n, H, W, K],
+    mask [n] of unreadable ones)."""
+    first = block.tasks[0]
+    dataset, g = open_verified(first.dataset), first.geometry
+    ids = np.concatenate([shard.example_ids for shard in block.shards])
     decoded = decode_examples(
-        dataset.splits[task.unit.split], ids, size=g.size, channels=g.channels, fit=g.fit
+        dataset.splits[first.unit.split], ids, size=g.size, channels=g.channels, fit=g.fit
     )
     return decoded.images, np.isin(ids, list(decoded.errors))
 

@@ -7,7 +7,7 @@ p(label), entropy, margin and the five most probable classes are made in ``answe
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from zoo.errors import NotFoundError
-from zoo.fill.plan import FillTask, Refusal, membership
+from zoo.fill.plan import MOST_WEIGHTS, FillBlock, FillTask, Refusal, membership
 from zoo.spec import Preprocessing
 from zoo.store.answers import Answers, Receipt, write_part
 from zoo.store.commits import Commit
@@ -119,20 +119,28 @@ def _top_stable(z: Tensor, top: int) -> Tensor:
 
 
 class ShardWorker:
-    """Runs groups of classifiers over decoded shards; keeps the newest group loaded. One per
-    process."""
+    """Runs groups of classifiers over decoded shards; keeps the newest groups loaded, up to
+    ``MOST_WEIGHTS`` bytes of weights. One per process."""
 
     def __init__(self, workspace: Workspace, device: torch.device) -> None:
         settle(device)
         self.workspace, self.device = workspace, device
-        self._groups: dict[tuple[str, ...], ClassifierGroup] = {}
+        self._groups: dict[tuple[str, ...], tuple[ClassifierGroup, int]] = {}
         self._refused: dict[str, Mapping[str, str]] = {}
+
+    def answers(
+        self, block: FillBlock, images: NDArray[np.uint8], unreadable: NDArray[np.bool_]
+    ) -> Iterator[tuple[FillTask, Receipt | Refusal]]:
+        """Each task of a block with what became of it, in the block's order. See
+        ``zoo.fill.plan.decode_block``."""
+        for task in block.tasks:
+            rows = block.rows(task.shard)
+            yield task, self(task, images[rows], unreadable[rows])
 
     def __call__(
         self, task: FillTask, images: NDArray[np.uint8], unreadable: NDArray[np.bool_]
     ) -> Receipt | Refusal:
-        """Answers (and logits) of the task's classifiers on its pictures, written as one part. See
-        ``zoo.fill.plan.decode_task``.
+        """Answers (and logits) of the task's classifiers on its pictures, written as one part.
 
         A classifier with an output that is not finite is refused, and the unit with it: it will be
         planned again without that one.
@@ -178,9 +186,15 @@ class ShardWorker:
                     f"classifier {absent[0]} is not in {self.workspace.location}. Train it, or plan"
                     " the fill again."
                 )
-            self._groups = {
-                classifiers: ClassifierGroup.load(
-                    self.workspace.files, [c for c in commits if c is not None], self.device
-                )
-            }
-        return self._groups[classifiers]
+            found = [commit for commit in commits if commit is not None]
+            weights = sum(commit.files[0].bytes for commit in found)
+            # Before the new group is read, so that there are never more than the limit at once.
+            while (
+                self._groups and weights + sum(w for _, w in self._groups.values()) > MOST_WEIGHTS
+            ):
+                del self._groups[next(iter(self._groups))]
+            group = ClassifierGroup.load(self.workspace.files, found, self.device)
+            self._groups[classifiers] = group, weights
+        else:  # the newest is the last to go
+            self._groups[classifiers] = self._groups.pop(classifiers)
+        return self._groups[classifiers][0]

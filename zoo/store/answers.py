@@ -9,6 +9,7 @@ list of its own.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import json
@@ -121,7 +122,7 @@ class AnswerUnit:
     logits: bool
     source: str = ""
 
-    @property
+    @functools.cached_property
     def key(self) -> str:
         return content_id(self.identity)
 
