@@ -57,6 +57,23 @@ def test_it_is_made_once_and_equal_in_another_workspace(tmp_path: Path) -> None:
     assert open_dataset(elsewhere).fingerprint == open_dataset(uri).fingerprint
 
 
+def test_a_plan_tells_it_from_the_set_before_the_step(tmp_path: Path) -> None:
+    """Before its labels are made it is a data set of which nothing is done, afterwards the one that
+    was made; it is called by its step, and planning makes nothing."""
+    space = Workspace.open(str(tmp_path / "w"), create=True)
+    before, _ = pipeline.dataset_to_plan(space, URI)
+    assert before.fingerprint != open_dataset(BASE).fingerprint
+    assert len(before.splits["train"]) == 200
+    assert not pipeline.ledger.planned(space)
+    made = open_dataset(pipeline.with_confusion(space, URI, LocalRunner, QUIET))
+    after, stand_in = pipeline.dataset_to_plan(space, URI)
+    assert after.fingerprint == made.fingerprint != before.fingerprint
+    assert before.name == after.name == URI
+    assert not stand_in
+    assert pipeline.dataset_to_plan(None, URI)[0].fingerprint == before.fingerprint
+    assert pipeline.dataset_to_plan(space, BASE)[0].name == open_dataset(BASE).name
+
+
 def test_a_data_set_without_such_a_step_stays(tmp_path: Path) -> None:
     space = Workspace.open(str(tmp_path / "w"), create=True)
     assert pipeline.with_confusion(space, BASE, LocalRunner, QUIET) == BASE

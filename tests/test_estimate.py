@@ -400,6 +400,28 @@ def test_a_plan_knows_which_arms_are_retrained(trained: Tiny, tmp_path: Path) ->
         retraining=Sweep(archs=("softmax",), recipe=RECIPES["adam"], seeds=(0, 1)),
     )
     for space in (trained.workspace, None):
-        known, to_come = retrainings_to_plan(space, group, trained.dataset)
+        known, to_come = retrainings_to_plan(space, [group], trained.dataset)
         assert [job.seed for job in known] == [0, 1]
         assert [job.seed for job in to_come] == [0, 1]
+    # Another group shares the baseline and an arm, and has one of its own with a third seed.
+    other = group.replace(
+        name="h",
+        arms=(*arms, Arm(name="easy", selection="easy")),
+        retraining=group.retraining.replace(seeds=(0, 2)),
+    )
+    known, to_come = retrainings_to_plan(trained.workspace, [group, other], trained.dataset)
+    assert [job.seed for job in known] == [0, 1, 2]
+    assert sorted(job.seed for job in to_come) == [0, 0, 1, 2, 2]
+
+
+def test_a_plan_counts_answers_to_other_data_sets(trained: Tiny) -> None:
+    """12 classifiers x 30 pictures of the other set's test split, its training split not; none
+    where the workspace has them."""
+    jobs, dataset = list(trained.trainings), trained.dataset
+    plain = estimate(None, dataset, jobs, ("train",))
+    more = estimate(None, dataset, jobs, ("train",), probes=[dataset])
+    assert more.answers - plain.answers == 12 * 30
+    assert more.seconds > plain.seconds
+    assert more.store_bytes > plain.store_bytes
+    done = estimate(trained.workspace, dataset, jobs, ("train",), probes=[dataset])
+    assert (done.answers, done.seconds) == (0, 0.0)

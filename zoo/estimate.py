@@ -400,6 +400,7 @@ def estimate(
     *,
     retrainings: Sequence[Training] = (),
     to_come: Sequence[Training] = (),
+    probes: Sequence[Dataset] = (),
     keep_logits: KeepLogits | None = None,
     accelerator: str = "cpu-core",
     devices: int | None = None,
@@ -411,6 +412,7 @@ def estimate(
         retrainings: trainings of arms.
         to_come: those on selections that the scores have yet to make, as if on the whole training
             set; none of them is done.
+        probes: other data sets, whose splits but ``train`` the classifiers are asked for as well.
         price: dollars per device hour.
 
     Raises:
@@ -435,24 +437,25 @@ def estimate(
     splits = [split for split in fill_splits if split in dataset.splits]
     keep_logits = keep_logits or default_keep_logits(classifiers)
     examples = sum(len(dataset.splits[s]) for s in splits)
+    guests = [(probe, split) for probe in probes for split in probe.splits if split != "train"]
     cells = 0
-    for split in splits:
+    for asked, split in [*((dataset, split) for split in splits), *guests]:
         done = (
             set()
             if workspace is None
             else {
                 name
-                for _, mine in answer_parts(workspace, dataset.fingerprint, split)
+                for _, mine in answer_parts(workspace, asked.fingerprint, split)
                 for name in mine
             }
         )
         for training in trainings:
             epochs = training.snapshots or (training.recipe.epochs,)
-            open_cells = len(dataset.splits[split]) * sum(
+            open_cells = len(asked.splits[split]) * sum(
                 classifier_id(training.id, epoch) not in done for epoch in epochs
             )
             cells += open_cells
-            seconds += open_cells * _seconds_per_image(training, dataset, device, 1.0) * _OVERHEAD
+            seconds += open_cells * _seconds_per_image(training, asked, device, 1.0) * _OVERHEAD
     for training in again:  # answers of the last epoch on the test set
         seconds += (
             len(dataset.splits["test"])
@@ -472,7 +475,8 @@ def estimate(
         "val": sum(len(dataset.splits[s]) for s in splits if s != "train") * classifiers,
         "none": 0,
     }[keep_logits]
-    store = whole * _ANSWER_BYTES + logits * (2 * len(dataset.class_names) + 4)
+    answers = whole + sum(len(probe.splits[split]) for probe, split in guests) * classifiers
+    store = answers * _ANSWER_BYTES + logits * (2 * len(dataset.class_names) + 4)
     dollars = None if price is None else seconds / 3600 * count * price
     return Estimate(
         trainings=len(trainings),

@@ -183,18 +183,41 @@ def with_confusion(
         labels = derived.confused(dataset.splits["train"].labels, margins, top, found.fraction)
         ones = np.ones(len(labels), dtype=np.int64)
         manifest = Manifest(np.arange(len(labels)), labels, ones, ones.astype(np.float32))
-        name = f"confusion-{found.fraction:g}-{dataset.fingerprint}-{network[:8]}"
         with heartbeat(workspace):
             selections.commit_selection(
                 workspace,
-                name,
+                _confusion_name(found, dataset, network),
                 manifest,
                 Origin(dataset.fingerprint, "train", content_id([network])),
                 [f"label_noise:fraction={found.fraction:g},seed={found.seed},to=confusion"],
                 replace=True,
             )
-        kept = workspace.commits.generations("manifest", manifest.digest)[-1]
-        uri = found.with_labels(workspace.files.where(kept.files[0].path))
+        uri = found.with_labels(_place_of(workspace, manifest.digest))
+    return uri
+
+
+def _confusion_name(found: derived.Confusion, dataset: Dataset, network: str) -> str:
+    return f"confusion-{found.fraction:g}-{dataset.fingerprint}-{network[:8]}"
+
+
+def _place_of(workspace: Workspace, manifest: str) -> str:
+    kept = workspace.commits.generations("manifest", manifest)[-1]
+    return workspace.files.where(kept.files[0].path)
+
+
+def _confused_there(workspace: Workspace, uri: str) -> str | None:
+    """What ``with_confusion`` gives where everything is there already; else None. Makes nothing."""
+    while (found := derived.confusion_of(uri)) is not None:
+        dataset, stand_in = open_or_published(found.base)
+        trainings = CONFUSED_BY.replace(seeds=(found.seed,)).expand(dataset.ref)
+        members = [] if stand_in else list(ledger.classifiers_of(workspace, trainings))
+        kept = [
+            workspace.commits.get("selection", _confusion_name(found, dataset, network))
+            for network in members
+        ]
+        if not kept or kept[0] is None:
+            return None
+        uri = found.with_labels(_place_of(workspace, kept[0].identity["manifest"]))
     return uri
 
 
@@ -778,6 +801,22 @@ def planned(
     return dataset, trainings, space
 
 
+def dataset_to_plan(workspace: Workspace | None, uri: str) -> tuple[Dataset, bool]:
+    """A data set as a plan sees it, and whether it is a stand-in of its published shape.
+
+    One with a step ``label_noise:to=confusion`` is that which the workspace has made; where it has
+    not yet, it has the size of the one before the step, and nothing of it is done. The small
+    network that decides its labels is not in a plan.
+    """
+    if derived.confusion_of(uri) is None:
+        return open_or_published(uri)
+    made = None if workspace is None else _confused_there(workspace, uri)
+    if made is not None:
+        return replace(open_dataset(made), name=uri), False
+    dataset, stand_in = open_or_published(without_confusion(uri))
+    return replace(dataset, name=uri, fingerprint=content_id(uri)), stand_in
+
+
 def cost_of(
     workspace: Workspace | None,
     dataset: Dataset,
@@ -785,16 +824,16 @@ def cost_of(
     splits: Sequence[str],
     groups: Sequence[ArmGroup] = (),
     *,
+    probes: Sequence[str] = (),
     keep_logits: KeepLogits | None = None,
     **hardware: Any,
 ) -> Estimate:
-    """What is missing of sweeps, their fill and the retrainings of arms would cost; ``hardware``:
-    as ``zoo.estimate.estimate`` takes it."""
+    """What is missing of sweeps, their fill, their answers to other data sets and the retrainings
+    of arms would cost; ``hardware``: as ``zoo.estimate.estimate`` takes it."""
     trainings = [
         training for sweep in sweeps for training in resolved(sweep, dataset).expand(dataset.ref)
     ]
-    arms = [retrainings_to_plan(workspace, group, dataset) for group in groups]
-    again, to_come = ([job for pair in arms for job in pair[side]] for side in (0, 1))
+    again, to_come = retrainings_to_plan(workspace, groups, dataset)
     return estimate(
         workspace,
         dataset,
@@ -802,6 +841,7 @@ def cost_of(
         splits,
         retrainings=again,
         to_come=to_come,
+        probes=[open_or_published(uri)[0] for uri in probes],
         keep_logits=keep_logits,
         **hardware,
     )
@@ -816,10 +856,11 @@ def cost_of_experiment(
         [
             cost_of(
                 workspace,
-                open_or_published(without_confusion(each.dataset))[0],
+                dataset_to_plan(workspace, each.dataset)[0],
                 each.sweeps,
                 each.fill_splits,
                 each.arm_groups,
+                probes=each.probes,
                 keep_logits=each.keep_logits,
                 **hardware,
             )

@@ -253,10 +253,10 @@ def plan(
 ) -> None:
     """What a study would cost, before anything runs: trainings and classifiers done and missing,
     image passes, hours, dollars, disk."""
-    from zoo.data import open_or_published, require_trainable
+    from zoo.data import require_trainable
     from zoo.errors import NotFoundError
     from zoo.estimate import assumed_dataset, total
-    from zoo.pipeline import cost_of, without_confusion
+    from zoo.pipeline import cost_of, dataset_to_plan
     from zoo.spec import Experiment
     from zoo.studies import load as experiments
 
@@ -289,7 +289,7 @@ def plan(
         dataset, instead = (
             (assumed_dataset(assume), False)
             if assume
-            else open_or_published(without_confusion(data or each.dataset))
+            else dataset_to_plan(space, data or each.dataset)
         )
         stand_in |= instead
         require_trainable(dataset)
@@ -301,6 +301,7 @@ def plan(
                 each.sweeps,
                 each.fill_splits,
                 each.arm_groups,
+                probes=each.probes if data is None and not assume else (),
                 keep_logits=each.keep_logits if keeps else None,
                 accelerator=gpu,
                 devices=devices,

@@ -125,26 +125,28 @@ def arm_trainings(
 
 
 def retrainings_to_plan(
-    workspace: Workspace | None, group: ArmGroup, dataset: Dataset
+    workspace: Workspace | None, groups: Sequence[ArmGroup], dataset: Dataset
 ) -> tuple[list[Training], list[Training]]:
-    """The trainings of a group's arms, for a plan: those whose selections are there, and as many on
-    the whole set for those that are not."""
-    require_split(dataset, "test", "retrained arms are compared on it")
-    known: list[Training] = []
-    to_come: list[Training] = []
-    for arm in group.arms:
-        try:
-            if workspace is None and arm.selection is not None:
-                raise NotFoundError("no workspace")
-            alone = equal_steps_sweep(group.retraining, dataset).expand(dataset.ref)
-            known += (
-                alone
-                if workspace is None
-                else arm_trainings(workspace, group.replace(arms=(arm,)), dataset)[arm.name]
-            )
-        except (NotFoundError, UnknownNameError):
-            to_come += equal_steps_sweep(group.retraining, dataset).expand(dataset.ref)
-    return known, to_come
+    """The trainings of the arms of some groups, for a plan: those whose selections are there, and
+    as many on the whole set for those that are not; each once, however many groups name it."""
+    known: dict[str, Training] = {}
+    to_come: dict[tuple[str | None, str], Training] = {}
+    for group in groups:
+        require_split(dataset, "test", "retrained arms are compared on it")
+        alone = equal_steps_sweep(group.retraining, dataset).expand(dataset.ref)
+        for arm in group.arms:
+            try:
+                if workspace is None and arm.selection is not None:
+                    raise NotFoundError("no workspace")
+                mine = (
+                    alone
+                    if workspace is None
+                    else arm_trainings(workspace, group.replace(arms=(arm,)), dataset)[arm.name]
+                )
+                known |= {job.id: job for job in mine}
+            except (NotFoundError, UnknownNameError):
+                to_come |= {(arm.selection, job.id): job for job in alone}
+    return list(known.values()), list(to_come.values())
 
 
 def check_retrained(
