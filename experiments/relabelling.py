@@ -42,6 +42,7 @@ from zoo.studies.label_errors import (
     judged_sets,
     mostly_wrong,
     per_changed_label,
+    sheet_rows,
     shown_sets,
     target_table,
 )
@@ -56,6 +57,7 @@ from zoo.studies.populations import (
 )
 from zoo.studies.results import Part, Results
 from zoo.studies.retrained import equal, gain_rows
+from zoo.studies.scored import pictured
 
 SCALES = ("smoke", "laptop", "gpu", "paper")
 ABOUT = ("cifar10", "imagenet")
@@ -159,8 +161,8 @@ def experiment(scale: str) -> Experiment:
 
 
 def measures(part: Part) -> Mapping[str, Table]:
-    """The sets judged by truth, what replacing their labels would repair and break, and their most
-    suspicious members."""
+    """The sets judged by truth, what replacing their labels would repair and break, and the most
+    suspicious members of sets A and B with their pictures."""
     train = part.scores["train"]
     sets = {
         name: rule
@@ -171,7 +173,11 @@ def measures(part: Part) -> Mapping[str, Table]:
     return {
         "judged": judged_sets(train, sets),
         "targets": target_table(train, sets),
-        "shown": shown_sets(train, sets),
+        "shown": pictured(
+            part,
+            "train",
+            shown_sets(train, {name: sets[name] for name in "AB"}, part.dataset.class_names),
+        ),
     }
 
 
@@ -258,7 +264,8 @@ def verdicts(results: Results) -> Table:
 
 
 def charts(results: Results) -> tuple[Chart, ...]:
-    """The sets by truth, what relabelling gains, by how many labels, and what it repairs."""
+    """The sets by truth, what relabelling gains, by how many labels, what it repairs, and contact
+    sheets of sets A and B."""
     trained = [word for word in words(results.scale) if word != "conf20"]
     arms = [*_models(results.scale), "true labels"]
     scale = results.scale
@@ -334,6 +341,21 @@ def charts(results: Results) -> tuple[Chart, ...]:
             "share of the changed labels",
             "Repaired: wrong before, right after. Broken: right before. Moved: wrong before and"
             " after. By the known truth.",
+        ),
+        *(
+            Chart(
+                f"sheet-{word}",
+                f"Sets A and B ({word})",
+                "pictures",
+                sheet_rows(results, word),
+                "",
+                "",
+                "The most suspicious examples of each set, by label quality: label, C and X, top"
+                " confusion, and the true class where it is known and another. The paper's figure"
+                " 7 has four of set B.",
+            )
+            for word in words(results.scale)
+            if word in set(results["shown"]["part"])
         ),
     )
 

@@ -77,13 +77,30 @@ def test_without_truth_sets_are_counted_and_not_judged() -> None:
 
 def test_the_most_suspicious_of_each_set_are_shown() -> None:
     """By label quality, at most so many."""
-    shown = label_errors.shown_sets(scores(), SETS, count=2)
+    shown = label_errors.shown_sets(scores(), SETS, "abc", count=2)
     assert shown.groupby("set", sort=False)["example_id"].apply(list).to_dict() == {
         "A": [0, 1],
         "B": [0, 1],
         "n": [0, 1],
     }
     assert shown["key"].tolist()[:2] == ["k0", "k1"]
+
+
+def test_a_contact_sheet_says_what_is_known_of_each_picture() -> None:
+    """Label, C and X, top confusion; the truth where it is known: another class, or that the label
+    is right."""
+    sets = {"A": "x > 0.9", "unknown": "x == 0.5"}
+    shown = label_errors.shown_sets(scores(), sets, ("ant", "bee", "cow"))
+    rows = shown.assign(part="p", picture="", true_name=shown["true_name"].astype("str"))
+    sheet = label_errors.sheet_rows(results(shown=rows), "p")
+    assert sheet["panel"].tolist() == ["set A"] * 4 + ["set unknown"]
+    assert sheet["text"].tolist() == [
+        "ant\nC 1.10  X 100.0 %\n\u2192 bee\ntrue: bee",
+        "ant\nC 1.20  X 95.0 %\n\u2192 cow\ntrue: bee",
+        "bee\nC 2.50  X 95.0 %\n\u2192 cow\ntrue: ant",
+        "bee\nC 1.30  X 92.0 %\n\u2192 ant\nlabel right",
+        "bee\nC 1.00  X 50.0 %\n\u2192 bee",
+    ]
 
 
 @pytest.mark.parametrize(("hits", "n"), [(6, 10), (9, 10), (60, 100), (61, 100), (40, 100), (0, 0)])

@@ -188,17 +188,19 @@ def _jitter(number: int, seed: int) -> float:
 
 
 def judge(name: str, scale: str, dataset: str, **tables: pd.DataFrame) -> pd.DataFrame:
-    found = judge_of(load(name, scale))
+    spec_of = load(name, scale)
+    found = judge_of(spec_of)
     assert found is not None
     results = Results(tables, scale=scale, dataset=dataset)
-    assert len(found.charts(results)) == 4
+    sheets = len(spec_of.each) if "shown" in tables else 0
+    assert len(found.charts(results)) == 4 + sheets
     verdicts: pd.DataFrame = found.verdicts(results)
     return verdicts.set_index("claim")["verdict"]
 
 
 def relabelled(gains: dict[str, float], dataset: str = "cifar10") -> pd.Series:
     """Verdicts where arms gain so much."""
-    from zoo.studies.label_errors import judged_sets, target_table
+    from zoo.studies.label_errors import judged_sets, shown_sets, target_table
 
     spec = load("relabelling", "laptop")
     sets = {"A": "x > 0.95", "B": "x > 0.95 and percentile(c) < 63", "A held out": "x > 2"}
@@ -210,6 +212,7 @@ def relabelled(gains: dict[str, float], dataset: str = "cifar10") -> pd.Series:
         for seed in SEEDS
     )
     table = scores()
+    shown = shown_sets(table.assign(key="k"), {"A": sets["A"]}, list("abcdefghij"), count=3)
     return judge(
         "relabelling",
         "laptop",
@@ -218,6 +221,7 @@ def relabelled(gains: dict[str, float], dataset: str = "cifar10") -> pd.Series:
         selected=selected,
         judged=pd.concat([judged_sets(table, sets).assign(part=word) for word in words]),
         targets=pd.concat([target_table(table, sets).assign(part=word) for word in words]),
+        shown=pd.concat([shown.assign(part=word, picture="") for word in words]),
     )
 
 

@@ -8,7 +8,7 @@ examples.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -28,6 +28,7 @@ __all__ = [
     "mostly_wrong",
     "per_changed_label",
     "share_above",
+    "sheet_rows",
     "shown_sets",
     "suspected",
     "target_table",
@@ -138,22 +139,55 @@ def target_table(scores: pd.DataFrame, sets: Mapping[str, str]) -> pd.DataFrame:
     )
 
 
-def shown_sets(scores: pd.DataFrame, sets: Mapping[str, str], count: int = 24) -> pd.DataFrame:
-    """The most suspicious examples of each set, for contact sheets: set, example_id, key, label,
-    label_true, top_confusion, x, c, most suspicious (by label quality) first."""
+def shown_sets(
+    scores: pd.DataFrame, sets: Mapping[str, str], class_names: Sequence[str], count: int = 24
+) -> pd.DataFrame:
+    """The most suspicious examples of each set, for contact sheets: set, example_id, key, x, c,
+    label_name, top_name (top confusion), true_name (null where the truth is not known), most
+    suspicious (by label quality) first."""
     rows = scored(scores, None)
     order = rows.worst_first("label_quality")
     parts = []
     for name, inside in suspected(rows, sets).items():
-        chosen = rows.positions[order[inside[order]][:count]]
-        columns = ["example_id", "key", "label", "label_true", "top_confusion"]
-        mine = scores.iloc[chosen]
-        parts.append(
-            mine[[column for column in columns if column in mine]]
-            .assign(set=name, x=mine["x_perplexity"], c=mine["c_perplexity"])
-            .astype({"set": "str"})
-        )
+        mine = scores.iloc[rows.positions[order[inside[order]][:count]]]
+        about = {
+            "set": name,
+            "example_id": mine["example_id"],
+            "key": mine["key"],
+            "x": mine["x_perplexity"],
+            "c": mine["c_perplexity"],
+            "label_name": _names(mine, "label", class_names),
+            "top_name": _names(mine, "top_confusion", class_names),
+            "true_name": _names(mine, "label_true", class_names),
+        }
+        parts.append(pd.DataFrame(about).astype({"set": "str"}))
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame({"set": []})
+
+
+def _names(scores: pd.DataFrame, column: str, class_names: Sequence[str]) -> list[str | None]:
+    """Names of classes; None where there is none, or no such column."""
+    if column not in scores:
+        return [None] * len(scores)
+    return [None if pd.isna(k) or k < 0 else class_names[int(k)] for k in scores[column].tolist()]
+
+
+def sheet_rows(results: Results, part: str) -> pd.DataFrame:
+    """The sets' most suspicious examples as the table of a chart of kind ``pictures``: label, C and
+    X, top confusion, and what the label truly is, where that is known."""
+    shown = results.of("shown", part)
+    texts = []
+    for row in shown.to_dict(orient="records"):
+        lines = [
+            str(row["label_name"]),
+            f"C {row['c']:.2f}  X {100 * row['x']:.1f} %",
+            f"\u2192 {row['top_name']}",
+        ]
+        if pd.notna(row["true_name"]):
+            right = row["true_name"] == row["label_name"]
+            lines.append("label right" if right else f"true: {row['true_name']}")
+        texts.append("\n".join(lines))
+    panels = [f"set {name}" for name in shown["set"]]
+    return pd.DataFrame({"panel": panels, "picture": shown["picture"].tolist(), "text": texts})
 
 
 def _truth(rows: Scored) -> tuple[Mask, Mask]:

@@ -50,6 +50,7 @@ __all__ = [
     "level_rows",
     "pair_rows",
     "picture_rows",
+    "pictured",
     "plane_rows",
     "tables_of",
 ]
@@ -90,7 +91,7 @@ def tables_of(part: Part) -> Mapping[str, pd.DataFrame]:
         quick = from_store.score(part.workspace, fast, split).to_pandas()
         by_split[split] = {
             "density": measures.joint_density(scores),
-            "shown": _pictured(part, split, measures.shown_examples(scores, names, _SHOWN)),
+            "shown": pictured(part, split, measures.shown_examples(scores, names, _SHOWN)),
             "confusions": _confusions(part, split),
             "classes": measures.class_perplexity(scores, names),
             "pairs": measures.confusion_pairs(scores, names, confusion).head(_PAIRS),
@@ -132,8 +133,9 @@ def tables_of(part: Part) -> Mapping[str, pd.DataFrame]:
     return tables
 
 
-def _pictured(part: Part, split: str, shown: pd.DataFrame) -> pd.DataFrame:
-    """With each example's picture as a PNG in base64, so that a chart is drawn from the table."""
+def pictured(part: Part, split: str, shown: pd.DataFrame) -> pd.DataFrame:
+    """A table of examples with each one's picture as a PNG in base64, so that a chart is drawn from
+    the table."""
     ids = shown["example_id"].tolist()
     pictures = thumbnails_of(part.dataset, split, ids) if ids else ()
     return shown.assign(
