@@ -78,6 +78,14 @@ def test_one_command_finds_what_is_wrong_with_a_folder(tmp_path: Path, photos: P
     assert wrong["examples"] == 49
     assert found["cuts"][-1]["first"] == round(wrong["wrong"])
     assert library.open(str(tmp_path / "w")).summary() in first.out
+    decisions = tmp_path / "decisions.csv"
+    decisions.write_text("key,decision,label\nant/00.png,relabel,bee\nant/01.png,keep,\n")
+    here_too = ("-w", tmp_path / "w", "-o", "corrected")
+    assert "What is left: of 2 reviewed 1 were wrong; about" in done(
+        "relabel", "--from", decisions, *here_too
+    )
+    said = library.open(str(tmp_path / "w")).summary()
+    assert "  what is left: of 2 reviewed 1 were wrong; about" in said
 
 
 @pytest.mark.usefixtures("small")

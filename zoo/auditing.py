@@ -26,6 +26,7 @@ from zoo.recipes import RECIPES
 from zoo.registry import distinct
 from zoo.scores.label_count import WrongLabels, wrong_labels
 from zoo.scores.population import Population, choose_population, population_of
+from zoo.scores.remaining import remaining_after_decisions
 from zoo.scores.suspects import score_values, suspects
 from zoo.spec import Sweep
 from zoo.store import ledger
@@ -207,6 +208,7 @@ def _facts(
     return {
         "schema": 1,
         "data": name,
+        "dataset": population.fingerprint,
         "split": split,
         "examples": len(scores),
         "classes": len(names),
@@ -271,6 +273,10 @@ def summary(workspace: Workspace) -> str:
     facts = facts_of(workspace)
     lines = [f"{facts['data']}: {facts['examples']:,} pictures, {facts['classes']:,} classes"]
     lines += [f"  {line}" for line in (*_files(facts), *_population(facts), *_count(facts))]
+    # An earlier zoo did not say which data set it was.
+    left = remaining_after_decisions(workspace, facts.get("dataset", ""), facts["split"])
+    if left is not None:
+        lines.append(f"  what is left: {left.text}")
     lines += ["", "The most suspicious labels, worst first"]
     width = max([len(row["key"]) for row in facts["suspects"]], default=0)
     lines += [

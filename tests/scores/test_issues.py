@@ -3,15 +3,22 @@ planted truth, and the columns they are in."""
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
-from factories import UNREADABLE_TRAIN, Tiny
+from factories import UNREADABLE_TRAIN, Tiny, manifest
 
 from tools.bench.label_count import simulated_truth
 from zoo.scores import from_store
+from zoo.scores.catalog import SCORES
 from zoo.scores.issues import issues, no_issues_note, scored
 from zoo.scores.label_count import posterior, probably_wrong, wrong_labels
 from zoo.scores.population import choose_population
+from zoo.store.origin import Origin
+from zoo.store.selections import commit_selection
+from zoo.store.workspace import Workspace
 
 
 def test_the_probability_by_hand() -> None:
@@ -97,3 +104,24 @@ def test_in_the_scores_of_a_population(trained: Tiny) -> None:
     plain = from_store.score(space, population, "train")
     new = ("p_wrong", "expected_precision", "is_label_issue")
     assert table.drop_columns(new).equals(plain.drop_columns(new))
+
+
+def test_other_labels_leave_what_does_not_depend_on_labels_untouched(
+    trained: Tiny, tmp_path: Path
+) -> None:
+    """A label edit changes no answer: with every label changed, columns that need none stay, bit
+    for bit; those that need one do not."""
+    shutil.copytree(trained.root, tmp_path / "w")
+    space = Workspace.open(tmp_path / "w")
+    examples = int(trained.dataset.splits["train"].labels.size)
+    labels = (trained.dataset.splits["train"].labels + 1) % 3
+    edited = manifest(range(examples), labels.tolist())
+    origin = Origin(trained.dataset.fingerprint, "train")
+    commit_selection(space, "edited", edited, origin, [])
+    population = choose_population(space)
+    given, other = (scored(space, population, "train", of) for of in ("label", "edited"))
+    free = [name for name, score in SCORES.items() if "labels" not in score.needs]
+    assert {"n", "c_perplexity", "c_heldout", "mutual_information", "top5_x"} <= set(free)
+    assert given.select(free).equals(other.select(free))
+    needing = ("x_perplexity", "mean_p_label", "label_quality", "p_wrong")
+    assert not any(given.column(name).equals(other.column(name)) for name in needing)

@@ -312,7 +312,7 @@ def _print_listed(made: dict[str, Any], name: str, as_json: bool) -> None:
     if as_json:
         print_json({"schema": 1, "selection": name, **made})
         return
-    lists = ("notes", "agreement", "disputed")
+    lists = ("notes", "agreement", "disputed", "remaining")
     print(f"selection {name!r}")
     for key, value in made.items():
         if key not in lists:
@@ -326,6 +326,8 @@ def _print_listed(made: dict[str, Any], name: str, as_json: bool) -> None:
         print(f"  reviewers differ, so they stay as they are: {', '.join(keys[:10])}{more}")
     for note in made["notes"]:
         print(f"Note: {note}")
+    if made.get("remaining"):
+        print(f"What is left: {made['remaining']['text']}")
     print(f"Next: zoo export selection --selection {name} --to imagefolder -o ./{name}")
 
 

@@ -38,6 +38,7 @@ from zoo.data import Dataset, Split, check_dataset, picture_digests
 from zoo.errors import NotFoundError, UsageError
 from zoo.manifest import Manifest
 from zoo.registry import distinct, position
+from zoo.scores.remaining import remaining_after_decisions
 from zoo.store import datasets, selections
 from zoo.store.decisions import (
     WORDS,
@@ -187,7 +188,8 @@ def apply_decisions(
 
     Returns:
         For people and JSON: digest, n, how many were kept, relabelled, dropped, unsure, disputed,
-        superseded, which pairs of reviewers agree how well, and notes.
+        superseded, which pairs of reviewers agree how well, what is left (``Remaining``; None where
+        nothing was estimated), and notes.
 
     Raises:
         UsageError: if some rows cannot be, or a name is taken; nothing is stored then.
@@ -222,7 +224,13 @@ def apply_decisions(
         for one in read:
             if one.decisions:
                 commit_decisions(workspace, dataset.fingerprint, split, one.decisions)
-    return {**_about(manifest), **_of_decisions(settled, examples), "notes": notes}
+    left = remaining_after_decisions(workspace, dataset.fingerprint, split)
+    return {
+        **_about(manifest),
+        **_of_decisions(settled, examples),
+        "remaining": None if left is None else left.as_json(),
+        "notes": notes,
+    }
 
 
 def keep_or_drop(

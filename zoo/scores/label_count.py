@@ -21,7 +21,7 @@ Letters: E examples, M classes, G groups of classifiers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -44,6 +44,7 @@ __all__ = [
     "mixture",
     "posterior",
     "probably_wrong",
+    "refitted",
     "wrong_labels",
 ]
 
@@ -122,16 +123,22 @@ def confident_joint(p: Floats, labels: Ints) -> Floats:
     return joint
 
 
-def mixture(own: Floats, classes: int, weights: Floats | None = None) -> tuple[float, int]:
+def mixture(
+    own: Floats, classes: int, weights: Floats | None = None, found: Ints | None = None
+) -> tuple[float, int]:
     """(eps, row of highest likelihood) for the label's probability at several temperatures.
 
     Args:
         own: float64 [temperatures, E], probability of the given label.
         classes: M.
         weights: float64 [E], how often each example counts; None = once.
+        found: int64 [E], what reviewers found: 1 = wrong, 0 = right, -1 = not reviewed; None = none
+            was.
     """
     weights = np.ones(own.shape[1]) if weights is None else weights
     other = (1.0 - own) / (classes - 1)
+    if found is not None:  # what is known takes one side of the mixture away
+        own, other = np.where(found == 1, 0.0, own), np.where(found == 0, 0.0, other)
     low, high = np.zeros((len(own), 1)), np.ones((len(own), 1))
     eps = np.full((len(own), 1), 0.05)
     # The likelihood is concave in eps: Newton's method, kept inside what its slope has shown.
@@ -222,27 +229,13 @@ def count_wrong(
     """
     keep, whole, labels = _known(sums, counts, labels)
     sums, counts = sums[:, keep], counts[:, keep]
-    groups, examples, classes = sums.shape
+    examples, classes = whole.shape
     own = _own(whole, labels)
     eps, best = mixture(own, classes)
-    generator = np.random.Generator(np.random.Philox(key=keyed.key_seed("count_wrong")))
-    found = np.empty(replicates)
-    per_draw = max(1, replicates // (25 if groups > 1 else 1)) if groups > 1 else replicates
-    drawn = own
-    for replicate in range(replicates):
-        if groups > 1 and replicate % per_draw == 0:
-            weights = generator.multinomial(groups, np.full(groups, 1 / groups))
-            n = weights @ counts  # [E]
-            mean = np.where(
-                (n > 0)[:, None],
-                np.tensordot(weights, sums, axes=1) / np.maximum(n, 1)[:, None],
-                whole,
-            )
-            drawn = _own(mean, labels)
-        often = np.bincount(generator.integers(0, examples, examples), minlength=examples)
-        # near the whole's temperature: a replicate's best is not far from it
-        near = slice(max(0, best - 4), best + 5)
-        found[replicate] = mixture(drawn[near], classes, often.astype(np.float64))[0]
+    found = [
+        mixture(drawn, classes, often)[0]
+        for drawn, often in _replicates(sums, counts, labels, whole, own, best, replicates)
+    ]
     low, high = np.quantile(found, (0.025, 0.975)) * examples
     joint = confident_joint(whole, labels)
     given = np.bincount(labels, minlength=classes)
@@ -256,6 +249,64 @@ def count_wrong(
         accuracy=float((whole.argmax(axis=1) == labels).mean()),
         chance=float(given.max() / examples),
     )
+
+
+def _replicates(
+    sums: NDArray[np.floating],
+    counts: Ints,
+    labels: Ints,
+    whole: Floats,
+    own: Floats,
+    best: int,
+    replicates: int,
+) -> Iterator[tuple[Floats, Floats]]:
+    """The bootstrap: probability of the label at the temperatures near the best one of the whole,
+    from which a replicate's is not far, and how often each example counts."""
+    groups, examples, _ = sums.shape
+    generator = np.random.Generator(np.random.Philox(key=keyed.key_seed("count_wrong")))
+    per_draw = max(1, replicates // 25) if groups > 1 else replicates
+    near = slice(max(0, best - 4), best + 5)
+    drawn = own
+    for replicate in range(replicates):
+        if groups > 1 and replicate % per_draw == 0:
+            weights = generator.multinomial(groups, np.full(groups, 1 / groups))
+            n = weights @ counts  # [E]
+            mean = np.where(
+                (n > 0)[:, None],
+                np.tensordot(weights, sums, axes=1) / np.maximum(n, 1)[:, None],
+                whole,
+            )
+            drawn = _own(mean, labels)
+        often = np.bincount(generator.integers(0, examples, examples), minlength=examples)
+        yield drawn[near], often.astype(np.float64)
+
+
+def refitted(
+    sums: NDArray[np.floating], counts: Ints, labels: Ints, found: Ints, replicates: int
+) -> tuple[Floats, Iterator[Floats]]:
+    """``probably_wrong`` of a mixture that knows what reviewers found, and that of each replicate
+    of the bootstrap, float64 [E] each.
+
+    Args:
+        found: int64 [E], 1 = wrong, 0 = right, -1 = not reviewed.
+    """
+    keep, whole, labels = _known(sums, counts, labels)
+    known, classes = found[keep], whole.shape[1]
+    own = _own(whole, labels)
+    eps, best = mixture(own, classes, found=known)
+
+    def placed(own: Floats, eps: float) -> Floats:
+        p = np.full(len(keep), np.nan)
+        p[keep] = posterior(own, eps, classes)
+        return p
+
+    def drawn() -> Iterator[Floats]:
+        kept = sums[:, keep], counts[:, keep]
+        for own_of, often in _replicates(*kept, labels, whole, own, best, replicates):
+            share, place = mixture(own_of, classes, often, known)
+            yield placed(own_of[place], share)
+
+    return placed(own[best], eps), drawn()
 
 
 def wrong_labels(
