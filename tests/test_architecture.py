@@ -44,7 +44,7 @@ ARROWS = {
     "store": "data",
     "trainsets": "data models store",
     "training": "models store trainsets",
-    "fill": "data store trainsets training",
+    "fill": "data models store trainsets training",
     "scores": "store",
     "studies": "data store trainsets scores",
     "exchange": "data models store scores",
@@ -73,8 +73,10 @@ LATE = {
 HEAVY = ("torch", "torchvision", "timm", "safetensors", "ray", "matplotlib")
 TORCH = {
     "zoo.training.*",
+    "zoo.fill.extract",
     "zoo.fill.predict",
     "zoo.local",
+    "zoo.models.heads",
     "zoo.models.small",
     "zoo.models.minis",
     "zoo.models.backbones",
@@ -83,7 +85,7 @@ TORCH = {
 
 ALLOWED = {
     "torch": TORCH | {"zoo.cluster.fill", "zoo.cluster.sweep"},
-    "safetensors": {"zoo.models.pretrained", "zoo.training.checkpoint"},
+    "safetensors": {"zoo.fill.extract", "zoo.models.pretrained", "zoo.training.checkpoint"},
     "timm": {"zoo.models.backbones", "zoo.models.pretrained"},
     "ray": {"zoo.cluster.*"},
     "matplotlib": {"zoo.report.*"},

@@ -325,7 +325,11 @@ def _seconds_per_image(
     training: Training, dataset: Dataset, accelerator: Accelerator, passes: float
 ) -> float:
     model = models.model(training.arch)
-    size = geometry(dataset, training.arch, training.input_size, training.recipe.augment).size
+    size = (
+        model.reference_size
+        if model.head
+        else geometry(dataset, training.arch, training.input_size, training.recipe.augment).size
+    )
     area = (size / model.reference_size) ** 2
     trains = passes == _PASSES_TRAINING
     if accelerator.name == "cpu-core" and model.images_per_second is not None:

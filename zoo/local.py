@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
+from zoo.fill.features import FeaturePlan, decode_pictures
 from zoo.fill.plan import FillPlan, cells_of, decode_block
 from zoo.fill.predict import ShardWorker
 from zoo.spec import Training
@@ -49,6 +50,17 @@ class LocalRunner:
                 for task, receipt in worker.answers(block, *decode_block(block)):
                     plan.receive(task.unit.key, receipt)
                     on_task(cells_of(task))
+
+    def extract(
+        self, workspace: Workspace, plan: FeaturePlan, on_task: Callable[[int], None]
+    ) -> None:
+        from zoo.fill.extract import FeatureWorker  # loads timm, which no other stage needs
+
+        worker = FeatureWorker(workspace, self.device)
+        with _one_thread():
+            for task in plan.tasks:
+                plan.receive(task.unit.key, worker(task, *decode_pictures(task)))
+                on_task(task.cells)
 
     def close(self) -> None:
         """Nothing to release."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 import pandas as pd
@@ -21,8 +21,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from zoo.data import Dataset, open_dataset, open_or_published, require_split, require_trainable
-from zoo.errors import FailedTrainingsError, UnknownNameError, UsageError
+from zoo.errors import FailedTrainingsError, NotFoundError, UnknownNameError, UsageError
 from zoo.estimate import Estimate, estimate, total, training_images, training_seconds
+from zoo.fill.features import FeaturePlan
 from zoo.fill.plan import FillPlan, KeepLogits, plan_fill
 from zoo.manifest import Manifest
 from zoo.progress import Progress, counted
@@ -57,12 +58,17 @@ from zoo.trainsets.on_rows import small_classes
 from zoo.trainsets.prepare import usable_rows
 from zoo.trainsets.treatments import apply_rows, resolved
 
+if TYPE_CHECKING:
+    from zoo.fill.extract import Opened
+
 __all__ = [
     "STAGES",
+    "Features",
     "Run",
     "Runner",
     "check_experiment",
     "fill",
+    "make_features",
     "planned",
     "prepare_dataset",
     "refuse_diverged",
@@ -99,6 +105,12 @@ class Runner(Protocol):
 
     def fill(self, workspace: Workspace, plan: FillPlan, on_task: Callable[[int], None]) -> None:
         """Compute a plan's tasks and hand it the receipts; call ``on_task(cells)`` for each."""
+        ...
+
+    def extract(
+        self, workspace: Workspace, plan: FeaturePlan, on_task: Callable[[int], None]
+    ) -> None:
+        """The same for features; ``on_task(pictures)``."""
         ...
 
     def close(self) -> None:
@@ -268,6 +280,11 @@ def train(
     todo = ledger.missing(workspace, trainings)
     if todo:
         workspace.check_writable()
+        shown = [split for split in ("train", "test") if split in dataset.splits]
+        backbones = {training.features for training in todo if training.features is not None}
+        if backbones:
+            with heartbeat(workspace):
+                make_features(workspace, dataset, backbones, shown, runner, progress)
         costs = {t.id: max(1e-3, training_seconds(t, dataset)) for t in todo}
         epochs: dict[str, int] = {}
         per_epoch = {t.id: costs[t.id] / t.recipe.epochs for t in todo}
@@ -299,6 +316,28 @@ def train(
             bar.text = f"{counted(len(todo), 'training')}, {images:,} image passes"
     _say_empty(workspace, dataset, trainings, progress)
     return _diverged(workspace, trainings)
+
+
+def make_features(
+    workspace: Workspace,
+    dataset: Dataset,
+    backbones: Iterable[str],
+    splits: Iterable[str],
+    runner: Callable[[], Runner],
+    progress: Progress,
+) -> None:
+    """Ask backbones of the workspace (their keys) for the features of these splits, where they are
+    not there yet."""
+    keys = sorted(set(backbones))
+    plan = FeaturePlan(workspace, dataset, keys, splits)
+    if not plan.tasks:
+        return
+    workspace.check_writable()
+    pictures = plan.cells
+    with _started(runner, progress) as work, progress.stage("features", pictures) as bar:
+        bar.note("waiting for the first worker")
+        work.extract(workspace, plan, bar.advance)
+        bar.text = f"{counted(pictures, 'picture')} through {' and '.join(keys)}"
 
 
 @contextlib.contextmanager
@@ -422,6 +461,10 @@ def fill(
             plan = plan_fill(workspace, dataset, classifiers, splits, keep_logits, guests=guests)
             if plan.tasks:
                 workspace.check_writable()
+                shown = [(task.geometry.features, task.unit.split) for task in plan.tasks]
+                backbones = {key for key, _ in shown if key is not None}
+                there = {split for key, split in shown if key is not None}
+                make_features(workspace, dataset, backbones, sorted(there), runner, progress)
                 cells = plan.cells
                 with _started(runner, progress) as work, progress.stage(stage, cells) as bar:
                     bar.note("waiting for the first worker")
@@ -778,14 +821,52 @@ def check_experiment(spec: Experiment) -> None:
         _require_same_classes(open_dataset(uri), dataset)
 
 
+@dataclass(frozen=True)
+class Features:
+    """What makes features. ``backbone``: ARCH or ARCH.TAG of timm, or the key of one that the
+    workspace has. ``weights``: a file; None = what is in a cache of this machine. ``input_size``:
+    side in pixels of its input; None = timm's."""
+
+    backbone: str
+    weights: Path | None = None
+    input_size: int | None = None
+
+
+def opened_backbone(workspace: str, features: Features) -> Opened:
+    """A backbone by what a user says: one that the workspace has, where no other weights or size
+    are named, else its weights read and fitted.
+
+    Raises:
+        UnknownNameError, UsageError, DataError: as ``zoo.fill.extract.open_backbone``.
+    """
+    from zoo.fill.extract import open_backbone, recorded_backbone
+
+    if features.weights is None:
+        try:
+            space = Workspace.open(workspace)
+        except NotFoundError:  # no workspace yet
+            pass
+        else:
+            found = recorded_backbone(space, features.backbone, features.input_size)
+            if found is not None:
+                return found
+    return open_backbone(features.backbone, features.weights, features.input_size)
+
+
 def planned(
-    data: str, sweep: Sweep, workspace: str, progress: Progress
+    data: str,
+    sweep: Sweep,
+    workspace: str,
+    progress: Progress,
+    features: Features | None = None,
 ) -> tuple[Dataset, list[Training], Workspace]:
-    """Everything that can be wrong is found here: names, sizes, data; only then a workspace is
-    made."""
+    """Everything that can be wrong is found here: names, sizes, data, weights; only then a
+    workspace is made.
+
+    Args:
+        features: what the sweep is trained on in place of pictures.
+    """
     from zoo import pipeline
-    from zoo.errors import NotFoundError
-    from zoo.store.workspace import Workspace
     from zoo.trainsets import treatments
     from zoo.trainsets.prepare import check_sweep
 
@@ -794,9 +875,14 @@ def planned(
     except NotFoundError:  # no workspace yet
         dataset = open_dataset(data)
     require_trainable(dataset)
+    opened = None if features is None else opened_backbone(workspace, features)
+    if opened is not None:
+        sweep = sweep.replace(features=opened.backbone.key)
     check_sweep(dataset, sweep)
     trainings = list(treatments.resolved(sweep, dataset).expand(dataset.ref))
     space = Workspace.open(workspace, create=True)
+    if opened is not None:
+        opened.commit(space)
     pipeline.prepare_dataset(space, data, sweep.inputs, progress)
     return dataset, trainings, space
 

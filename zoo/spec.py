@@ -77,6 +77,12 @@ def plain_name(name: str) -> str:
     return name
 
 
+def _absent(value: object) -> bool:
+    """Whether a field is left out of JSON: one that came later, where it is not used, so that what
+    was written before reads, and is hashed, as it was."""
+    return value is None
+
+
 class Spec(BaseModel):
     """Base of all specs: frozen, unknown fields are errors, wrong values raise ``UsageError``
     naming the field."""
@@ -162,13 +168,26 @@ class Preprocessing(Spec):
     centres a smaller picture on black, ``resize`` scales the whole picture to the square (bilinear,
     antialiased), ``crop`` the centred square of 7/8 of its shorter side. ``mean``, ``std``: per
     channel, in units of 0..1.
+
+    ``features``: key of a backbone (``zoo.store.features``), where a network's input is not a
+    picture but what that backbone makes of it: a vector of ``channels`` numbers at ``size`` 1, as
+    it is stored. None = pictures.
     """
 
     size: int = Field(ge=1)
-    channels: Literal[1, 3]
+    channels: int = Field(ge=1)
     fit: Literal["pad", "resize", "crop"]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    features: str | None = Field(default=None, exclude_if=_absent)
+
+    @model_validator(mode="after")
+    def _channels_of_pictures(self) -> Self:
+        if self.features is None and self.channels not in (1, 3):
+            raise UsageError(
+                f"Preprocessing: channels = {self.channels}. Allowed for pictures: 1 grey, 3 RGB."
+            )
+        return self
 
 
 class Recipe(Spec):
@@ -234,6 +253,9 @@ class Training(Spec):
         evaluations; 0 = at snapshots only) are not
     identity: asking for another snapshot of a known training repeats the same computation and
         commits what is missing.
+
+    ``features``: key of the backbone whose features are trained on in place of pictures; it names
+        weights and transform by their content (``zoo.store.features``).
     """
 
     arch: str
@@ -244,6 +266,7 @@ class Training(Spec):
     input_size: int | None = Field(default=None, ge=1)
     snapshots: tuple[int, ...] = ()
     eval_every: int = Field(default=0, ge=0)
+    features: str | None = Field(default=None, exclude_if=_absent)
 
     @field_validator("snapshots")
     @classmethod
@@ -271,6 +294,7 @@ class Training(Spec):
             "treatment": [op.as_json() for op in self.treatment],
             "seed": self.seed,
             "input_size": self.input_size,
+            **({} if self.features is None else {"features": self.features}),
         }
 
     @property
@@ -291,7 +315,7 @@ class Training(Spec):
 
 class Sweep(Spec):
     """A grid of trainings: architectures x treatments x seeds, one recipe. ``recipes`` overrides it
-    per architecture."""
+    per architecture. ``features``: as in ``Training``; the architectures are then heads."""
 
     archs: tuple[str, ...] = Field(min_length=1)
     treatments: tuple[tuple[Op, ...], ...] = ((),)
@@ -301,14 +325,19 @@ class Sweep(Spec):
     snapshots: tuple[int, ...] | None = None
     eval_every: int = 0
     input_size: int | None = None
+    features: str | None = Field(default=None, exclude_if=_absent)
 
     @property
     def inputs(self) -> tuple[tuple[str, int | None, str], ...]:
         """What decides how pictures reach each architecture: (architecture, input size,
-        augmentation)."""
-        return tuple(
-            (arch, self.input_size, self.recipes.get(arch, self.recipe).augment)
-            for arch in self.archs
+        augmentation); nothing where none does."""
+        return (
+            ()
+            if self.features is not None
+            else tuple(
+                (arch, self.input_size, self.recipes.get(arch, self.recipe).augment)
+                for arch in self.archs
+            )
         )
 
     def expand(self, dataset: DatasetRef) -> tuple[Training, ...]:
@@ -328,6 +357,7 @@ class Sweep(Spec):
                         input_size=self.input_size,
                         snapshots=(recipe.epochs,) if self.snapshots is None else self.snapshots,
                         eval_every=self.eval_every,
+                        features=self.features,
                     )
                     for seed in self.seeds
                 ]

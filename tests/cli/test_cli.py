@@ -39,8 +39,9 @@ OPTIONS = {
         " --json --recipe --scale --seeds --snapshots --workspace EXPERIMENT"
     ),
     "train": (
-        "--address --archs --cpus --data --epochs --folds --fractions --gpus --input-size"
-        " --recipe --runner --scale --seeds --snapshots --treatment --workspace EXPERIMENT"
+        "--address --archs --cpus --data --epochs --features --folds --fractions --gpus"
+        " --input-size --recipe --runner --scale --seeds --snapshots --treatment --weights"
+        " --workspace EXPERIMENT"
     ),
     "fill": ("--address --cpus --data --gpus --keep-logits --runner --splits --where --workspace"),
     "score": ("--data --json --label-column --output --snapshot --split --top --where --workspace"),
@@ -60,7 +61,7 @@ OPTIONS = {
     ),
     "query": "--format --output --replace --snapshot --workspace SQL",
     "schema": "--json TABLE",
-    "models": "--json",
+    "models": "--download --json ACTION NAME",
     "status": "--json --workspace",
     "report": "--data --scale --workspace EXPERIMENT",
     "import": (

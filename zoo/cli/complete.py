@@ -63,9 +63,9 @@ def _completer(
 
 
 def _archs(_: typer.Context) -> Iterable[str]:
-    from zoo.models import ALIASES, MODELS
+    from zoo.models import ALIASES, HEADS, MODELS
 
-    return [*MODELS, *ALIASES]
+    return [*MODELS, *HEADS, *ALIASES]
 
 
 def _recipes(_: typer.Context) -> Iterable[str]:

@@ -20,6 +20,7 @@ from zoo.cli.options import (
     print_frame,
     print_json,
 )
+from zoo.errors import UsageError
 
 __all__ = ["register"]
 
@@ -99,19 +100,40 @@ def schema(
         print(schema_text(table))
 
 
-def models(as_json: JsonOption = False) -> None:
-    """Every architecture that --archs takes, with its size."""
-    from zoo.models import MODELS
+def models(
+    action: Annotated[
+        Literal["fetch"] | None,
+        typer.Argument(help="fetch: pretrained weights of a network of timm, for --features."),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="With fetch: ARCH or ARCH.TAG, such as resnet50.a1_in1k.")
+    ] = None,
+    download: Annotated[
+        bool,
+        typer.Option(
+            "--download", help="With fetch: download them. Else it says what would be downloaded."
+        ),
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Every architecture that --archs takes, with its size. With fetch: pretrained weights for
+    --features, from where, into which cache, under which licence; nothing is downloaded unasked."""
+    from zoo.models import HEADS, MODELS
 
+    if action is not None:
+        _fetch(name, download, as_json)
+        return
+    if download:
+        raise UsageError("--download belongs to zoo models fetch NAME.")
     rows = [
         {
             "name": m.name,
             "family": m.family,
             "parameters": m.parameters,
-            "input": m.default_size or "the data's own",
+            "input": "features" if m.head else m.default_size or "the data's own",
             "least input": m.min_size,
         }
-        for m in MODELS.values()
+        for m in (*MODELS.values(), *HEADS.values())
     ]
     if as_json:
         print_json({"schema": 1, "models": rows})
@@ -119,6 +141,43 @@ def models(as_json: JsonOption = False) -> None:
         import pandas as pd
 
         print_frame(pd.DataFrame(rows))
+
+
+def _fetch(name: str | None, download: bool, as_json: bool) -> None:
+    from zoo.models.pretrained import download as fetched
+    from zoo.models.pretrained import facts_of, whereabouts
+
+    if name is None:
+        raise UsageError(
+            "models fetch needs the name of a network of timm. Example: zoo models fetch"
+            " resnet50.a1_in1k"
+        )
+    facts = facts_of(name)
+    if download:
+        fetched(facts)
+    there = whereabouts(facts)
+    full = f"{facts.arch}.{facts.tag}" if facts.tag else facts.arch
+    found = {
+        "name": full,
+        "source": facts.source,
+        "licence": facts.licence,
+        "pretrained_on": facts.pretrained_on,
+        "cached": None if there is None else str(there),
+    }
+    if as_json:
+        print_json({"schema": 1, **found})
+        return
+    source = facts.source or "nowhere that timm knows of"
+    print(
+        f"{full}: licence {facts.licence or 'unknown'}, pretrained on"
+        f" {facts.pretrained_on or 'unknown'}\n  from {source}"
+    )
+    if there is not None:
+        print(f"  here: {there}\nNext: zoo train --features {full} --archs head_softmax,head_mlp")
+    elif facts.source is None:
+        print("  not here, and not to be downloaded: name a file with zoo train --weights FILE")
+    else:
+        print(f"  not here. To download: zoo models fetch {full} --download")
 
 
 def status(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOption = False) -> None:

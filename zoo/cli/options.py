@@ -8,6 +8,7 @@ import inspect
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
@@ -33,6 +34,7 @@ __all__ = [
     "ArchsOption",
     "CpusOption",
     "DataOption",
+    "FeaturesOption",
     "FoldsOption",
     "GpusOption",
     "JsonOption",
@@ -45,6 +47,7 @@ __all__ = [
     "ScaleOption",
     "SeveralOption",
     "SplitScores",
+    "WeightsOption",
     "WorkspaceOption",
     "listed",
     "open_workspace",
@@ -118,6 +121,22 @@ FoldsOption = Annotated[
             "Leave out one fold after another: 5x2 = five folds, shared out twice, so that every"
             " example is held out twice. Takes the place of --fractions."
         ),
+    ),
+]
+FeaturesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--features",
+        help=(
+            "Train heads on what a pretrained network of timm makes of the pictures: resnet50,"
+            " resnet50.a1_in1k. Its weights have to be here: zoo models fetch."
+        ),
+    ),
+]
+WeightsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--weights", help="With --features: a file of weights, instead of those in a cache."
     ),
 ]
 GpusOption = Annotated[

@@ -18,6 +18,7 @@ from zoo.cli.options import (
     AddressOption,
     CpusOption,
     DataOption,
+    FeaturesOption,
     FoldsOption,
     GpusOption,
     JsonOption,
@@ -26,6 +27,7 @@ from zoo.cli.options import (
     RunnerOption,
     ScaleOption,
     SeveralOption,
+    WeightsOption,
     WorkspaceOption,
     listed,
     open_workspace,
@@ -116,6 +118,8 @@ def train(
         int | None,
         typer.Option("--input-size", min=1, help="Side of the network's input in pixels."),
     ] = None,
+    features: FeaturesOption = None,
+    weights: WeightsOption = None,
     scale: ScaleOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     runner: RunnerOption = "ray",
@@ -125,7 +129,7 @@ def train(
 ) -> None:
     """Train the classifiers of a sweep that are not there yet."""
     from zoo import pipeline
-    from zoo.pipeline import check_experiment, planned
+    from zoo.pipeline import Features, check_experiment, planned
     from zoo.progress import Progress, counted
     from zoo.store import ledger
 
@@ -150,8 +154,17 @@ def train(
     sweep = sweep_of(
         archs, fractions, epochs, snapshots, recipe, treatment, seeds, input_size, folds
     )
+    if weights is not None and features is None:
+        raise UsageError(
+            f"--weights {weights}: it belongs to --features, which is not given. Name the network"
+            " that they are of with --features ARCH."
+        )
+    made_by = None
+    if features is not None:
+        sweep = sweep.replace(input_size=None)
+        made_by = Features(features, weights, input_size)
     with runner_for(runner, address, cpus, gpus, workspace) as make:
-        dataset, trainings, space = planned(data, sweep, workspace, progress)
+        dataset, trainings, space = planned(data, sweep, workspace, progress, made_by)
         diverged = pipeline.train(space, dataset, AD_HOC, "population", trainings, make, progress)
     pipeline.refuse_diverged(diverged)
     count = len(ledger.classifiers_of(space, trainings))

@@ -13,10 +13,12 @@ from typing import Any
 
 import numpy as np
 import ray
+from numpy.typing import NDArray
 from ray.data import ActorPoolStrategy, DataContext
 
 from zoo.cluster.nodes import Nodes
 from zoo.cluster.session import hush
+from zoo.fill.features import FeaturePlan, FeatureTask, decode_pictures
 from zoo.fill.plan import (
     HELD_PICTURES,
     HELD_PICTURES_GPU,
@@ -29,17 +31,26 @@ from zoo.fill.plan import (
 )
 from zoo.store.workspace import Workspace
 
-__all__ = ["needs", "run_fill"]
+__all__ = ["needs", "run_features", "run_fill"]
 
 
 def _decode(row: dict[str, Any]) -> dict[str, Any]:
-    images, unreadable = decode_block(FillBlock.from_json(str(row["block"])))
+    block = FillBlock.from_json(str(row["block"]))
+    return {"block": row["block"], **_packed(*decode_block(block))}
+
+
+def _packed(images: NDArray[np.uint8], unreadable: NDArray[np.bool_]) -> dict[str, Any]:
     return {
-        "block": row["block"],
         "images": images.tobytes(),
         "shape": list(images.shape),
         "unreadable": unreadable.tobytes(),
     }
+
+
+def _pictures(row: dict[str, Any]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """What ``_packed`` has put into a row."""
+    images = np.frombuffer(row["images"], dtype=np.uint8).reshape([int(n) for n in row["shape"]])
+    return images, np.frombuffer(row["unreadable"], dtype=bool)
 
 
 class _Classify:
@@ -56,12 +67,31 @@ class _Classify:
 
     def __call__(self, row: dict[str, Any]) -> Iterator[dict[str, Any]]:
         block = FillBlock.from_json(str(row["block"]))
-        images = np.frombuffer(row["images"], dtype=np.uint8).reshape(
-            [int(n) for n in row["shape"]]
-        )
-        unreadable = np.frombuffer(row["unreadable"], dtype=bool)
-        for task, receipt in self._worker.answers(block, images, unreadable):
+        for task, receipt in self._worker.answers(block, *_pictures(row)):
             yield {"receipt": receipt_to_json(task.unit, receipt)}
+
+
+def _decode_for_features(row: dict[str, Any]) -> dict[str, Any]:
+    task = FeatureTask.from_json(str(row["task"]))
+    return {"task": row["task"], **_packed(*decode_pictures(task))}
+
+
+class _Extract:
+    """One actor: a backbone, run on every shard that comes by."""
+
+    def __init__(self, root: str, gpus: float) -> None:
+        import torch
+
+        from zoo.fill.extract import FeatureWorker
+        from zoo.training.device import device_for
+
+        torch.set_num_threads(1)
+        self._worker = FeatureWorker(Workspace.open(root), device_for(gpus))
+
+    def __call__(self, row: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        task = FeatureTask.from_json(str(row["task"]))
+        receipt = self._worker(task, *_pictures(row))
+        yield {"receipt": FeaturePlan.receipt_to_json(task.unit, receipt)}
 
 
 def needs(gpus: float) -> tuple[dict[str, float], dict[str, float]]:
@@ -83,6 +113,43 @@ def run_fill(
 ) -> None:
     """Run a plan's tasks in one pipeline and hand each receipt to the plan as it arrives. The pool
     of actors grows with the cluster, up to one per block."""
+    there = ray.cluster_resources()
+    workers = there.get("GPU", 0) / gpus if gpus else there.get("CPU", 0)
+    blocks = plan.blocks(max(1, int(workers)), HELD_PICTURES_GPU if gpus else HELD_PICTURES)
+    cells = {(task.unit.key, task.shard.index): cells_of(task) for task in plan.tasks}
+    rows = [{"block": block.to_json()} for block in blocks]
+    for text in _streamed(workspace, rows, _decode, _Classify, nodes, gpus):
+        key, receipt = receipt_from_json(text)
+        plan.receive(key, receipt)
+        on_task(cells[key, receipt.shard])
+
+
+def run_features(
+    workspace: Workspace,
+    plan: FeaturePlan,
+    on_task: Callable[[int], None],
+    nodes: Nodes,
+    *,
+    gpus: float,
+) -> None:
+    """``run_fill`` for features."""
+    cells = {(task.unit.key, task.shard.index): task.cells for task in plan.tasks}
+    rows = [{"task": task.to_json()} for task in plan.tasks]
+    for text in _streamed(workspace, rows, _decode_for_features, _Extract, nodes, gpus):
+        key, receipt = FeaturePlan.receipt_from_json(text)
+        plan.receive(key, receipt)
+        on_task(cells[key, receipt.shard])
+
+
+def _streamed(
+    workspace: Workspace,
+    work: list[dict[str, str]],
+    read: Callable[[dict[str, Any]], dict[str, Any]],
+    worker: type[_Classify] | type[_Extract],
+    nodes: Nodes,
+    gpus: float,
+) -> Iterator[str]:
+    """Receipts of rows of work, as JSON, in the order in which they are done."""
     hush()
     context = DataContext.get_current()
     context.enable_progress_bars = False
@@ -90,27 +157,20 @@ def run_fill(
     context.max_errored_blocks = 0  # a hole in the store is not an option
     # A receipt is handed on when it is there, not when Ray has gathered 128 MiB of them.
     context.target_max_block_size = 1
-    there, decode, classify = ray.cluster_resources(), *needs(gpus)
-    workers = there.get("GPU", 0) / gpus if gpus else there.get("CPU", 0)
-    blocks = plan.blocks(max(1, int(workers)), HELD_PICTURES_GPU if gpus else HELD_PICTURES)
-    rows = ray.data.from_items(
-        [{"block": block.to_json()} for block in blocks], override_num_blocks=len(blocks)
-    )
+    decode, classify = needs(gpus)
+    rows = ray.data.from_items(work, override_num_blocks=len(work))
     # Nodes that were probed in vain get nothing.
     if barred := nodes.left_out():
         labels = {"label_selector": {"ray.io/node-id": f"!in({','.join(barred)})"}}
     else:
         labels = {}
-    receipts = rows.map(_decode, **decode, **labels).flat_map(
-        _Classify,
+    receipts = rows.map(read, **decode, **labels).flat_map(
+        worker,
         fn_constructor_args=(workspace.location, gpus),
-        compute=ActorPoolStrategy(min_size=1, max_size=len(blocks)),
+        compute=ActorPoolStrategy(min_size=1, max_size=len(work)),
         **classify,
         **labels,
     )
-    cells = {(task.unit.key, task.shard.index): cells_of(task) for task in plan.tasks}
     for row in receipts.iter_rows():
-        key, receipt = receipt_from_json(str(row["receipt"]))
         nodes.worked()
-        plan.receive(key, receipt)
-        on_task(cells[key, receipt.shard])
+        yield str(row["receipt"])

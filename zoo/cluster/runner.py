@@ -10,6 +10,7 @@ from zoo.cluster.capacity import check, node_types, nodes, worker_resources
 from zoo.cluster.preflight import Preflight
 from zoo.cluster.session import ends_well, in_words, known_cause, last_words, session
 from zoo.errors import UsageError, ZooError
+from zoo.fill.features import FeaturePlan
 from zoo.fill.plan import FillPlan
 from zoo.machine import gpu_share, own_cpus
 from zoo.spec import DatasetRef, Training
@@ -106,6 +107,18 @@ class RayRunner:
             from zoo.cluster.fill import run_fill
 
             run_fill(workspace, plan, on_task, there, gpus=self._gpus)
+
+    def extract(
+        self, workspace: Workspace, plan: FeaturePlan, on_task: Callable[[int], None]
+    ) -> None:
+        self.start()
+        with (
+            _told("the features broke off"),
+            self._nodes({t.dataset for t in plan.tasks}) as there,
+        ):
+            from zoo.cluster.fill import run_features
+
+            run_features(workspace, plan, on_task, there, gpus=self._gpus)
 
     @contextlib.contextmanager
     def _nodes(self, datasets: set[DatasetRef]) -> Iterator[Nodes]:

@@ -363,7 +363,12 @@ def plan_fill(
                 continue
             p = Preprocessing(**facts["preprocessing"])
             groups.setdefault(
-                (Geometry(p.size, p.channels, p.fit), facts["num_classes"], facts["classes"]), []
+                (
+                    Geometry(p.size, p.channels, p.fit, p.features),
+                    facts["num_classes"],
+                    facts["classes"],
+                ),
+                [],
             ).append(name)
         for (geometry, num_classes, classes), names in sorted(
             groups.items(), key=lambda item: item[1][0]
@@ -408,10 +413,13 @@ def _chunks(names: Sequence[str], classifiers: Mapping[str, Commit]) -> list[lis
 
 def decode_block(block: FillBlock) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """Read and decode the pictures of a block, its shards one after the other: (uint8 [n, H, W, K],
-    mask [n] of unreadable ones)."""
+    mask [n] of unreadable ones). Of heads nothing is decoded, [n, 0]: who asks them reads their
+    features."""
     first = block.tasks[0]
     dataset, g = open_verified(first.dataset), first.geometry
     ids = np.concatenate([shard.example_ids for shard in block.shards])
+    if g.features is not None:
+        return np.empty((len(ids), 0), dtype=np.uint8), np.zeros(len(ids), dtype=np.bool_)
     decoded = decode_examples(
         dataset.splits[first.unit.split], ids, size=g.size, channels=g.channels, fit=g.fit
     )

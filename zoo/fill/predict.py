@@ -23,10 +23,11 @@ from zoo.store.commits import Commit
 from zoo.store.files import Files
 from zoo.store.workspace import Workspace
 from zoo.training.checkpoint import load_classifier
+from zoo.training.heads import logits_of_heads
 from zoo.training.loop import EVALUATION_BATCH
 from zoo.training.run import settle
 from zoo.training.tensors import normalise
-from zoo.trainsets.inputs import open_verified
+from zoo.trainsets.inputs import Inputs, open_features, open_verified
 
 __all__ = ["ClassifierGroup", "ShardWorker", "answers_of"]
 
@@ -44,9 +45,13 @@ class ClassifierGroup:
         return cls(tuple(load_classifier(files, commit, device) for commit in commits), device)
 
     @torch.inference_mode()
-    def logits(self, images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+    def logits(self, images: Inputs) -> list[NDArray[np.float32]]:
         """float32 [n, M] of each member on uint8 pictures [n, H, W, K]; the same whatever else is
-        in the group."""
+        in the group. Of heads, on features [n, D]: the same to float rounding, since the first
+        layers of all are one matrix product."""
+        if images.ndim == 2:
+            raw = torch.tensor(images, device=self.device)
+            return [z.cpu().numpy() for z in logits_of_heads([n for n, _ in self.members], raw)]
         found: list[list[Tensor]] = [[] for _ in self.members]
         for start in range(0, len(images), EVALUATION_BATCH):
             raw = torch.from_numpy(
@@ -152,7 +157,14 @@ class ShardWorker:
             .splits[task.unit.split]
             .labels[task.shard.start : task.shard.stop]
         )
-        logits = self._group(task.unit.classifiers).logits(images)
+        shown: Inputs = images
+        if (features := task.geometry.features) is not None:
+            part = slice(task.shard.start, task.shard.stop)
+            held = open_features(
+                self.workspace, task.dataset.fingerprint, task.unit.split, features
+            )
+            shown, unreadable = held.vectors[part], held.unreadable[part]
+        logits = self._group(task.unit.classifiers).logits(shown)
         answers = [answers_of(values, labels) for values in logits]
         bad = {
             name: (

@@ -1,9 +1,10 @@
 """Table of network architectures by name. Importing it loads neither torch nor timm; ``build``
 does.
 
-A model is added by one builder function (``small.py``, ``minis.py``) and one line here. Beyond the
-table, every model of the timm library can be used by its name; it is then looked up in timm, which
-imports torch.
+A model is added by one builder function (``small.py``, ``minis.py``) and one line here. Heads,
+which take features instead of pictures (``heads.py``), are in a table beside it. Beyond the tables,
+every model of the timm library can be used by its name; it is then looked up in timm, which imports
+torch.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from zoo.registry import Registry
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["ALIASES", "MODELS", "Model", "build", "check_input", "model"]
+__all__ = ["ALIASES", "HEADS", "MODELS", "Model", "build", "check_input", "model"]
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,11 @@ class Model:
     reference_channels: int
     paper: str
     images_per_second: float | None = None
+
+    @property
+    def head(self) -> bool:
+        """Whether it takes features instead of pictures: its reference input is a vector."""
+        return self.build.startswith("zoo.models.heads:")
 
     def mega_macs_at(self, size: int) -> float:
         """Estimate for another side, in millions: in proportion to the area (a few per cent off
@@ -196,6 +202,30 @@ MODELS: Registry[Model] = Registry(
     },
 )
 
+HEADS: Registry[Model] = Registry(
+    "head",
+    {
+        name: Model(
+            name,
+            family,
+            f"zoo.models.heads:{name}",
+            1,
+            1,
+            parameters,
+            mega_macs,
+            1,
+            1280,
+            paper,
+            rate,
+        )
+        for name, family, parameters, mega_macs, paper, rate in (
+            ("head_softmax", "softmax", 12_810, 0.0128, "softmax regression", 500_000),
+            ("head_mlp", "mlp", 82_634, 0.08256, "perceptron with one hidden layer", 150_000),
+        )
+    },
+)
+"""Architectures that are trained on frozen features (``--features``)."""
+
 ALIASES = {"xception": "legacy_xception"}
 """Other names people use -> canonical name. timm renamed ``xception`` to ``legacy_xception``."""
 
@@ -209,8 +239,9 @@ def model(name: str) -> Model:
         UsageError: if the name asks timm for pretrained weights.
     """
     canonical = ALIASES.get(name, name)
-    if canonical in MODELS:
-        return MODELS[canonical]
+    for table in (MODELS, HEADS):
+        if canonical in table:
+            return table[canonical]
     return _from_timm(canonical)
 
 
@@ -226,7 +257,7 @@ def _from_timm(name: str) -> Model:
             if near
             else "Any model of the timm library can be named too; it has none near this."
         )
-        raise UnknownNameError("model", name, [*MODELS, *ALIASES], hint)
+        raise UnknownNameError("model", name, [*MODELS, *HEADS, *ALIASES], hint)
     if dot:
         raise UsageError(
             f"model {name!r} names the pretrained weights {tag!r}. Every training starts from"
@@ -280,7 +311,7 @@ def check_input(name: str, size: int) -> None:
             f"{entry.name} needs pictures of at least {entry.min_size}x{entry.min_size} pixels; the"
             f" input is {size}x{size}. {advice}"
         )
-    if entry.name not in MODELS:
+    if entry.name not in MODELS and not entry.head:
         from zoo.models import backbones
 
         reason = backbones.refusal(entry.name, size)
@@ -299,7 +330,7 @@ def build(name: str, *, num_classes: int, in_channels: int, size: int) -> nn.Mod
     Args:
         name: as in ``model``.
         num_classes: M.
-        in_channels: K, 1 or 3.
+        in_channels: K, 1 or 3; of a head, D.
         size: S, side of the square input in pixels.
 
     Returns:

@@ -1,5 +1,5 @@
 """Pretrained weights of timm's networks, from a file or from the caches that timm's own downloads
-go to. Nothing is ever downloaded here.
+go to. Nothing is downloaded but by ``download``, which ``zoo models fetch --download`` asks for.
 
 A state fits a network in one of three ways, tried in this order: by its names; by timm's own
 conversion of older names (``checkpoint_filter_fn`` of the network's module); or in order, tensor by
@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from zoo.errors import DataError, UnknownNameError, UsageError
 from zoo.models import ALIASES, backbones
 
-__all__ = ["Facts", "Pretrained", "facts_of", "load"]
+__all__ = ["Facts", "Pretrained", "download", "facts_of", "load", "whereabouts"]
 
 Fit = Literal["names", "timm's conversion", "order"]
 
@@ -108,16 +108,11 @@ def facts_of(name: str) -> Facts:
     )
 
 
-def _cached(facts: Facts) -> Path:
-    """The weights in a cache on this machine.
-
-    Raises:
-        UsageError: if they are in none; says what to do.
-    """
+def whereabouts(facts: Facts) -> Path | None:
+    """The weights in a cache on this machine; None if they are in none."""
     from huggingface_hub import try_to_load_from_cache
 
-    name = f"{facts.arch}.{facts.tag}" if facts.tag else facts.arch
-    settings = timm.get_pretrained_cfg(name)
+    settings = timm.get_pretrained_cfg(_name(facts))
     hub = str(settings.hf_hub_id or "") if settings is not None else ""
     for file in ("model.safetensors", "pytorch_model.bin") if hub else ():
         found = try_to_load_from_cache(hub, file)
@@ -128,10 +123,47 @@ def _cached(facts: Facts) -> Path:
         path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
         if path.is_file():
             return path
+    return None
+
+
+def download(facts: Facts) -> None:
+    """Download weights into timm's cache, as timm does.
+
+    Raises:
+        UsageError: if timm knows no source, or it cannot be reached.
+    """
+    name = _name(facts)
+    if facts.source is None:
+        raise UsageError(
+            f"weights of {name}: timm knows of none to download. Name a file with --weights FILE,"
+            " or choose another network: timm.list_pretrained() has them all."
+        )
+    try:
+        timm.create_model(name, pretrained=True)
+    except Exception as error:  # noqa: BLE001 - whatever stands between here and there
+        raise UsageError(
+            f"weights of {name}: {facts.source} could not be read ({type(error).__name__}:"
+            f" {str(error).partition(chr(10))[0][:160]}). Try again where there is a network, or"
+            " name a file with --weights FILE."
+        ) from None
+
+
+def _name(facts: Facts) -> str:
+    return f"{facts.arch}.{facts.tag}" if facts.tag else facts.arch
+
+
+def _cached(facts: Facts) -> Path:
+    """``whereabouts``.
+
+    Raises:
+        UsageError: if they are in no cache; says what to do.
+    """
+    if (found := whereabouts(facts)) is not None:
+        return found
+    name = _name(facts)
     raise UsageError(
         f"weights of {name}: in no cache of this machine, and nothing is downloaded unasked. Name"
-        " a file with --weights FILE, or fetch them once on a machine with a network:"
-        f" python -c \"import timm; timm.create_model('{name}', pretrained=True)\""
+        f" a file with --weights FILE, or see what a download is: zoo models fetch {name}"
     )
 
 

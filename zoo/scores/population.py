@@ -219,16 +219,16 @@ def _check_preprocessing(classifiers: Mapping[str, Commit]) -> None:
     """Refuse classifiers of one architecture and input size whose pictures reached them in
     different ways.
 
-    Architectures and sizes are mixed on purpose. Within one of each, other channels, fit, mean or
-    std are a mistake.
+    Architectures, sizes and backbones are mixed on purpose. Within one of each, other channels,
+    fit, mean or std are a mistake.
     """
-    first: dict[tuple[str, int], str] = {}
+    first: dict[tuple[str, int, str | None], str] = {}
     for name, commit in classifiers.items():
         own = commit.facts.get("preprocessing")
         if own is None:
             continue
         arch, size = commit.facts["arch"], own["size"]
-        other = first.setdefault((arch, size), name)
+        other = first.setdefault((arch, size, own.get("features")), name)
         if differs := _differences(classifiers[other].facts["preprocessing"], own):
             raise UsageError(
                 f"classifiers {other} and {name}, both {arch} at {size} x {size} pixels, were given"

@@ -52,6 +52,7 @@ __all__ = [
     "logits_schema",
     "read_answers",
     "shards",
+    "sound_part",
     "write_part",
 ]
 
@@ -310,7 +311,7 @@ def _found(files: Files, unit: AnswerUnit, shard: Shard) -> Receipt | None:
             if re.fullmatch(rf"{shard.stem}-{match[1]}-[0-9a-f]{{16}}\.arrow", other)
         ]
         refs = [
-            _sound(files, f"{unit.folder}/{part}")
+            sound_part(files, f"{unit.folder}/{part}")
             for part in (name, *(logits if unit.logits else ()))
         ]
         halves = [ref for ref in refs[1:] if ref is not None]
@@ -329,7 +330,7 @@ def _found(files: Files, unit: AnswerUnit, shard: Shard) -> Receipt | None:
     return None
 
 
-def _sound(files: Files, path: str) -> FileRef | None:
+def sound_part(files: Files, path: str) -> FileRef | None:
     """A part whose content is what its name says, touched; None if it is damaged or gone."""
     if not files.touch(path):
         return None

@@ -18,6 +18,8 @@ member         classifier id               a classifier whose predictions were i
 unusable       classifier id               that a classifier is left out for good, and why; no files
 manifest       digest of its content       which examples, labels, copies, weights; a generation more per data set and split it was made from
 selection      name                        a manifest, and the data set, split and population it was made from
+backbone       name and hash               a network with pretrained weights, and how pictures reach it, that makes features; its weights
+features       hash of backbone and split  what a backbone makes of every picture of a split: a vector each
 decisions      hash of their content       what reviewers decided about examples of one split, all in the record; no files
 snapshot       name                        a list of records, and the derived tables of then: what a published number was computed from
 =============  ==========================  =====================================================================
@@ -53,6 +55,8 @@ KINDS = (
     "manifest",
     "selection",
     "decisions",
+    "backbone",
+    "features",
 )
 """Kinds of records that hold content (a snapshot only lists them)."""
 

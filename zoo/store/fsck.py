@@ -23,6 +23,7 @@ from zoo.errors import StoreError
 from zoo.spec import canonical_json
 from zoo.store.answers import ANSWER_SCHEMA, AnswerUnit, logits_schema
 from zoo.store.commits import KINDS, Commit, unsealed
+from zoo.store.features import FeatureUnit, feature_schema, feature_vectors
 from zoo.store.files import FileRef
 from zoo.store.workspace import MARKER, MARKER_BYTES, Workspace
 
@@ -30,11 +31,19 @@ __all__ = ["CONTENT_FOLDERS", "Damage", "Level", "check", "repair"]
 
 Level = Literal["quick", "full", "semantic"]
 
-CONTENT_FOLDERS = ("answers", "checkpoints", "datasets", "selections", "snapshots", "trainings")
+CONTENT_FOLDERS = (
+    "answers",
+    "checkpoints",
+    "datasets",
+    "features",
+    "selections",
+    "snapshots",
+    "trainings",
+)
 """Folders of immutable files. Every file in them is named by a commit, unfinished, or left over
 from a writer that was stopped."""
 
-_LOST = {"member", "manifest", "selection", "decisions", "snapshot"}
+_LOST = {"backbone", "member", "manifest", "selection", "decisions", "snapshot"}
 """Kinds that no rerun makes again by itself: imported predictions have to be imported again,
 selections made again by their rules, decisions read again from their file."""
 
@@ -117,6 +126,11 @@ def _check_record(workspace: Workspace, kind: str, name: str, level: Level) -> I
         if problem:
             damaged = True
             yield Damage(kind, key, ref.path, problem, lost)
+    if level == "semantic" and not damaged and kind == "features":
+        try:
+            feature_vectors(workspace.files, commit)
+        except StoreError as error:
+            yield Damage(kind, key, path, str(error), lost)
     if level == "semantic" and not damaged and kind == "answers":
         # The second look takes for granted what the first has found sound.
         for problem in list(_check_answers(workspace, commit)) or _check_pairs(workspace, commit):
@@ -148,6 +162,12 @@ def _check_header(workspace: Workspace, commit: Commit, ref: FileRef) -> None:
     elif ref.path.endswith(".arrow"):
         with pa.memory_map(str(path)) as source:
             reader = pa.ipc.open_file(source)
+            if commit.kind == "features":
+                if not reader.schema.equals(
+                    feature_schema(FeatureUnit.from_identity(commit.identity))
+                ):
+                    raise ValueError("its schema is not that of its features")
+                return
             unit = AnswerUnit.from_identity(commit.identity)
             if not reader.schema.equals(logits_schema(unit)) or reader.num_record_batches != len(
                 unit.classifiers

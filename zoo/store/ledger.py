@@ -119,11 +119,12 @@ def _planned_id(spec: Mapping[str, Any]) -> str:
     """Id of a planned training. One that names every field is hashed as it stands, for a tenth of
     what building it costs."""
     if (
-        spec.keys() != Training.model_fields.keys()
+        spec.keys() | {"features"} != Training.model_fields.keys()
         or spec["recipe"].keys() != Recipe.model_fields.keys()
     ):
         return _training(canonical_json(spec))[0]
-    fields = ("arch", "recipe", "treatment", "seed", "input_size")
+    fields = ["arch", "recipe", "treatment", "seed", "input_size"]
+    fields += [name for name in ("features",) if name in spec]
     return content_id(
         {
             "format": 1,

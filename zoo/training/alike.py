@@ -10,7 +10,7 @@ __all__ = ["alike", "kind"]
 
 
 def alike(trainings: Iterable[Training]) -> list[list[Training]]:
-    """Batches for ``run``: of one architecture, input size and recipe, in the order of their first
+    """Batches for ``run``: of one architecture, input and recipe, in the order of their first
     members. Data, treatment and seed may differ, and with them the number of steps."""
     batches: dict[str, list[Training]] = {}
     for training in trainings:
@@ -20,4 +20,6 @@ def alike(trainings: Iterable[Training]) -> list[list[Training]]:
 
 def kind(training: Training) -> str:
     """What trainings must have in common to be alike, as text."""
-    return canonical_json([training.arch, training.input_size, training.recipe.as_json()])
+    return canonical_json(
+        [training.arch, training.input_size, training.features, training.recipe.as_json()]
+    )

@@ -27,12 +27,14 @@ from torch import nn
 from zoo import keyed, models
 from zoo.errors import StoreError, UsageError, ZooError
 from zoo.machine import source_hash
+from zoo.models.heads import standardise
 from zoo.spec import Recipe, Training, classifier_id, content_id
 from zoo.store import ledger
 from zoo.store.ledger import record_failure
 from zoo.store.workspace import Workspace
 from zoo.training import checkpoint, trainers
 from zoo.training.alike import alike
+from zoo.training.heads import train_heads
 from zoo.training.loop import Metrics, StoppedError, Within, evaluate, evaluate_rows, fit
 from zoo.training.schedule import steps_per_epoch
 from zoo.trainsets.prepare import TrainingData, prepare
@@ -110,6 +112,8 @@ def run(
 
     one_by_one: Sequence[Training] = batch
     with contextlib.suppress(StoppedError):
+        if trainers.heads_may(batch, asked):
+            _as_heads(workspace, batch, device, on_epoch, should_stop, fail)
         if trainers.lanes_may(batch, device, asked):
             one_by_one = _in_lanes(workspace, batch, device, on_epoch, should_stop, asked, fail)
         for training in one_by_one:
@@ -130,6 +134,34 @@ def run(
             except Exception as error:  # noqa: BLE001 - one broken training must not end the sweep; the reason is recorded and shown
                 fail(training, error)
     return failed
+
+
+def _as_heads(
+    workspace: Workspace,
+    batch: Sequence[Training],
+    device: torch.device,
+    on_epoch: Callable[[str, int], None],
+    should_stop: Callable[[], bool],
+    fail: Callable[[Training, Exception], None],
+) -> None:
+    """Train a batch of heads at once, those on one data set together."""
+    groups: dict[str, list[Training]] = {}
+    for training in ledger.missing(workspace, batch):
+        groups.setdefault(training.dataset.fingerprint, []).append(training)
+    for group in groups.values():
+        for start in range(0, len(group), trainers.MOST_HEADS):
+            courses = []
+            for training in group[start : start + trainers.MOST_HEADS]:
+                try:
+                    course = _begin(
+                        workspace, training, device, partial(on_epoch, training.id), should_stop
+                    )
+                except Exception as error:  # noqa: BLE001 - as above
+                    fail(training, error)
+                    continue
+                if course is not None:
+                    courses.append(course)
+            train_heads(courses, device, fail, should_stop)
 
 
 def _in_lanes(
@@ -261,7 +293,9 @@ class _Course:
             in_channels=shape.channels,
             size=shape.size,
         ).to(device)
-        if recipe.channels_last:
+        if data.features is not None:
+            standardise(model, *map(torch.from_numpy, data.features.statistics))
+        elif recipe.channels_last:
             model = model.to(memory_format=torch.channels_last)
         self.model, self.optimizer = model, optimizer_of(model, recipe)
         self.outcome = Outcome("done", "all epochs", 0, 0)

@@ -13,7 +13,10 @@ __all__ = ["augment", "normalise", "resized_crop"]
 
 
 def normalise(raw: Tensor, preprocessing: Preprocessing, recipe: Recipe | None = None) -> Tensor:
-    """uint8 [n, H, W, K] -> float32 [n, K, H, W], (x / 255 - mean) / std per channel."""
+    """uint8 [n, H, W, K] -> float32 [n, K, H, W], (x / 255 - mean) / std per channel. Features
+    float32 [n, D] stay: what is done to them is part of their head."""
+    if preprocessing.features is not None:
+        return raw
     shape = (1, 1, 1, preprocessing.channels)
     mean = torch.tensor(preprocessing.mean, device=raw.device).mul(255).view(shape)
     scale = torch.tensor(preprocessing.std, device=raw.device).mul(255).reciprocal().view(shape)

@@ -2,7 +2,9 @@
 
 ``single``: one after the other, by the one training loop (``zoo.training.loop``); the reference.
 ``lanes``: as many as a vector register holds at once, on one CPU core (``zoo.training.lanes``), the
-same computation to float rounding. docs/ARCHITECTURE.md, "Trainers", has the rule in words.
+same computation to float rounding.
+``heads``: hundreds of heads on the same features at once (``zoo.training.heads``), likewise.
+docs/ARCHITECTURE.md, "Trainers", has the rule in words.
 """
 
 from __future__ import annotations
@@ -24,9 +26,20 @@ from zoo.trainsets.prepare import TrainingData
 if TYPE_CHECKING:
     from zoo.training.lanes.fit import Lanes
 
-__all__ = ["FASTER", "TRAINERS", "asked", "lanes_for", "lanes_may", "versions"]
+__all__ = [
+    "FASTER",
+    "MOST_HEADS",
+    "TRAINERS",
+    "asked",
+    "heads_may",
+    "lanes_for",
+    "lanes_may",
+    "versions",
+]
 
-TRAINERS = ("single", "lanes")
+TRAINERS = ("single", "lanes", "heads")
+MOST_HEADS = 256
+"""Heads that are trained at once: more gain nothing, and each holds its state in memory."""
 _SETTING = "ZOO_TRAINER"
 
 FASTER: Mapping[str, float] = {
@@ -74,9 +87,22 @@ def _installed() -> bool:
     return find_spec("numba") is not None
 
 
+def heads_may(batch: Sequence[Training], asked: str | None) -> bool:
+    """Whether a batch is of heads that are trained at once: unless another trainer is asked for,
+    two or more in float32."""
+    return (
+        asked in (None, "heads")
+        and len(batch) > 1
+        and models.model(batch[0].arch).head
+        and batch[0].recipe.precision == "fp32"
+    )
+
+
 def lanes_may(batch: Sequence[Training], device: torch.device, asked: str | None) -> bool:
     """Whether lanes come into question, from what is known before anything is opened."""
-    if asked == "single" or device.type != "cpu" or not batch or not _installed():
+    if asked in ("single", "heads") or device.type != "cpu" or not batch or not _installed():
+        return False
+    if models.model(batch[0].arch).head:
         return False
     recipe = batch[0].recipe
     if recipe.precision != "fp32" or recipe.augment == "resized_crop_flip":

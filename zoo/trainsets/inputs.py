@@ -15,23 +15,28 @@ import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from zoo import keyed, models
 from zoo.data import Dataset, Decoded, channel_statistics, decode_examples, load_split, open_dataset
-from zoo.errors import DataError, UsageError
+from zoo.errors import DataError, NotFoundError, UsageError
 from zoo.spec import DatasetRef, Preprocessing
+from zoo.store.features import FeatureUnit, backbone_of, feature_vectors, features_of
+from zoo.store.workspace import Workspace
 
 __all__ = [
     "IN_MEMORY_BYTES",
+    "FeatureVectors",
     "Geometry",
+    "Inputs",
     "MemoryPictures",
     "Pictures",
     "StreamedPictures",
     "geometry",
+    "open_features",
     "open_pictures",
     "open_verified",
     "preprocessing",
@@ -49,29 +54,32 @@ _STATISTICS_SAMPLE = 4096
 
 @dataclass(frozen=True)
 class Geometry:
-    """What a decoded picture looks like when it reaches a network: [size, size, channels] uint8."""
+    """What a decoded picture looks like when it reaches a network: [size, size, channels] uint8.
+    With ``features``, what is kept of it: [channels] float32, see ``zoo.spec.Preprocessing``."""
 
     size: int
-    channels: Literal[1, 3]
+    channels: int
     fit: Literal["pad", "resize", "crop"]
+    features: str | None = None
 
     @property
     def bytes_per_example(self) -> int:
-        return self.size * self.size * self.channels
+        return self.size * self.size * self.channels * (1 if self.features is None else 4)
+
+
+Inputs: TypeAlias = NDArray[np.uint8] | NDArray[np.float32]
 
 
 class Pictures(Protocol):
-    """Decoded pictures of one split, by example id. ``streamed``: decoded at every use, so worth
-    fetching ahead."""
+    """What networks are shown of one split, by example id: decoded pictures, or features.
+    ``streamed``: decoded at every use, so worth fetching ahead."""
 
     @property
     def streamed(self) -> bool: ...
 
-    def gather(
-        self, example_ids: NDArray[np.int64]
-    ) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
-        """(uint8 [n, H, W, K] in the order asked, mask [n] of unreadable ones or None); unreadable
-        pictures are zeros."""
+    def gather(self, example_ids: NDArray[np.int64]) -> tuple[Inputs, NDArray[np.bool_] | None]:
+        """(uint8 [n, H, W, K], or features float32 [n, D], in the order asked; mask [n] of
+        unreadable ones or None); unreadable pictures are zeros."""
         ...
 
 
@@ -111,12 +119,64 @@ class StreamedPictures:
         return decoded.images, _mask(example_ids, decoded.errors)
 
 
+@dataclass(frozen=True, eq=False)
+class FeatureVectors:
+    """Features of a split, held in memory. ``vectors``: float32 [E, D]; ``unreadable``: bool
+    [E]."""
+
+    vectors: NDArray[np.float32]
+    unreadable: NDArray[np.bool_]
+    streamed: bool = False
+
+    def gather(
+        self, example_ids: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
+        mask = self.unreadable[example_ids]
+        return self.vectors[example_ids], mask if mask.any() else None
+
+    @functools.cached_property
+    def statistics(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Mean and standard deviation of each number over the readable pictures, float32 [D] each;
+        1 where a number never varies."""
+        there = self.vectors[~self.unreadable]
+        if not len(there):
+            raise DataError(
+                f"features of {len(self.vectors)} pictures: none of these can be read. See why"
+                " with: zoo data check"
+            )
+        mean = there.mean(axis=0, dtype=np.float64)
+        std = there.std(axis=0, dtype=np.float64)
+        return mean.astype(np.float32), np.where(std > 1e-6, std, 1.0).astype(np.float32)
+
+
 def _mask(example_ids: NDArray[np.int64], errors: Mapping[int, str]) -> NDArray[np.bool_] | None:
     mask = np.isin(example_ids, list(errors)) if errors else None
     return mask if mask is not None and mask.any() else None
 
 
 _HELD: dict[tuple[str, str, Geometry], Pictures] = {}
+_FEATURES: dict[tuple[str, str], FeatureVectors] = {}
+
+
+def open_features(workspace: Workspace, dataset: str, split: str, backbone: str) -> FeatureVectors:
+    """What a backbone has made of a split of a data set (its fingerprint); held between the
+    trainings of one process.
+
+    Raises:
+        NotFoundError: if there is no such backbone, or its features have not been made.
+    """
+    unit = FeatureUnit(dataset, split, backbone, backbone_of(workspace, backbone)[0].width)
+    key = (workspace.location, unit.key)
+    if key not in _FEATURES:
+        commit = features_of(workspace, unit)
+        if commit is None:
+            raise NotFoundError(
+                f"features of {backbone} on {split} of data set {dataset} are not in"
+                f" {workspace.location}. 'zoo train' and 'zoo fill' make them first: run the same"
+                " command again."
+            )
+        _FEATURES[key] = FeatureVectors(*feature_vectors(workspace.files, commit))
+    return _FEATURES[key]
 
 
 def open_verified(ref: DatasetRef) -> Dataset:
@@ -147,6 +207,11 @@ def geometry(
     Raises:
         UsageError: if the size is below what the model can take, or no size is known.
     """
+    if models.model(arch).head:
+        raise UsageError(
+            f"{arch} is a head: it is trained on features, not on pictures. Name what makes them"
+            " with --features BACKBONE, or choose a network: zoo data models."
+        )
     default = models.model(arch).default_size
     native = max(dataset.native_size) if dataset.native_size else None
     size = input_size or (native if native and (default is None or native < default) else default)
@@ -236,6 +301,6 @@ def _statistics(
             f"{dataset.name}: none of its {len(ids)} training pictures can be read. See why with:"
             f" zoo data check {uri}"
         )
-    mean, std = channel_statistics(images)
+    mean, std = channel_statistics(np.asarray(images, dtype=np.uint8))
     # A channel without any variation would divide by zero.
     return mean, tuple(s if s > 0 else 1.0 for s in std)

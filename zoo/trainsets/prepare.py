@@ -15,17 +15,21 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo import keyed
+from zoo import keyed, models
 from zoo.data import Dataset, Decoded, Split, decode_examples
 from zoo.errors import UsageError
 from zoo.spec import Op, Preprocessing, Sweep, Training
+from zoo.store.features import backbone_of
 from zoo.store.selections import manifest_of
 from zoo.store.workspace import Workspace
 from zoo.trainsets.crops import DRAWS, crop_boxes
 from zoo.trainsets.inputs import (
+    FeatureVectors,
+    Inputs,
     MemoryPictures,
     Pictures,
     geometry,
+    open_features,
     open_pictures,
     open_verified,
     preprocessing,
@@ -45,7 +49,8 @@ class TrainingData:
     split whose pictures are cut as they are read, where the recipe asks for random parts of
     pictures of any size. ``unreadable``: split -> example id -> reason, as far as known before
     training (a streamed split finds out as it goes). ``given_labels``: int64 [E], the data set's
-    own labels of the training split.
+    own labels of the training split. ``features``: of the training split by example id, where they
+    stand for the pictures.
     """
 
     rows: Rows
@@ -57,6 +62,7 @@ class TrainingData:
     given_labels: NDArray[np.int64]
     unreadable: Mapping[str, Mapping[int, str]]
     whole: Split | None = None
+    features: FeatureVectors | None = None
 
     @property
     def cropped(self) -> bool:
@@ -106,12 +112,13 @@ class _TreatedPictures:
     def streamed(self) -> bool:
         return self.pictures.streamed
 
-    def gather(
-        self, positions: NDArray[np.int64]
-    ) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
+    def gather(self, positions: NDArray[np.int64]) -> tuple[Inputs, NDArray[np.bool_] | None]:
         ids = self.example_ids[positions]
         images, unreadable = self.pictures.gather(ids)
-        return apply_images(self.treatment, images, ids, epoch=self.epoch), unreadable
+        if not self.treatment:
+            return images, unreadable
+        pictures = np.asarray(images, dtype=np.uint8)
+        return apply_images(self.treatment, pictures, ids, epoch=self.epoch), unreadable
 
 
 @dataclass(frozen=True)
@@ -151,6 +158,8 @@ def prepare(workspace: Workspace, training: Training) -> TrainingData:
         UsageError: if the treatment or the input size does not fit the data set.
     """
     dataset = open_verified(training.dataset)
+    if training.features is not None:
+        return _prepare_features(workspace, training, dataset, training.features)
     shape = geometry(dataset, training.arch, training.input_size, training.recipe.augment)
     pictures = {
         split: open_pictures(dataset, split, shape, workspace.cache)
@@ -173,9 +182,8 @@ def prepare(workspace: Workspace, training: Training) -> TrainingData:
     elif isinstance(train, MemoryPictures) and _treated_once(training.treatment):
         # One copy of just the rows that are trained on, treated once for all epochs. What is not
         # treated is read where it lies, which many trainings at once share.
-        treated = MemoryPictures(
-            Decoded(treated.gather(np.arange(len(rows.example_ids), dtype=np.int64))[0], {})
-        )
+        once, _ = treated.gather(np.arange(len(rows.example_ids), dtype=np.int64))
+        treated = MemoryPictures(Decoded(np.asarray(once, dtype=np.uint8), {}))
     split = dataset.splits["train"]
     return TrainingData(
         rows=rows,
@@ -192,6 +200,60 @@ def prepare(workspace: Workspace, training: Training) -> TrainingData:
     )
 
 
+def _prepare_features(
+    workspace: Workspace, training: Training, dataset: Dataset, backbone: str
+) -> TrainingData:
+    """``prepare`` where features stand for pictures: rows are treated, pictures cannot be."""
+    _check_head(training.arch, training.recipe.augment, training.treatment, backbone)
+    found = {
+        split: open_features(workspace, dataset.fingerprint, split, backbone)
+        for split in ("train", "test")
+        if split == "train" or split in dataset.splits
+    }
+    unreadable = {
+        split: dict.fromkeys(np.flatnonzero(held.unreadable).tolist(), "no features")
+        for split, held in found.items()
+    }
+    rows = apply_rows(
+        training.treatment,
+        usable_rows(dataset, unreadable["train"]),
+        manifests=partial(manifest_of, workspace, dataset=dataset.fingerprint),
+    )
+    return TrainingData(
+        rows=rows,
+        train=_TreatedPictures(found["train"], rows.example_ids, ()),
+        test=found.get("test"),
+        test_labels=(
+            dataset.splits["test"].labels if "test" in found else np.empty(0, dtype=np.int64)
+        ),
+        preprocessing=backbone_of(workspace, backbone)[0].input,
+        class_names=dataset.class_names,
+        given_labels=dataset.splits["train"].labels,
+        unreadable=unreadable,
+        features=found["train"],
+    )
+
+
+def _check_head(arch: str, augment: str, treatment: Sequence[Op], features: str) -> None:
+    """Refuse what cannot be done to features: they were made of the pictures as they are."""
+    if not models.model(arch).head:
+        raise UsageError(
+            f"{arch} takes pictures, not features (of {features}). Allowed with --features:"
+            f" {', '.join(models.HEADS)}. Choose one of these, or leave --features out."
+        )
+    if augment != "none":
+        raise UsageError(
+            f"{arch} with augment={augment}: features were made of the pictures as they are, so"
+            " nothing can be drawn anew. Use a recipe with augment=none."
+        )
+    for step in treatment:
+        if TREATMENTS[step.name].on_images is not None:
+            raise UsageError(
+                f"{step.text} with features: they were made of the pictures as they are. Allowed:"
+                " treatments of rows. Train a network on pictures for this one."
+            )
+
+
 def _treated_once(treatment: Sequence[Op]) -> bool:
     """Whether pictures are changed, and the same way in every epoch."""
     changed = any(TREATMENTS[step.name].on_images is not None for step in treatment)
@@ -205,6 +267,11 @@ def check_sweep(dataset: Dataset, sweep: Sweep) -> None:
         UsageError: an input size that a model cannot take, or damaged pictures that would be cut as
             they are read.
     """
+    if sweep.features is not None:
+        for arch in sweep.archs:
+            augment = sweep.recipes.get(arch, sweep.recipe).augment
+            for treatment in sweep.treatments:
+                _check_head(arch, augment, treatment, sweep.features)
     for asked in sweep.inputs:
         if geometry(dataset, *asked).fit == "crop":
             for treatment in sweep.treatments:

@@ -1,0 +1,186 @@
+"""Features of blocks of pictures: a backbone's answer before its last layer. Adding a backbone to a
+workspace: weights from a cache or a file, never downloaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import safetensors.torch
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from zoo.errors import UsageError
+from zoo.fill.features import FeatureTask
+from zoo.models import check_input
+from zoo.models.backbones import create
+from zoo.models.pretrained import Facts, facts_of, load
+from zoo.spec import Preprocessing
+from zoo.store.features import (
+    Backbone,
+    FeatureReceipt,
+    backbone_of,
+    backbones,
+    commit_backbone,
+    write_features,
+)
+from zoo.store.heartbeat import heartbeat
+from zoo.store.workspace import Workspace
+from zoo.training.loop import EVALUATION_BATCH
+from zoo.training.run import settle
+from zoo.training.tensors import normalise
+
+__all__ = ["FeatureWorker", "Opened", "open_backbone", "recorded_backbone"]
+
+_LARGE_BATCH = 32
+"""Pictures at a time above 64 pixels: activations of 256 take gigabytes."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A backbone whose weights were read and fit. ``data``: a safetensors file."""
+
+    backbone: Backbone
+    data: bytes
+    provenance: dict[str, str | int | None]
+
+    def commit(self, workspace: Workspace) -> str:
+        """Its key, once it is in a workspace."""
+        with heartbeat(workspace):
+            commit_backbone(workspace, self.backbone, self.data, self.provenance)
+        return self.backbone.key
+
+
+def open_backbone(
+    name: str,
+    weights: Path | None = None,
+    input_size: int | None = None,
+    fit: Literal["crop", "resize"] = "crop",
+) -> Opened:
+    """Read pretrained weights of a network of timm, to make features with.
+
+    Args:
+        name: ``ARCH`` or ``ARCH.TAG``.
+        weights: a file; None = what is in a cache of this machine.
+        input_size: side in pixels; None = timm's.
+
+    Raises:
+        UnknownNameError: for a network or weights that timm does not know.
+        UsageError: if no file is named and none is cached, or the size is too small.
+        DataError: if a file cannot be read, or does not fit.
+    """
+    facts = facts_of(name)
+    size = input_size or facts.size
+    check_input(facts.arch, size)
+    found = load(facts, weights)
+    network = _without_last(facts.arch, facts.outputs, size, found.data)
+    with torch.inference_mode():
+        made = network(torch.zeros(1, 3, size, size))
+    if made.dim() != 2:
+        raise UsageError(
+            f"{name}: without its last layer it gives {tuple(made.shape[1:])} for a picture."
+            " Allowed: networks that give one vector. Choose another backbone, such as resnet50."
+        )
+    tag = facts.tag if weights is None or "." in name else None
+    backbone = Backbone(
+        facts.arch,
+        tag,
+        facts.outputs,
+        int(made.shape[1]),
+        found.sha256,
+        Preprocessing(size=size, channels=3, fit=fit, mean=facts.mean, std=facts.std),
+    )
+    return Opened(backbone, found.data, _provenance(facts, weights is None, found.file, found.fit))
+
+
+def recorded_backbone(
+    workspace: Workspace, name: str, input_size: int | None = None
+) -> Opened | None:
+    """A backbone that a workspace has, by its key, ARCH.TAG, or ARCH where it has one such alone;
+    None if it has none.
+
+    Raises:
+        UsageError: if several are meant; names them.
+    """
+    known = backbones(workspace)
+    meant = [b for b in known if name == b.key] or [
+        b
+        for b in known
+        if name in (b.name, b.network) and input_size in (None, b.preprocessing.size)
+    ]
+    if len(meant) > 1:
+        raise UsageError(
+            f"{name}: {workspace.location} has {len(meant)} such backbones. Name one of them:"
+            f" --features {', --features '.join(b.key for b in meant)}."
+        )
+    if not meant:
+        return None
+    _, commit = backbone_of(workspace, meant[0].key)
+    data = workspace.files.read_verified(commit.files[0])
+    return Opened(meant[0], data, dict(commit.facts["provenance"]))
+
+
+def _provenance(facts: Facts, cached: bool, file: str, fit: str) -> dict[str, str | int | None]:
+    return {
+        "file": file,
+        "fitted_by": fit,
+        "source": facts.source if cached else None,
+        "licence": facts.licence if cached else None,
+        "pretrained_on": facts.pretrained_on if cached else None,
+    }
+
+
+def _without_last(arch: str, outputs: int, size: int, weights: bytes) -> nn.Module:
+    """The network up to what its last layer is given, in evaluation mode."""
+    network = create(arch, num_classes=outputs, in_channels=3, size=size)
+    network.load_state_dict(safetensors.torch.load(weights))
+    reset = getattr(network, "reset_classifier", None)
+    if reset is None:
+        raise UsageError(
+            f"{arch}: timm cannot take its last layer off. Choose another backbone, such as"
+            " resnet50."
+        )
+    reset(0)
+    return network.eval()
+
+
+class FeatureWorker:
+    """Runs backbones over decoded shards; keeps the newest one loaded. One per process."""
+
+    def __init__(self, workspace: Workspace, device: torch.device) -> None:
+        settle(device)
+        self.workspace, self.device = workspace, device
+        self._loaded: dict[str, tuple[Backbone, nn.Module]] = {}
+
+    @torch.inference_mode()
+    def __call__(
+        self, task: FeatureTask, images: NDArray[np.uint8], unreadable: NDArray[np.bool_]
+    ) -> FeatureReceipt:
+        """Features of a task's pictures, uint8 [n, S, S, 3], written as one part.
+
+        Raises:
+            StoreError: if they are not finite.
+        """
+        backbone, network = self._backbone(task.unit.backbone)
+        size = EVALUATION_BATCH if backbone.preprocessing.size <= 64 else _LARGE_BATCH
+        made: list[Tensor] = []
+        for start in range(0, len(images), size):
+            raw = torch.from_numpy(np.ascontiguousarray(images[start : start + size]))
+            pictures = normalise(raw.to(self.device), backbone.preprocessing)
+            made.append(network(pictures).float().cpu())
+        vectors = torch.cat(made).numpy()
+        return write_features(self.workspace.files, task.unit, task.shard, vectors, unreadable)
+
+    def _backbone(self, key: str) -> tuple[Backbone, nn.Module]:
+        if key not in self._loaded:
+            backbone, commit = backbone_of(self.workspace, key)
+            weights = self.workspace.files.read_verified(commit.files[0])
+            size = backbone.preprocessing.size
+            network = _without_last(backbone.network, backbone.outputs, size, weights)
+            for parameter in network.parameters():
+                parameter.requires_grad_(False)
+            self._loaded = {key: (backbone, network.to(self.device))}
+        return self._loaded[key]
