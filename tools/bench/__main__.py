@@ -19,6 +19,7 @@ NAMES = (
     "fill_shares",
     "feeding",
     "scoring",
+    "tables",
     "detection",
     "orchestration",
     "store",

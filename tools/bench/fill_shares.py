@@ -1,10 +1,10 @@
 """Where the processor time of a fill goes: networks, decoding, loading, answers, writing.
 
-Populations of 500 classifiers, LeNet-5s and the ten minis (fifty snapshots of ten trainings of a
-few steps), on PNG pictures of fashion-mini, through ``plan_fill`` and ``LocalRunner``: one process,
-one thread, answers and logits written and committed. In groups of at most 128, once in blocks, each
-decoded once for all groups, and once with every group decoding for itself, which was how a fill
-went before it had blocks. *networks* is time inside the modules' ``forward`` alone.
+Populations of 500 classifiers, LeNet-5s and the minis (snapshots of trainings of a few steps), on
+PNG pictures of fashion-mini, through ``plan_fill`` and ``LocalRunner``: one process, one thread,
+answers and logits written and committed. In groups of at most 128, once in blocks, each decoded
+once for all groups, and once with every group decoding for itself, which was how a fill went before
+it had blocks. *networks* is time inside the modules' ``forward`` alone.
 """
 
 from __future__ import annotations
@@ -98,10 +98,11 @@ class Accounts:
         return float(self.spent["whole"])
 
 
-def population(rounds: int, examples: int, snapshots: int) -> None:
-    """Both populations, ``snapshots`` of each of ten networks."""
+def population(rounds: int, examples: int, classifiers: int) -> None:
+    """Both populations, of about so many classifiers."""
     minis = tuple(name for name in MODELS if name.endswith("_mini"))
-    for name, archs in (("LeNet-5s", ("lenet5",) * 10), ("the ten minis", minis)):
+    for name, archs in (("LeNet-5s", ("lenet5",) * 10), ("the minis", minis)):
+        snapshots = -(-classifiers // len(archs))
         with tempfile.TemporaryDirectory() as folder:
             dataset = write_pictures(Path(folder) / "pictures", examples)
             template = with_classifiers(Path(folder) / "template", dataset, archs, snapshots)
@@ -137,9 +138,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = settings(str(__doc__), rounds=3, argv=argv)
     os.environ["OMP_NUM_THREADS"] = "1"
     if options.quick:
-        population(1, 256, 15)
+        population(1, 256, 150)
     else:
-        population(options.rounds, 2048, 50)
+        population(options.rounds, 2048, 500)
     return 0
 
 

@@ -63,23 +63,26 @@ _GROUP = 50
 _POOL = 4096
 
 
-def synthetic_dataset(examples: int) -> Dataset:
-    """Labels of 1,000 classes; the pictures are one pixel each and nobody looks at them."""
-    labels = np.random.default_rng(0).integers(0, _CLASSES, examples)
+def synthetic_dataset(examples: int, classes: int = _CLASSES) -> Dataset:
+    """Labels of so many classes; the pictures are one pixel each and nobody looks at them."""
+    labels = np.random.default_rng(0).integers(0, classes, examples)
     pictures = ArraySource(np.zeros((examples, 1, 1, 1), dtype=np.uint8))
     splits = {_SPLIT: Split(_SPLIT, labels, None, [f"{i:08d}" for i in range(examples)], pictures)}
-    names = tuple(f"class {i}" for i in range(_CLASSES))
+    names = tuple(f"class {i}" for i in range(classes))
     return Dataset("synthetic", "synthetic", names, splits, 1, (1, 1), fingerprint(names, splits))
 
 
-def synthetic_answers(labels: NDArray[np.int64], generator: np.random.Generator) -> Answers:
+def synthetic_answers(
+    labels: NDArray[np.int64], generator: np.random.Generator, classes: int = _CLASSES
+) -> Answers:
     """Plausible answers: right four times out of five, five distinct classes, probabilities that
     fall."""
     n = len(labels)
-    first = np.where(generator.random(n) < 0.8, labels, generator.integers(0, _CLASSES, n))
-    # at most 4 * 179 < 1,000, so the five classes differ
-    steps = np.cumsum(generator.integers(1, 180, (n, 4)), axis=1)
-    top5 = np.concatenate([first[:, None], (first[:, None] + steps) % _CLASSES], axis=1)
+    first = np.where(generator.random(n) < 0.8, labels, generator.integers(0, classes, n))
+    # four steps make less than a round, so the five classes differ
+    step = min(180, (classes - 1) // 4 + 1)
+    steps = np.cumsum(generator.integers(1, step, (n, 4)), axis=1)
+    top5 = np.concatenate([first[:, None], (first[:, None] + steps) % classes], axis=1)
     top5_p = np.sort(generator.dirichlet(np.full(6, 0.5), n).astype(np.float32)[:, :5], axis=1)[
         :, ::-1
     ]
@@ -88,7 +91,7 @@ def synthetic_answers(labels: NDArray[np.int64], generator: np.random.Generator)
     return Answers(
         prediction=first.astype(np.int16),
         p_label=p_label.astype(np.float32),
-        entropy=generator.uniform(0, 9, n).astype(np.float32),
+        entropy=generator.uniform(0, min(9.0, np.log2(classes)), n).astype(np.float32),
         margin=margin.astype(np.float32),
         top5=top5.astype(np.int16),
         top5_p=top5_p.astype(np.float16),
@@ -96,20 +99,22 @@ def synthetic_answers(labels: NDArray[np.int64], generator: np.random.Generator)
     )
 
 
-def filled(root: Path, classifiers: int, examples: int) -> tuple[Workspace, Population]:
+def filled(
+    root: Path, classifiers: int, examples: int, classes: int = _CLASSES
+) -> tuple[Workspace, Population]:
     """A workspace with committed answers of so many classifiers, in groups of 50 as after several
     fills."""
-    workspace, dataset = Workspace.open(root, create=True), synthetic_dataset(examples)
+    workspace, dataset = Workspace.open(root, create=True), synthetic_dataset(examples, classes)
     datasets.commit_dataset(workspace, dataset, {})
     labels = dataset.splits[_SPLIT].labels
     generator = np.random.default_rng(1)
     for start in range(0, classifiers, _GROUP):
         names = tuple(f"{i:016x}-e0001" for i in range(start, min(start + _GROUP, classifiers)))
-        unit = AnswerUnit(dataset.fingerprint, _SPLIT, names, _CLASSES, "synthetic", logits=False)
+        unit = AnswerUnit(dataset.fingerprint, _SPLIT, names, classes, "synthetic", logits=False)
         receipts = []
         for shard in shards(examples, 1):
             part = labels[shard.start : shard.stop]
-            answers = [synthetic_answers(part, generator) for _ in names]
+            answers = [synthetic_answers(part, generator, classes) for _ in names]
             seen = np.arange(len(part))[None, :] % 2 == np.arange(len(names))[:, None] % 2
             receipts.append(
                 write_part(

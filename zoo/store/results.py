@@ -15,6 +15,7 @@ names it (``Workspace.at``), tables are those of then.
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import re
@@ -27,6 +28,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from zoo.errors import NotFoundError, UsageError
 from zoo.spec import Experiment
@@ -67,24 +69,97 @@ def csv_text(table: pd.DataFrame, float_format: str | None = None) -> str:
     A text that a spreadsheet would run as a formula (it starts with = + - @ TAB or CR) gets a quote
     in front. Numbers do not. A carriage return inside a text becomes a line feed.
     """
-    safe = table.copy()
-    for position, (_, column) in enumerate(table.items()):
-        if column.dtype == np.float64 and float_format is None:
-            # the same digits as pandas writes, which asks numpy for them, at a third of the time
-            numbers = column.to_numpy(np.float64).tolist()
-            digits = [None if number != number else repr(number) for number in numbers]
-            safe.isetitem(position, pd.Series(digits, index=table.index, dtype="object").array)
-            continue
-        if pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_bool_dtype(column.dtype):
-            continue
-        if not _needs_care(column):
-            continue
-        safe.isetitem(
-            position,
-            pd.Series([_cell(value) for value in column], index=table.index, dtype="object").array,
+    if not len(table.columns):
+        empty: str = table.to_csv(index=False, lineterminator="\n")
+        return empty
+    head = io.StringIO()
+    csv.writer(head, lineterminator="\n").writerow(table.columns)
+    parts = [head.getvalue().encode()]
+    for start in range(0, len(table), _CSV_ROWS):
+        rows = table.iloc[start : start + _CSV_ROWS]
+        cells = [_column_text(column, float_format) for _, column in rows.items()]
+        if len(cells) == 1:  # an empty line would be no row
+            cells = [pc.if_else(pc.equal(cells[0], _text("")), _text('""'), cells[0])]
+        lines = _joined(*cells[:-1], _joined(cells[-1], "\n"), between=",")
+        parts.append(lines.buffers()[2].to_pybytes()[: _end(lines)])
+    return b"".join(parts).decode()
+
+
+_CSV_ROWS = 1 << 16
+_TEXT = pa.large_string()
+_EXACT = (1e-4, 1e10)
+"""Between these Arrow writes the digits of a float as Python does."""
+
+
+def _text(value: str) -> pa.Scalar:
+    return pa.scalar(value, _TEXT)
+
+
+def _joined(*pieces: pa.Array | str, between: str = "") -> pa.Array:
+    """Texts of several columns, row by row one after the other."""
+    parts = [_text(piece) if isinstance(piece, str) else piece for piece in pieces]
+    return pc.binary_join_element_wise(*parts, _text(between))
+
+
+def _end(texts: pa.Array) -> int:
+    """Bytes of a column of texts that begins with its buffer."""
+    offsets = np.frombuffer(texts.buffers()[1], np.int64)
+    return int(offsets[len(texts)])
+
+
+def _column_text(column: pd.Series[Any], float_format: str | None) -> pa.Array:
+    """The cells of a column as they stand in a CSV; a column at a time, as cell by cell was
+    measured to take three quarters of the time of ``zoo score``."""
+    kind = column.dtype
+    if isinstance(kind, np.dtype) and kind.kind in "iub":
+        values = column.to_numpy()
+        if kind.kind == "b":
+            return pc.if_else(pa.array(values), _text("True"), _text("False"))
+        return pc.cast(pa.array(values), _TEXT)
+    if isinstance(kind, np.dtype) and kind.kind == "f":
+        numbers = column.to_numpy()
+        if float_format is not None:
+            texts = ["" if v != v else float_format % v for v in numbers.tolist()]
+            return pa.array(texts, _TEXT)
+        if kind == np.float64:
+            return _decimals(numbers)
+        return pc.if_else(
+            pa.array(np.isnan(numbers)), _text(""), pa.array(numbers.astype(str).tolist(), _TEXT)
         )
-    text: str = safe.to_csv(index=False, lineterminator="\n", float_format=float_format)
-    return text
+    if isinstance(kind, np.dtype) and kind.kind in "mM":
+        lines = column.to_frame("x").to_csv(index=False, lineterminator="\n").split("\n")[1:-1]
+        return pa.array([line.strip('"') for line in lines], _TEXT)
+    if isinstance(kind, pd.StringDtype):
+        texts = pa.chunked_array(pa.array(column, from_pandas=True)).cast(_TEXT).combine_chunks()
+        if pc.any(pc.match_substring_regex(texts, r"\A[=+\-@\t]|\r")).as_py() is True:
+            texts = pa.array([t and spreadsheet_text(t) for t in texts.to_pylist()], _TEXT)
+    elif column.isna().all():
+        return pa.array([""] * len(column), _TEXT)
+    else:
+        cells = [_cell(value) for value in column]
+        texts = pa.array([None if v is None or v != v else str(v) for v in cells], _TEXT)
+    return _quoted(texts.fill_null(""))
+
+
+def _decimals(numbers: NDArray[np.float64]) -> pa.Array:
+    """Shortest exact decimals, as ``repr`` gives them; nothing for NaN. A sixth of its time."""
+    size = np.abs(numbers)
+    whole = (numbers == np.floor(numbers)) & (size < _EXACT[1])
+    texts = pc.cast(pa.array(numbers), _TEXT)
+    texts = pc.if_else(pa.array(whole), _joined(texts, ".0"), texts)
+    others = ~(whole | ((size >= _EXACT[0]) & (size < _EXACT[1])))
+    if others.any():
+        own = ["" if v != v else repr(v) for v in numbers[others].tolist()]
+        texts = pc.replace_with_mask(texts, pa.array(others), pa.array(own, _TEXT))
+    return texts
+
+
+def _quoted(texts: pa.Array) -> pa.Array:
+    """In quotes where a comma, a quote or a line end is in it, as the module ``csv`` does."""
+    special = pc.match_substring_regex(texts, r'[",\n]')
+    if not pc.any(special).as_py():
+        return texts
+    return pc.if_else(special, _joined('"', pc.replace_substring(texts, '"', '""'), '"'), texts)
 
 
 def spreadsheet_text(text: str) -> str:
@@ -106,17 +181,21 @@ def _listed_as_text(table: pa.Table) -> pa.Table:
         parts = lists.flatten().flatten()
         if any(part.null_count or not _plain_numbers(part) for part in parts):
             continue
-        names = [json.dumps(inner.name) for inner in kind.value_type]
-        form = "{" + ", ".join(f"{name.replace('%', '%%')}: %r" for name in names) + "}"
-        items = [form % row for row in zip(*(part.to_pylist() for part in parts), strict=True)]
-        texts: list[str | None] = []
-        start = 0
-        for length in pc.list_value_length(lists).to_pylist():
-            texts.append(
-                None if length is None else f"[{', '.join(items[start : start + length])}]"
+        pieces: list[pa.Array | str] = []
+        for inner, part in zip(kind.value_type, parts, strict=True):
+            pieces.append(f"{', ' if pieces else '{'}{json.dumps(inner.name)}: ")
+            pieces.append(
+                _decimals(part.to_numpy())
+                if pa.types.is_floating(part.type)
+                else pc.cast(part, _TEXT)
             )
-            start += length or 0
-        table = table.set_column(position, field.name, pa.array(texts, pa.string()))
+        lengths = pc.list_value_length(lists).fill_null(0).to_numpy()
+        offsets = pa.array(np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]))
+        items = pa.LargeListArray.from_arrays(offsets, _joined(*pieces, "}"))
+        texts = pc.if_else(
+            lists.is_valid(), _joined("[", pc.binary_join(items, _text(", ")), "]"), None
+        )
+        table = table.set_column(position, field.name, pc.cast(texts, pa.string()))
     return table
 
 
@@ -127,14 +206,6 @@ def _plain_numbers(values: pa.Array) -> bool:
     return pa.types.is_float64(values.type) and bool(
         pc.all(pc.is_finite(values)).as_py() in (True, None)
     )
-
-
-def _needs_care(column: pd.Series[Any]) -> bool:
-    """Whether a cell of a column of text has to be written in another way than it stands there."""
-    if not isinstance(column.dtype, pd.StringDtype):
-        return True
-    texts = pa.array(column, pa.string(), from_pandas=True)
-    return pc.any(pc.match_substring_regex(texts, r"\A[=+\-@\t]|\r")).as_py() is True
 
 
 def _cell(value: Any) -> Any:
