@@ -86,7 +86,13 @@ MILD = 0.96
 VALIDATION = (0.7755, 0.6665, 0.5616)
 """Shares of the validation set that the same thresholds keep (tables 2 and 3)."""
 
-LADDER = (0.1, 0.2, 0.3, 0.4, 0.5)
+LADDER = {"10 %": 0.1, "20 %": 0.2, "30 %": 0.3, "40 %": 0.4, "50 %": 0.5}
+
+FIGURE_3 = {
+    f"{split} {metric}": (split, metric)
+    for split in ("train", "test")
+    for metric in ("acc1", "acc5")
+}
 
 RIVALS = {
     "by label quality": "label_quality",
@@ -135,7 +141,7 @@ def _groups(scale: str, word: str) -> list[Group]:
     rivals = {name: f"worst:like={model_2},by={score}" for name, score in RIVALS.items()} | {
         name: rule.format(model_2) for name, rule in CONTROLS.items()
     }
-    ladder = {"0 %": ""} | {f"{100 * s:.0f} %": f"worst:share={s},by=joint" for s in LADDER}
+    ladder = {"0 %": ""} | {rung: f"worst:share={s},by=joint" for rung, s in LADDER.items()}
     groups = []
     if word != "conf20":
         again = {"baseline again": "per_class:seed=1000"}
@@ -309,8 +315,8 @@ def _claims(results: Results) -> list[Claim]:
             f"S2.6 {word}",
             "Networks trained on cleaned sets agree more with each other than with the baseline",
             ".8624, .8577, .8736 against .8415, .8382, .8332",
-            "kappa(Mi, Mj) - kappa(baseline, Mi) above 0 for all pairs, with different seeds and so"
-            " disjoint weights, orders and draws.",
+            "kappa(Mi, Mj) - kappa(baseline, Mi) above 0 for all pairs, with different seeds: other"
+            " weights, orders and draws.",
             alike_beyond_chance(word, head, _M),
         )
         claim(
@@ -337,14 +343,13 @@ def _claims(results: Results) -> list[Claim]:
             share_of_best(word, head, "model-1", _M, share=0.9),
         )
     word = "clean" if results.scale == "paper" else "sym20"
-    rungs = tuple(f"{100 * s:.0f} %" for s in (0.0, *LADDER))
     for title in (f"{large} per class", "all"):
         claim(
             f"S2.5 {title}",
             "Removed ten per cent at a time, the first step gains most",
             '"the most harmful"',
             f"{title}: the first step's gain minus each later one's above 0.",
-            first_step_biggest(word, f"{word}: ladder, {title}", rungs),
+            first_step_biggest(word, f"{word}: ladder, {title}", ("0 %", *LADDER)),
         )
     return claims
 
@@ -376,13 +381,7 @@ def charts(results: Results) -> tuple[Chart, ...]:
                 for arm in base
                 for title, at in by_budget.items()
                 for row in gain_rows(
-                    results,
-                    word,
-                    f"{word}: {title}",
-                    [arm],
-                    panel=word,
-                    series=arm,
-                    x={arm: (at, title)},
+                    results, word, f"{word}: {title}", {arm: (at, title)}, word, arm
                 )
             ),
             "examples of each class, as many optimiser steps",
@@ -393,7 +392,6 @@ def charts(results: Results) -> tuple[Chart, ...]:
         )
     ]
     rivals = ["model-2", *CONTROLS, *RIVALS]
-    places = {arm: (float(n), arm) for n, arm in enumerate(rivals)}
     if noisy:
         found.append(
             Chart(
@@ -404,13 +402,7 @@ def charts(results: Results) -> tuple[Chart, ...]:
                     row
                     for word in noisy
                     for row in gain_rows(
-                        results,
-                        word,
-                        f"{word}: rivals",
-                        rivals,
-                        panel=f"{large} per class",
-                        series=word,
-                        x=places,
+                        results, word, f"{word}: rivals", rivals, f"{large} per class", word
                     )
                 ),
                 "what was removed, as much as Model 2 removes",
@@ -419,7 +411,6 @@ def charts(results: Results) -> tuple[Chart, ...]:
                 " control at random, the true labels, and rivals.",
             )
         )
-    panels = {"train": ("acc1", "acc5"), "test": ("acc1", "acc5")}
     for word in three:
         head, arms = f"{word}: headline", ("baseline", *_M)
         found += [
@@ -427,20 +418,7 @@ def charts(results: Results) -> tuple[Chart, ...]:
                 f"figure-3-{word}",
                 f"Accuracy by epoch ({word})",
                 "lines",
-                lines(
-                    row
-                    for split, metrics in panels.items()
-                    for metric in metrics
-                    for row in curve_rows(
-                        results,
-                        word,
-                        head,
-                        arms,
-                        split=split,
-                        metric=metric,
-                        panel=f"{split} {metric}",
-                    )
-                ),
+                lines(curve_rows(results, word, head, arms, FIGURE_3)),
                 "epoch",
                 "accuracy",
                 "The paper's figure 3: running training accuracy on an arm's own set, and test"
@@ -450,9 +428,7 @@ def charts(results: Results) -> tuple[Chart, ...]:
                 f"figure-4-{word}",
                 f"Training loss by epoch ({word})",
                 "lines",
-                lines(
-                    curve_rows(results, word, head, arms, split="train", metric="loss", panel="")
-                ),
+                lines(curve_rows(results, word, head, arms, {"": ("train", "loss")})),
                 "epoch",
                 "cross-entropy [nats]",
                 "The paper's figure 4.",
@@ -482,7 +458,7 @@ def charts(results: Results) -> tuple[Chart, ...]:
             ),
         ]
     word = "clean" if results.scale == "paper" else "sym20"
-    rungs = {f"{100 * s:.0f} %": (100 * s, f"{100 * s:.0f}") for s in LADDER}
+    rungs = {rung: (100 * share, f"{100 * share:.0f}") for rung, share in LADDER.items()}
     found.append(
         Chart(
             "ladder",
@@ -491,15 +467,7 @@ def charts(results: Results) -> tuple[Chart, ...]:
             lines(
                 row
                 for title in (f"{large} per class", "all")
-                for row in gain_rows(
-                    results,
-                    word,
-                    f"{word}: ladder, {title}",
-                    list(rungs),
-                    panel=word,
-                    series=title,
-                    x=rungs,
-                )
+                for row in gain_rows(results, word, f"{word}: ladder, {title}", rungs, word, title)
             ),
             "removed, worst first [%]",
             "gain over nothing removed [points]",

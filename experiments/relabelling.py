@@ -268,7 +268,6 @@ def charts(results: Results) -> tuple[Chart, ...]:
     sheets of sets A and B."""
     trained = [word for word in words(results.scale) if word != "conf20"]
     arms = [*_models(results.scale), "true labels"]
-    scale = results.scale
     sets = list(_sets(results.scale))
     places = {arm: (float(n), arm) for n, arm in enumerate(arms)}
     return (
@@ -295,15 +294,9 @@ def charts(results: Results) -> tuple[Chart, ...]:
             lines(
                 row
                 for word in trained
-                for arm in arms
+                for arm, place in places.items()
                 for row in gain_rows(
-                    results,
-                    word,
-                    _group_of(scale, word, arm),
-                    [arm],
-                    panel="",
-                    series=word,
-                    x=places,
+                    results, word, _group_of(results.scale, word, arm), {arm: place}, "", word
                 )
             ),
             "arm",

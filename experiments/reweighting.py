@@ -231,7 +231,6 @@ def charts(results: Results) -> tuple[Chart, ...]:
     """Gains on all and on hard test images and by group of classes; what pruning takes."""
     shown = _shown(results.scale)
     arms = [arm for arm in ARMS if arm != "baseline"]
-    places = {arm: (float(n), arm) for n, arm in enumerate(arms)}
     return (
         Chart(
             "gains",
@@ -241,16 +240,7 @@ def charts(results: Results) -> tuple[Chart, ...]:
                 row
                 for on, panel in (("full", "all test images"), (_ON_HARD, f"test images of {HARD}"))
                 for word in shown
-                for row in gain_rows(
-                    results,
-                    word,
-                    f"{word}: reweighted",
-                    arms,
-                    panel=panel,
-                    series=word,
-                    x=places,
-                    on=on,
-                )
+                for row in gain_rows(results, word, f"{word}: reweighted", arms, panel, word, on=on)
             ),
             "arm",
             "gain over the given set [points]",

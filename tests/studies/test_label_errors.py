@@ -91,8 +91,7 @@ def test_a_contact_sheet_says_what_is_known_of_each_picture() -> None:
     is right."""
     sets = {"A": "x > 0.9", "unknown": "x == 0.5"}
     shown = label_errors.shown_sets(scores(), sets, ("ant", "bee", "cow"))
-    rows = shown.assign(part="p", picture="", true_name=shown["true_name"].astype("str"))
-    sheet = label_errors.sheet_rows(results(shown=rows), "p")
+    sheet = label_errors.sheet_rows(results(shown=shown.assign(part="p", picture="")), "p")
     assert sheet["panel"].tolist() == ["set A"] * 4 + ["set unknown"]
     assert sheet["text"].tolist() == [
         "ant\nC 1.10  X 100.0 %\n\u2192 bee\ntrue: bee",

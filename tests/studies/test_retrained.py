@@ -246,10 +246,11 @@ def test_cleaned_networks_agree_more_with_each_other() -> None:
 def test_rows_of_charts() -> None:
     """A gain per arm, an arm without a result left out; the population is a reference line."""
     table = nested()
-    rows = retrained.gain_rows(
-        table, "p", "g", ["base", "none"], panel="", series="s", x={"base": (1.0, "one")}
-    )
-    assert [(row["x_text"], row["y"]) for row in rows] == [("one", 0.0)]
+    placed = {"none": (0.0, "nothing"), "base": (1.0, "one")}
+    rows = retrained.gain_rows(table, "p", "g", placed, "", "s")
+    assert [(row["x"], row["x_text"], row["y"]) for row in rows] == [(1.0, "one", 0.0)]
+    (row,) = retrained.gain_rows(table, "p", "g", ["none", "base"], "", "s")
+    assert (row["x"], row["x_text"]) == (1.0, "base")
     lines = retrained.validation_rows(table, "p", "g", ["base"])
     assert [row["x_text"] for row in lines[:3]] == ["100 %", "60 %", "30 %"]
     assert [row["y"] for row in lines if row["reference"]] == [0.5, 0.7, 0.9]

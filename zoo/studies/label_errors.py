@@ -160,7 +160,8 @@ def shown_sets(
             "top_name": _names(mine, "top_confusion", class_names),
             "true_name": _names(mine, "label_true", class_names),
         }
-        parts.append(pd.DataFrame(about).astype({"set": "str"}))
+        texts = ("set", "label_name", "top_name", "true_name")
+        parts.append(pd.DataFrame(about).astype(dict.fromkeys(texts, "str")))
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame({"set": []})
 
 

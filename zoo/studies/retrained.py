@@ -421,25 +421,26 @@ def gain_rows(
     results: Results,
     part: str,
     group: str,
-    arms: Sequence[str],
-    *,
+    arms: Mapping[str, tuple[float, str]] | Sequence[str],
     panel: str,
     series: str,
-    x: Mapping[str, tuple[float, str]],
+    *,
     on: str = "full",
 ) -> list[Row]:
     """Gain of each arm as a point of a chart; arms without a result are left out.
 
     Args:
-        x: arm -> (place, word).
+        arms: arm -> (place, word); or the arms in the order to be shown, by their names.
     """
+    if not isinstance(arms, Mapping):
+        arms = {arm: (float(n), arm) for n, arm in enumerate(arms)}
     rows = []
-    for arm in arms:
+    for arm, (place, word) in arms.items():
         try:
             gain = results.gain(part, group, arm, on=on)
         except NotFoundError:
             continue
-        rows.append(value(panel, series, x[arm][0], gain, x_text=x[arm][1]))
+        rows.append(value(panel, series, place, gain, x_text=word))
     return rows
 
 
@@ -448,14 +449,16 @@ def curve_rows(
     part: str,
     group: str,
     arms: Sequence[str],
-    *,
-    split: str,
-    metric: str,
-    panel: str,
+    panels: Mapping[str, tuple[str, str]],
 ) -> list[Row]:
-    """A metric by epoch, a series for each arm."""
+    """Metrics by epoch, a series for each arm.
+
+    Args:
+        panels: name -> (split, metric).
+    """
     return [
         value(panel, arm, epoch, accuracies)
+        for panel, (split, metric) in panels.items()
         for arm in arms
         for wide in [_curves(results, part, group, arm, split, metric)]
         for epoch, accuracies in zip(wide.index.tolist(), wide.to_numpy(), strict=True)
