@@ -18,7 +18,6 @@ from factories import QUIET, Tiny
 
 import zoo as library
 from zoo import pipeline
-from zoo.fill import predict
 from zoo.local import LocalRunner
 from zoo.scores.from_store import Probabilities, sample_answers, score
 from zoo.scores.population import Population, choose_population
@@ -27,6 +26,7 @@ from zoo.store import answers, fsck, ledger
 from zoo.store.answers import logits_of, read_answers
 from zoo.store.workspace import Workspace
 from zoo.studies.arms import Comparison, arm_trainings, compare_trainings
+from zoo.training import loop
 
 SHARD = 16
 GROUP = ArmGroup(
@@ -55,7 +55,7 @@ def filled(trained: Tiny, tmp_path_factory: pytest.TempPathFactory) -> tuple[Wor
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(answers, "SMALL_SHARD", size)
             # the same batches in both: a matrix product rounds by its shape
-            patch.setattr(predict, "EVALUATION_BATCH", 4)
+            patch.setattr(loop, "EVALUATION_BATCH", 4)
             space = Workspace.open(folder / name)
             members = ledger.population(space)
             # in two fills, so that answers do not lie in the population's order

@@ -29,14 +29,11 @@ from zoo.store.features import (
 )
 from zoo.store.heartbeat import heartbeat
 from zoo.store.workspace import Workspace
-from zoo.training.loop import EVALUATION_BATCH
+from zoo.training.loop import evaluation_batch
 from zoo.training.run import settle
 from zoo.training.tensors import normalise
 
 __all__ = ["FeatureWorker", "Opened", "open_backbone", "recorded_backbone"]
-
-_LARGE_BATCH = 32
-"""Pictures at a time above 64 pixels: activations of 256 take gigabytes."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +162,7 @@ class FeatureWorker:
             StoreError: if they are not finite.
         """
         backbone, network = self._backbone(task.unit.backbone)
-        size = EVALUATION_BATCH if backbone.preprocessing.size <= 64 else _LARGE_BATCH
+        size = evaluation_batch(backbone.preprocessing.size, self.device)
         made: list[Tensor] = []
         for start in range(0, len(images), size):
             raw = torch.from_numpy(np.ascontiguousarray(images[start : start + size]))

@@ -24,7 +24,7 @@ from zoo.store.files import Files
 from zoo.store.workspace import Workspace
 from zoo.training.checkpoint import load_classifier
 from zoo.training.heads import logits_of_heads
-from zoo.training.loop import EVALUATION_BATCH
+from zoo.training.loop import evaluation_batch
 from zoo.training.run import settle
 from zoo.training.tensors import normalise
 from zoo.trainsets.inputs import Inputs, open_features, open_verified
@@ -53,10 +53,10 @@ class ClassifierGroup:
             raw = torch.tensor(images, device=self.device)
             return [z.cpu().numpy() for z in logits_of_heads([n for n, _ in self.members], raw)]
         found: list[list[Tensor]] = [[] for _ in self.members]
-        for start in range(0, len(images), EVALUATION_BATCH):
-            raw = torch.from_numpy(
-                np.ascontiguousarray(images[start : start + EVALUATION_BATCH])
-            ).to(self.device)
+        size = evaluation_batch(images.shape[1], self.device)
+        for start in range(0, len(images), size):
+            raw = torch.from_numpy(np.ascontiguousarray(images[start : start + size]))
+            raw = raw.to(self.device)
             normalised: dict[Preprocessing, Tensor] = {}
             for index, (network, preprocessing) in enumerate(self.members):
                 if preprocessing not in normalised:

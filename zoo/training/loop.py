@@ -31,6 +31,7 @@ __all__ = [
     "Within",
     "evaluate",
     "evaluate_rows",
+    "evaluation_batch",
     "fit",
 ]
 
@@ -38,8 +39,19 @@ __all__ = [
 EVALUATION_BATCH = 256
 """256 small pictures and their activations stay in a core's cache; batches of 1,024 were measured
 slower."""
+_EVALUATION_BYTES, _EVALUATION_BYTES_GPU = 1 << 30, 8 << 30
+_BYTES_PER_PIXEL = 512
+"""Of activations at once, for a pixel of the input: two maps of 64 channels of its size, as VGG-16
+has them, the most of the networks that see large pictures."""
 _FETCH_THREADS, _MOST_FETCH_THREADS = 2, 32
 Metrics = dict[str, float | int | str | None]
+
+
+def evaluation_batch(side: int, device: torch.device) -> int:
+    """Pictures of ``side`` x ``side`` pixels that a network is shown at a time where it does not
+    train: as many as keep activations within 1 GiB (8 GiB on a GPU), 256 at most."""
+    most = _EVALUATION_BYTES if device.type == "cpu" else _EVALUATION_BYTES_GPU
+    return max(1, min(EVALUATION_BATCH, most // (_BYTES_PER_PIXEL * side * side)))
 
 
 # ---------------------------------------------------------------- the loop
@@ -213,11 +225,10 @@ def _measured(
     model.eval()
     y_all = torch.from_numpy(labels).to(device)
     hits, total, count = torch.zeros(2, device=device), 0.0, 0
+    size = evaluation_batch(data.preprocessing.size, device)
     with torch.inference_mode():
         for batch, raw in _fetch(
-            pictures,
-            np.split(positions, range(EVALUATION_BATCH, len(positions), EVALUATION_BATCH)),
-            device,
+            pictures, np.split(positions, range(size, len(positions), size)), device
         ):
             if not len(raw):
                 continue
