@@ -29,6 +29,8 @@ def fresh(root: Path) -> Commits:
 def publish(
     root: Path, key: str = "key", identity: object = 1, facts: object = 2, generation: int = 1
 ) -> Commit:
+    (root / REF.path).parent.mkdir(parents=True, exist_ok=True)
+    (root / REF.path).write_bytes(b"bytes")
     return fresh(root).publish(
         "kind",
         key,

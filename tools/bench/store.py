@@ -433,6 +433,7 @@ def with_members(root: Path, dataset: Dataset, members: int, group: int = 1) -> 
             "test_acc5": 1.0,
         }
         file = FileRef(f"checkpoints/{name}-0123456789abcdef.safetensors", 250_000, "0" * 64)
+        workspace.files.replace(file.path, b"")
         workspace.commits.publish(
             "checkpoint", name, identity={"training_id": training.id}, facts=facts, files=[file]
         )

@@ -379,15 +379,6 @@ def commit_unit(
     refs = [
         ref for receipt in ordered for ref in (receipt.answers, receipt.logits) if ref is not None
     ]
-    paths = [ref.path for ref in refs]
-    there = workspace.files.together(workspace.files.exists, paths)
-    if gone := next(
-        (path for path, is_there in zip(paths, there, strict=True) if not is_there), ""
-    ):
-        raise StoreError(
-            f"{workspace.files.where(gone)} was removed before it was committed. Run the same"
-            " command again."
-        )
     facts = {
         "rows": rows,
         "examples": examples,

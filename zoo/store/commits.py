@@ -143,9 +143,14 @@ class Commits:
         """Make a unit visible, or return the record that is there already if it has the same
         identity.
 
+        A writer that was stopped for days may have lost its files to a collector. It is told so,
+        and a record that it had just made is withdrawn: a unit is whole or it is not there.
+
         Raises:
             StoreError: if the key is taken by a unit of another identity; the message names both.
+                If a file is gone.
         """
+        self._refuse_gone(self.files.exists, files)
         commit = Commit(kind, key, generation, dict(identity), dict(facts), tuple(files))
         body = {
             "format": COMMIT_FORMAT,
@@ -158,7 +163,7 @@ class Commits:
             "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "attempt": attempt_id(),
         }
-        self.files.publish(commit.name, sealed_json(body).encode())
+        made = self.files.publish(commit.name, sealed_json(body).encode())
         there = self._read(commit.name)
         if canonical_json(there.identity) != canonical_json(commit.identity):
             raise StoreError(
@@ -166,7 +171,23 @@ class Commits:
                 f" {canonical_json(there.identity)[:300]}, here"
                 f" {canonical_json(commit.identity)[:300]}. Use another name or another workspace."
             )
+        try:
+            self._refuse_gone(self.files.hold, there.files)
+        except StoreError:
+            if made:
+                self.files.remove(commit.name)
+                self._cache.pop(commit.name, None)
+            raise
         return there
+
+    def _refuse_gone(self, there: Callable[[str], bool], files: Sequence[FileRef]) -> None:
+        paths = [ref.path for ref in files]
+        for path, is_there in zip(paths, self.files.together(there, paths), strict=True):
+            if not is_there:
+                raise StoreError(
+                    f"{self.files.where(path)} was removed before it was committed. Run the same"
+                    " command again."
+                )
 
     def get(self, kind: str, key: str) -> Commit | None:
         """The newest generation of a unit, or None."""

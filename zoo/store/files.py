@@ -108,6 +108,11 @@ class Files(ABC):
         again. False if it is gone."""
 
     @abstractmethod
+    def hold(self, relative: str) -> bool:
+        """Whether a file is there that a record names just now. From then on no collector takes it
+        away that had listed it before it was named, as far as the storage can promise that."""
+
+    @abstractmethod
     def read(self, relative: str) -> bytes: ...
 
     @abstractmethod
@@ -283,6 +288,12 @@ class LocalFiles(Files):
             except FileNotFoundError:
                 return False
         return True
+
+    def hold(self, relative: str) -> bool:
+        try:
+            return self.touch(relative)
+        except StoreError:  # of another user, whose files this one may read
+            return self.exists(relative)
 
     def read(self, relative: str) -> bytes:
         with self._storage("read", relative):

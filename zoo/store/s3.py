@@ -121,6 +121,10 @@ class S3Files(Files):
             return False
         return True
 
+    def hold(self, relative: str) -> bool:
+        # No more than a look: touching copies the object, and ``discard`` would not see it anyway.
+        return self.exists(relative)
+
     def read(self, relative: str) -> bytes:
         try:
             with self._storage("read", relative):
