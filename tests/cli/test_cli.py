@@ -62,7 +62,7 @@ OPTIONS = {
     "query": "--format --output --replace --snapshot --workspace SQL",
     "schema": "--json TABLE",
     "models": "--download --json ACTION NAME",
-    "status": "--json --workspace",
+    "status": "--address --json --workspace",
     "report": "--data --scale --workspace EXPERIMENT",
     "import": (
         "--classes --dataset --ids --in-train --json --keep-logits --kind --label-true --labels"

@@ -387,3 +387,10 @@ def test_a_cluster_grants_what_it_has_and_refuses_what_it_never_will(
     result = run(tmp_path, *line)
     assert result.code == 0, result
     assert finished(space, "training") == 1
+    told = run(tmp_path, "status", "--address", cluster, "--json")
+    assert told.code == 0, told
+    there = json.loads(told.out)
+    (node,) = there["cluster"]["nodes"]
+    assert (node["total"]["CPU"], node["free"]["CPU"], node["address"]) == (1.0, 1.0, "127.0.0.1")
+    assert there["cluster"]["waiting"] == []
+    assert "workspace" not in there

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -180,15 +180,35 @@ def _fetch(name: str | None, download: bool, as_json: bool) -> None:
         print(f"  not here. To download: zoo models fetch {full} --download")
 
 
-def status(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOption = False) -> None:
-    """What is done, running, failed or still to do."""
-    from zoo.cli.text import status_text
-    from zoo.store.ledger import status as collect
+def status(
+    context: typer.Context,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    address: Annotated[
+        str | None,
+        typer.Option(help="Ray cluster to ask what it has, free and in use, instead."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """What is done, running, failed or still to do; or what a cluster has. With both
+    --workspace and --address, both."""
+    from zoo.cli.text import cluster_text, status_text
 
-    found = collect(open_workspace(workspace))
+    found: dict[str, Any] = {}
+    named = context.get_parameter_source("workspace")
+    if address is not None:
+        from zoo.cluster.reach import tell
+
+        found["cluster"] = {"address": address, **tell(address)}
+    if address is None or (named is not None and named.name == "COMMANDLINE"):
+        from zoo.store.ledger import status as collect
+
+        found |= collect(open_workspace(workspace))
     if as_json:
         print_json({"schema": 1, **found})
-    else:
+        return
+    if "cluster" in found:
+        print(cluster_text(found["cluster"]))
+    if "workspace" in found:
         print(status_text(found))
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "check_place",
     "check_text",
+    "cluster_text",
     "comparison_table",
     "dataset_rows",
     "detection_text",
@@ -432,6 +433,34 @@ def _found(table: Table, of: str) -> str:
         f" number ({n}), AUROC {best['auroc']:.4f},"
         f" average precision {best['average_precision']:.3f}"
     )
+
+
+def cluster_text(told: Mapping[str, Any]) -> str:
+    """What a cluster has (``zoo.cluster.reach.tell``), for people: GPUs where there are any."""
+    nodes = told["nodes"]
+    kinds = ["CPU", *(["GPU"] if any("GPU" in node["total"] for node in nodes) else [])]
+
+    def free(some: Sequence[Mapping[str, Any]]) -> str:
+        return ", ".join(
+            f"{kind} {sum(n['free'].get(kind, 0.0) for n in some):g} of"
+            f" {sum(n['total'].get(kind, 0.0) for n in some):g} free"
+            for kind in kinds
+        )
+
+    lines = [f"cluster     {told['address']}: {len(nodes)} nodes, {free(nodes)}"]
+    lines += [
+        f"node        {node['host']} ({node['address']}): {free([node])}"
+        f"{'; is about to go' if node['status'] == 'draining' else ''}"
+        for node in nodes
+    ]
+    lines += [
+        f"waiting     {some['count']:,} x "
+        + ", ".join(f"{name} {amount:g}" for name, amount in sorted(some["asks"].items()))
+        for some in told["waiting"]
+    ]
+    lines += [f"starting    {count:,} x {name}" for name, count in told["starting"].items()]
+    lines += [f"not started {name}: {why}" for name, why in told["failed"]]
+    return "\n".join(lines)
 
 
 def status_text(found: Mapping[str, Any]) -> str:

@@ -11,10 +11,11 @@ import os
 import socket
 import subprocess
 import sys
+from typing import Any
 
 from zoo.errors import UsageError, ZooError
 
-__all__ = ["explain", "reach"]
+__all__ = ["explain", "reach", "tell"]
 
 _SECONDS_TO_CONNECT = 5.0
 _SECONDS_TO_ANSWER = 12.0
@@ -31,6 +32,66 @@ nodes = GcsClient(address=address).get_all_node_info(timeout=8).values()
 there = [node.node_manager_address for node in nodes if node.state == 0]
 sys.stdout.write(f"NODES {json.dumps(there)}\\n")
 """
+# What the head knows, as it tells an autoscaler. Ray has no public call for it that leaves no
+# driver behind.
+_TELL = (
+    _ASK
+    + """
+from ray.core.generated import autoscaler_pb2 as messages
+client = GcsClient(address=address)
+reply = messages.GetClusterStatusReply.FromString(client.get_cluster_status(timeout_s=8))
+state, scaling = reply.cluster_resource_state, reply.autoscaling_state
+about = {node.node_id.binary(): node for node in nodes}
+found = []
+for node in state.node_states:
+    if node.status == messages.DEAD:
+        continue
+    known = about.get(node.node_id)
+    name = node.node_ip_address if known is None else known.node_manager_hostname
+    found.append({"host": name, "address": node.node_ip_address,
+                  "status": messages.NodeStatus.Name(node.status).lower(),
+                  "total": dict(node.total_resources), "free": dict(node.available_resources)})
+waiting = [{"asks": dict(some.request.resources_bundle), "count": some.count}
+           for some in state.pending_resource_requests]
+waiting += [{"asks": dict(one.resources_bundle), "count": 1}
+            for gang in state.pending_gang_resource_requests for one in gang.requests]
+starting = {some.ray_node_type_name: some.count for some in scaling.pending_instance_requests}
+failed = [[some.ray_node_type_name, some.reason] for some in scaling.failed_instance_requests]
+old = client.internal_kv_get(b"__autoscaling_status", None, timeout=8)
+report = (json.loads(old).get("autoscaler_report") or {}) if old else {}
+starting |= report.get("pending_launches") or {}
+for node in report.get("pending_nodes") or ():
+    starting[node[1]] = starting.get(node[1], 0) + 1
+failed += [list(map(str, node[:2])) for node in report.get("failed_nodes") or ()]
+sys.stdout.write("TOLD " + json.dumps({"nodes": found, "waiting": waiting, "starting": starting,
+                                       "failed": failed}) + "\\n")
+"""
+)
+
+
+def tell(address: str) -> dict[str, Any]:
+    """What a cluster's head tells of it: ``nodes`` (host, address, status, total and free
+    resources), ``waiting`` (asks, count), ``starting`` and ``failed`` of an autoscaler. From any
+    machine that reaches the head.
+
+    Raises:
+        UsageError: for ``ray://``.
+        ZooError: naming what is in the way and what to do.
+    """
+    try:
+        code, said = _asked(address, _TELL)
+    except OSError as error:
+        raise ZooError(
+            f"cannot reach the Ray cluster at {address!r}: {error}. Check --address, and that the"
+            " cluster is up."
+        ) from None
+    if "TOLD " in said:
+        told: dict[str, Any] = json.loads(said.partition("TOLD ")[2].splitlines()[0])
+        return told
+    raise ZooError(
+        explain(address, code, said.replace("NODES ", ""))
+        or f"the cluster at {address!r} does not say how it is."
+    )
 
 
 def reach(address: str) -> None:
@@ -40,6 +101,13 @@ def reach(address: str) -> None:
         UsageError: for ``ray://``, which is another kind of connection.
         ZooError: naming what is in the way and what to do.
     """
+    if problem := explain(address, *_asked(address, _ASK)):
+        raise ZooError(problem)
+
+
+def _asked(address: str, script: str) -> tuple[int, str]:
+    """Exit code (-1: still waiting when its time was over) and output of a process that asks the
+    head."""
     if address.startswith("ray://"):
         raise UsageError(
             f"--address {address!r}: ray:// is Ray's client protocol, which keeps the driver away"
@@ -49,7 +117,7 @@ def reach(address: str) -> None:
     listens(address)
     try:
         asked = subprocess.run(  # noqa: S603 - this interpreter
-            [sys.executable, "-c", _ASK, address],
+            [sys.executable, "-c", script, address],
             capture_output=True,
             text=True,
             timeout=_SECONDS_TO_ANSWER,
@@ -57,17 +125,13 @@ def reach(address: str) -> None:
             stdin=subprocess.DEVNULL,
             cwd="/",
         )
-        code, said = asked.returncode, asked.stdout + asked.stderr
+        return asked.returncode, asked.stdout + asked.stderr
     except subprocess.TimeoutExpired as late:
-        code, said = (
-            -1,
-            "".join(
-                part.decode(errors="replace") if isinstance(part, bytes) else part or ""
-                for part in (late.stdout, late.stderr)
-            ),
+        said = (
+            part.decode(errors="replace") if isinstance(part, bytes) else part or ""
+            for part in (late.stdout, late.stderr)
         )
-    if problem := explain(address, code, said):
-        raise ZooError(problem)
+        return -1, "".join(said)
 
 
 def listens(address: str) -> None:

@@ -16,7 +16,7 @@ import contextlib
 import json
 import os
 import secrets
-import time
+import tempfile
 from pathlib import Path
 from typing import BinaryIO
 
@@ -173,10 +173,16 @@ def _publish(
 
 
 def _remove_abandoned(cache: Path, name: str) -> None:
-    """Temporary files of writers of the same split that were killed."""
-    for left in cache.glob(f".tmp-{name}-*"):
+    """Temporary files of writers of the same split that were killed: by the clock of the file
+    system, which may be another machine's."""
+    there = list(cache.glob(f".tmp-{name}-*"))
+    if not there:
+        return
+    with tempfile.NamedTemporaryFile(dir=cache, prefix=".tmp-clock-") as probe:
+        now = os.fstat(probe.fileno()).st_mtime
+    for left in there:
         with contextlib.suppress(OSError):
-            if time.time() - left.stat().st_mtime > _ABANDONED_SECONDS:
+            if now - left.stat().st_mtime > _ABANDONED_SECONDS:
                 left.unlink()
 
 

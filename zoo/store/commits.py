@@ -116,6 +116,10 @@ def unsealed(data: bytes) -> dict[str, Any]:
     return body
 
 
+class _GoneError(StoreError):
+    """A file that a record names, or is about to name, is not there."""
+
+
 class Commits:
     """Publishes and reads records. Reads are cached: a record never changes once it is there."""
 
@@ -173,7 +177,7 @@ class Commits:
             )
         try:
             self._refuse_gone(self.files.hold, there.files)
-        except StoreError:
+        except _GoneError:
             if made:
                 self.files.remove(commit.name)
                 self._cache.pop(commit.name, None)
@@ -184,7 +188,7 @@ class Commits:
         paths = [ref.path for ref in files]
         for path, is_there in zip(paths, self.files.together(there, paths), strict=True):
             if not is_there:
-                raise StoreError(
+                raise _GoneError(
                     f"{self.files.where(path)} was removed before it was committed. Run the same"
                     " command again."
                 )

@@ -292,8 +292,10 @@ class LocalFiles(Files):
     def hold(self, relative: str) -> bool:
         try:
             return self.touch(relative)
-        except StoreError:  # of another user, whose files this one may read
-            return self.exists(relative)
+        except StoreError as error:
+            if not isinstance(error.__cause__, PermissionError):
+                raise
+            return self.exists(relative)  # of another user, whose files this one may read
 
     def read(self, relative: str) -> bytes:
         with self._storage("read", relative):
