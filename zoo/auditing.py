@@ -215,6 +215,12 @@ def _facts(
         "damaged": damaged,
         "duplicates": None if check is None else len(groups),
         "conflicting": [list(group.keys) for group in groups if group.conflicting],
+        "near_duplicates": None if check is None else len(check.near_duplicates),
+        "near_conflicting": [
+            list(group.keys)
+            for group in (check.near_duplicates if check else ())
+            if group.conflicting
+        ],
         "classifiers": len(population.classifiers),
         "trained": why,
         "heldout_least": int(known[known > 0].min()) if (known > 0).any() else None,
@@ -296,6 +302,18 @@ def _files(facts: dict[str, Any]) -> list[str]:
         f"the same picture more than once: {counted(facts['duplicates'], 'group')},"
         f" {len(conflicting):,} with different labels"
         + (f" ({_some([' = '.join(group) for group in conflicting])})" if conflicting else ""),
+        *_nearly(facts),
+    ]
+
+
+def _nearly(facts: dict[str, Any]) -> list[str]:
+    if facts.get("near_duplicates") is None:  # of an earlier zoo
+        return []
+    differ = facts["near_conflicting"]
+    return [
+        f"almost the same picture: {counted(facts['near_duplicates'], 'group')},"
+        f" {len(differ):,} with different labels"
+        + (f" ({_some([' = '.join(group) for group in differ])})" if differ else "")
     ]
 
 

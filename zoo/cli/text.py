@@ -278,6 +278,19 @@ def check_text(check: DatasetCheck) -> str:
             f" {_some(overlap.example_ids)}"
         )
     lines += _more(len(check.overlap))
+    if check.near_duplicates:
+        conflicts = sum(group.conflicting for group in check.near_duplicates)
+        lines.append(
+            f"almost the same picture: {len(check.near_duplicates):,} groups, {conflicts:,} of them"
+            " with different labels"
+        )
+    for conflicting, said in ((True, "labels"), (False, "label")):
+        near = [group for group in check.near_duplicates if group.conflicting is conflicting]
+        for close in near[:10]:
+            labels = ", ".join(map(str, close.labels if conflicting else close.labels[:1]))
+            keys = [f"{s} {key}" for s, key in zip(close.splits, close.keys, strict=True)]
+            lines.append(f"  almost the same, {said} {labels}: {_some(keys)}")
+        lines += _more(len(near))
     errors, warnings = (
         sum(note.level == level for note in check.notes) for level in ("error", "warning")
     )

@@ -2,8 +2,9 @@
 changes nothing.
 
 Duplicates are exact: equal stored bytes (or equal pixels, where a form keeps bare arrays), compared
-by sha256. The same picture saved twice by different programs is not found. Unreadable images are
-reported as such and take no part in the comparison.
+by sha256. Near-duplicates are what ``zoo.data.alike`` takes for the same picture, such as one that
+was saved again; an opinion, so never more than a note. Unreadable images are reported as such and
+take no part in either comparison.
 """
 
 from __future__ import annotations
@@ -17,14 +18,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from zoo.data.alike import SIDE, groups, hashes, thumbnails
 from zoo.data.dataset import Dataset, EncodedSource, Split, UnreadableImage
-from zoo.data.decode import encoded_or_reason, image_facts
+from zoo.data.decode import decode_image, encoded_or_reason
 from zoo.data.notes import Level, Note, merged
 from zoo.registry import distinct
 
 __all__ = [
     "DatasetCheck",
     "Duplicates",
+    "NearDuplicates",
     "Overlap",
     "SplitCheck",
     "Unreadable",
@@ -50,6 +53,18 @@ class Duplicates:
     """Examples of one split with the same image. ``conflicting``: their labels differ, so at least
     one is wrong."""
 
+    example_ids: tuple[int, ...]
+    keys: tuple[str, ...]
+    labels: tuple[int, ...]
+    conflicting: bool
+
+
+@dataclass(frozen=True)
+class NearDuplicates:
+    """Examples of any splits with almost the same image, at least two of them not exactly the same;
+    a value for each. ``conflicting``: their labels differ."""
+
+    splits: tuple[str, ...]
     example_ids: tuple[int, ...]
     keys: tuple[str, ...]
     labels: tuple[int, ...]
@@ -103,6 +118,7 @@ class DatasetCheck:
     native_size: tuple[int, int] | None
     splits: tuple[SplitCheck, ...]
     overlap: tuple[Overlap, ...]
+    near_duplicates: tuple[NearDuplicates, ...]
     notes: tuple[Note, ...]
 
     @property
@@ -125,10 +141,12 @@ class DatasetCheck:
 
 @dataclass(frozen=True)
 class _Read:
-    """What one pass over a split's images gives. ``digests``: bytes [E, 32]; ``readable``: bool
-    [E]."""
+    """What one pass over a split's images gives. ``digests``: bytes [E, 32]; ``hashes``: uint64
+    [E, 2], those that mean something ``hashed``, bool [E]; ``readable``: bool [E]."""
 
     digests: NDArray[np.uint8]
+    hashes: NDArray[np.uint64]
+    hashed: NDArray[np.bool_]
     readable: NDArray[np.bool_]
     unreadable: tuple[Unreadable, ...]
     sizes: Counter[tuple[int, int]]
@@ -153,6 +171,7 @@ def check_dataset(
             dataset.splits["train"], read["train"], dataset.splits[name], read[name]
         )
     ]
+    near = _near_duplicates(dataset, read)
     splits = tuple(
         _split_check(split, dataset.class_names, read[name])
         for name, split in dataset.splits.items()
@@ -167,8 +186,12 @@ def check_dataset(
         native_size=dataset.native_size,
         splits=splits,
         overlap=tuple(overlap),
+        near_duplicates=tuple(near),
         notes=merged(
-            dataset.notes, *(_seen(split) for split in splits), _overlapping(dataset, overlap)
+            dataset.notes,
+            *(_seen(split) for split in splits),
+            _overlapping(dataset, overlap),
+            _near(near),
         ),
     )
 
@@ -211,6 +234,29 @@ def _overlapping(dataset: Dataset, overlap: list[Overlap]) -> list[Note]:
     return [_note("warning", "overlap", "the same picture in train and in another split", places)]
 
 
+def _near(found: list[NearDuplicates]) -> list[Note]:
+    notes = []
+    for kind in ("different labels", "train and another split", "one label"):
+        places = [
+            " = ".join(
+                f"{split} {key}" for split, key in zip(group.splits, group.keys, strict=True)
+            )
+            for group in found
+            if kind == _kind(group)
+        ]
+        if places:
+            reason = f"almost the same picture, {'in' if 'split' in kind else 'with'} {kind}"
+            notes.append(_note("note", "near-duplicates", reason, places))
+    return notes
+
+
+def _kind(group: NearDuplicates) -> str:
+    if group.conflicting:
+        return "different labels"
+    across = len(set(group.splits)) > 1 and "train" in group.splits
+    return "train and another split" if across else "one label"
+
+
 def _note(level: Level, kind: str, reason: str, places: list[str]) -> Note:
     return Note(level, kind, reason, tuple(places[:1000]), len(places), max(0, len(places) - 1000))
 
@@ -218,19 +264,27 @@ def _note(level: Level, kind: str, reason: str, places: list[str]) -> Note:
 def _read(split: Split, progress: Callable[[str, int, int], None] | None) -> _Read:
     digests = np.zeros((len(split), 32), dtype=np.uint8)
     readable = np.ones(len(split), dtype=np.bool_)
+    hashed = np.zeros((len(split), 2), dtype=np.uint64)
+    usable = np.zeros(len(split), dtype=np.bool_)
     unreadable: list[Unreadable] = []
     sizes: Counter[tuple[int, int]] = Counter()
     for start in range(0, len(split), _BLOCK):
         ids = np.arange(start, min(start + _BLOCK, len(split)), dtype=np.int64)
-        for example_id, image in zip(ids.tolist(), _stored(split, ids), strict=True):
+        stored = _stored(split, ids)
+        if not isinstance(split.source, EncodedSource):
+            hashed[ids], usable[ids] = hashes(np.stack([np.asarray(image) for image in stored]))
+        for example_id, image in zip(ids.tolist(), stored, strict=True):
             try:
                 if isinstance(image, UnreadableImage):
                     raise image
-                size = (
-                    image.shape[:2]
-                    if isinstance(image, np.ndarray)
-                    else image_facts(image, colour=True)[0]
-                )
+                if isinstance(image, np.ndarray):
+                    size = image.shape[:2]
+                else:
+                    pixels = decode_image(image, 3)
+                    size = pixels.shape[:2]
+                    hashed[example_id], usable[example_id] = (
+                        one[0] for one in hashes(pixels[None])
+                    )
             except UnreadableImage as error:
                 readable[example_id] = False
                 unreadable.append(Unreadable(example_id, split.keys[example_id], error.reason))
@@ -240,7 +294,66 @@ def _read(split: Split, progress: Callable[[str, int, int], None] | None) -> _Re
             digests[example_id] = np.frombuffer(hashlib.sha256(content).digest(), dtype=np.uint8)
         if progress is not None:
             progress(split.name, int(ids[-1]) + 1, len(split))
-    return _Read(digests, readable, tuple(unreadable), sizes)
+    return _Read(digests, hashed, usable, readable, tuple(unreadable), sizes)
+
+
+def _near_duplicates(dataset: Dataset, read: dict[str, _Read]) -> list[NearDuplicates]:
+    """Groups over all splits. Of exact duplicates the first stands for the others, which join its
+    group in the end."""
+    names = list(read)
+    starts = np.cumsum([0, *(len(dataset.splits[name]) for name in names)])
+    digests, hashed, usable = (
+        np.concatenate([getattr(read[name], part) for name in names])
+        for part in ("digests", "hashes", "hashed")
+    )
+    numbers = np.flatnonzero(usable)
+    same = {int(numbers[group[0]]): numbers[group] for group in _groups(digests[numbers])}
+    for group in same.values():
+        usable[group[1:]] = False
+
+    def small(numbers: NDArray[np.int64]) -> NDArray[np.float32]:
+        found = np.empty((len(numbers), SIDE, SIDE, 3), dtype=np.float32)
+        of = np.searchsorted(starts, numbers, side="right") - 1
+        for split in np.unique(of).tolist():
+            mine = np.flatnonzero(of == split)
+            found[mine] = _small(dataset.splits[names[split]], numbers[mine] - starts[split])
+        return found
+
+    near = []
+    for group in groups(hashed, usable, small):
+        members = np.unique(np.concatenate([same.get(int(i), np.array([i])) for i in group]))
+        of = np.searchsorted(starts, members, side="right") - 1
+        where = [
+            (names[split], int(number - starts[split]))
+            for split, number in zip(of.tolist(), members.tolist(), strict=True)
+        ]
+        labels = [int(dataset.splits[name].labels[i]) for name, i in where]
+        near.append(
+            NearDuplicates(
+                tuple(name for name, _ in where),
+                tuple(i for _, i in where),
+                tuple(dataset.splits[name].keys[i] for name, i in where),
+                tuple(labels),
+                len(set(labels)) > 1,
+            )
+        )
+    return near
+
+
+def _small(split: Split, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Thumbnails of readable pictures, float32 [n, 32, 32, 3]."""
+    found = np.empty((len(ids), SIDE, SIDE, 3), dtype=np.float32)
+    for start in range(0, len(ids), _BLOCK):
+        stored = _stored(split, ids[start : start + _BLOCK])
+        if isinstance(split.source, EncodedSource):
+            for position, image in enumerate(stored, start):
+                assert isinstance(image, bytes), "only readable pictures have a hash"
+                found[position] = thumbnails(decode_image(image, 3)[None])[0]
+        else:
+            found[start : start + _BLOCK] = thumbnails(
+                np.stack([np.asarray(image) for image in stored])
+            )
+    return found
 
 
 def picture_digests(split: Split, example_ids: NDArray[np.int64]) -> list[str | None]:
