@@ -256,6 +256,26 @@ def test_unknown_names_list_the_known_ones(rule: str, words: list[str]) -> None:
     assert all(word in str(error.value) for word in words), str(error.value)
 
 
+def test_a_class_for_all_of_a_set_by_name_or_number() -> None:
+    """Also where names differ in case alone, or are equal and told apart as every listing shows
+    them; a name that is no class says which there are, one that several bear how to name one."""
+    names = ("Frog", "frog", "cat")
+    there = frame()["x_perplexity"].to_numpy() > 0.5
+    for to, label in (("Frog", 0), ("frog", 1), ("cat", 2), ("2", 2)):
+        labels = run(f"relabel:set=x > 0.5,to={to}", class_names=names)["label"].to_numpy()
+        plain = run("keep:set=x >= 0")["label"].to_numpy()
+        ids = run("keep:set=x >= 0")["example_id"].to_numpy()
+        assert labels.tolist() == np.where(there[ids], label, plain).tolist(), to
+    with pytest.raises(
+        UnknownNameError, match=r"unknown label to give 'FROG'\. Known: Frog, cat, frog,"
+    ):
+        run("relabel:set=x > 0.5,to=FROG", class_names=names)
+    with pytest.raises(UsageError, match="2 classes bear this name, numbers 0, 1"):
+        run("relabel:set=x > 0.5,to=frog", class_names=("frog", "frog", "cat"))
+    with pytest.raises(UsageError, match="to=3 holds 3, which is no class"):
+        run("relabel:set=x > 0.5,to=3", class_names=names)
+
+
 def test_a_wrong_name_is_found_before_any_rule_runs() -> None:
     """The second rule's typo is reported although the first would leave nothing."""
     with pytest.raises(UnknownNameError, match="unknown selection rule 'wurst'"):

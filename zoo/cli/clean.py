@@ -270,7 +270,8 @@ def relabel(
             "--to",
             help=(
                 "New label: top-confusion (most votes), top-probability (largest mean probability),"
-                " label-true where known (oracle), or a selection's labels."
+                " label-true where known (oracle), a selection's labels, or a class by its name or"
+                " number."
             ),
         ),
     ] = "top-confusion",

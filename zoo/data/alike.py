@@ -50,10 +50,10 @@ Hashes = NDArray[np.uint64]
 def _averaging(n: int) -> Floats:
     """[32, n]: each row the share that n pixels have in one of 32 equal stretches."""
     edges, pixels = np.linspace(0, n, SIDE + 1), np.arange(n)
-    shares: Floats = np.clip(
-        np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels), 0, None
-    )
-    return shares / shares.sum(axis=1, keepdims=True)
+    begin = np.maximum(edges[:-1, None], pixels)
+    shares = np.clip(np.minimum(edges[1:, None], pixels + 1) - begin, 0, None)
+    rows: Floats = shares / shares.sum(axis=1, keepdims=True)
+    return rows
 
 
 def _cosines(n: int) -> NDArray[np.float32]:

@@ -22,6 +22,7 @@ and ``weigh``: a later study on the same population. A new rule = one function h
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final, Literal
@@ -33,7 +34,7 @@ from zoo import keyed
 from zoo.arrays import Floats, Ints, Mask
 from zoo.errors import NotFoundError, UnknownNameError, UsageError
 from zoo.manifest import Manifest
-from zoo.registry import Registry
+from zoo.registry import Registry, distinct, position
 from zoo.scores.catalog import SHORT_NAMES
 from zoo.spec import Op, Scalar
 from zoo.trainsets.conditions import finite_numbers
@@ -54,8 +55,9 @@ __all__ = [
 Resolve = Callable[[str], Manifest]
 _MEAN_SLACK: Final = 1e-6
 _LABEL_WORDS: Final = ("top_confusion", "top_probability", "label_true")
-Labels = str | Literal["top_confusion", "top_probability", "label_true"]
-"""Where new labels come from: a column, written with dashes or underscores, or a selection."""
+Labels = str | int | Literal["top_confusion", "top_probability", "label_true"]
+"""Where new labels come from: a column, written with dashes or underscores, a selection, or one
+class for all."""
 
 
 # ---------------------------------------------------------------------------------- rules that drop
@@ -561,6 +563,7 @@ def relabel(
     times: Annotated[int, Within(1)] = 1,
     by: str = "label_quality",
     to: Labels = "top_confusion",
+    class_names: Sequence[str] = (),
 ) -> Manifest:
     """Give examples that match a condition another label and keep all others as they are.
 
@@ -570,8 +573,8 @@ def relabel(
         by: the order of these, as for ``worst``.
         to: the class of most votes (``top_confusion``) or of the largest mean probability
             (``top_probability``), the known truth (``label_true``), another column of the scores
-            that holds classes, or a selection, whose labels are taken. An example without it keeps
-            its label.
+            that holds classes, a selection, whose labels are taken, or else one class for all, by
+            its name or number. An example without it keeps its label.
     """
     rows = scored(scores, manifest)
     inside = rows.meets(set)
@@ -580,7 +583,7 @@ def relabel(
         order = order[np.argsort(~inside[order], kind="stable")]  # those of the set first
         inside, number = np.zeros(len(rows), dtype=bool), times * int(inside.sum())
         inside[order[:number]] = True
-    return _with_labels("relabel", rows, inside, to, num_classes, resolve)
+    return _with_labels("relabel", rows, inside, to, num_classes, resolve, class_names)
 
 
 def relabel_worst(
@@ -593,6 +596,7 @@ def relabel_worst(
     count: Count | Literal["planted"] | None = None,
     to: Labels = "top_confusion",
     by: str = "label_quality",
+    class_names: Sequence[str] = (),
 ) -> Manifest:
     """Give the worst examples another label and keep all others as they are.
 
@@ -619,7 +623,7 @@ def relabel_worst(
         number = int(rows.wrong("relabel_worst:count=planted")[0].sum())
     chosen = np.zeros(len(rows), dtype=bool)
     chosen[rows.worst_first(by)[:number]] = True
-    return _with_labels("relabel_worst", rows, chosen, to, num_classes, resolve)
+    return _with_labels("relabel_worst", rows, chosen, to, num_classes, resolve, class_names)
 
 
 def oracle(
@@ -637,10 +641,16 @@ def oracle(
 
 
 def _with_labels(
-    rule: str, rows: Scored, chosen: Mask, to: str, num_classes: int, resolve: Resolve
+    rule: str,
+    rows: Scored,
+    chosen: Mask,
+    to: str | int,
+    num_classes: int,
+    resolve: Resolve,
+    class_names: Sequence[str] = (),
 ) -> Manifest:
     """The chosen rows with other labels, see ``relabel``."""
-    new = _labels(rule, rows, to, resolve)
+    new = _labels(rule, rows, to, resolve, class_names)
     there = chosen & ~np.isnan(new) & (new >= 0)
     strange = new[there & ((new != np.rint(new)) | (new >= num_classes))]
     if len(strange):
@@ -652,13 +662,17 @@ def _with_labels(
     return rows.manifest(labels=np.where(there, np.nan_to_num(new), rows.labels).astype(np.int64))
 
 
-def _labels(rule: str, rows: Scored, to: str, resolve: Resolve) -> Floats:
+def _labels(
+    rule: str, rows: Scored, to: str | int, resolve: Resolve, class_names: Sequence[str]
+) -> Floats:
     """A class for each row, float64 [n], NaN where there is none.
 
     Raises:
         NotFoundError: for the truth, or another of the known words, where it is known of none.
-        UnknownNameError: for what is neither a column nor a selection.
+        UnknownNameError: for what is neither a column nor a selection nor a class.
+        UsageError: for a name that several classes bear.
     """
+    to = str(to)
     if to == "label_true":
         rows.wrong(f"{rule}:to=label_true")  # raises where there is none
     if to in _LABEL_WORDS and to not in rows.scores:
@@ -677,13 +691,18 @@ def _labels(rule: str, rows: Scored, to: str, resolve: Resolve) -> Floats:
     try:
         other = resolve(to)
     except (UnknownNameError, NotFoundError) as error:
+        shown = distinct(class_names)
+        if to in class_names or to in shown:
+            return np.full(len(rows), float(position(class_names, to, "class")))
+        if re.fullmatch(r"[0-9]{1,9}", to):  # whether there is such a class is seen there
+            return np.full(len(rows), float(to))
         selections = error.known if isinstance(error, UnknownNameError) else []
         raise UnknownNameError(
             "label to give",
             to,
-            [*_LABEL_WORDS, *selections],
+            [*_LABEL_WORDS, *selections, *shown],
             "Write one of these words, a column of 'zoo schema scores' that holds classes, or the"
-            " name of a selection.",
+            " name of a selection or of a class.",
         ) from None
     new = np.full(len(rows), np.nan)
     places = np.searchsorted(rows.example_ids, other.example_ids)
