@@ -21,6 +21,7 @@ NAMES = (
     "scoring",
     "tables",
     "detection",
+    "audit",
     "orchestration",
     "store",
     "kernel",
