@@ -53,7 +53,7 @@ ARROWS = {
     "local": "store training fill",
     "cluster": "data store trainsets training fill",
     "pipeline": "data store trainsets fill scores studies estimate",
-    "auditing": "data store trainsets scores estimate pipeline",
+    "auditing": "data models store trainsets scores estimate pipeline",
     "api": "store trainsets scores pipeline",
     "cli": "data",
     "__main__": "cli",

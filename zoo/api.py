@@ -655,6 +655,7 @@ def audit(
     *,
     workspace: str = "zoo-workspace",
     budget: float | None = None,
+    features: str | None = None,
     runner: RunsOn = "ray",
 ) -> Zoo:
     """Train a population on complementary folds of somebody's pictures and score them; the
@@ -665,6 +666,8 @@ def audit(
     Args:
         path: class folders, a table of paths and labels, Parquet, or the name of a data set.
         budget: seconds of training; default: three minutes.
+        features: a pretrained network of timm on whose features heads are trained, or ``none`` for
+            networks on pictures; default: by the pictures and the weights that are at hand.
 
     Raises:
         DataError: if nothing can be trained on it.
@@ -673,7 +676,7 @@ def audit(
     from zoo.machine import own_cpus
 
     cores = 1 if runner == "local" else own_cpus()
-    dataset, chosen = opened(str(path), BUDGET if budget is None else budget, cores)
+    dataset, chosen = opened(str(path), BUDGET if budget is None else budget, cores, features)
     with _running(runner) as make:
         return Zoo(audit_pictures(workspace, str(path), dataset, chosen, make, QUIET))
 

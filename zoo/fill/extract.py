@@ -3,6 +3,7 @@ workspace: weights from a cache or a file, never downloaded."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,8 +17,9 @@ from torch import Tensor, nn
 from zoo.errors import UsageError
 from zoo.fill.features import FeatureTask
 from zoo.models import check_input
+from zoo.models.at_hand import PACKAGED, packaged
 from zoo.models.backbones import create
-from zoo.models.pretrained import Facts, facts_of, load
+from zoo.models.pretrained import facts_of, load, whereabouts
 from zoo.spec import Preprocessing
 from zoo.store.features import (
     Backbone,
@@ -42,7 +44,7 @@ class Opened:
 
     backbone: Backbone
     data: bytes
-    provenance: dict[str, str | int | None]
+    provenance: Mapping[str, str | None]
 
     def commit(self, workspace: Workspace) -> str:
         """Its key, once it is in a workspace."""
@@ -61,7 +63,8 @@ def open_backbone(
 
     Args:
         name: ``ARCH`` or ``ARCH.TAG``.
-        weights: a file; None = what is in a cache of this machine.
+        weights: a file; None = what is in a cache of this machine, or in an installed package
+            (``zoo.models.at_hand``).
         input_size: side in pixels; None = timm's.
 
     Raises:
@@ -72,6 +75,9 @@ def open_backbone(
     facts = facts_of(name)
     size = input_size or facts.size
     check_input(facts.arch, size)
+    package = None
+    if weights is None and whereabouts(facts) is None:
+        weights = package = packaged(facts.arch)
     found = load(facts, weights)
     network = _without_last(facts.arch, facts.outputs, size, found.data)
     with torch.inference_mode():
@@ -90,7 +96,15 @@ def open_backbone(
         found.sha256,
         Preprocessing(size=size, channels=3, fit=fit, mean=facts.mean, std=facts.std),
     )
-    return Opened(backbone, found.data, _provenance(facts, weights is None, found.file, found.fit))
+    cached = weights is None
+    provenance = {
+        "file": found.file,
+        "fitted_by": found.fit,
+        "source": facts.source if cached else PACKAGED[facts.arch] if package else None,
+        "licence": facts.licence if cached else None,
+        "pretrained_on": facts.pretrained_on if cached else None,
+    }
+    return Opened(backbone, found.data, provenance)
 
 
 def recorded_backbone(
@@ -118,16 +132,6 @@ def recorded_backbone(
     _, commit = backbone_of(workspace, meant[0].key)
     data = workspace.files.read_verified(commit.files[0])
     return Opened(meant[0], data, dict(commit.facts["provenance"]))
-
-
-def _provenance(facts: Facts, cached: bool, file: str, fit: str) -> dict[str, str | int | None]:
-    return {
-        "file": file,
-        "fitted_by": fit,
-        "source": facts.source if cached else None,
-        "licence": facts.licence if cached else None,
-        "pretrained_on": facts.pretrained_on if cached else None,
-    }
 
 
 def _without_last(arch: str, outputs: int, size: int, weights: bytes) -> nn.Module:

@@ -30,9 +30,9 @@ from zoo.trainsets.prepare import TrainingData
 
 __all__ = ["Course", "Stack", "logits_of_heads", "train_heads"]
 
-_CACHE_BYTES = 1_500_000
-"""Of gathered rows that are worked on at a time on a CPU: they are read twice and should still be
-in the second-level cache."""
+_CACHE_BYTES = 6_000_000
+"""Of gathered rows that are worked on at a time on a CPU: they are read twice, and should still be
+in a cache; below, more calls of small operations cost more than the cache saves (measured)."""
 _BLOCK = 64
 """Steps whose examples are looked up at once."""
 _MOMENTS = {"sgd": ("momentum_buffer",), "adam": ("exp_avg", "exp_avg_sq")}
@@ -139,18 +139,17 @@ class Stack:
         if self._rows.shape != (group, batch, width) or self._rows.dtype != features.dtype:
             self._rows = features.new_empty(group, batch, width)
         self.steps[:heads] += 1
-        there = torch.arange(batch, device=counts.device) < counts[:, None]  # [k, B]
+        steps, kind = self.steps[:heads, None], self.values.dtype
+        root = (1 - _BETA2**steps).sqrt().to(kind)
+        along = rates[:, None] / (1 - _BETA1**steps).to(kind)
         found = []
         for start in range(0, heads, group):
             part = slice(start, min(start + group, heads))
-            found.append(
-                self._backward(
-                    features, part, examples[part], labels[part], share[part], there[part]
-                )
-            )
-            self._update(part, rates[part, None])
-        losses, hits = zip(*found, strict=True)
-        return torch.cat(losses), torch.cat(hits)
+            found.append(self._backward(features, part, examples[part], labels[part], share[part]))
+            self._update(part, rates[part, None], along[part], root[part])
+        z, loss = (torch.cat(parts) for parts in zip(*found, strict=True))
+        there = torch.arange(batch, device=counts.device) < counts[:, None]  # [k, B]
+        return (loss * share).sum(1), _hits(z, labels, there & torch.isfinite(loss))
 
     def _backward(
         self,
@@ -159,9 +158,8 @@ class Stack:
         examples: Tensor,
         labels: Tensor,
         share: Tensor,
-        there: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """Losses and hits of some heads; their gradients are written."""
+        """Logits [k, M, B] and losses [k, B] of some heads; their gradients are written."""
         count, batch = examples.shape
         rows = self._rows[:count]
         torch.index_select(
@@ -173,14 +171,17 @@ class Stack:
             z = _products(weight, inputs[-1]).add_(bias[:, :, None])  # [k, out, B]
             if number + 1 < len(layers):
                 inputs.append(z.relu_())
-        log_p = torch.log_softmax(z, 1)  # [k, M, B]
+        # Written out: torch's own softmax over a dimension that is not the last takes ten times it.
         own = labels[:, None]  # [k, 1, B]
-        loss = -log_p.gather(1, own)[:, 0]  # [k, B]
+        shifted = z - z.amax(1, keepdim=True)  # [k, M, B]
+        own_shifted = shifted.gather(1, own)[:, 0]
         smoothing, classes = self._recipe.label_smoothing, z.shape[1]
         if smoothing:
-            loss = (1 - smoothing) * loss - smoothing * log_p.mean(1)
-        hits = _hits(z, own, there)
-        delta = log_p.exp_()
+            own_shifted = (1 - smoothing) * own_shifted + smoothing * shifted.mean(1)
+        delta = shifted.exp_()
+        total = delta.sum(1, keepdim=True)
+        loss = total[:, 0].log().sub_(own_shifted)  # [k, B]
+        delta /= total
         if smoothing:
             delta -= smoothing / classes
         delta.scatter_add_(1, own, delta.new_full(own.shape, smoothing - 1))
@@ -192,13 +193,15 @@ class Stack:
             if number:
                 delta = _products(layers[number][0].transpose(1, 2), delta)
                 delta *= inputs[number] > 0
-        return (loss * share).sum(1), hits
+        return z, loss
 
-    def _update(self, part: slice, rates: Tensor) -> None:
+    def _update(self, part: slice, rates: Tensor, along: Tensor, root: Tensor) -> None:
         """The optimiser's step of some heads, as torch makes it (``torch.optim``).
 
         Args:
             rates: [k, 1].
+            along, root: [k, 1], of Adam: the rate and the root of the second moment's weight, for
+                moments that began at 0.
         """
         recipe, values, gradient = self._recipe, self.values[part], self._gradients[part]
         if recipe.weight_decay and recipe.optimizer == "adamw":
@@ -213,9 +216,6 @@ class Stack:
         mean, square = (moment[part] for moment in self.moments)
         mean.lerp_(gradient, 1 - _BETA1)
         square.mul_(_BETA2).addcmul_(gradient, gradient, value=1 - _BETA2)
-        steps = self.steps[part, None]
-        root = (1 - _BETA2**steps).sqrt().to(values.dtype)
-        along = rates / (1 - _BETA1**steps).to(values.dtype)
         # gradient is done with: it holds the denominator
         torch.sqrt(square, out=gradient).div_(root).add_(_EPSILON)
         values.sub_(gradient.reciprocal_().mul_(mean).mul_(along))
@@ -240,14 +240,15 @@ def _products(left: Tensor, right: Tensor, out: Tensor | None = None) -> Tensor:
     return out
 
 
-def _hits(z: Tensor, own: Tensor, there: Tensor) -> Tensor:
-    """[k, 2] hits of top 1 and top 5 among logits [k, M, B], ties to the lowest class, as
-    ``zoo.training.loop`` counts them."""
+def _hits(z: Tensor, labels: Tensor, asked: Tensor) -> Tensor:
+    """[k, 2] hits of top 1 and top 5 among logits [k, M, B] of the examples ``asked`` [k, B], ties
+    to the lowest class, as ``zoo.training.loop`` counts them."""
+    own = labels[:, None]
     mine = z.gather(1, own)
     lower = torch.arange(z.shape[1], device=z.device)[None, :, None] < own
-    rank = (z > mine).sum(1) + ((z == mine) & lower).sum(1)  # [k, B]
-    answered = torch.isfinite(z).all(1) & there
-    return torch.stack((((rank < 1) & answered).sum(1), ((rank < 5) & answered).sum(1)), 1)
+    rank = ((z > mine) | ((z == mine) & lower)).sum(1, dtype=torch.int32)  # [k, B]
+    rank[~asked] = z.shape[1] + 5
+    return torch.stack(((rank < 1).sum(1), (rank < 5).sum(1)), 1)
 
 
 def logits_of_heads(heads: Sequence[nn.Module], features: Tensor) -> list[Tensor]:

@@ -37,7 +37,7 @@ from zoo.trainsets.inputs import (
 from zoo.trainsets.on_rows import Rows
 from zoo.trainsets.treatments import TREATMENTS, apply_images, apply_rows, each_epoch
 
-__all__ = ["TrainingData", "change_rate", "check_sweep", "prepare", "usable_rows"]
+__all__ = ["TrainingData", "change_rate", "check_sweep", "prepare", "rows_of", "usable_rows"]
 
 
 @dataclass(frozen=True)
@@ -221,7 +221,7 @@ def _prepare_features(
     )
     return TrainingData(
         rows=rows,
-        train=_TreatedPictures(found["train"], rows.example_ids, ()),
+        train=rows_of(found["train"], rows.example_ids),
         test=found.get("test"),
         test_labels=(
             dataset.splits["test"].labels if "test" in found else np.empty(0, dtype=np.int64)
@@ -232,6 +232,11 @@ def _prepare_features(
         unreadable=unreadable,
         features=found["train"],
     )
+
+
+def rows_of(pictures: Pictures, example_ids: NDArray[np.int64]) -> Pictures:
+    """Pictures by example id -> the same by row, untreated."""
+    return _TreatedPictures(pictures, example_ids, ())
 
 
 def _check_head(arch: str, augment: str, treatment: Sequence[Op], features: str) -> None:
