@@ -9,12 +9,13 @@ WORKSPACE ?= zoo-workspace
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-slow multihost chaos-store lint format docs bench mutants clean distclean
+.PHONY: help setup demo test test-slow multihost chaos chaos-store lint format docs bench mutants clean distclean
 
 help:
 	@echo "make demo    the main job on embedded pictures: train, fill, score, clean, retrain, report"
 	@echo "make test    the test suite, but for what takes minutes on its own"
 	@echo "make multihost a cluster of three hosts in network namespaces of this machine; needs root, sshd and rsync"
+	@echo "make chaos   half an hour of random faults on such hosts while a sweep runs; MINUTES=2 for less, SEED=n to repeat"
 	@echo "make chaos-store two writers of a workspace at every pair of their storage calls; minutes"
 	@echo "make test-slow the slow tests, those among them that make test leaves out"
 	@echo "make lint    ruff (check and format) and mypy --strict"
@@ -49,6 +50,10 @@ test: $(STAMP)
 
 multihost: $(STAMP)
 	$(VENV)/bin/python -m pytest -q --timeout=1800 -m multihost tests/multihost
+
+MINUTES ?= 30
+chaos: $(STAMP)
+	PYTHONPATH=tests $(VENV)/bin/python -m tests.multihost.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 # A line for every violation, with the pair that replays it: ... --mode gc --pair 0,89
 chaos-store: $(STAMP)

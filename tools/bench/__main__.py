@@ -24,6 +24,7 @@ NAMES = (
     "detection",
     "audit",
     "orchestration",
+    "cluster",
     "store",
     "kernel",
     "study",
