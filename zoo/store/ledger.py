@@ -199,21 +199,21 @@ def _missing_by_names(workspace: Workspace, trainings: Mapping[str, Training]) -
     may have ended before it. In a bucket each look at a record is a journey."""
     done, there = workspace.commits.keys("training"), workspace.commits.keys("checkpoint")
 
-    def lacks(training: Training, epochs: Iterable[int]) -> bool:
-        return any(classifier_id(training.id, epoch) not in there for epoch in epochs)
+    def lacks(key: str, epochs: Iterable[int]) -> bool:
+        return any(classifier_id(key, epoch) not in there for epoch in epochs)
 
     wanted = {key: t.snapshots or (t.recipe.epochs,) for key, t in trainings.items()}
-    partly = [key for key, t in trainings.items() if key in done and lacks(t, wanted[key])]
+    partly = [key for key in trainings if key in done and lacks(key, wanted[key])]
     outcomes = workspace.commits.some("training", partly)
 
-    def unfinished(key: str, training: Training) -> bool:
+    def unfinished(key: str) -> bool:
         if key not in outcomes:
             return key not in done
         facts = outcomes[key].facts
         reached = (min(epoch, int(facts["epochs"])) for epoch in wanted[key])
-        return facts["status"] == "done" and lacks(training, reached)
+        return facts["status"] == "done" and lacks(key, reached)
 
-    return [training for key, training in trainings.items() if unfinished(key, training)]
+    return [training for key, training in trainings.items() if unfinished(key)]
 
 
 def commit_training(
