@@ -616,6 +616,21 @@ def test_empty_tables_are_like_absent_ones(tmp_path: Path) -> None:
     assert [a["id"] for tag, a in page.tags if tag == "h2"] == ["summary", "rerun", "left-out"]
 
 
+def test_the_page_says_how_many_labels_are_wrong_by_estimate(tmp_path: Path) -> None:
+    """Where that was estimated: the sum of the probabilities, and what to expect of the suspects
+    shown; elsewhere nothing."""
+    report = small(sections=("suspects",))
+    split = report.main_split
+    assert split is not None
+    assert "By estimate" not in page_of(report, tmp_path / "without")[0]
+    scores = report.scores[split]
+    told = scores.assign(p_wrong=0.25, expected_precision=0.5)
+    html, _ = page_of(dataclasses.replace(report, scores={split: told}), tmp_path / "with")
+    wrong = f"{0.25 * len(scores):,.0f}"
+    assert f"By estimate {wrong} labels of the split are wrong; of the first" in html
+    assert "about 50\u00a0%" in html
+
+
 def test_no_suspects_one_seed_one_classifier_and_no_truth_are_told(tmp_path: Path) -> None:
     scores = make_scores("train", 40, 1, 0.0, 1)
     arms, comparisons = make_arms(seeds=(0,))

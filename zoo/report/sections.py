@@ -257,6 +257,7 @@ def _suspects(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
             f" Of the {int(known.sum())} shown,"
             f" {int(table.loc[known, 'known_error'].astype(bool).sum())} are known label errors."
         )
+    told += _expected(data.scores[split], len(table))
     if apart := suspects.ranked_apart(data.scores[split]):
         told += f" {apart}"
     pictures = _pictures_of(data, split, table["example_id"].tolist())
@@ -304,6 +305,21 @@ def _suspects(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
             f"The same {len(table)} suspects as a table",
         ),
     ]
+
+
+def _expected(scores: pd.DataFrame, shown: int) -> str:
+    """How many labels are wrong by the estimate, and which share of the first suspects to expect to
+    be; empty where that was not estimated."""
+    if "p_wrong" not in scores or scores["p_wrong"].isna().all():
+        return ""
+    ranked = suspects.suspects(scores, shown)["expected_precision"].dropna()
+    share = (
+        f"; of the first {len(ranked)} about {_percent(ranked.iloc[-1], 0)}" if len(ranked) else ""
+    )
+    return (
+        f" By estimate {scores['p_wrong'].sum():,.0f} labels of the split are wrong{share}, if"
+        " wrong labels fall on all classes alike."
+    )
 
 
 def _rankers(n: Any, heldout: Any) -> str:
