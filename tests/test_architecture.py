@@ -49,7 +49,7 @@ ARROWS = {
     "studies": "data store trainsets scores",
     "exchange": "data models store scores",
     "report": "data store trainsets scores studies",
-    "estimate": "data models store trainsets fill",
+    "estimate": "data models store trainsets training fill",
     "local": "store training fill",
     "cluster": "data store trainsets training fill",
     "pipeline": "data store trainsets fill scores studies estimate",

@@ -246,6 +246,7 @@ def _planned(command: str) -> list[str]:
         environment = {
             **os.environ,
             "ZOO_WORKSPACE": str(Path(away) / "none"),
+            "ZOO_TRAINER": "single",  # the same on every machine
             "PYTHONPATH": str(README.parent),
         }
         printed = subprocess.run(

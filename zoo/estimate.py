@@ -165,6 +165,9 @@ _ANSWER_BYTES = 36
 _OVERHEAD = 1.3
 """Loading, augmentation and snapshots on top of pure network time."""
 
+_BATCH = 16
+"""Trainings that go to a worker together."""
+
 _LEAST_SECONDS = 5.0
 """Of trainings of one architecture, before what they took says more than the tables."""
 
@@ -375,7 +378,8 @@ def measured_pace(
         ):
             continue
         done = commit.facts["images"] / max(1, training_images(training, dataset))
-        seconds = _whole_seconds(training, dataset, accelerator, done)
+        lanes = "lanes" in str(commit.facts.get("trainer", ""))
+        seconds = _whole_seconds(training, dataset, accelerator, done, lanes=lanes)
         took[training.arch] = took.get(training.arch, 0.0) + commit.facts["train_seconds"]
         expected[training.arch] = expected.get(training.arch, 0.0) + seconds
     return {arch: took[arch] / expected[arch] for arch in took if took[arch] >= _LEAST_SECONDS}
@@ -389,11 +393,41 @@ def _is_of(device: str, accelerator: Accelerator) -> bool:
 
 
 def _whole_seconds(
-    training: Training, dataset: Dataset, accelerator: Accelerator, done: float = 1.0
+    training: Training,
+    dataset: Dataset,
+    accelerator: Accelerator,
+    done: float = 1.0,
+    *,
+    lanes: bool = False,
 ) -> float:
     """Seconds of one training on its device with all that belongs to it; ``done``: the share of its
-    passes that it took, where it stopped early."""
-    return done * training_seconds(training, dataset, accelerator) * _OVERHEAD + _TRAINING_SECONDS
+    passes that it took, where it stopped early; ``lanes``: in company (``zoo.training.lanes``)."""
+    seconds = training_seconds(training, dataset, accelerator)
+    if lanes:
+        from zoo.training.rule import FASTER  # late, as the room's other modules load torch
+
+        passes = training_images(training, dataset) * _seconds_per_image(
+            training, dataset, accelerator, _PASSES_TRAINING
+        )
+        seconds -= passes * (1 - 1 / FASTER.get(training.arch, 1.0))
+    return done * seconds * _OVERHEAD + _TRAINING_SECONDS
+
+
+def _in_lanes(work: Sequence[Training], dataset: Dataset, devices: int) -> set[str]:
+    """Ids of the trainings that are expected to be trained in lanes: a batch is 16, or a worker's
+    share of all that there is."""
+    from zoo.training.alike import alike
+    from zoo.training.rule import lanes_expected
+
+    share = -(-len(work) // devices)
+    return {
+        training.id
+        for group in alike(work)
+        for training in group
+        if lanes_expected(
+            training, min(_BATCH, share, len(group)), training_images(training, dataset)
+        )
+    }
 
 
 def estimate(
@@ -437,7 +471,11 @@ def estimate(
     work = [*todo, *again]
     images = sum(training_images(t, dataset) for t in work)
     pace = measured_pace(workspace, dataset, device) if work else {}
-    seconds = sum(_whole_seconds(t, dataset, device) * pace.get(t.arch, 1.0) for t in work)
+    lanes = _in_lanes(work, dataset, count) if accelerator == "cpu-core" else set()
+    seconds = sum(
+        _whole_seconds(t, dataset, device, lanes=t.id in lanes) * pace.get(t.arch, 1.0)
+        for t in work
+    )
     splits = [split for split in fill_splits if split in dataset.splits]
     keep_logits = keep_logits or default_keep_logits(classifiers)
     examples = sum(len(dataset.splits[s]) for s in splits)

@@ -12,6 +12,7 @@ from zoo.fill.plan import FillPlan, cells_of, decode_block
 from zoo.fill.predict import ShardWorker
 from zoo.spec import Training
 from zoo.store.workspace import Workspace
+from zoo.training import trainers
 from zoo.training.alike import alike
 from zoo.training.device import device_for
 from zoo.training.run import run
@@ -25,9 +26,13 @@ class LocalRunner:
     starting: str | None = None
     """There is nothing to start."""
 
-    def __init__(self, device: str | None = None, *, gpus: float = 0.0) -> None:
-        """``device``: by torch's name; None = by ``gpus``, as ``device_for`` says."""
+    def __init__(
+        self, device: str | None = None, *, gpus: float = 0.0, trainer: str | None = None
+    ) -> None:
+        """``device``: by torch's name; None = by ``gpus``, as ``device_for`` says. ``trainer``: see
+        ``zoo.training.trainers``; None = by its rule."""
         self.device = torch.device(device) if device is not None else device_for(gpus)
+        self.trainer = trainer
 
     def start(self) -> None:
         """Nothing to start."""
@@ -39,9 +44,16 @@ class LocalRunner:
         costs: Mapping[str, float],
         on_epoch: Callable[[str, int], None],
     ) -> None:
+        trainers.check(self.trainer, trainings, self.device.type)
         with _one_thread():
             for batch in alike(trainings):
-                run(workspace, batch, device=self.device, on_epoch=on_epoch)
+                run(
+                    workspace,
+                    batch,
+                    device=self.device,
+                    on_epoch=on_epoch,
+                    trainer=self.trainer,
+                )
 
     def fill(self, workspace: Workspace, plan: FillPlan, on_task: Callable[[int], None]) -> None:
         worker = ShardWorker(workspace, self.device)

@@ -34,15 +34,15 @@ OPTIONS = {
         " --workspace DATA"
     ),
     "demo": "--address --cpus --gpus --runner --scale --workspace",
-    "run": "--address --cpus --gpus --runner --scale --until --workspace EXPERIMENT",
+    "run": "--address --cpus --gpus --runner --scale --trainer --until --workspace EXPERIMENT",
     "plan": (
         "--archs --assume --data --devices --epochs --folds --fractions --gpu --gpu-price"
         " --json --recipe --scale --seeds --snapshots --workspace EXPERIMENT"
     ),
     "train": (
         "--address --archs --cpus --data --epochs --features --folds --fractions --gpus"
-        " --input-size --recipe --runner --scale --seeds --snapshots --treatment --weights"
-        " --workspace EXPERIMENT"
+        " --input-size --recipe --runner --scale --seeds --snapshots --trainer --treatment"
+        " --weights --workspace EXPERIMENT"
     ),
     "fill": ("--address --cpus --data --gpus --keep-logits --runner --splits --where --workspace"),
     "score": ("--data --json --label-column --output --snapshot --split --top --where --workspace"),

@@ -142,6 +142,17 @@ WeightsOption = Annotated[
 GpusOption = Annotated[
     float, typer.Option("--gpus", help="GPU per training: 1, or a part such as 0.25; 0 = CPU.")
 ]
+TrainerOption = Annotated[
+    Literal["auto", "single", "lanes", "heads"],
+    typer.Option(
+        "--trainer",
+        help=(
+            "Who makes the steps: single (one after the other), lanes (as many as a vector"
+            " register of a CPU holds), heads (of --features). auto: the fastest that is shown to"
+            " be equal."
+        ),
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 ScaleOption = Annotated[
     str | None,
@@ -222,24 +233,30 @@ def listed(values: Sequence[str] | None) -> list[str]:
 
 @contextlib.contextmanager
 def runner_for(
-    kind: str, address: str | None, cpus: int | None, gpus: float, workspace: str
+    kind: str,
+    address: str | None,
+    cpus: int | None,
+    gpus: float,
+    workspace: str,
+    trainer: str = "auto",
 ) -> Iterator[Callable[[], Runner]]:
     """Gives a function that makes the runner when it is first needed; closes it at the end.
 
     What no machine here can grant is refused on entry, so enter before anything is made.
     """
     made: list[Runner] = []
+    asked = None if trainer == "auto" else trainer
 
     def make() -> Runner:
         if not made:
             if kind == "local":
                 from zoo.local import LocalRunner
 
-                made.append(LocalRunner(gpus=gpus))
+                made.append(LocalRunner(gpus=gpus, trainer=asked))
             else:
                 from zoo.cluster.runner import RayRunner
 
-                made.append(RayRunner(address, cpus, gpus, workspace))
+                made.append(RayRunner(address, cpus, gpus, workspace, asked))
         return made[0]
 
     if kind == "local" and cpus is not None:

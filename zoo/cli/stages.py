@@ -27,6 +27,7 @@ from zoo.cli.options import (
     RunnerOption,
     ScaleOption,
     SeveralOption,
+    TrainerOption,
     WeightsOption,
     WorkspaceOption,
     listed,
@@ -126,6 +127,7 @@ def train(
     address: AddressOption = None,
     cpus: CpusOption = None,
     gpus: GpusOption = 0.0,
+    trainer: TrainerOption = "auto",
 ) -> None:
     """Train the classifiers of a sweep that are not there yet."""
     from zoo import pipeline
@@ -141,7 +143,7 @@ def train(
             raise UsageError(f"train takes an experiment ({experiment!r}) or --archs, not both.")
         spec = experiments.load(experiment, scale)
         check_experiment(spec)
-        with runner_for(runner, address, cpus, gpus, workspace) as make:
+        with runner_for(runner, address, cpus, gpus, workspace, trainer) as make:
             space = open_workspace(workspace, create=True)
             diverged = pipeline.run(space, spec, make, progress, until="train").diverged
         pipeline.refuse_diverged(diverged)
@@ -163,7 +165,7 @@ def train(
     if features is not None:
         sweep = sweep.replace(input_size=None)
         made_by = Features(features, weights, input_size)
-    with runner_for(runner, address, cpus, gpus, workspace) as make:
+    with runner_for(runner, address, cpus, gpus, workspace, trainer) as make:
         dataset, trainings, space = planned(data, sweep, workspace, progress, made_by)
         diverged = pipeline.train(space, dataset, AD_HOC, "population", trainings, make, progress)
     pipeline.refuse_diverged(diverged)

@@ -20,6 +20,7 @@ from zoo.cli.options import (
     NewArchsOption,
     RunnerOption,
     ScaleOption,
+    TrainerOption,
     WorkspaceOption,
     open_workspace,
     print_json,
@@ -170,6 +171,7 @@ def run(
     address: AddressOption = None,
     cpus: CpusOption = None,
     gpus: GpusOption = 0.0,
+    trainer: TrainerOption = "auto",
 ) -> None:
     """Every stage of an experiment that is not done yet."""
     from zoo import pipeline
@@ -183,7 +185,7 @@ def run(
         raise UnknownNameError("stage", until, pipeline.STAGES)
     check_experiment(spec)
     progress = Progress()
-    with runner_for(runner, address, cpus, gpus, workspace) as make:
+    with runner_for(runner, address, cpus, gpus, workspace, trainer) as make:
         space = open_workspace(workspace, create=True)
         done = pipeline.run(space, spec, make, progress, until=until)
     if until == "report":

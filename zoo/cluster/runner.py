@@ -29,6 +29,7 @@ class RayRunner:
         cpus: workers of a session on this machine; None = the CPUs that this process may use.
         gpus: GPUs per training or fill actor, fractions allowed; 0 = CPU.
         workspace: where it will be, for the probe of a cluster's nodes; it need not be there yet.
+        trainer: see ``zoo.training.trainers``; None = by its rule.
 
     Raises:
         UsageError: if no node has what a worker asks for, or ever will have. Of a cluster only its
@@ -42,10 +43,12 @@ class RayRunner:
         cpus: int | None = None,
         gpus: float = 0.0,
         workspace: str = "",
+        trainer: str | None = None,
     ) -> None:
         if address == "local":  # Ray's own word for a session on this machine
             address = None
         self._address, self._cpus, self._gpus = address, cpus, gpu_share(gpus)
+        self._trainer = trainer
         self._stack, self._started = contextlib.ExitStack(), False
         self._preflight: Preflight | None = None
         if address is not None:
@@ -94,12 +97,24 @@ class RayRunner:
         costs: Mapping[str, float],
         on_epoch: Callable[[str, int], None],
     ) -> None:
+        if self._trainer is not None:
+            from zoo.training import trainers
+
+            trainers.check(self._trainer, trainings, "cuda" if self._gpus else "cpu")
         self.start()
         with _told("the sweep broke off"), self._nodes({t.dataset for t in trainings}) as there:
             from zoo.cluster.sweep import run_sweep
 
             asked = worker_resources(self._gpus)
-            run_sweep(workspace, trainings, costs, on_epoch, there, resources=asked)
+            run_sweep(
+                workspace,
+                trainings,
+                costs,
+                on_epoch,
+                there,
+                resources=asked,
+                trainer=self._trainer,
+            )
 
     def fill(self, workspace: Workspace, plan: FillPlan, on_task: Callable[[int], None]) -> None:
         self.start()

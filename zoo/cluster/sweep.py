@@ -130,6 +130,7 @@ class _Shift:
                 device=device,
                 on_epoch=self._finished,
                 should_stop=self._stop.is_set,
+                trainer=self._config["trainer"],
             )
             left = [job.id for job in ledger.missing(workspace, batch) if job.id not in failed]
         except Exception as error:  # noqa: BLE001 - this host cannot; the queue decides what follows
@@ -286,6 +287,7 @@ def run_sweep(
     nodes: Nodes,
     *,
     resources: Resources,
+    trainer: str | None = None,
 ) -> None:
     """Run trainings as Tune trials; returns when each is committed, has diverged or has failed for
     good.
@@ -307,6 +309,7 @@ def run_sweep(
         "workspace": workspace.location,
         "threads": max(1, int(resources.get("CPU", 1))) if resources.get("GPU") else 1,
         "gpus": resources.get("GPU", 0.0),
+        "trainer": trainer,
     }
     # Tune's own files are scratch, and nobody's but this process's.
     with tempfile.TemporaryDirectory(prefix="zoo-tune-", ignore_cleanup_errors=True) as scratch:

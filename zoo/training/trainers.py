@@ -10,7 +10,7 @@ docs/ARCHITECTURE.md, "Trainers", has the rule in words.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -21,6 +21,11 @@ from torch import nn
 from zoo import models
 from zoo.errors import UsageError
 from zoo.spec import Recipe, Training
+from zoo.training.rule import FASTER
+from zoo.training.rule import LEAST as _LEAST
+from zoo.training.rule import SETTING as _SETTING
+from zoo.training.rule import WIDTH as _WIDTH
+from zoo.training.rule import WORTH_SECONDS as _WORTH_SECONDS
 from zoo.trainsets.prepare import TrainingData
 
 if TYPE_CHECKING:
@@ -31,6 +36,7 @@ __all__ = [
     "MOST_HEADS",
     "TRAINERS",
     "asked",
+    "check",
     "heads_may",
     "lanes_for",
     "lanes_may",
@@ -40,26 +46,6 @@ __all__ = [
 TRAINERS = ("single", "lanes", "heads")
 MOST_HEADS = 256
 """Heads that are trained at once: more gain nothing, and each holds its state in memory."""
-_SETTING = "ZOO_TRAINER"
-
-FASTER: Mapping[str, float] = {
-    "softmax": 2.3,
-    "lenet5": 2.3,
-    "mobilenet_mini": 2.4,
-    "resnet_mini": 2.6,
-    "inception_mini": 2.6,
-    "xception_mini": 2.1,
-    "efficientnet_mini": 2.1,
-}
-"""Architectures that lanes are chosen for: images per second of a core, over those of ``single``,
-at 32 x 32 x 3 in batches of 128 with 16 lanes (``python -m tools.bench lanes``). Twofold is asked
-for."""
-_LEAST = 8
-"""Trainings in a batch that fill enough of the lanes."""
-_WIDTH = 16
-"""Lanes the figures were measured with; with fewer they are trained only when asked for."""
-_WORTH_SECONDS = 60.0
-"""Of one core, for the whole batch: below, compiling or loading the kernels takes what is won."""
 _MOST_BYTES = 4 << 30
 
 
@@ -69,18 +55,63 @@ def asked(name: str | None) -> str | None:
     Raises:
         UsageError: for a name that is none, or a trainer that is not installed.
     """
+    setting = _SETTING if name is None else "trainer"
     name = name or os.environ.get(_SETTING) or None
     if name is not None and name not in TRAINERS:
         raise UsageError(
-            f"{_SETTING}={name}: there is no such trainer. Allowed: {', '.join(TRAINERS)}. Leave it"
+            f"{setting}={name}: there is no such trainer. Allowed: {', '.join(TRAINERS)}. Leave it"
             " out, and the fastest that is shown to be equal is taken."
         )
     if name == "lanes" and not _installed():
         raise UsageError(
-            f"{_SETTING}=lanes needs numba, which is not installed. Allowed without it: single."
+            f"{setting}=lanes needs numba, which is not installed. Allowed without it: single."
             " Install the extra 'fast': pip install 'classifier-zoo[fast]'."
         )
     return name
+
+
+def check(name: str | None, trainings: Sequence[Training], device: str) -> None:
+    """Refuse a trainer that was asked for by name (not by the environment, which is a wish) and
+    does not cover some of the trainings.
+
+    Args:
+        device: kind by torch's name.
+
+    Raises:
+        UsageError: naming what it does not cover, and why.
+    """
+    if asked(name) is None or name in (None, "single"):
+        return
+    reasons = {t.arch: _uncovered(str(name), t, device) for t in trainings}
+    if found := {arch: reason for arch, reason in reasons.items() if reason}:
+        raise UsageError(
+            f"trainer {name} does not cover {'; '.join(f'{a}: {r}' for a, r in found.items())}."
+            " Allowed for these: auto, single. With auto each batch gets the fastest trainer that"
+            " is shown to be equal."
+        )
+
+
+def _uncovered(name: str, training: Training, device: str) -> str | None:
+    """Why a trainer does not cover a training; None = it does."""
+    model, recipe = models.model(training.arch), training.recipe
+    if name == "heads":
+        return None if model.head else "it is no head; heads are trained with --features"
+    if model.head:
+        return "heads have a trainer of their own, heads"
+    if device != "cpu":
+        return f"lanes are of a CPU, not of {device}"
+    if recipe.precision != "fp32":
+        return f"precision {recipe.precision}; lanes train in fp32"
+    if recipe.augment == "resized_crop_flip":
+        return f"augment={recipe.augment}, which takes pictures in their own size"
+    from zoo.training.lanes.graph import Unsupported, describe
+
+    size = training.input_size or model.reference_size
+    try:
+        describe(models.build(training.arch, num_classes=2, in_channels=3, size=size), 3, size)
+    except Unsupported as reason:
+        return f"{reason} has no kernel"
+    return None
 
 
 def _installed() -> bool:

@@ -1,0 +1,53 @@
+"""The part of the rule by which lanes are chosen that a plan can know. Loads no torch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from importlib.util import find_spec
+
+from zoo import models
+from zoo.machine import vector_lanes
+from zoo.spec import Training
+
+__all__ = ["FASTER", "LEAST", "SETTING", "WIDTH", "WORTH_SECONDS", "lanes_expected"]
+
+SETTING = "ZOO_TRAINER"
+
+FASTER: Mapping[str, float] = {
+    "softmax": 2.3,
+    "lenet5": 2.3,
+    "mobilenet_mini": 2.4,
+    "resnet_mini": 2.6,
+    "inception_mini": 2.6,
+    "xception_mini": 2.1,
+    "efficientnet_mini": 2.1,
+}
+"""Architectures that lanes are chosen for: images per second of a core, over those of ``single``,
+at 32 x 32 x 3 in batches of 128 with 16 lanes (``python -m tools.bench lanes``). Twofold is asked
+for."""
+LEAST = 8
+"""Trainings in a batch that fill enough of the lanes."""
+WIDTH = 16
+"""Lanes the figures were measured with; with fewer they are trained only when asked for."""
+WORTH_SECONDS = 60.0
+"""Of one core, for the whole batch: below, compiling or loading the kernels takes what is won."""
+
+
+def lanes_expected(training: Training, count: int, images: int) -> bool:
+    """Whether a batch of ``count`` trainings like this one will be trained in lanes on this
+    machine's CPU.
+
+    Args:
+        images: pictures that the training passes.
+    """
+    asked, rate = os.environ.get(SETTING), models.model(training.arch).images_per_second
+    if asked not in (None, "", "lanes") or find_spec("numba") is None:
+        return False
+    recipe = training.recipe
+    if recipe.precision != "fp32" or recipe.augment == "resized_crop_flip":
+        return False
+    if training.arch not in FASTER or training.features is not None or rate is None:
+        return False
+    enough = count >= LEAST and count * images / rate >= WORTH_SECONDS
+    return asked == "lanes" or (enough and vector_lanes() >= WIDTH)
