@@ -220,6 +220,8 @@ class Zoo:
         treatment: str | None = None,
         seeds: Sequence[int] = (0,),
         input_size: int | None = None,
+        features: str | None = None,
+        weights: str | Path | None = None,
         runner: RunsOn = "ray",
     ) -> pd.DataFrame:
         """Train what is missing of a sweep; its rows of the ``trainings`` table.
@@ -235,6 +237,9 @@ class Zoo:
                 every example is held out twice.
             snapshots: epochs that become classifiers; none = the last.
             recipe: name, with changes: ``adam:lr=0.002``.
+            features: a pretrained network of timm (``resnet50.a1_in1k``) on whose features heads are
+                trained; ``input_size`` is then the side of its pictures.
+            weights: with features, a file of weights instead of those in a cache.
             treatment: steps done to the training set, as for ``zoo train --treatment``.
 
         Raises:
@@ -248,10 +253,17 @@ class Zoo:
             recipe,
             treatment,
             _texts(seeds),
-            input_size,
+            None if features else input_size,
             _texts(folds),
         )
-        dataset, trainings, _ = pipeline.planned(data, sweep, self.workspace.location, QUIET)
+        made_by = (
+            pipeline.Features(features, None if weights is None else Path(weights), input_size)
+            if features
+            else None
+        )
+        dataset, trainings, _ = pipeline.planned(
+            data, sweep, self.workspace.location, QUIET, made_by
+        )
         with _running(runner) as make:
             diverged = pipeline.train(
                 self.workspace, dataset, AD_HOC, "population", trainings, make, QUIET

@@ -16,6 +16,7 @@ import torch
 from factories import QUIET, dataset_folder
 from factories import training as job_on
 
+import zoo as library
 from tests.commands import zoo
 from zoo import auditing, pipeline
 from zoo.data import Dataset, decode_examples, open_dataset
@@ -315,6 +316,20 @@ def test_a_workspace_knows_its_backbone_by_name(
     assert opened.backbone.key == trainings[0].features
     with pytest.raises(UsageError, match="in no cache of this machine"):
         pipeline.opened_backbone(str(tmp_path / "none"), Features(NETWORK))
+
+
+def test_heads_are_trained_from_python(tmp_path: Path, photos: Dataset, weights: Path) -> None:
+    """By the arguments of the command."""
+    made = library.open(str(tmp_path / "w"), create=True).train(
+        photos.uri,
+        "head_softmax",
+        features=NETWORK,
+        weights=weights,
+        input_size=SIDE,
+        epochs=1,
+        runner="local",
+    )
+    assert made[["arch", "status"]].to_numpy().tolist() == [["head_softmax", "done"]]
 
 
 def test_without_features_nothing_is_named_or_hashed_that_was_not_before(photos: Dataset) -> None:
