@@ -377,8 +377,7 @@ def test_a_store_gives_the_scores_of_its_answers(
     column as from one block in memory, to the bit. A part of the population has its own
     snapshots."""
     monkeypatch.setattr(store, "SMALL_SHARD", 8)
-    monkeypatch.setattr("tools.bench.scoring._CLASSES", 7)
-    space, dataset = Workspace.open(tmp_path, create=True), synthetic_dataset(30)
+    space, dataset = Workspace.open(tmp_path, create=True), synthetic_dataset(30, 7)
     datasets.commit_dataset(space, dataset, {})
     labels = dataset.splits["train"].labels
     rng = np.random.default_rng(5)

@@ -15,7 +15,7 @@ from zoo.studies.findings import stored_results
 from zoo.studies.load import judge_of, load, names
 from zoo.studies.populations import SCORING, words
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 EXPERIMENTS = ("population", "perplexity", "cleaning", "relabelling", "reweighting")
 JUDGED = EXPERIMENTS[1:]

@@ -41,7 +41,7 @@ from ray.core.generated import autoscaler_pb2 as messages
 client = GcsClient(address=address)
 reply = messages.GetClusterStatusReply.FromString(client.get_cluster_status(timeout_s=8))
 state, scaling = reply.cluster_resource_state, reply.autoscaling_state
-about = {node.node_id.binary(): node for node in nodes}
+about = {node.node_id: node for node in nodes}
 found = []
 for node in state.node_states:
     if node.status == messages.DEAD:

@@ -26,8 +26,6 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from zoo.arrays import Floats, Ints, Mask
 
@@ -153,6 +151,9 @@ def groups(
         small, places = thumbnails_of(read), places.reshape(some.shape)
         kept.append(some[same_picture(small[places[:, 0]], small[places[:, 1]])])
     one, other = np.concatenate(kept).T
+    from scipy.sparse import coo_array  # not loaded by importing the data layer
+    from scipy.sparse.csgraph import connected_components
+
     graph = coo_array((np.ones(len(one), dtype=bool), (one, other)), shape=(len(hashed),) * 2)
     _, group = connected_components(graph, directed=False)
     members = np.unique(np.concatenate([one, other]))
