@@ -66,12 +66,13 @@ _SHOWN = 10
 @dataclass(frozen=True)
 class Chosen:
     """What an audit trains. ``seconds``: of training on the cores given, an estimate; ``why``: the
-    rule, with this data set's numbers. ``features``: what heads are trained on; None = networks on
-    pictures."""
+    rule, with this data set's numbers; ``cost``: the estimate in words, beside the budget.
+    ``features``: what heads are trained on; None = networks on pictures."""
 
     sweep: Sweep
     seconds: float
     why: str
+    cost: str
     features: Features | None = None
 
 
@@ -136,16 +137,19 @@ def choose(dataset: Dataset, budget: float, cores: int, features: str | None = N
         if seconds(ARCHS[:more]) <= budget:
             archs = ARCHS[:more]
     spent = seconds(archs)
-    over = f", more than the budget of {budget:.0f} s" if spent > budget else ""
     why = (
         f"{', '.join(archs)} at {side} x {side} pixels"
         f" ({'their own size' if own else 'larger, or of several sizes'}), {epochs} epochs, on"
-        f" {min(_FOLDS, examples)} folds shared out {_REPEATS} times: about {spent:.0f} s of"
-        f" training on {counted(cores, 'core')}{over}"
+        f" {min(_FOLDS, examples)} folds shared out {_REPEATS} times"
     )
     if features is None and large:
         why += f"; {because}"
-    return Chosen(sweep(archs), spent, why)
+    return Chosen(sweep(archs), spent, why, _cost(spent, budget, cores))
+
+
+def _cost(spent: float, budget: float, cores: int) -> str:
+    over = f", more than the budget of {budget:.0f} s" if spent > budget else ""
+    return f"about {spent:.0f} s on {counted(cores, 'core')}, start-up not counted{over}"
 
 
 def _affordable(names: list[str], examples: int, budget: float, cores: int) -> str:
@@ -188,12 +192,11 @@ def _on_features(
     while repeats < _MOST_REPEATS and seconds(repeats + 1) <= budget:
         repeats += 1
     spent = seconds(repeats)
-    over = f", more than the budget of {budget:.0f} s" if spent > budget else ""
     why = (
         f"{' and '.join(HEADS)} on features of {backbone} ({because}), {epochs} epochs, on {folds}"
-        f" folds shared out {repeats} times: about {spent:.0f} s on {counted(cores, 'core')}{over}"
+        f" folds shared out {repeats} times"
     )
-    return Chosen(sweep(repeats), spent, why, Features(backbone))
+    return Chosen(sweep(repeats), spent, why, _cost(spent, budget, cores), Features(backbone))
 
 
 def opened(

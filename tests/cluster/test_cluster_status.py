@@ -12,6 +12,7 @@ import pytest
 
 from tests.commands import zoo
 from zoo.cluster import reach
+from zoo.errors import ZooError
 
 TOLD: dict[str, Any] = {
     "nodes": [
@@ -65,6 +66,19 @@ def test_nodes_are_listed_with_what_is_free_and_what_is_waited_for(
     ]
     in_json = zoo("status", "--address", "10.0.0.1:6379", "--json")
     assert json.loads(in_json.out)["cluster"] == {"address": "10.0.0.1:6379", **told}
+
+
+def test_a_head_that_answers_otherwise_than_expected_is_not_taken_for_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It told its nodes and then not what they have: said with the last of what it wrote."""
+    said = 'ADDRESS a:1\nNODES ["10.0.0.1"]\nTraceback\nAttributeError: no such field\n'
+    monkeypatch.setattr(reach, "_asked", lambda *_: (1, said))
+    with pytest.raises(ZooError) as caught:
+        reach.tell("a:1")
+    assert "'a:1' answers, but not to what it has: AttributeError: no such field." in str(
+        caught.value
+    )
 
 
 def test_a_workspace_that_is_named_is_shown_as_well(

@@ -3,6 +3,7 @@ fill take at most 200 journeys to it, one after the other."""
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from pathlib import Path
 from typing import Any
@@ -179,3 +180,18 @@ def test_a_bucket_is_asked_side_by_side(tmp_path: Path) -> None:
     assert next(some)
     some.close()  # type: ignore[attr-defined]
     assert len(looked) <= 2 * SIDE_BY_SIDE
+
+
+def test_the_storage_that_counts_is_a_storage() -> None:
+    """What is put there is read, found on this machine, moved and removed; a stale stamp removes
+    nothing."""
+    files = FarAway()
+    files.replace("a/b", b"x")
+    assert files.digest("a/b") == hashlib.sha256(b"x").hexdigest()
+    assert files.local("a/b").read_bytes() == b"x"
+    files.move("a/b", "c/d")
+    assert (files.names("a"), files.names("c")) == ([], ["d"])
+    assert not files.discard("c/d", "another")
+    assert files.discard("c/d", str(files.stamp("c/d")))
+    files.remove("c/d")
+    assert not files.exists("c/d")

@@ -110,7 +110,7 @@ def audit(
     else:
         cores = 1 if runner == "local" else cpus or own_cpus()
         dataset, chosen = opened(str(data), seconds, cores, features)
-        progress.say(f"training {chosen.why}")
+        progress.say(f"training {chosen.why}: {chosen.cost}")
         with runner_for(runner, address, cpus, gpus, workspace) as make:
             space = audit_pictures(workspace, str(data), dataset, chosen, make, progress)
     here = Zoo(space)

@@ -88,10 +88,13 @@ def tell(address: str) -> dict[str, Any]:
     if "TOLD " in said:
         told: dict[str, Any] = json.loads(said.partition("TOLD ")[2].splitlines()[0])
         return told
-    raise ZooError(
-        explain(address, code, said.replace("NODES ", ""))
-        or f"the cluster at {address!r} does not say how it is."
-    )
+    if "NODES " in said:  # it is a head, and answers; what follows is not how it answers
+        last = said.strip().splitlines()[-1][:200]
+        raise ZooError(
+            f"the cluster at {address!r} answers, but not to what it has: {last}. Check that both"
+            " sides have the same Ray."
+        )
+    raise ZooError(explain(address, code, said) or f"the cluster at {address!r} does not answer.")
 
 
 def reach(address: str) -> None:
