@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from tools.bench import alike as bench
 from zoo.cli.text import check_text
 from zoo.data import check_dataset, open_dataset
 from zoo.data.alike import candidates, groups, hashes, same_picture, thumbnails
@@ -164,3 +165,14 @@ def test_the_check_names_them_with_their_labels(tmp_path: Path) -> None:
     text = check_text(check)
     assert "almost the same picture: 3 groups, 1 of them with different labels" in text
     assert "almost the same, labels 0, 1, 1: train train/ant/a.png, train train/bee/a.jpg" in text
+
+
+def test_the_bench_counts_copies_and_other_groups() -> None:
+    """Three of forty scenes saved again are found, and nothing else; with one of them there twice,
+    that group as well."""
+    images, copied = np.stack([scene(seed) for seed in range(40)]), np.array([2, 7, 30])
+    row = bench.found(images, copied, 90)
+    assert (row["found"], row["copies"], row["groups without a copy"]) == (3, 3, 0)
+    images[11] = images[10]
+    row = bench.found(images, copied, 90)
+    assert (row["found"], row["groups without a copy"]) == (3, 1)

@@ -23,6 +23,7 @@ NAMES = (
     "tables",
     "detection",
     "audit",
+    "alike",
     "orchestration",
     "cluster",
     "store",
