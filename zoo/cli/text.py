@@ -238,6 +238,23 @@ def dataset_rows(rows: Sequence[DatasetRow]) -> list[dict[str, Any]]:
     ]
 
 
+def _groups(
+    heading: str, word: str, groups: Sequence[tuple[bool, Sequence[int], Sequence[str]]]
+) -> list[str]:
+    """Groups of pictures (whether labels differ, labels, keys): how many, and ten of each kind."""
+    if not groups:
+        return []
+    differ = sum(conflicting for conflicting, _, _ in groups)
+    lines = [f"{heading}: {len(groups):,} groups, {differ:,} of them with different labels"]
+    for kind, said in ((True, "labels"), (False, "label")):
+        some = [(labels, keys) for conflicting, labels, keys in groups if conflicting is kind]
+        for labels, keys in some[:10]:
+            shown = ", ".join(map(str, labels if kind else labels[:1]))
+            lines.append(f"  {word}, {said} {shown}: {_some(keys)}")
+        lines += _more(len(some))
+    return lines
+
+
 def check_text(check: DatasetCheck) -> str:
     """Result of ``zoo data check`` for people: counts, and what reading the images has shown. What
     opening has shown is on stderr already."""
@@ -260,37 +277,19 @@ def check_text(check: DatasetCheck) -> str:
         lines += [f"  unreadable: {u.key} ({u.reason})" for u in split.unreadable[:10]] + _more(
             len(split.unreadable)
         )
-        if split.duplicates:
-            conflicts = sum(group.conflicting for group in split.duplicates)
-            lines.append(
-                f"  same picture more than once: {len(split.duplicates):,} groups, {conflicts:,} of"
-                " them with different labels"
-            )
-        for conflicting, said in ((True, "labels"), (False, "label")):
-            groups = [group for group in split.duplicates if group.conflicting is conflicting]
-            for group in groups[:10]:
-                labels = ", ".join(map(str, group.labels if conflicting else group.labels[:1]))
-                lines.append(f"  same picture, {said} {labels}: {_some(group.keys)}")
-            lines += _more(len(groups))
+        told = [(g.conflicting, g.labels, g.keys) for g in split.duplicates]
+        lines += _groups("  same picture more than once", "same picture", told)
     for overlap in check.overlap[:10]:
         lines.append(
             f"in train and {overlap.split}: train {_some(overlap.train_ids)}, {overlap.split}"
             f" {_some(overlap.example_ids)}"
         )
     lines += _more(len(check.overlap))
-    if check.near_duplicates:
-        conflicts = sum(group.conflicting for group in check.near_duplicates)
-        lines.append(
-            f"almost the same picture: {len(check.near_duplicates):,} groups, {conflicts:,} of them"
-            " with different labels"
-        )
-    for conflicting, said in ((True, "labels"), (False, "label")):
-        near = [group for group in check.near_duplicates if group.conflicting is conflicting]
-        for close in near[:10]:
-            labels = ", ".join(map(str, close.labels if conflicting else close.labels[:1]))
-            keys = [f"{s} {key}" for s, key in zip(close.splits, close.keys, strict=True)]
-            lines.append(f"  almost the same, {said} {labels}: {_some(keys)}")
-        lines += _more(len(near))
+    near = [
+        (g.conflicting, g.labels, [f"{s} {k}" for s, k in zip(g.splits, g.keys, strict=True)])
+        for g in check.near_duplicates
+    ]
+    lines += _groups("almost the same picture", "almost the same", near)
     errors, warnings = (
         sum(note.level == level for note in check.notes) for level in ("error", "warning")
     )

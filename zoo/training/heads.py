@@ -15,7 +15,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -24,46 +23,18 @@ from torch import Tensor, nn
 
 from zoo.models.heads import Standardised
 from zoo.spec import Recipe, Training
+from zoo.training.course import Course, moment_names
 from zoo.training.loop import Metrics, StoppedError, Within
 from zoo.training.schedule import epoch_batches, learning_rate
-from zoo.trainsets.prepare import TrainingData
 
-__all__ = ["Course", "Stack", "logits_of_heads", "train_heads"]
+__all__ = ["Stack", "logits_of_heads", "train_heads"]
 
 _CACHE_BYTES = 6_000_000
 """Of gathered rows that are worked on at a time on a CPU: they are read twice, and should still be
 in a cache; below, more calls of small operations cost more than the cache saves (measured)."""
 _BLOCK = 64
 """Steps whose examples are looked up at once."""
-_MOMENTS = {"sgd": ("momentum_buffer",), "adam": ("exp_avg", "exp_avg_sq")}
 _BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8
-
-
-class Outcome(Protocol):
-    """What of a training's outcome is asked for here: epochs that are done."""
-
-    epochs: int
-
-
-class Course(Protocol):
-    """A training under way (``zoo.training.run``)."""
-
-    training: Training
-    data: TrainingData
-    model: nn.Module
-    optimizer: torch.optim.Optimizer
-    within: Within | None
-
-    @property
-    def outcome(self) -> Outcome: ...
-
-    def used(self, trainer: str) -> None: ...
-
-    def share(self, company: int) -> None: ...
-
-    def keep(self, place: Callable[[], Within], *, stop: bool) -> None: ...
-
-    def after(self, epoch: int, metrics: Metrics, diverged: int | None) -> bool: ...
 
 
 # ---------------------------------------------------------------- the computation
@@ -485,14 +456,10 @@ def _standardised(course: Course, device: torch.device) -> Tensor:
     return made.clone()
 
 
-def _slots(recipe: Recipe) -> tuple[str, ...]:
-    return _MOMENTS["sgd" if recipe.optimizer == "sgd" else "adam"]
-
-
 def _take_moments(stack: Stack, number: int, course: Course) -> None:
     """Read a head's optimiser into the stack, where it has a state."""
     named = dict(course.model.named_parameters())
-    for slot, moment in zip(_slots(course.training.recipe), stack.moments, strict=False):
+    for slot, moment in zip(moment_names(course.training.recipe), stack.moments, strict=False):
         for name, values in stack.of(moment).items():
             state = course.optimizer.state.get(named[name], {})
             if state.get(slot) is not None:
@@ -502,7 +469,7 @@ def _take_moments(stack: Stack, number: int, course: Course) -> None:
 
 def _leave(stack: Stack, number: int, course: Course) -> None:
     """Put a head's part of the stack into its network and optimiser."""
-    slots = _slots(course.training.recipe)[: len(stack.moments)]
+    slots = moment_names(course.training.recipe)[: len(stack.moments)]
     here = slice(number, number + 1)
     values = stack.of(stack.values[here])
     moments = [stack.of(moment[here]) for moment in stack.moments]

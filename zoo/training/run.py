@@ -152,13 +152,7 @@ def _as_heads(
         for start in range(0, len(group), trainers.MOST_HEADS):
             courses = []
             for training in group[start : start + trainers.MOST_HEADS]:
-                try:
-                    course = _begin(
-                        workspace, training, device, partial(on_epoch, training.id), should_stop
-                    )
-                except Exception as error:  # noqa: BLE001 - as above
-                    fail(training, error)
-                    continue
+                course = _begun(workspace, training, device, on_epoch, should_stop, fail)
                 if course is not None:
                     courses.append(course)
             train_heads(courses, device, fail, should_stop)
@@ -185,13 +179,7 @@ def _in_lanes(
             if not still:
                 continue
             (training,) = still
-            try:
-                course = _begin(
-                    workspace, training, device, partial(on_epoch, training.id), should_stop
-                )
-            except Exception as error:  # noqa: BLE001 - as above
-                fail(training, error)
-                continue
+            course = _begun(workspace, training, device, on_epoch, should_stop, fail)
             if course is None:
                 continue
             if together is None or together.takes(course):
@@ -237,6 +225,22 @@ def run_training(
         return Outcome("empty", _EMPTY, 0, 0)
     course.alone()
     return course.outcome
+
+
+def _begun(
+    workspace: Workspace,
+    training: Training,
+    device: torch.device,
+    on_epoch: Callable[[str, int], None],
+    should_stop: Callable[[], bool],
+    fail: Callable[[Training, Exception], None],
+) -> _Course | None:
+    """``_begin`` of one of many; None too, and told to ``fail``, if it raised."""
+    try:
+        return _begin(workspace, training, device, partial(on_epoch, training.id), should_stop)
+    except Exception as error:  # noqa: BLE001 - one broken training must not end the others
+        fail(training, error)
+        return None
 
 
 def _begin(

@@ -22,6 +22,7 @@ from torch import nn
 
 from zoo import keyed
 from zoo.spec import Recipe, Training
+from zoo.training.course import Course, moment_names
 from zoo.training.lanes.graph import describe
 from zoo.training.lanes.program import Program, Rule
 from zoo.training.lanes.vectors import LANES
@@ -31,41 +32,17 @@ from zoo.training.tensors import augment
 from zoo.trainsets.inputs import Pictures
 from zoo.trainsets.prepare import TrainingData
 
-__all__ = ["Course", "Lanes"]
+__all__ = ["LaneCourse", "Lanes"]
 
 _WORTH = 3
 """A program of lanes takes about as long as so many networks less than it has lanes, each by
 itself: below ``LANES / _WORTH`` networks the rest is quicker one by one."""
-_MOMENTS = {"sgd": ("momentum_buffer",), "adam": ("exp_avg", "exp_avg_sq")}
 
 
-class Outcome(Protocol):
-    """What of a training's outcome is asked for here: epochs that are done."""
-
-    epochs: int
-
-
-class Course(Protocol):
-    """A training under way (``zoo.training.run``)."""
-
-    training: Training
-    data: TrainingData
-    model: nn.Module
-    optimizer: torch.optim.Optimizer
-    within: Within | None
-
-    @property
-    def outcome(self) -> Outcome: ...
-
-    def used(self, trainer: str) -> None: ...
-
-    def share(self, company: int) -> None: ...
+class LaneCourse(Course, Protocol):
+    """A course that may have to go on by itself, when too few are left for the lanes."""
 
     def alone(self) -> None: ...
-
-    def keep(self, place: Callable[[], Within], *, stop: bool) -> None: ...
-
-    def after(self, epoch: int, metrics: Metrics, diverged: int | None) -> bool: ...
 
 
 class Lanes:
@@ -94,7 +71,7 @@ class Lanes:
         self.bytes = numbers * LANES * 4
         """Memory of the program, at most."""
 
-    def takes(self, course: Course) -> bool:
+    def takes(self, course: LaneCourse) -> bool:
         """Whether a training fits: input and classes as the first, pictures in memory, and batches
         that batch normalisation can be made of."""
         data = course.data
@@ -104,8 +81,8 @@ class Lanes:
 
     def train(
         self,
-        first: Course,
-        take: Callable[[], Course | None],
+        first: LaneCourse,
+        take: Callable[[], LaneCourse | None],
         fail: Callable[[Training, Exception], None],
         should_stop: Callable[[], bool],
     ) -> None:
@@ -121,7 +98,7 @@ class Lanes:
         program = self._make()
         step = _Step(self._most, *self._like[:2])
         seats: dict[int, _Seat] = {}
-        waiting: Course | None = first
+        waiting: LaneCourse | None = first
         while True:
             for lane in range(LANES):
                 if lane not in seats and waiting is not None:
@@ -226,11 +203,11 @@ def _ended(seat: _Seat, fail: Callable[[Training, Exception], None]) -> bool:
 class _Seat:
     """A training in its lane."""
 
-    def __init__(self, course: Course, program: Program, lane: int) -> None:
+    def __init__(self, course: LaneCourse, program: Program, lane: int) -> None:
         self.course, self.program, self.lane = course, program, lane
         course.used("lanes")
         recipe = course.training.recipe
-        self._names = _MOMENTS["sgd" if recipe.optimizer == "sgd" else "adam"]
+        self._names = moment_names(recipe)
         self._generator = torch.Generator()
         self._counted = 0
         program.put(lane, {k: v.numpy() for k, v in course.model.state_dict().items()})
