@@ -68,7 +68,7 @@ def compared(base: str, noise: str, seed: int, folder: Path, *, quick: bool) -> 
         few = sweep_of(
             ("mlp", "softmax"), None, 4, None, "onecycle:lr=0.002", None, None, size, ["5x2"]
         )
-        chosen = Chosen(few, 0.0, "quick")
+        chosen = Chosen(few, 0.0, "quick", "")
     began = time.perf_counter(), time.process_time()
     audit_pictures(str(folder), uri, dataset, chosen, LocalRunner, _QUIET)
     spent = time.perf_counter() - began[0], time.process_time() - began[1]
