@@ -1,26 +1,31 @@
 """5,000 trainings with 5 snapshots each in a bucket: what is missing, the status and the plan of a
-fill take at most 200 journeys to it, one after the other."""
+fill take at most 200 journeys to it, one after the other; what a group was trained on, five."""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import threading
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tests.store.far_away import FarAway, workspace_on
 from tools.bench.store import dataset_of
 from zoo.data import Dataset
-from zoo.fill.plan import plan_fill
+from zoo.fill.plan import FillTask, membership, plan_fill
 from zoo.spec import Preprocessing, Recipe, Sweep, Training, classifier_id, content_id
 from zoo.store import ledger
-from zoo.store.answers import AnswerUnit
+from zoo.store.answers import AnswerUnit, Shard
 from zoo.store.commits import Commit, sealed_json
 from zoo.store.datasets import commit_dataset
 from zoo.store.files import FileRef
 from zoo.store.s3 import SIDE_BY_SIDE, S3Files
+from zoo.trainsets.inputs import Geometry
 
 TRAININGS, SNAPSHOTS, AT_MOST = 5000, (1, 2, 3, 4, 5), 200
 STOPPED_EARLY, UNFINISHED, FAILED = 500, 7, 5  # of them: ended at 3 epochs; begun; without outcome
@@ -139,6 +144,31 @@ def test_the_plan_of_a_fill_takes_few_journeys(
     assert {unit.split for unit in plan.units} == {"train"}
     assert len(names) == (TRAININGS - UNFINISHED - FAILED) * 5 - STOPPED_EARLY * 2
     assert asked.journeys <= AT_MOST, asked.journeys
+
+
+def test_what_a_group_was_trained_on_takes_few_journeys(
+    tmp_path: Path, objects: dict[str, bytes], dataset: Dataset, jobs: list[Training]
+) -> None:
+    """Five classifiers of each of 25 trainings: a look for each among pretrained weights, then for
+    each training two looks, its record and its table. Twin: of storage that is asked for one object
+    at a time each of them counts."""
+    ids = [job.id for job in jobs[-50:-25]]
+    seen = np.random.default_rng(0).integers(0, 2, (len(ids), 100)).astype(np.uint16)
+    there = {name: objects[name] for name in (f"commits/training/{i}.g0001.json" for i in ids)}
+    for training_id, copies in zip(ids, seen, strict=True):
+        buffer = io.BytesIO()
+        pq.write_table(pa.table({"copies": copies}), buffer)
+        there[f"trainings/{training_id}.parquet"] = buffer.getvalue()
+    group = tuple(classifier_id(training_id, epoch) for training_id in ids for epoch in SNAPSHOTS)
+    classes = content_id(list(dataset.class_names))
+    unit = AnswerUnit(dataset.fingerprint, "train", group, 3, classes, False)
+    task = FillTask(dataset.ref, unit, Shard(0, 1, 20, 100), Geometry(1, 1, "pad"))
+    for side_by_side, journeys in ((SIDE_BY_SIDE, 1 + 4), (1, len(group) + 4 * len(ids))):
+        asked = Asked(there, tmp_path / str(side_by_side), side_by_side)
+        masks = membership(asked.space, task)
+        for place, mask in enumerate(masks):
+            np.testing.assert_array_equal(mask, seen[place // 5, 20:] > 0)
+        assert (len(masks), asked.journeys) == (len(group), journeys)
 
 
 def test_one_after_the_other_they_are_many(

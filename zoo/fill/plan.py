@@ -430,20 +430,23 @@ def membership(workspace: Workspace, task: FillTask) -> list[NDArray[np.bool_] |
     """Which examples of a task's shard each of its classifiers was trained on, bool [n] each; none
     away from the training split. Of pretrained weights, what their record says of the split; None =
     unknown."""
-    shard, found = task.shard, []
-    masks: dict[str, NDArray[np.bool_]] = {}
-    for name in task.unit.classifiers:
-        member = workspace.commits.get("member", name)
-        if member is not None:
-            said = member.facts["in_train"].get(task.unit.split)
-            found.append(None if said is None else np.full(shard.stop - shard.start, bool(said)))
-            continue
-        training_id = name.rsplit("-e", 1)[0]
-        if training_id not in masks:
-            masks[training_id] = (
-                seen_by(workspace, training_id)[shard.start : shard.stop]
-                if task.unit.split == "train"
-                else np.zeros(shard.stop - shard.start, dtype=bool)
-            )
-        found.append(masks[training_id])
-    return found
+    shard, split = task.shard, task.unit.split
+    members = workspace.commits.some("member", task.unit.classifiers)
+    trained_by = {name: name.rsplit("-e", 1)[0] for name in task.unit.classifiers}
+    asked = {trained_by[name]: None for name in trained_by if name not in members}
+
+    def seen(training_id: str) -> NDArray[np.bool_]:
+        if split != "train":
+            return np.zeros(shard.stop - shard.start, dtype=bool)
+        return seen_by(workspace, training_id)[shard.start : shard.stop].copy()
+
+    masks = dict(zip(asked, workspace.files.together(seen, asked), strict=True))
+
+    def said(member: Commit) -> NDArray[np.bool_] | None:
+        known = member.facts["in_train"].get(split)
+        return None if known is None else np.full(shard.stop - shard.start, bool(known))
+
+    return [
+        said(members[name]) if name in members else masks[training_id]
+        for name, training_id in trained_by.items()
+    ]

@@ -186,19 +186,15 @@ class ShardWorker:
     def _group(self, classifiers: tuple[str, ...]) -> ClassifierGroup:
         if classifiers not in self._groups:
             records = self.workspace.commits
-            commits = [
-                records.get("checkpoint", name) or records.get("member", name)
-                for name in classifiers
-            ]
-            absent = [
-                name for name, commit in zip(classifiers, commits, strict=True) if commit is None
-            ]
-            if absent:
-                raise NotFoundError(
-                    f"classifier {absent[0]} is not in {self.workspace.location}. Train it, or plan"
-                    " the fill again."
-                )
-            found = [commit for commit in commits if commit is not None]
+            there = records.some("checkpoint", classifiers)
+            there |= records.some("member", [name for name in classifiers if name not in there])
+            for name in classifiers:
+                if name not in there:
+                    raise NotFoundError(
+                        f"classifier {name} is not in {self.workspace.location}. Train it, or plan"
+                        " the fill again."
+                    )
+            found = [there[name] for name in classifiers]
             weights = sum(commit.files[0].bytes for commit in found)
             # Before the new group is read, so that there are never more than the limit at once.
             while (

@@ -62,8 +62,9 @@ KINDS = (
 
 _SEAL = re.compile(rb',"sha256":"([0-9a-f]{64})"}\Z')
 _SEAL_BYTES = 77
-_ONE_BY_ONE = 8
-"""Up to so many units are looked for by name; of more, all names are listed."""
+_BY_NAME = 128
+"""Up to so many units are looked for by name, side by side where that is quicker; of more, all
+names are listed."""
 _NAME = re.compile(r"(?P<key>.+)\.g(?P<generation>\d{4})\.json")
 
 
@@ -268,10 +269,10 @@ class Commits:
     def some(self, kind: str, keys: Collection[str]) -> dict[str, Commit]:
         """Newest generation of those of these units that are there, by key: as ``get`` of each, but
         with no journey to the storage for each of many."""
-        if len(keys) > _ONE_BY_ONE:
+        if len(keys) > _BY_NAME:
             return self.all(kind, set(keys).__contains__)
-        found = {key: self.get(kind, key) for key in keys}
-        return {key: commit for key, commit in found.items() if commit is not None}
+        found = self.files.together(lambda key: self.get(kind, key), keys)
+        return {key: commit for key, commit in zip(keys, found, strict=True) if commit is not None}
 
     def all(
         self, kind: str, wanted: Callable[[str], bool] = lambda _key: True
