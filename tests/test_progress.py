@@ -73,6 +73,20 @@ def test_plain_lines_name_stage_share_time_left_and_note(clock: Clock) -> None:
     ]
 
 
+def test_what_was_waited_for_is_not_said_once_work_is_done(clock: Clock) -> None:
+    """A note of work that has not begun ends with the first progress, though that brings none."""
+    stream = io.StringIO()
+    with Progress(stream).stage("fill", 10) as bar:
+        clock.now += 20
+        bar.note("waiting for the first worker")
+        clock.now += 20
+        bar.advance(4)
+    assert stream.getvalue().splitlines()[1:3] == [
+        "fill: waiting for the first worker",
+        "fill:  40%",
+    ]
+
+
 def test_slow_workers_at_the_start_do_not_spoil_the_time_left(clock: Clock) -> None:
     """60 s until the first unit, then one a second: of 99 units, 9 seconds after the first, 89 s
     are left and not eleven minutes."""

@@ -160,7 +160,7 @@ def _kind(parameter: Any) -> str:
     described = parameter.type_descriptor
     if described.is_choice:
         return "\\|".join(map(str, described.choices))
-    plain = parameter.bare_type()
+    plain: str = parameter.bare_type()
     return {"str": "TEXT", "int": "INTEGER", "float": "NUMBER", "Path": "PATH"}.get(
         plain.removeprefix("list[").removesuffix("]"), plain.upper()
     )

@@ -202,14 +202,16 @@ def _stored_outcomes(folder: Path, facts: dict[str, Any]) -> Outcomes:
         name: pd.read_csv(folder / f"{name}.csv") if (folder / f"{name}.csv").is_file() else None
         for name in _TABLES
     }
-    table = pd.read_csv(
+    table: pd.DataFrame = pd.read_csv(
         folder / "outcomes.csv", dtype={"reached": "boolean", "epochs": "Int64", "n_train": "Int64"}
     )
     return Outcomes(
         table=table,
         class_names=tuple(facts["classes"]),
         class_counts=tuple(facts["classes"].values()),
-        **{name: facts[name] for name in ("scale", "dataset", "train_size")},
+        scale=facts["scale"],
+        dataset=facts["dataset"],
+        train_size=facts["train_size"],
         **whole,
     )
 
@@ -221,13 +223,13 @@ def store_tables(study: Study, folder: Path) -> None:
         for name, table in study.evidence.tables.items():
             (folder / f"table-{name}.csv").write_text(csv_text(table, "%.6g"))
         return
-    for name, table in {
+    for name, part in {
         "outcomes": study.evidence.table,
         "by_class": study.evidence.by_class,
         "curves": study.evidence.curves,
     }.items():
-        if table is not None:
-            (folder / f"{name}.csv").write_text(csv_text(table))
+        if part is not None:
+            (folder / f"{name}.csv").write_text(csv_text(part))
 
 
 def _judge(name: str, scale: str) -> Judge:

@@ -73,8 +73,8 @@ class Stage:
         # The rate counts from the first progress: workers take seconds to start, and those say
         #     nothing about the rest.
         self._first = self._first or (time.monotonic(), self.done)
-        if note is not None:
-            self.text = note
+        if note is not None or self.total is not None:
+            self.text = note or ""  # what was said of work that had not begun is over
         self._progress._update(self)
 
     def note(self, text: str) -> None:

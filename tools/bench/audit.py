@@ -132,18 +132,19 @@ def main(argv: Sequence[str] | None = None) -> int:
                     found = compared(base, noise, seed, place, quick=options.quick)
                     tables.append(found.assign(set=f"{data} {noise}"))
                     print(f"measured {data} {noise} {seed}", flush=True)
-    mean = pd.concat(tables).groupby(["set", "way", "score"], sort=False).mean(numeric_only=True)
+    by = ["set", "way", "score"]
+    mean = pd.concat(tables).groupby(by, sort=False, as_index=False).mean(numeric_only=True)
     print_table(
         [
             {
-                **dict(zip(("set", "way", "score"), map(str, names), strict=True)),
+                **{name: row[name] for name in by},
                 **{name: f"{row[name]:.3f}" for name in _MEASURES[:3]},
                 **{
                     name: round(row[name])
                     for name in ("n_errors", "image_passes", "seconds", "cpu")
                 },
             }
-            for names, row in mean.iterrows()
+            for _, row in mean.iterrows()
         ],
         "means over draws of the noise",
     )

@@ -132,9 +132,14 @@ def measure(load: Load) -> dict[str, str | float | int]:
         space = Workspace.open(root, create=True)
         with _node(load, folder) as address, _StateFile() as state:
             runner = RayRunner(address, workspace=str(root))
+
+            def on_epoch(_training: str, _epoch: int) -> None:
+                if not first:
+                    first.append(time.perf_counter())
+
             cpu, began = time.process_time(), time.perf_counter()
             costs = dict.fromkeys((job.id for job in jobs), max(load.seconds, 0.01))
-            runner.train(space, jobs, costs, lambda *_: first or first.append(time.perf_counter()))
+            runner.train(space, jobs, costs, on_epoch)
             wall, cpu = since(began), time.process_time() - cpu
             after = since(first[0]) if first else 0.0
             runner.close()

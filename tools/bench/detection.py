@@ -15,8 +15,9 @@ import io
 import json
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -37,7 +38,7 @@ from zoo.scores.catalog import SCORES, SIDES
 from zoo.scores.confident import out_of_fold
 from zoo.scores.detection import detection_table
 from zoo.scores.from_store import Probabilities, score
-from zoo.scores.passes import costs, cross_validated, detection_per_pass
+from zoo.scores.passes import Taken, costs, cross_validated, detection_per_pass
 from zoo.scores.population import Population, choose_population, population_of
 from zoo.statistics import mean_interval
 from zoo.store import ledger
@@ -166,7 +167,7 @@ def measured(data: str, noise: str, seed: int, folder: Path, quick: bool) -> lis
             folded(scores, space_population(here, people), costs_of_last=costs(space, people)),
         ]
     )
-    about = {"setting": f"{data} {noise}", "seed": seed}
+    about: dict[str, Any] = {"setting": f"{data} {noise}", "seed": seed}
     return [whole.assign(**about), by_part.assign(**about)]
 
 
@@ -179,11 +180,11 @@ def space_population(here: zoo.Zoo, people: Population) -> Probabilities:
 
 
 def folded(
-    scores: pd.DataFrame, members: Probabilities, costs_of_last: dict[str, object]
+    scores: pd.DataFrame, members: Probabilities, costs_of_last: Mapping[str, Taken]
 ) -> pd.DataFrame:
     """The rows of cross-validation."""
     names = members.population.classifiers
-    passes = sum(int(getattr(costs_of_last[name], "passes")) for name in names)  # noqa: B009
+    passes = sum(costs_of_last[name].passes for name in names)
     p = out_of_fold(members, members.held_out())
     return cross_validated(scores, p, classifiers=len(names), image_passes=passes)
 

@@ -23,12 +23,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from tools.bench.paired import interleave, print_table, ratio_line, ratios, settings, since, spread
@@ -129,7 +131,7 @@ def feed(folder: Path, count: int, rounds: int) -> dict[str, float]:
         for encoding in ("jpeg", "raw"):
             name = f"{encoding} {side}"
             began = time.process_time()
-            done = prepare(dataset, folder / name, short_side=side, encoding=encoding)  # type: ignore[arg-type]
+            done = prepare(dataset, folder / name, short_side=side, encoding=encoding)
             took = time.process_time() - began
             sets[name] = open_dataset(str(folder / name))
             print(
@@ -180,7 +182,7 @@ def rows(folder: Path, count: int, rounds: int) -> None:
     for name, found in (("image file", dataset), ("shard, by its range", shards)):
         source = found.splits["train"].source
         assert isinstance(source, EncodedSource)
-        sides[name] = _each(lambda i, s=source: s.encoded(np.array([i])), ids)  # type: ignore[misc]
+        sides[name] = _each(partial(_encoded_row, source), ids)
     (path,) = (folder / "jpeg 320").glob("train-*.arrow")
     batches = pa.ipc.open_file(pa.memory_map(str(path)))
     held = [batches.get_batch(i).column(0) for i in range(batches.num_record_batches)]
@@ -190,15 +192,12 @@ def rows(folder: Path, count: int, rounds: int) -> None:
         place = folder / f"{size}.parquet"
         pq.write_table(table, place, row_group_size=size, compression="none")
         file = pq.ParquetFile(place, memory_map=True)
-        sides[f"Parquet, row groups of {size}"] = _each(
-            lambda i, f=file, n=size: f.read_row_group(i // n)["image"][i % n].as_py(),  # type: ignore[misc]
-            ids,
-        )
-    found = interleave(sides, rounds)
+        sides[f"Parquet, row groups of {size}"] = _each(partial(_parquet_row, file, size), ids)
+    spent = interleave(sides, rounds)
     print_table(
         [
             {"way": name, "us per random picture": spread([s / 200 * 1e6 for s in seconds]).text()}
-            for name, seconds in found.items()
+            for name, seconds in spent.items()
         ],
         f"Bytes of one of {count} pictures, {sum(map(len, images)) / count / 1e3:.0f} kB, cached",
     )
@@ -210,7 +209,15 @@ def _encoded(dataset: Dataset) -> list[bytes]:
     return source.encoded(np.arange(len(dataset.splits["train"])))
 
 
-def _each(read: Callable[[int], object], ids: Sequence[int]) -> Callable[[], float]:
+def _encoded_row(source: EncodedSource, row: int) -> bytes:
+    return source.encoded(np.array([row]))[0]
+
+
+def _parquet_row(file: pq.ParquetFile, group_rows: int, row: int) -> object:
+    return file.read_row_group(row // group_rows)["image"][row % group_rows].as_py()
+
+
+def _each(read: Callable[[int], object], ids: NDArray[np.int64]) -> Callable[[], float]:
     def side() -> float:
         began = time.perf_counter()
         for i in ids:

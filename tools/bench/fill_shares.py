@@ -25,9 +25,10 @@ from tools.bench.filling import Passes, with_classifiers, write_pictures
 from tools.bench.paired import interleave, print_table, ratio_line, ratios, settings, spread
 from zoo import local
 from zoo.fill import predict
-from zoo.fill.plan import FillBlock, FillPlan
+from zoo.fill.plan import FillBlock, FillPlan, decode_block
 from zoo.local import LocalRunner
 from zoo.models import MODELS
+from zoo.store.answers import write_part
 from zoo.training.checkpoint import load_classifier
 
 __all__ = ["main"]
@@ -76,11 +77,11 @@ class Accounts:
     def fill(self, side: str) -> float:
         """Seconds of processor time of one fill."""
         self.spent = Counter()
-        changed = {
-            (local, "decode_block"): self._timed("decoding", local.decode_block),
+        changed: dict[tuple[Any, str], Any] = {
+            (local, "decode_block"): self._timed("decoding", decode_block),
             (predict, "load_classifier"): self._timed("loading", self._loaded),
             (predict, "answers_of"): self._timed("answers", predict.answers_of),
-            (predict, "write_part"): self._timed("writing", predict.write_part),
+            (predict, "write_part"): self._timed("writing", write_part),
         }
         if side == _SIDES[1]:
             changed[FillPlan, "blocks"] = lambda plan: [FillBlock((task,)) for task in plan.tasks]

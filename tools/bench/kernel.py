@@ -118,7 +118,7 @@ def compare(
         "torch": lambda: answers_of(logits.astype(np.float32), labels),
     }
     if kernel.AVAILABLE:
-        work["kernel"] = lambda: kernel.answers(logits, labels)  # type: ignore[arg-type]
+        work["kernel"] = lambda: kernel.answers(logits, labels)
     seconds = interleave({name: _cpu_timed(side) for name, side in work.items()}, rounds)
     print_table(
         [
@@ -139,7 +139,7 @@ def compare(
             ratios(seconds[name], seconds["kernel"]),
             target if name in ("plain numpy", "numpy in pieces") else None,
         )
-    found, expected = kernel.answers(logits, labels), answers_from_logits(logits, labels)  # type: ignore[arg-type]
+    found, expected = kernel.answers(logits, labels), answers_from_logits(logits, labels)
     same = bool(
         (found.prediction == expected.prediction).all() and (found.top5 == expected.top5).all()
     )
@@ -163,8 +163,9 @@ def vectorised() -> None:
     )
     from numba import njit
 
-    compiled = njit(error_model="numpy")(kernel._rows.py_func)  # a kept one cannot be looked at
-    compiled.compile(kernel._rows.signatures[0])
+    rows: Any = kernel._rows
+    compiled = njit(error_model="numpy")(rows.py_func)  # a kept one cannot be looked at
+    compiled.compile(rows.signatures[0])
     listing = next(iter(compiled.inspect_asm().values()))
     packed, scalar = (
         len(re.findall(rf"vfn?m(?:add|sub)\d+{kind}", listing)) for kind in ("ps", "ss")

@@ -91,7 +91,7 @@ def pictures(count: int, size: int, channels: int) -> TrainingData:
         channels=channels,
         fit="pad",
         mean=(0.5,) * channels,
-        std=(0.25,) * channels,  # type: ignore[arg-type]
+        std=(0.25,) * channels,
     )
     names = tuple(str(label) for label in range(10))
     return TrainingData(rows, held, held, labels, shape, names, labels, {})

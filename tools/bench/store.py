@@ -31,6 +31,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -217,7 +218,8 @@ def measure_score(root: str, split: str, classifiers: int, synthetic: bool) -> N
     workspace = Workspace.open(root)
     population = population_of(workspace, classifiers)
     if synthetic:
-        from_store.read_answers = _made_up(len(population.class_names))
+        module: Any = from_store
+        module.read_answers = _made_up(len(population.class_names))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     began, processor = time.perf_counter(), time.process_time()
     table = from_store.score(workspace, population, split)
@@ -230,7 +232,7 @@ def measure_score(root: str, split: str, classifiers: int, synthetic: bool) -> N
         "cpu": processor,
     }
     examples = (
-        datasets.examples_of(workspace, population, split).nbytes / 1e6
+        datasets.examples_of(workspace, population.dataset, split).nbytes / 1e6
         + 3 * 8 * table.num_rows / 1e6
     )
     print(
@@ -541,8 +543,8 @@ def one_more(rounds: int, few: int, many: int, examples: int) -> None:
         found: dict[str, dict[int, list[float]]] = {}
         for step, work in steps.items():
             seconds = interleave(
-                {str(c): lambda c=c, work=work: work(c) for c in (few, many)}, rounds
-            )  # type: ignore[misc]
+                {str(count): partial(work, count) for count in (few, many)}, rounds
+            )
             found[step] = {count: seconds[str(count)] for count in (few, many)}
             here: Row = {
                 "step": step,
