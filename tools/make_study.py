@@ -15,8 +15,9 @@ page, in a folder of the page's name. It holds ``study.json`` (what was run), ``
 ``zoo.studies.outcomes``: all that the rules need, so that anyone can judge again; a claim whose
 table is missing is not tested), or, of a study of scores and arms, the tables of
 ``zoo.studies.results``; ``verdicts.csv`` and the figures. From a workspace all of it is
-written; without one, ``verdicts.csv`` and the blocks ``run`` and ``verdicts``. A figure that the
-page does not show is an error: nothing is left out by forgetting it.
+written, but for the pixels of pictures; without one, ``verdicts.csv`` and the blocks ``run`` and
+``verdicts``. A figure that the page does not show is an error: nothing is left out by forgetting
+it.
 """
 
 from __future__ import annotations
@@ -63,6 +64,10 @@ __all__ = [
 _BLOCK = re.compile(r"<!-- made: (\S+) (\S+) -->\n.*?<!-- end -->", re.DOTALL)
 _IMAGE_LIMIT = 200_000
 """An SVG larger than this is shown as PNG."""
+
+_PICTURE = "picture"
+"""Column of pictures. No table beside a page holds it: pictures are their data set's; the few that
+a figure shows are in the figure, their keys in its table."""
 
 _TABLES = ("by_class", "curves")
 """Tables of ``Outcomes`` that a folder may lack."""
@@ -221,7 +226,8 @@ def store_tables(study: Study, folder: Path) -> None:
     (folder / "study.json").write_text(json.dumps(study.facts, indent=1, ensure_ascii=False) + "\n")
     if isinstance(study.evidence, Results):
         for name, table in study.evidence.tables.items():
-            (folder / f"table-{name}.csv").write_text(csv_text(table, "%.6g"))
+            kept = table.drop(columns=_PICTURE, errors="ignore")
+            (folder / f"table-{name}.csv").write_text(csv_text(kept, "%.6g"))
         return
     for name, part in {
         "outcomes": study.evidence.table,
@@ -389,7 +395,10 @@ def main(arguments: Sequence[str]) -> int:
         for chart in study.charts:
             for ending in ("csv", "svg", "png"):
                 source = study.figures / f"{chart.name}.{ending}"
-                if ending == "csv" or f"{name}/{chart.name}.{ending}" in text:
+                if ending == "csv" and _PICTURE in chart.table:
+                    kept = chart.table.drop(columns=_PICTURE)
+                    (target / source.name).write_text(csv_text(kept))
+                elif ending == "csv" or f"{name}/{chart.name}.{ending}" in text:
                     shutil.copyfile(source, target / source.name)
     page.write_text(text)
     return 0

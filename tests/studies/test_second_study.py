@@ -82,3 +82,17 @@ def test_csv_tables_judge_alike(runs: tuple[Workspace, dict[str, Result]], tmp_p
     again = stored_study(tmp_path)
     columns = ["claim", "verdict", "measured", "note"]
     pd.testing.assert_frame_equal(again.verdicts[columns], study.verdicts[columns])
+
+
+def test_no_pixel_of_a_data_set_is_put_beside_a_page(
+    runs: tuple[Workspace, dict[str, Result]], tmp_path: Path
+) -> None:
+    """The examples that a figure shows are there by key, label and scores."""
+    from tools.make_study import open_results, store_tables
+
+    study = open_results(str(runs[0].root), "perplexity", "smoke")
+    assert "picture" in study.evidence.tables["shown"]
+    store_tables(study, tmp_path)
+    shown = pd.read_csv(tmp_path / "table-shown.csv")
+    assert "picture" not in shown
+    assert {"key", "label_name", "c", "x"} <= set(shown)
