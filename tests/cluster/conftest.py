@@ -1,11 +1,15 @@
-"""An undisturbed run to compare with. By the local runner: what Ray computes must be the same."""
+"""An undisturbed run to compare with, by the local runner: what Ray computes must be the same. And
+a cluster of several nodes."""
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.cluster.several import Three
 from tests.commands import run, tiny_experiment
 
 
@@ -23,3 +27,24 @@ def calm(experiment: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     assert result.code == 0, result
     return folder / "space"
+
+
+@pytest.fixture
+def unfilled(calm: Path, tmp_path: Path) -> Path:
+    """The undisturbed workspace as it was before its fill."""
+    space = tmp_path / "space"
+    shutil.copytree(calm, space)
+    for name in ("answers", "commits/answers", "results", "commits/scores"):
+        shutil.rmtree(space / name, ignore_errors=True)
+    return space
+
+
+@pytest.fixture
+def three(monkeypatch: pytest.MonkeyPatch) -> Iterator[Three]:
+    from zoo.cluster.session import authenticate_again
+
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    authenticate_again()
+    made = Three()
+    yield made
+    made.cluster.shutdown()

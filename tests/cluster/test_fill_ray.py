@@ -1,17 +1,19 @@
-"""The fill on Ray Data: an actor that is killed is replaced, and nothing of it shows in the
-results."""
+"""The fill on Ray Data: an actor that is killed is replaced, the loss of the head is said, and
+nothing of it shows in the results."""
 
 from __future__ import annotations
 
+import contextlib
 import os
-import shutil
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.cluster.several import Three, processes
 from tests.cluster.test_sweep import OURS
-from tests.commands import Running, content, files, parts, start, untouched
+from tests.commands import Running, content, files, parts, run, start, untouched
 from zoo.cluster.fill import needs
 
 
@@ -24,14 +26,17 @@ def actors(running: Running) -> list[int]:
     )
 
 
-@pytest.fixture
-def trained(calm: Path, tmp_path: Path) -> Path:
-    """The undisturbed workspace as it was before its fill."""
-    space = tmp_path / "space"
-    shutil.copytree(calm, space)
-    for name in ("answers", "commits/answers", "results", "commits/scores"):
-        shutil.rmtree(space / name, ignore_errors=True)
-    return space
+@contextlib.contextmanager
+def stopped(pids: list[int]) -> Iterator[None]:
+    """These processes stand still meanwhile."""
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
 
 
 def test_one_cpu_beside_one_gpu_is_enough_for_a_fill() -> None:
@@ -48,18 +53,45 @@ def test_one_cpu_beside_one_gpu_is_enough_for_a_fill() -> None:
 @pytest.mark.ray
 @pytest.mark.slow
 def test_a_killed_actor_is_replaced(
-    experiment: Path, calm: Path, trained: Path, tmp_path: Path
+    experiment: Path, calm: Path, unfilled: Path, tmp_path: Path
 ) -> None:
     """kill -9 of an actor once it is there: the command itself ends well, trains nothing, and
     answers and scores are the same bytes."""
-    before = files(trained)
-    assert parts(trained) == 0
-    with start(tmp_path, "run", experiment, "--until", "score", "-w", trained) as running:
+    before = files(unfilled)
+    assert parts(unfilled) == 0
+    with start(tmp_path, "run", experiment, "--until", "score", "-w", unfilled) as running:
         running.wait_for(lambda: bool(actors(running)), "an actor")
         os.kill(actors(running)[0], signal.SIGKILL)
         result = running.finish()
     assert result.code == 0, result
     assert all(OURS.match(line) for line in result.err.splitlines()), result.err
     assert "training" not in result.err
-    assert untouched(before, trained)
-    assert content(trained) == content(calm)
+    assert untouched(before, unfilled)
+    assert content(unfilled) == content(calm)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_the_head_s_loss_is_said_in_a_fill_too(
+    three: Three, experiment: Path, calm: Path, unfilled: Path, tmp_path: Path
+) -> None:
+    """The head is killed when the first part is there and no actor gets on: a sentence, exit 1; the
+    same command without the cluster keeps what is committed, and the results are those of one
+    process."""
+    three.add()
+    line = ("run", experiment, "--until", "score", "-w", unfilled)
+    with start(tmp_path, *line, "--address", three.address) as running:
+        running.wait_for(lambda: parts(unfilled) > 0, "a part")
+        with stopped(processes("_Classify")):
+            kept = files(unfilled)
+            three.kill_head()
+            result = running.finish()
+    assert result.code == 1, result
+    assert "cluster lost: its head does not answer any more." in result.err
+    assert "bug" not in result.err
+    assert untouched(kept, unfilled)
+    result = run(tmp_path, *line, "--runner", "local")
+    assert result.code == 0, result
+    assert "training" not in result.err
+    assert untouched(kept, unfilled)
+    assert content(unfilled) == content(calm)

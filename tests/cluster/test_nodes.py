@@ -3,22 +3,19 @@ and the loss of the head."""
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.cluster.several import Three, processes
 from tests.commands import (
     _stat,
     command_line,
     corners,
-    descendants,
     environment,
     files,
     finished,
@@ -26,43 +23,10 @@ from tests.commands import (
     start,
     untouched,
 )
-from zoo.cluster.session import authenticate_again
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 ROOT = Path(__file__).parents[2]
-
-
-class Three:
-    """A head without CPUs and nodes with one each, all on this machine."""
-
-    def __init__(self) -> None:
-        from ray.cluster_utils import Cluster
-
-        self.cluster = Cluster(
-            initialize_head=True,
-            head_node_args={"num_cpus": 0, "object_store_memory": 80_000_000},
-        )
-        self.address = self.cluster.address
-
-    def add(self, **variables: str) -> object:
-        """A node whose processes have these environment variables."""
-        return self.cluster.add_node(
-            num_cpus=1, object_store_memory=80_000_000, env_vars=variables or None
-        )
-
-    def kill_head(self) -> None:
-        (head,) = self.cluster.head_node.all_processes["gcs_server"]
-        os.kill(head.process.pid, signal.SIGKILL)
-
-
-@pytest.fixture
-def three(monkeypatch: pytest.MonkeyPatch) -> Iterator[Three]:
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    authenticate_again()
-    made = Three()
-    yield made
-    made.cluster.shutdown()
 
 
 def other_code(folder: Path) -> Path:
@@ -75,11 +39,6 @@ def other_code(folder: Path) -> Path:
 
 def weights(space: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in space.rglob("*.safetensors")}
-
-
-def processes(word: str) -> list[int]:
-    """Processes below this one whose command line has a word in it."""
-    return [pid for pid in descendants(os.getpid()) if word in command_line(pid)]
 
 
 def drain_busy_node(three: Three) -> None:
