@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+from pathlib import Path
 
 from tests.commands import command_line, descendants
+
+ROOT = Path(__file__).parents[2]
 
 
 class Three:
@@ -30,6 +34,14 @@ class Three:
         """Its GCS, without which a driver knows nothing of the cluster."""
         (head,) = self.cluster.head_node.all_processes["gcs_server"]
         os.kill(head.process.pid, signal.SIGKILL)
+
+
+def other_code(folder: Path) -> Path:
+    """A copy of zoo with a line more."""
+    shutil.copytree(ROOT / "zoo", folder / "zoo", ignore=shutil.ignore_patterns("__pycache__"))
+    with (folder / "zoo/keyed.py").open("a") as file:
+        file.write("# another version\n")
+    return folder
 
 
 def processes(word: str) -> list[int]:

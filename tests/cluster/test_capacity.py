@@ -245,14 +245,16 @@ def test_an_autoscaler_s_node_types_are_read_from_what_ray_tells(
 
     tell(Config(), None)
     assert capacity.node_types() == [{"CPU": 4.0, "GPU": 1.0}, {"CPU": 8.0}]
+    assert capacity.growth(0.5) == 2 * 2
+    assert capacity.growth(0.0) == 2 * 4 + capacity._UNTOLD * 8  # the second without an end
     tell(None, None)
-    assert capacity.node_types() == []
+    assert (capacity.node_types(), capacity.growth(0.0)) == ([], 0)
     tell(
         None, {"active_nodes": {"node_" + "0a" * 28: 1}, "idle_nodes": None, "pending_launches": {}}
     )
     assert capacity.node_types() == []
     tell(None, {"active_nodes": {"ray.head.default": 1, "worker": 2}})
-    assert capacity.node_types() is None
+    assert (capacity.node_types(), capacity.growth(0.0)) == (None, capacity._UNTOLD)
 
 
 def test_where_ray_has_moved_what_it_tells_nothing_is_known(

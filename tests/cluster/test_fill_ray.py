@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.several import Three, processes
+from tests.cluster.several import Three, other_code, processes
 from tests.cluster.test_sweep import OURS
 from tests.commands import Running, content, files, parts, run, start, untouched
 from zoo.cluster.fill import needs
@@ -27,12 +27,12 @@ def actors(running: Running) -> list[int]:
 
 
 @contextlib.contextmanager
-def stopped(pids: list[int]) -> Iterator[None]:
+def stopped(pids: list[int]) -> Iterator[list[int]]:
     """These processes stand still meanwhile."""
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
     try:
-        yield
+        yield pids
     finally:
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
@@ -94,4 +94,32 @@ def test_the_head_s_loss_is_said_in_a_fill_too(
     assert result.code == 0, result
     assert "training" not in result.err
     assert untouched(kept, unfilled)
+    assert content(unfilled) == content(calm)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_node_that_joins_a_fill_is_probed_before_it_gets_work(
+    three: Three, experiment: Path, calm: Path, unfilled: Path, tmp_path: Path
+) -> None:
+    """Two nodes join while the actor of the first stands still: one as the driver is, which does
+    the rest, and one with other code, whose worker would break the fill with its first picture. It
+    is named, its worker gets nothing, and the results are those of one process."""
+    three.add()
+    code = other_code(tmp_path / "code")
+    with (code / "zoo/fill/predict.py").open("a") as file:
+        file.write("raise RuntimeError('a node that was left out got work')\n")
+    line = ("run", experiment, "--until", "score", "-w", unfilled, "--address", three.address)
+    with start(tmp_path, *line) as running:
+        running.wait_for(lambda: parts(unfilled) > 0, "a part")
+        with stopped(processes("_Classify")) as first:
+            three.add(PYTHONPATH=str(code))
+            running.wait_for(lambda: len(processes("_Classify")) > len(first), "its worker")
+            before = parts(unfilled)
+            three.add()
+            running.wait_for(lambda: parts(unfilled) > before, "a part by the third node")
+        result = running.finish()
+    assert result.code == 0, result
+    assert "is left out: it runs other code of zoo (" in result.err
+    assert "got work" not in result.err
     assert content(unfilled) == content(calm)

@@ -4,6 +4,7 @@ way of a cluster."""
 from __future__ import annotations
 
 import socket
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -114,6 +115,31 @@ def test_the_probe_makes_no_workspace(tmp_path: Path) -> None:
         made.close()
         assert (tmp_path / name).exists() is kept
     assert not (tmp_path / "new").exists()
+
+
+def test_a_late_node_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of two nodes answers late: work begins with the other, and the late one gets work when it
+    has answered. Where nobody has answered, the first answer is waited for."""
+
+    class Answers(Preflight):
+        """Node ``a`` answers when it is looked at for the third time, ``b`` for the fifth."""
+
+        def start(self, node: str) -> None:
+            self._asked[node] = (None, 0.0)
+
+        def collect(self, nodes: Mapping[str, str], wait: float = 0.0) -> None:
+            looks.append("")
+            for node, number in (("a", 3), ("b", 5)):
+                if len(looks) == number and self._asked.pop(node, None):
+                    self.good[node] = OWN
+
+    looks: list[str] = []
+    monkeypatch.setattr(preflight, "_SECONDS", 0.0)
+    probe, nodes = Answers("", 0.0), {"a": "w1", "b": "w2"}
+    probe.check(nodes)
+    assert (len(looks), list(probe.good), probe.silent) == (3, ["a"], ["b"])
+    assert probe.watch(nodes) == ["a"]
+    assert (probe.watch(nodes), probe.silent) == (["a", "b"], [])
 
 
 # ---------------------------------------------------------------- in the way of a cluster

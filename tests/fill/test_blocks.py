@@ -10,7 +10,9 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -236,6 +238,36 @@ def test_a_row_of_the_pipeline_gives_its_receipts_in_the_blocks_order(
             found.receive(key, receipt)
         assert next(receipts, None) is None
     assert len(answer_parts(space)) == 3
+
+
+def test_a_node_that_cannot_do_the_work_reads_no_pictures(
+    space: Workspace, trained: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it joined after the work was begun: its row has none, the actor elsewhere reads them,
+    and its answers are those of a row with pictures. A probed node, and one that is as the driver
+    is, read them."""
+    import ray
+
+    from zoo.cluster.fill import _Classify, _decode
+    from zoo.cluster.preflight import Gate, Wanted, look
+
+    context = mock.Mock(get_node_id=lambda: "b")
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: context)
+    own = look(None)
+    wanted = Wanted("", "", "", {}, 0.0)
+    (block, *_) = plan(space, trained).blocks()
+    row = {"block": block.to_json()}
+    alike = Gate(wanted, own, frozenset({"a"}))
+    assert alike.opens()
+    whole = _decode(row, alike)
+    other = replace(alike, own=replace(own, source="0" * 16))
+    assert _decode(row, replace(other, probed=frozenset({"a", "b"}))) == whole
+    assert not other.opens()
+    empty = _decode(row, other)
+    assert empty == {**row, "images": b"", "shape": [-1], "unreadable": b""}
+    assert whole["images"]
+    actor = _Classify(str(space.root), 0.0)
+    assert list(actor(empty)) == list(actor(whole))
 
 
 def test_the_pictures_of_a_shard_are_found_in_their_block(space: Workspace, trained: Tiny) -> None:

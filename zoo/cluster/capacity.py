@@ -17,16 +17,20 @@ __all__ = [
     "Resources",
     "asked_words",
     "check",
+    "growth",
     "node_types",
     "nodes",
     "pending",
     "worker_resources",
+    "workers_of_fill",
 ]
 
 Resources = Mapping[str, float]
 """Amounts by Ray's names: CPU, GPU."""
 
 _SHOWN = ("CPU", "GPU")
+_UNTOLD = 16
+"""Workers that work is cut for where an autoscaler does not tell how many it may start."""
 
 
 def worker_resources(gpus: float) -> dict[str, float]:
@@ -97,6 +101,29 @@ def nodes() -> list[dict[str, float]]:
 def node_types() -> list[dict[str, float]] | None:
     """The resources of every type of node that an autoscaler may start; empty without an
     autoscaler; None where it does not tell."""
+    told = _types()
+    return None if told is None else [resources for resources, _ in told]
+
+
+def growth(gpus: float) -> int:
+    """For how many workers of a fill an autoscaler may start nodes, at most; 0 without one, and
+    ``_UNTOLD`` where it does not tell."""
+    told = _types()
+    if told is None:
+        return _UNTOLD
+    counts = (
+        int(workers_of_fill(has, gpus)) * (_UNTOLD if most < 0 else most) for has, most in told
+    )
+    return sum(counts)
+
+
+def workers_of_fill(resources: Resources, gpus: float) -> float:
+    """How many workers of a fill these are enough for."""
+    return resources.get("GPU", 0.0) / gpus if gpus else resources.get("CPU", 0.0)
+
+
+def _types() -> list[tuple[dict[str, float], int]] | None:
+    """Resources and greatest number of every type of node; see ``node_types``."""
     import ray
     from ray.experimental.internal_kv import _internal_kv_get
 
@@ -108,7 +135,8 @@ def node_types() -> list[dict[str, float]] | None:
     except Exception:  # noqa: BLE001
         return None
     if config is not None and config.node_group_configs:
-        return [dict(group.resources) for group in config.node_group_configs if group.max_count]
+        groups = config.node_group_configs
+        return [(dict(g.resources), int(g.max_count)) for g in groups if g.max_count]
     report = (json.loads(status).get("autoscaler_report") or {}) if status else {}
     named = {
         *(report.get("active_nodes") or {}),

@@ -95,9 +95,10 @@ def _cluster(address: str, workspace: str, data: str | None, gpus: float, found:
                 for node, report in preflight.good.items():
                     found.nodes[nodes[node]] = report.as_json()
                     found.seen.append(f"node {nodes[node]}: {_words(report)}")
-                found.faults += [
-                    f"node {nodes.get(node, node)}: {why}" for node, why in preflight.bad.items()
-                ]
+                why = preflight.bad | dict.fromkeys(
+                    preflight.silent, "no answer to zoo's probe yet"
+                )
+                found.faults += [f"node {nodes.get(n, n)}: {text}" for n, text in why.items()]
     except ZooError as error:
         if not any(fault.startswith("node ") for fault in found.faults):
             found.faults.append(str(error))

@@ -16,7 +16,9 @@ import ray
 from numpy.typing import NDArray
 from ray.data import ActorPoolStrategy, DataContext
 
+from zoo.cluster.capacity import growth, workers_of_fill
 from zoo.cluster.nodes import Nodes
+from zoo.cluster.preflight import Gate
 from zoo.cluster.session import hush
 from zoo.fill.features import FeaturePlan, FeatureTask, decode_pictures
 from zoo.fill.plan import (
@@ -34,12 +36,22 @@ from zoo.store.workspace import Workspace
 __all__ = ["needs", "run_features", "run_fill"]
 
 
-def _decode(row: dict[str, Any]) -> dict[str, Any]:
+_Pictures = tuple[NDArray[np.uint8], NDArray[np.bool_]]
+"""uint8 [n, H, W, K], and which of them cannot be read, bool [n]."""
+_NOT_READ = [-1]
+
+
+def _decode(row: dict[str, Any], gate: Gate | None = None) -> dict[str, Any]:
     block = FillBlock.from_json(str(row["block"]))
-    return {"block": row["block"], **_packed(*decode_block(block))}
+    return {"block": row["block"], **_packed(lambda: decode_block(block), gate)}
 
 
-def _packed(images: NDArray[np.uint8], unreadable: NDArray[np.bool_]) -> dict[str, Any]:
+def _packed(read: Callable[[], _Pictures], gate: Gate | None) -> dict[str, Any]:
+    """Pictures as a part of a row. None of them on a node that cannot do the work, which may have
+    joined a moment ago: then the actor reads them, which is on one that can."""
+    if gate is not None and not gate.without_gpu.opens():
+        return {"images": b"", "shape": _NOT_READ, "unreadable": b""}
+    images, unreadable = read()
     return {
         "images": images.tobytes(),
         "shape": list(images.shape),
@@ -47,16 +59,21 @@ def _packed(images: NDArray[np.uint8], unreadable: NDArray[np.bool_]) -> dict[st
     }
 
 
-def _pictures(row: dict[str, Any]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+def _pictures(row: dict[str, Any], read: Callable[[], _Pictures]) -> _Pictures:
     """What ``_packed`` has put into a row."""
-    images = np.frombuffer(row["images"], dtype=np.uint8).reshape([int(n) for n in row["shape"]])
+    shape = [int(n) for n in row["shape"]]
+    if shape == _NOT_READ:
+        return read()
+    images = np.frombuffer(row["images"], dtype=np.uint8).reshape(shape)
     return images, np.frombuffer(row["unreadable"], dtype=bool)
 
 
 class _Classify:
     """One actor: the groups of classifiers of every block that comes by, run on it."""
 
-    def __init__(self, root: str, gpus: float) -> None:
+    def __init__(self, root: str, gpus: float, gate: Gate | None = None) -> None:
+        if gate is not None:
+            gate.wait()
         import torch
 
         from zoo.fill.predict import ShardWorker
@@ -67,19 +84,22 @@ class _Classify:
 
     def __call__(self, row: dict[str, Any]) -> Iterator[dict[str, Any]]:
         block = FillBlock.from_json(str(row["block"]))
-        for task, receipt in self._worker.answers(block, *_pictures(row)):
+        pictures = _pictures(row, lambda: decode_block(block))
+        for task, receipt in self._worker.answers(block, *pictures):
             yield {"receipt": receipt_to_json(task.unit, receipt)}
 
 
-def _decode_for_features(row: dict[str, Any]) -> dict[str, Any]:
+def _decode_for_features(row: dict[str, Any], gate: Gate | None = None) -> dict[str, Any]:
     task = FeatureTask.from_json(str(row["task"]))
-    return {"task": row["task"], **_packed(*decode_pictures(task))}
+    return {"task": row["task"], **_packed(lambda: decode_pictures(task), gate)}
 
 
 class _Extract:
     """One actor: a backbone, run on every shard that comes by."""
 
-    def __init__(self, root: str, gpus: float) -> None:
+    def __init__(self, root: str, gpus: float, gate: Gate | None = None) -> None:
+        if gate is not None:
+            gate.wait()
         import torch
 
         from zoo.fill.extract import FeatureWorker
@@ -90,7 +110,7 @@ class _Extract:
 
     def __call__(self, row: dict[str, Any]) -> Iterator[dict[str, Any]]:
         task = FeatureTask.from_json(str(row["task"]))
-        receipt = self._worker(task, *_pictures(row))
+        receipt = self._worker(task, *_pictures(row, lambda: decode_pictures(task)))
         yield {"receipt": FeaturePlan.receipt_to_json(task.unit, receipt)}
 
 
@@ -112,10 +132,10 @@ def run_fill(
     gpus: float,
 ) -> None:
     """Run a plan's tasks in one pipeline and hand each receipt to the plan as it arrives. The pool
-    of actors grows with the cluster, up to one per block."""
-    there = ray.cluster_resources()
-    workers = there.get("GPU", 0) / gpus if gpus else there.get("CPU", 0)
-    blocks = plan.blocks(max(1, int(workers)), HELD_PICTURES_GPU if gpus else HELD_PICTURES)
+    of actors grows with the cluster, up to one per block; blocks are cut for as many as there may
+    be."""
+    workers = max(1, growth(gpus), int(workers_of_fill(ray.cluster_resources(), gpus)))
+    blocks = plan.blocks(workers, HELD_PICTURES_GPU if gpus else HELD_PICTURES)
     cells = {(task.unit.key, task.shard.index): cells_of(task) for task in plan.tasks}
     rows = [{"block": block.to_json()} for block in blocks]
     for text in _streamed(workspace, rows, _decode, _Classify, nodes, gpus):
@@ -144,7 +164,7 @@ def run_features(
 def _streamed(
     workspace: Workspace,
     work: list[dict[str, str]],
-    read: Callable[[dict[str, Any]], dict[str, Any]],
+    read: Callable[[dict[str, Any], Gate | None], dict[str, Any]],
     worker: type[_Classify] | type[_Extract],
     nodes: Nodes,
     gpus: float,
@@ -164,9 +184,11 @@ def _streamed(
         labels = {"label_selector": {"ray.io/node-id": f"!in({','.join(barred)})"}}
     else:
         labels = {}
-    receipts = rows.map(read, **decode, **labels).flat_map(
+    # Those that join later, Ray chooses before the driver has probed them.
+    gate = nodes.gate()
+    receipts = rows.map(read, fn_args=(gate,), **decode, **labels).flat_map(
         worker,
-        fn_constructor_args=(workspace.location, gpus),
+        fn_constructor_args=(workspace.location, gpus, gate),
         compute=ActorPoolStrategy(min_size=1, max_size=len(work)),
         **classify,
         **labels,

@@ -13,7 +13,7 @@ from typing import Any
 import ray
 
 from zoo.cluster.capacity import Resources, asked_words, pending
-from zoo.cluster.preflight import Preflight
+from zoo.cluster.preflight import Gate, Preflight
 from zoo.progress import announce
 
 __all__ = ["Nodes", "draining", "fitting", "here", "slots_of"]
@@ -103,9 +103,14 @@ class Nodes:
             return dict(self._names), self._cleared, sorted(self._going), self._slots, patience
 
     def left_out(self) -> list[str]:
-        """Ids of the nodes that may get no work."""
+        """Ids of the nodes that were probed in vain."""
         with self._lock:
-            return sorted(self._names.keys() - set(self._cleared))
+            return sorted(self._names.keys() & self._preflight.bad) if self._preflight else []
+
+    def gate(self) -> Gate | None:
+        """What a worker has to pass that Ray has placed on a node of its own choice; None: this
+        machine alone."""
+        return None if self._preflight is None else self._preflight.gate()
 
     def worked(self) -> None:
         """Something was done just now: nobody needs to be told of waiting."""
@@ -152,9 +157,10 @@ class Nodes:
 
     def _say_waiting(self) -> None:
         late = time.monotonic() - self._worked > _WAIT_SECONDS
-        if self._grows and not self._slots and late:
+        if not self._slots and late:
             self._worked = time.monotonic()
-            _say(f"waiting for a node with {asked_words(self._asked)}: {pending()}.")
+            words = pending() if self._grows else "nothing starts one here but you"
+            _say(f"waiting for a node with {asked_words(self._asked)}: {words}.")
 
     def _say_changes(self, names: Mapping[str, str], going: set[str]) -> None:
         if self._known is not None:

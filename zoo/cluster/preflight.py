@@ -8,15 +8,17 @@ is probed before it gets any.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import platform
 import secrets
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,7 @@ from zoo.spec import DatasetRef
 from zoo.store.files import TEMPORARY
 from zoo.store.workspace import PROBE
 
-__all__ = ["Preflight", "Report", "Wanted", "faults", "look"]
+__all__ = ["Gate", "Preflight", "Report", "Wanted", "faults", "look"]
 
 _SECONDS = 15.0
 _FREE_BYTES = 200 << 20
@@ -213,6 +215,44 @@ def faults(report: Report, own: Report) -> list[str]:
     return found
 
 
+_LOOKED: dict[str, bool] = {}
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What a worker that somebody else placed looks at before its first work, on a node that the
+    driver had not probed by then: it may have joined a moment ago.
+
+    ``own``: what the driver is; ``probed``: ids of the nodes that it has probed and found good.
+    """
+
+    wanted: Wanted
+    own: Report
+    probed: frozenset[str]
+
+    @property
+    def without_gpu(self) -> Gate:
+        """The same for work that needs no GPU."""
+        return replace(self, wanted=replace(self.wanted, gpus=0.0))
+
+    def opens(self) -> bool:
+        """Whether this node can do the work. Looked at once per process."""
+        import ray
+
+        if ray.get_runtime_context().get_node_id() in self.probed:
+            return True
+        what = json.dumps([asdict(self.wanted), asdict(self.own)], sort_keys=True)
+        if what not in _LOOKED:
+            _LOOKED[what] = not faults(look(self.wanted), self.own)
+        return _LOOKED[what]
+
+    def wait(self) -> None:
+        """Return where this node can do the work; never where it cannot. Whoever waits here keeps
+        the place that another one would be given only to wait there too."""
+        if not self.opens():
+            threading.Event().wait()
+
+
 class Preflight:
     """The probes of one session.
 
@@ -239,7 +279,8 @@ class Preflight:
         self.good: dict[str, Report] = {}
 
     def check(self, nodes: Mapping[str, str], datasets: Iterable[DatasetRef] = ()) -> None:
-        """Probe all of some nodes (id -> name) that are not known to be bad.
+        """Probe all of some nodes (id -> name) that are not known to be bad. After a while those
+        that have answered are enough if one of them can do the work; the others are ``silent``.
 
         Raises:
             ZooError: if none of them can do the work.
@@ -249,18 +290,27 @@ class Preflight:
         for node in nodes:
             if node not in self.bad:
                 self.start(node)
-        until = time.monotonic() + _SECONDS * (4 if self._gpus else 1)
+        seconds = _SECONDS * (4 if self._gpus else 1)
+        until = time.monotonic() + seconds
         while self._asked and time.monotonic() < until:
             self.collect(nodes, wait=0.2)
-        for node in list(self._asked):
-            del self._asked[node]
-            self._judge(node, nodes, [f"no answer within {_SECONDS:g} s"])
+        for node in self._asked:
+            name = nodes.get(node, node)
+            line = f"node {name} has not answered zoo's probe within {seconds:g} s; it gets work"
+            announce(line, [f"{line} once it has."])
+        while self._asked and not self.good:
+            self.collect(nodes, wait=0.2)
         if nodes and not self.good:
             raise ZooError(
                 "no node can do this work:\n"
                 + "\n".join(f"  {nodes[n]}: {why}" for n, why in self.bad.items() if n in nodes)
                 + "\nMend one of them and run the same command again."
             )
+
+    @property
+    def silent(self) -> list[str]:
+        """Nodes that were asked and have not answered yet."""
+        return list(self._asked)
 
     def start(self, node: str) -> None:
         """Begin to probe a node."""
@@ -269,7 +319,7 @@ class Preflight:
 
         if self._place:
             self._write_probe()
-        wanted = Wanted(self._place, self._probe, self._token, dict(self._datasets), self._gpus)
+        wanted = self._wanted()
         task = ray.remote(num_cpus=0, max_retries=0)(look)
         pinned = NodeAffinitySchedulingStrategy(node, soft=False)
         self._asked[node] = (
@@ -304,6 +354,13 @@ class Preflight:
                 self.start(node)
         self.collect(nodes)
         return [node for node in nodes if node in self.good]
+
+    def gate(self) -> Gate:
+        """For workers that another one places, on nodes that may not be probed by then."""
+        return Gate(self._wanted(), self._own, frozenset(self.good))
+
+    def _wanted(self) -> Wanted:
+        return Wanted(self._place, self._probe, self._token, dict(self._datasets), self._gpus)
 
     def _judge(self, node: str, nodes: Mapping[str, str], why: list[str]) -> None:
         if why:
