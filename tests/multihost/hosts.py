@@ -7,6 +7,7 @@ Everything lies in one folder, which all hosts see under the same path: their ne
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import re
 import shlex
@@ -25,6 +26,8 @@ NET = "10.77.0"
 ADDRESSES = {"client": f"{NET}.5", "head": f"{NET}.10", "w1": f"{NET}.11", "w2": f"{NET}.12"}
 TOOLS = ("ip", "unshare", "nsenter", "sshd", "ssh", "ssh-keygen", "rsync", "ps")
 HANGS = 240.0
+_PDEATHSIG = 1
+"""``PR_SET_PDEATHSIG`` of Linux."""
 
 
 def _init(name: str, folder: Path, hosts: Path) -> str:
@@ -90,6 +93,11 @@ class Hosts:
         self._outer: dict[str, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> Hosts:
+        in_use = subprocess.run(
+            ["ip", "netns", "pids", "zoo-head"], capture_output=True, check=False
+        )
+        if in_use.returncode == 0 and not in_use.stdout.strip():
+            self._remove_networks()  # of a run that was killed
         self.shared.mkdir()
         run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.key)
         tools = self.folder / "bin"
@@ -149,6 +157,7 @@ class Hosts:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                preexec_fn=_ends_with_me,
             )
 
     def run(self, name: str, *command: object) -> subprocess.CompletedProcess[str]:
@@ -185,9 +194,17 @@ class Hosts:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+        self._remove_networks()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _remove_networks(self) -> None:
         for name in (*(f"zoo-{host}" for host in ADDRESSES), "zoo-bridge"):
             subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
-        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _ends_with_me() -> None:
+    """The process that is about to be started is killed when this one is gone, however it went."""
+    ctypes.CDLL(None).prctl(_PDEATHSIG, signal.SIGKILL)
 
 
 def run(*command: object) -> None:
