@@ -16,6 +16,15 @@ from tests.cluster.test_sweep import OURS
 from tests.commands import Running, content, files, parts, run, start, untouched
 from zoo.cluster.fill import needs
 
+LOOKS = """
+import pathlib
+_wait = Gate.wait
+def _said(self):
+    pathlib.Path({looked!r}).write_text(str(self.opens()))
+    _wait(self)
+Gate.wait = _said
+"""
+
 
 def actors(running: Running) -> list[int]:
     """Processes that hold classifiers."""
@@ -27,12 +36,12 @@ def actors(running: Running) -> list[int]:
 
 
 @contextlib.contextmanager
-def stopped(pids: list[int]) -> Iterator[list[int]]:
+def stopped(pids: list[int]) -> Iterator[None]:
     """These processes stand still meanwhile."""
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
     try:
-        yield pids
+        yield
     finally:
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
@@ -102,23 +111,23 @@ def test_the_head_s_loss_is_said_in_a_fill_too(
 def test_a_node_that_joins_a_fill_is_probed_before_it_gets_work(
     three: Three, experiment: Path, calm: Path, unfilled: Path, tmp_path: Path
 ) -> None:
-    """Two nodes join while the actor of the first stands still: one as the driver is, which does
-    the rest, and one with other code, whose worker would break the fill with its first picture. It
-    is named, its worker gets nothing, and the results are those of one process."""
+    """While its only worker stands still, a node joins that has other code, and Ray starts a worker
+    there, which would break the fill with its first picture. The node is named, its worker looks
+    and waits, and the results are those of one process."""
     three.add()
-    code = other_code(tmp_path / "code")
+    code, looked = other_code(tmp_path / "code"), tmp_path / "looked"
     with (code / "zoo/fill/predict.py").open("a") as file:
         file.write("raise RuntimeError('a node that was left out got work')\n")
+    with (code / "zoo/cluster/preflight.py").open("a") as file:
+        file.write(LOOKS.format(looked=str(looked)))
     line = ("run", experiment, "--until", "score", "-w", unfilled, "--address", three.address)
     with start(tmp_path, *line) as running:
         running.wait_for(lambda: parts(unfilled) > 0, "a part")
-        with stopped(processes("_Classify")) as first:
+        with stopped(processes("_Classify")):
             three.add(PYTHONPATH=str(code))
-            running.wait_for(lambda: len(processes("_Classify")) > len(first), "its worker")
-            before = parts(unfilled)
-            three.add()
-            running.wait_for(lambda: parts(unfilled) > before, "a part by the third node")
+            running.wait_for(lambda: looked.exists() and bool(looked.read_text()), "its worker")
         result = running.finish()
+    assert looked.read_text() == "False"
     assert result.code == 0, result
     assert "is left out: it runs other code of zoo (" in result.err
     assert "got work" not in result.err
