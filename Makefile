@@ -15,7 +15,7 @@ help:
 	@echo "make demo    the main job on embedded pictures: train, fill, score, clean, retrain, report"
 	@echo "make test    the test suite, but for what takes minutes on its own"
 	@echo "make multihost a cluster of three hosts in network namespaces of this machine; needs root, sshd and rsync"
-	@echo "make chaos   half an hour of random faults on such hosts while a sweep runs; MINUTES=2 for less, SEED=n to repeat"
+	@echo "make chaos   half an hour of random faults on such hosts while a sweep runs; MINUTES=2 for less, SEED=n to repeat, FAULTS=cut,head for these alone"
 	@echo "make chaos-store two writers of a workspace at every pair of their storage calls; minutes"
 	@echo "make test-slow the slow tests, those among them that make test leaves out"
 	@echo "make lint    ruff (check and format) and mypy --strict"
@@ -53,7 +53,7 @@ multihost: $(STAMP)
 
 MINUTES ?= 30
 chaos: $(STAMP)
-	PYTHONPATH=tests $(VENV)/bin/python -m tests.multihost.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+	PYTHONPATH=tests $(VENV)/bin/python -m tests.multihost.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(FAULTS),--faults $(FAULTS))
 
 # A line for every violation, with the pair that replays it: ... --mode gc --pair 0,89
 chaos-store: $(STAMP)

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from multihost.hosts import ADDRESSES, Hosts, missing, wait
@@ -25,13 +25,16 @@ from tests.commands import content, files, finished, run, untouched
 
 EPOCHS = 6
 WORKERS = ("w1", "w2")
+FAULTS = ("cut", "kill", "stop", "drain", "head")
 
 
 class Chaos:
     """A sweep on the hosts, and what is done to it."""
 
-    def __init__(self, hosts: Hosts, trainings: int, seed: int) -> None:
-        self.hosts, self.chance = hosts, random.Random(seed)
+    def __init__(
+        self, hosts: Hosts, trainings: int, seed: int, drawn: Sequence[str] = FAULTS
+    ) -> None:
+        self.hosts, self.chance, self.drawn = hosts, random.Random(seed), drawn
         self.file, self.space = cluster_file(hosts), hosts.shared / "space"
         self.trainings, self.step, self.faults = trainings, trainings, Counter[str]()
         self.job, self.submitted, self.changed = "", 0, 0
@@ -99,17 +102,20 @@ class Chaos:
 
     def lose_head(self) -> None:
         self.hosts.run("head", "pkill", "-KILL", "gcs_server")
-        wait(lambda: self.ended() != "", "the end of a command that has lost its head", 90)
+        wait(lambda: self.ended() != "", "the end of a command that has lost its head")
 
     def one(self) -> None:
         """A fault, and that nothing committed before it has changed by the next."""
-        named: list[tuple[str, Callable[[], None]]] = [
-            *(("cut", self.cut), ("kill", self.kill), ("stop", self.stop)),
-            *(("drain", self.drain), ("head", self.lose_head)),
-        ]
-        name, fault = self.chance.choice(named)
+        named: dict[str, Callable[[], None]] = {
+            "cut": self.cut,
+            "kill": self.kill,
+            "stop": self.stop,
+            "drain": self.drain,
+            "head": self.lose_head,
+        }
+        name = self.chance.choice(self.drawn)
         before = files(self.space)
-        fault()
+        named[name]()
         self.faults[name] += 1
         say(f"{name}; {finished(self.space, 'training')} of {self.trainings} trainings done")
         self.changed += not untouched(before, self.space)
@@ -166,13 +172,19 @@ def main() -> int:
         "--trainings", type=int, default=20, help="at a time: when they are done, as many more"
     )
     parser.add_argument("--seed", type=int, default=random.randrange(10_000))
+    parser.add_argument(
+        "--faults", default=",".join(FAULTS), help="what is drawn from (default: %(default)s)"
+    )
     asked = parser.parse_args()
+    drawn = asked.faults.split(",")
+    if unknown := set(drawn) - set(FAULTS):
+        parser.error(f"unknown faults {sorted(unknown)}; known: {', '.join(FAULTS)}")
     if why := missing():
         say(f"no hosts here: {why}")
         return 1
     say(f"seed {asked.seed}")
     with Hosts() as hosts:
-        return 0 if Chaos(hosts, asked.trainings, asked.seed).through(asked.minutes) else 1
+        return 0 if Chaos(hosts, asked.trainings, asked.seed, drawn).through(asked.minutes) else 1
 
 
 if __name__ == "__main__":
