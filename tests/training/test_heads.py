@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from zoo import models
 from zoo.spec import Recipe
-from zoo.training.heads import Stack
+from zoo.training.heads import HeadStack
 from zoo.training.run import optimizer_of
 
 HEADS, EXAMPLES, WIDTH, CLASSES, BATCH = 5, 40, 11, 4, 8
@@ -43,7 +43,7 @@ def test_steps_of_a_stack_are_torchs_own_in_float64(arch: str, recipe: Recipe) -
     weights = torch.from_numpy(rng.random(EXAMPLES))
     weights[3] = 0
     own = heads(arch)
-    stack = Stack(own, recipe)
+    stack = HeadStack(own, recipe)
     optimizers = [optimizer_of(head, recipe) for head in own]
     for _ in range(4):
         examples = torch.from_numpy(rng.integers(0, EXAMPLES, (HEADS, BATCH)))
@@ -77,7 +77,7 @@ def test_the_comparison_sees_another_optimiser() -> None:
     own = heads("head_softmax")
     found = []
     for recipe in (RECIPES["sgd"], RECIPES["momentum"]):
-        stack = Stack(own, recipe)
+        stack = HeadStack(own, recipe)
         features = torch.ones(EXAMPLES, WIDTH, dtype=torch.float64)
         examples = torch.zeros(HEADS, BATCH, dtype=torch.int64)
         share = torch.full((HEADS, BATCH), 1 / BATCH, dtype=torch.float64)

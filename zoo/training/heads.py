@@ -12,37 +12,33 @@ Shape letters: K heads, B examples of a step, D numbers of a feature vector, M c
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from zoo.models.heads import Standardised
 from zoo.spec import Recipe, Training
-from zoo.training.course import Course, moment_names
-from zoo.training.loop import Metrics, StoppedError, Within
-from zoo.training.schedule import epoch_batches, learning_rate
+from zoo.training.course import Course
+from zoo.training.loop import StoppedError
+from zoo.training.seat import Block, Seat
+from zoo.training.stack import Stack
 
-__all__ = ["Stack", "logits_of_heads", "train_heads"]
+__all__ = ["HeadStack", "logits_of_heads", "train_heads"]
 
 _CACHE_BYTES = 6_000_000
 """Of gathered rows that are worked on at a time on a CPU: they are read twice, and should still be
 in a cache; below, more calls of small operations cost more than the cache saves (measured)."""
 _BLOCK = 64
 """Steps whose examples are looked up at once."""
-_BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8
 
 
 # ---------------------------------------------------------------- the computation
 
 
-class Stack:
-    """Heads of one architecture as one: parameters, gradients and moments, each [K, P] with P the
-    parameters of one head in the order of ``named_parameters``.
+class HeadStack(Stack):
+    """Heads as one, and their steps.
 
     Args:
         heads: networks of ``zoo.models.heads``; their values are copied.
@@ -50,30 +46,12 @@ class Stack:
     """
 
     def __init__(self, heads: Sequence[nn.Module], recipe: Recipe) -> None:
-        self._recipe = recipe
-        named = list(heads[0].named_parameters())
-        self._shapes = [(name, tuple(values.shape)) for name, values in named]
-        if [len(shape) for _, shape in self._shapes] != [2, 1] * (len(named) // 2):
-            raise ValueError(f"{self._shapes}: not the weights and biases of linear layers")
-        self.values = torch.stack(
-            [torch.cat([p.detach().reshape(-1) for p in head.parameters()]) for head in heads]
-        )
+        super().__init__(heads, recipe)
+        shapes = list(self.shapes.values())
+        if [len(shape) for shape in shapes] != [2, 1] * (len(shapes) // 2):
+            raise ValueError(f"{self.shapes}: not the weights and biases of linear layers")
         self._gradients = torch.zeros_like(self.values)
-        count = 2 if recipe.optimizer != "sgd" else 1 if recipe.momentum else 0
-        self.moments = [torch.zeros_like(self.values) for _ in range(count)]
-        self.steps = torch.zeros(len(heads), dtype=torch.float64, device=self.values.device)
-        """Optimiser steps that each head has made."""
         self._rows = torch.empty(0)
-
-    def of(self, flat: Tensor) -> dict[str, Tensor]:
-        """[k, P] -> parameter -> [k, its shape], views."""
-        sizes = [math.prod(shape) for _, shape in self._shapes]
-        return {
-            name: part.view(len(flat), *shape)
-            for (name, shape), part in zip(
-                self._shapes, torch.split(flat, sizes, dim=1), strict=True
-            )
-        }
 
     def _layers(self, flat: Tensor) -> list[tuple[Tensor, Tensor]]:
         """(weights [k, out, in], biases [k, out]) of each layer."""
@@ -109,15 +87,12 @@ class Stack:
             group = max(1, min(heads, _CACHE_BYTES // row_bytes))
         if self._rows.shape != (group, batch, width) or self._rows.dtype != features.dtype:
             self._rows = features.new_empty(group, batch, width)
-        self.steps[:heads] += 1
-        steps, kind = self.steps[:heads, None], self.values.dtype
-        root = (1 - _BETA2**steps).sqrt().to(kind)
-        along = rates[:, None] / (1 - _BETA1**steps).to(kind)
+        pace = self.counted(slice(heads), rates)
         found = []
         for start in range(0, heads, group):
             part = slice(start, min(start + group, heads))
             found.append(self._backward(features, part, examples[part], labels[part], share[part]))
-            self._update(part, rates[part, None], along[part], root[part])
+            self.update(part, self._gradients[part], pace.of(part))
         z, loss = (torch.cat(parts) for parts in zip(*found, strict=True))
         there = torch.arange(batch, device=counts.device) < counts[:, None]  # [k, B]
         return (loss * share).sum(1), _hits(z, labels, there & torch.isfinite(loss))
@@ -146,7 +121,7 @@ class Stack:
         own = labels[:, None]  # [k, 1, B]
         shifted = z - z.amax(1, keepdim=True)  # [k, M, B]
         own_shifted = shifted.gather(1, own)[:, 0]
-        smoothing, classes = self._recipe.label_smoothing, z.shape[1]
+        smoothing, classes = self.recipe.label_smoothing, z.shape[1]
         if smoothing:
             own_shifted = (1 - smoothing) * own_shifted + smoothing * shifted.mean(1)
         delta = shifted.exp_()
@@ -166,37 +141,9 @@ class Stack:
                 delta *= inputs[number] > 0
         return z, loss
 
-    def _update(self, part: slice, rates: Tensor, along: Tensor, root: Tensor) -> None:
-        """The optimiser's step of some heads, as torch makes it (``torch.optim``).
-
-        Args:
-            rates: [k, 1].
-            along, root: [k, 1], of Adam: the rate and the root of the second moment's weight, for
-                moments that began at 0.
-        """
-        recipe, values, gradient = self._recipe, self.values[part], self._gradients[part]
-        if recipe.weight_decay and recipe.optimizer == "adamw":
-            values *= 1 - rates * recipe.weight_decay
-        elif recipe.weight_decay:
-            gradient.add_(values, alpha=recipe.weight_decay)
-        if recipe.optimizer == "sgd":
-            if recipe.momentum:
-                gradient = self.moments[0][part].mul_(recipe.momentum).add_(gradient)
-            values.addcmul_(gradient, rates, value=-1)
-            return
-        mean, square = (moment[part] for moment in self.moments)
-        mean.lerp_(gradient, 1 - _BETA1)
-        square.mul_(_BETA2).addcmul_(gradient, gradient, value=1 - _BETA2)
-        # gradient is done with: it holds the denominator
-        torch.sqrt(square, out=gradient).div_(root).add_(_EPSILON)
-        values.sub_(gradient.reciprocal_().mul_(mean).mul_(along))
-
     def keep(self, order: Sequence[int]) -> None:
-        """Leave these heads, in this order."""
-        chosen = torch.tensor(list(order), dtype=torch.int64, device=self.values.device)
-        self.values, self._gradients = self.values[chosen], self._gradients[chosen]
-        self.moments = [moment[chosen] for moment in self.moments]
-        self.steps = self.steps[chosen]
+        super().keep(order)
+        self._gradients = torch.zeros_like(self.values)
 
 
 def _products(left: Tensor, right: Tensor, out: Tensor | None = None) -> Tensor:
@@ -250,64 +197,6 @@ def logits_of_heads(heads: Sequence[nn.Module], features: Tensor) -> list[Tensor
 # ---------------------------------------------------------------- trainings in it
 
 
-@dataclass(eq=False)
-class _Seat:
-    """A training under way and the rest of its epoch."""
-
-    course: Course
-    epoch: int = 0
-    batches: list[NDArray[np.int64]] = field(default_factory=list)
-    done: int = 0
-    seen: int = 0
-    losses: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
-    hits: NDArray[np.int64] = field(default_factory=lambda: np.zeros(2, np.int64))
-
-    def begin(self) -> None:
-        """The next epoch, or what is left of one."""
-        training, data = self.course.training, self.course.data
-        self.epoch = self.course.outcome.epochs + 1
-        self.batches = epoch_batches(len(data.rows), training.recipe, training.seed, self.epoch)
-        self.losses = np.zeros(len(self.batches), dtype=np.float32)
-        self.hits = np.zeros(2, dtype=np.int64)
-        self.done = self.seen = 0
-        if (within := self.course.within) is not None:
-            self.done, self.seen = within.step, within.seen
-            self.losses[...] = within.tensors["losses"].numpy()
-            self.hits[...] = within.tensors["hits"].numpy()
-
-    @property
-    def left(self) -> int:
-        return len(self.batches) - self.done
-
-    def place(self) -> Within:
-        """Where the epoch stands."""
-        return Within(
-            self.done,
-            self.seen,
-            {
-                "losses": torch.from_numpy(self.losses),
-                "hits": torch.from_numpy(self.hits.astype(np.float32)),
-                "trained": torch.arange(self.done),
-                "rng": torch.get_rng_state(),  # a head draws nothing
-            },
-        )
-
-    def result(self) -> tuple[int, Metrics, int | None]:
-        """(epoch, training metrics, step of divergence or None), as the one training loop gives
-        them."""
-        finite = np.isfinite(self.losses)
-        loss = float(self.losses.astype(np.float64).mean()) if finite.all() else None
-        metrics: Metrics = {
-            "epoch": self.epoch,
-            "split": "train",
-            "acc1": float(self.hits[0]) / self.seen,
-            "acc5": float(self.hits[1]) / self.seen,
-            "loss": loss,
-        }
-        first = (self.epoch - 1) * len(self.batches)
-        return self.epoch, metrics, None if loss is not None else first + int(np.argmin(finite))
-
-
 def train_heads(
     courses: Sequence[Course],
     device: torch.device,
@@ -326,11 +215,11 @@ def train_heads(
         return
     features = _standardised(courses[0], device)
     recipe = courses[0].training.recipe
-    stack = Stack([course.model for course in courses], recipe)
-    seats = [_Seat(course) for course in courses]
+    stack = HeadStack([course.model for course in courses], recipe)
+    seats = [Seat(course, device) for course in courses]
     for number, seat in enumerate(seats):
         seat.course.used("heads")
-        _take_moments(stack, number, seat.course)
+        stack.take_moments(number, seat.course)
     while seats:
         for seat in seats:
             seat.course.share(len(seats))
@@ -343,7 +232,7 @@ def train_heads(
         stays = []
         for number, seat in enumerate(seats):
             try:
-                _leave(stack, number, seat.course)
+                stack.leave(number, seat.course)
                 if stopped:
                     seat.course.keep(seat.place, stop=True)
                 elif not seat.course.after(*seat.result()):
@@ -358,15 +247,17 @@ def train_heads(
 
 
 def _epoch(
-    stack: Stack, seats: Sequence[_Seat], features: Tensor, should_stop: Callable[[], bool]
+    stack: HeadStack, seats: Sequence[Seat], features: Tensor, should_stop: Callable[[], bool]
 ) -> bool:
     """The rest of an epoch of all, most steps first; whether it was stopped."""
     stopped = False
     losses: list[Tensor] = []
     hits = torch.zeros(len(seats), 2, dtype=torch.int64, device=features.device)
+    places = [seat.course.data.rows.example_ids for seat in seats]
     made = 0
     for first in range(0, seats[0].left, _BLOCK):
-        block = _Block.of(seats, first, features)
+        steps = slice(first, first + _BLOCK)
+        block = Block.of(seats, places, steps, features.device, features.dtype)
         for step in range(block.steps):
             active = sum(seat.left > first + step for seat in seats)
             loss, hit = stack.step(
@@ -388,61 +279,9 @@ def _epoch(
     found = [loss.cpu().numpy() for loss in losses]
     counted = hits.cpu().numpy()
     for number, seat in enumerate(seats):
-        for step in range(min(made, seat.left)):
-            seat.losses[seat.done] = found[step][number]
-            seat.seen += len(seat.batches[seat.done])
-            seat.done += 1
-        seat.hits = seat.hits + counted[number]
+        own = [found[step][number] for step in range(min(made, seat.left))]
+        seat.made(np.array(own, dtype=np.float32), counted[number])
     return stopped
-
-
-@dataclass(frozen=True)
-class _Block:
-    """What some steps of all seats take: [steps, K, B] each, counts and rates [steps, K]."""
-
-    steps: int
-    examples: Tensor
-    labels: Tensor
-    share: Tensor
-    counts: Tensor
-    rates: Tensor
-
-    @classmethod
-    def of(cls, seats: Sequence[_Seat], first: int, features: Tensor) -> _Block:
-        """Of the steps from ``first`` on, counted from where each seat stands."""
-        todo = [seat.batches[seat.done + first : seat.done + first + _BLOCK] for seat in seats]
-        steps = max(map(len, todo))
-        most = max(len(batch) for batches in todo for batch in batches)
-        shape = steps, len(seats), most
-        examples, labels = (np.zeros(shape, dtype=np.int64) for _ in range(2))
-        share, rates = np.zeros(shape), np.zeros(shape[:2])
-        counts = np.zeros(shape[:2], dtype=np.int64)
-        for number, (seat, batches) in enumerate(zip(seats, todo, strict=True)):
-            if not batches:
-                continue
-            rows, recipe = seat.course.data.rows, seat.course.training.recipe
-            sizes = np.array([len(batch) for batch in batches])
-            chosen = np.concatenate(batches)
-            step = np.repeat(np.arange(len(batches)), sizes)
-            place = np.arange(len(chosen)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-            examples[step, number, place] = rows.example_ids[chosen]
-            labels[step, number, place] = rows.labels[chosen]
-            share[step, number, place] = rows.weights[chosen] / sizes[step]
-            counts[: len(batches), number] = sizes
-            per_epoch = len(seat.batches)
-            before = (seat.epoch - 1) * per_epoch + seat.done + first
-            rates[: len(batches), number] = [
-                learning_rate(recipe, before + index, per_epoch) for index in range(len(batches))
-            ]
-        device, kind = features.device, features.dtype
-        return cls(
-            steps,
-            torch.from_numpy(examples).to(device),
-            torch.from_numpy(labels).to(device),
-            torch.from_numpy(share).to(device, kind),
-            torch.from_numpy(counts).to(device),
-            torch.from_numpy(rates).to(device, kind),
-        )
 
 
 def _standardised(course: Course, device: torch.device) -> Tensor:
@@ -454,33 +293,3 @@ def _standardised(course: Course, device: torch.device) -> Tensor:
         found = torch.from_numpy(held.vectors).to(device)
         made: Tensor = first(found)
     return made.clone()
-
-
-def _take_moments(stack: Stack, number: int, course: Course) -> None:
-    """Read a head's optimiser into the stack, where it has a state."""
-    named = dict(course.model.named_parameters())
-    for slot, moment in zip(moment_names(course.training.recipe), stack.moments, strict=False):
-        for name, values in stack.of(moment).items():
-            state = course.optimizer.state.get(named[name], {})
-            if state.get(slot) is not None:
-                values[number] = state[slot]
-            stack.steps[number] = float(state.get("step", 0.0))
-
-
-def _leave(stack: Stack, number: int, course: Course) -> None:
-    """Put a head's part of the stack into its network and optimiser."""
-    slots = moment_names(course.training.recipe)[: len(stack.moments)]
-    here = slice(number, number + 1)
-    values = stack.of(stack.values[here])
-    moments = [stack.of(moment[here]) for moment in stack.moments]
-    with torch.no_grad():
-        for name, parameter in course.model.named_parameters():
-            parameter.copy_(values[name][0])
-            if not slots:
-                continue
-            state = {
-                slot: moment[name][0].clone() for slot, moment in zip(slots, moments, strict=True)
-            }
-            if "exp_avg" in state:
-                state["step"] = stack.steps[number].float()
-            course.optimizer.state[parameter] = state
