@@ -33,8 +33,8 @@ def test_a_row_with_a_logit_that_is_not_finite_is_a_miss(bad: float) -> None:
     and top 5. All bad: none."""
     logits = torch.tensor([[1.0, 0.0], [bad, 0.0], [1.0, bad], [1.0, 0.0]])
     labels = torch.zeros(4, dtype=torch.int64)
-    assert zoo.training.loop._hits(logits, labels).tolist() == [2, 2]
-    assert zoo.training.loop._hits(torch.full((4, 7), bad), labels).tolist() == [0, 0]
+    assert zoo.training.loop.top_hits(logits, labels).tolist() == [2, 2]
+    assert zoo.training.loop.top_hits(torch.full((4, 7), bad), labels).tolist() == [0, 0]
 
 
 class Constant(nn.Module):

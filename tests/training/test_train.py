@@ -596,7 +596,7 @@ def test_hits_are_a_stable_sort(classes: int, n: int, random: object) -> None:
     order = np.argsort(-logits, axis=1, kind="stable")
     expected = [int((order[:, :k] == labels[:, None]).any(axis=1).sum()) for k in (1, 5)]
     assert (
-        zoo.training.loop._hits(torch.from_numpy(logits), torch.from_numpy(labels)).tolist()
+        zoo.training.loop.top_hits(torch.from_numpy(logits), torch.from_numpy(labels)).tolist()
         == expected
     )
 

@@ -41,6 +41,9 @@ def test_a_trainer_that_does_not_cover_is_refused_with_the_reason(
         trainers.check("lanes", half, "cpu")
     with pytest.raises(UsageError, match=r"heads does not cover lenet5: it is no head"):
         trainers.check("heads", jobs[:1], "cpu")
+    with pytest.raises(UsageError, match=r"stacked does not cover nin: Dropout draws for all net"):
+        trainers.check("stacked", jobs, "cpu")
+    trainers.check("stacked", jobs[:2], "cuda")
     monkeypatch.setenv("ZOO_TRAINER", "lanes")
     for name in (None, "single"):
         trainers.check(name, jobs, "cpu")

@@ -93,46 +93,50 @@ KINDS: dict[str, dict[str, object]] = {
 }
 
 
+AT_ONCE = pytest.mark.parametrize("trainer", ["lanes", "stacked"])
+
+
 @pytest.mark.parametrize("settings", KINDS.values(), ids=KINDS)
-def test_lanes_train_what_single_trains(
+def test_trainers_of_many_train_what_single_trains(
     tmp_path: Path, dataset: Dataset, settings: dict[str, object]
 ) -> None:
     """Three seeds, two epochs in batches of 16: the same commits, the same curve to a millionth,
     the same weights to a hundred thousandth; and the commit names the trainer."""
     batch = [training(dataset, **settings, seed=seed) for seed in range(3)]  # type: ignore[arg-type]
-    alone, lanes = workspace(tmp_path / "alone"), workspace(tmp_path / "lanes")
-    seen: list[tuple[str, int]] = []
+    alone = workspace(tmp_path / "alone")
     assert run(alone, batch, device=CPU, on_epoch=ignore, trainer="single") == {}
-    assert (
-        run(
-            lanes,
-            batch,
-            device=CPU,
-            on_epoch=lambda name, epoch: seen.append((name, epoch)),
-            trainer="lanes",
-        )
-        == {}
-    )
-    assert seen == [(job.id, epoch) for epoch in (1, 2) for job in batch]
+    for trainer, versions in (("lanes", {"numba", "lanes"}), ("stacked", set[str]())):
+        many = workspace(tmp_path / trainer)
+        seen: list[tuple[str, int]] = []
+        note = lambda name, epoch: seen.append((name, epoch))  # noqa: B023, E731
+        assert run(many, batch, device=CPU, on_epoch=note, trainer=trainer) == {}
+        assert seen == [(job.id, epoch) for epoch in (1, 2) for job in batch]
+        _are_alike(alone, many, batch, trainer, versions)
+
+
+def _are_alike(
+    alone: Workspace, many: Workspace, batch: list[Training], trainer: str, versions: set[str]
+) -> None:
     for job in batch:
-        one, two = facts_of(alone, job), facts_of(lanes, job)
-        assert (one.pop("trainer"), two.pop("trainer")) == ("single", "lanes")
-        versions = two.pop("versions")
-        assert isinstance(versions, dict)
-        assert versions.keys() - one.pop("versions").keys() == {"numba", "lanes"}  # type: ignore[attr-defined]
+        one, two = facts_of(alone, job), facts_of(many, job)
+        assert (one.pop("trainer"), two.pop("trainer")) == ("single", trainer)
+        found = two.pop("versions")
+        assert isinstance(found, dict)
+        assert found.keys() - one.pop("versions").keys() == versions  # type: ignore[attr-defined]
         curves = one.pop("metrics"), two.pop("metrics")
         assert one == two
         for left, right in zip(*curves, strict=True):  # type: ignore[call-overload]
             assert right == pytest.approx(left, abs=1e-6)
         for epoch in one["snapshots"]:  # type: ignore[attr-defined]
-            assert (
-                largest_difference(weights_of(alone, job, epoch), weights_of(lanes, job, epoch))
-                < 1e-5
-            )
-    assert largest_difference(weights_of(lanes, batch[0], 2), weights_of(lanes, batch[1], 2)) > 1e-3
+            of_one, of_two = weights_of(alone, job, epoch), weights_of(many, job, epoch)
+            assert largest_difference(of_one, of_two) < 1e-5
+    assert largest_difference(weights_of(many, batch[0], 2), weights_of(many, batch[1], 2)) > 1e-3
 
 
-def test_training_sets_of_different_size_share_lanes(tmp_path: Path, dataset: Dataset) -> None:
+@AT_ONCE
+def test_training_sets_of_different_size_are_trained_at_once(
+    tmp_path: Path, dataset: Dataset, trainer: str
+) -> None:
     """60, 30 and 15 rows in batches of 16, with batch normalisation: 4, 2 and 1 steps an epoch, the
     last one short; each ends as alone."""
     treatments = (), (op("subsample", fraction=0.5),), (op("subsample", fraction=0.25),)
@@ -140,14 +144,14 @@ def test_training_sets_of_different_size_share_lanes(tmp_path: Path, dataset: Da
         training(dataset, "mobilenet_mini", optimizer="sgd", lr=0.001, treatment=treatment)
         for treatment in treatments
     ]
-    alone, lanes = workspace(tmp_path / "alone"), workspace(tmp_path / "lanes")
-    for space, trainer in ((alone, "single"), (lanes, "lanes")):
-        assert run(space, batch, device=CPU, on_epoch=ignore, trainer=trainer) == {}
-    assert [facts_of(lanes, job)["steps"] for job in batch] == [8, 4, 2]
+    alone, many = workspace(tmp_path / "alone"), workspace(tmp_path / "many")
+    for space, made_by in ((alone, "single"), (many, trainer)):
+        assert run(space, batch, device=CPU, on_epoch=ignore, trainer=made_by) == {}
+    assert [facts_of(many, job)["steps"] for job in batch] == [8, 4, 2]
     for job in batch:
-        assert facts_of(lanes, job)["trainer"] == "lanes"
-        assert largest_difference(weights_of(alone, job, 2), weights_of(lanes, job, 2)) < 1e-4
-    assert largest_difference(weights_of(lanes, batch[0], 2), weights_of(lanes, batch[1], 2)) > 1e-2
+        assert facts_of(many, job)["trainer"] == trainer
+        assert largest_difference(weights_of(alone, job, 2), weights_of(many, job, 2)) < 1e-4
+    assert largest_difference(weights_of(many, batch[0], 2), weights_of(many, batch[1], 2)) > 1e-2
 
 
 def kill_after(reports: int) -> object:
@@ -216,12 +220,12 @@ def test_asked_to_stop_a_batch_saves_its_steps(
 
 
 def test_one_trainer_goes_on_where_another_was_killed(tmp_path: Path, dataset: Dataset) -> None:
-    """A snapshot's state from lanes, the rest by the loop, and the other way round: both are named,
-    and the weights are those of one trainer to a hundred thousandth."""
+    """A snapshot's state from lanes, the rest by the loop, and so on in a ring: the weights are
+    those of one trainer to a hundred thousandth."""
     job = training(dataset, "lenet5", epochs=2, snapshots=(1, 2), optimizer="sgd")
     calm = workspace(tmp_path / "calm")
     run(calm, [job], device=CPU, on_epoch=ignore, trainer="single")
-    for first, second in (("lanes", "single"), ("single", "lanes")):
+    for first, second in (("lanes", "single"), ("single", "stacked"), ("stacked", "lanes")):
         space = workspace(tmp_path / first)
         with pytest.raises(Killed):
             run(space, [job], device=CPU, on_epoch=kill_after(2), trainer=first)  # type: ignore[arg-type]

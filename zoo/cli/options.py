@@ -143,13 +143,13 @@ GpusOption = Annotated[
     float, typer.Option("--gpus", help="GPU per training: 1, or a part such as 0.25; 0 = CPU.")
 ]
 TrainerOption = Annotated[
-    Literal["auto", "single", "lanes", "heads"],
+    Literal["auto", "single", "lanes", "heads", "stacked"],
     typer.Option(
         "--trainer",
         help=(
             "Who makes the steps: single (one after the other), lanes (as many as a vector"
-            " register of a CPU holds), heads (of --features). auto: the fastest that is shown to"
-            " be equal."
+            " register of a CPU holds), heads (of --features), stacked (many as one program, for"
+            " GPUs). auto: the fastest that is shown to be equal."
         ),
     ),
 ]

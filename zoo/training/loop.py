@@ -33,6 +33,7 @@ __all__ = [
     "evaluate_rows",
     "evaluation_batch",
     "fit",
+    "top_hits",
 ]
 
 
@@ -157,7 +158,7 @@ def fit(
             optimizer.step()
             losses[index] = loss.detach()
             trained.append(index)
-            hits += _hits(logits.detach(), y)
+            hits += top_hits(logits.detach(), y)
             seen += len(y)
             if on_step is not None:
                 on_step(partial(_within, index + 1, seen, losses, hits, trained, device))
@@ -234,7 +235,7 @@ def _measured(
                 continue
             y = y_all[batch]
             logits = model(normalise(raw, data.preprocessing, recipe))
-            hits += _hits(logits, y)
+            hits += top_hits(logits, y)
             total += float(functional.cross_entropy(logits, y, reduction="sum"))
             count += len(y)
     nothing = count == 0
@@ -253,7 +254,7 @@ def _autocast(recipe: Recipe, device: torch.device) -> contextlib.AbstractContex
     )
 
 
-def _hits(logits: Tensor, labels: Tensor) -> Tensor:
+def top_hits(logits: Tensor, labels: Tensor) -> Tensor:
     """[top-1 hits, top-5 hits]. Ties: lowest class first, as everywhere in zoo. A row with a logit
     that is not finite is a miss."""
     own = logits.gather(1, labels[:, None])

@@ -14,6 +14,7 @@ import os
 import platform
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -41,6 +42,7 @@ from zoo.trainsets.prepare import TrainingData, prepare
 
 if TYPE_CHECKING:
     from zoo.training.lanes.fit import Lanes
+    from zoo.training.stacked import Stacked
 
 __all__ = ["Outcome", "StoppedError", "optimizer_of", "run", "run_training", "settle"]
 
@@ -115,7 +117,19 @@ def run(
         if trainers.heads_may(batch, asked):
             _as_heads(workspace, batch, device, on_epoch, should_stop, fail)
         if trainers.lanes_may(batch, device, asked):
-            one_by_one = _in_lanes(workspace, batch, device, on_epoch, should_stop, asked, fail)
+
+            def lanes(course: _Course, count: int) -> Lanes | str:
+                return trainers.lanes_for(course.model, course.data, course.training, count, asked)
+
+            one_by_one = _together(workspace, batch, device, on_epoch, should_stop, lanes, fail)
+        elif trainers.stacked_may(batch, device, asked):
+
+            def stacked(course: _Course, _count: int) -> Stacked | str:
+                return trainers.stacked_for(course, device)
+
+            one_by_one = _together(
+                workspace, batch, device, on_epoch, should_stop, stacked, fail, again=asked is None
+            )
         for training in one_by_one:
             # Done by an earlier attempt of this batch, or by another command on the same workspace
             # meanwhile.
@@ -158,19 +172,27 @@ def _as_heads(
             train_heads(courses, device, fail, should_stop)
 
 
-def _in_lanes(
+def _together(
     workspace: Workspace,
     batch: Sequence[Training],
     device: torch.device,
     on_epoch: Callable[[str, int], None],
     should_stop: Callable[[], bool],
-    asked: str | None,
+    find: Callable[[_Course, int], Lanes | Stacked | str],
     fail: Callable[[Training, Exception], None],
+    *,
+    again: bool = False,
 ) -> list[Training]:
-    """Train at once what may be; returns what is to be trained one by one."""
+    """Train at once what may be; returns what is to be trained one by one.
+
+    Args:
+        find: who trains the first and as many more at once, or why nobody does.
+        again: what torch could not make at once is tried one by one, and a warning says so: nobody
+            has asked for this trainer.
+    """
     rest: list[Training] = []
     waiting = collections.deque(ledger.missing(workspace, batch))
-    together: Lanes | None = None
+    together: Lanes | Stacked | None = None
 
     def take() -> _Course | None:
         """The next training that has an example, and fits those before it."""
@@ -190,11 +212,22 @@ def _in_lanes(
     count, first = len(waiting), take()
     if first is None:
         return rest
-    found = trainers.lanes_for(first.model, first.data, first.training, count, asked)
+    found = find(first, count)
     if isinstance(found, str):
         return [first.training, *waiting]
     together = found
-    together.train(first, take, fail, should_stop)
+
+    def refused(training: Training, error: Exception) -> None:
+        if not again or not isinstance(error, RuntimeError):
+            fail(training, error)
+            return
+        reason = str(error).partition("\n")[0]
+        warnings.warn(
+            f"{training.arch}: trained one by one, since many at once raised {reason}", stacklevel=2
+        )
+        rest.append(training)
+
+    together.train(first, take, refused, should_stop)
     return rest
 
 

@@ -75,10 +75,6 @@ class Seat:
         self.hits = self.hits + hits
         self._drawn = self.generator.get_state()
 
-    def back(self) -> None:
-        """Forget what was drawn since the last steps that were noted."""
-        self.generator.set_state(self._drawn)
-
     def place(self) -> Within:
         """Where the epoch stands."""
         tensors = {

@@ -125,11 +125,13 @@ class Stack:
                 parameter.copy_(values[name][0])
                 if not slots:
                     continue
-                # Fused optimisers want moments to lie as their weights do (channels_last).
-                state = {
-                    slot: torch.empty_like(parameter).copy_(moment[name][0])
-                    for slot, moment in zip(slots, moments, strict=True)
-                }
+                kept, state = course.optimizer.state.get(parameter, {}), {}
+                for slot, moment in zip(slots, moments, strict=True):
+                    into = kept.get(slot)
+                    if into is None:
+                        # Fused optimisers want it to lie as the weights do (channels_last).
+                        into = torch.empty_like(parameter, requires_grad=False)
+                    state[slot] = into.copy_(moment[name][0])
                 if "exp_avg" in state:
                     state["step"] = self.steps[number].float()
                 course.optimizer.state[parameter] = state

@@ -9,7 +9,7 @@ from torch.nn import functional
 from zoo.spec import Preprocessing, Recipe
 from zoo.trainsets.crops import DRAWS, crop_boxes
 
-__all__ = ["augment", "normalise", "resized_crop"]
+__all__ = ["augment", "draw", "moved", "normalise", "resized_crop"]
 
 
 def normalise(raw: Tensor, preprocessing: Preprocessing, recipe: Recipe | None = None) -> Tensor:
@@ -36,18 +36,34 @@ def augment(
     = torch's own). ``cropped``: they are random parts already."""
     if recipe.augment == "none":
         return raw
-    n, height, width, _ = raw.shape
-    flip = torch.rand(n, device=raw.device, generator=generator) < 0.5
-    raw = torch.where(flip.view(-1, 1, 1, 1), raw.flip(2), raw)
-    if recipe.augment == "crop_flip":
-        padded = functional.pad(raw, (0, 0, 4, 4, 4, 4))
-        top, left = torch.randint(0, 9, (2, n, 1), device=raw.device, generator=generator)
-        rows = (top + torch.arange(height, device=raw.device)).view(n, height, 1)
-        columns = (left + torch.arange(width, device=raw.device)).view(n, 1, width)
-        return padded[torch.arange(n, device=raw.device).view(n, 1, 1), rows, columns]
+    raw = moved(raw, *draw(len(raw), recipe, raw.device, generator))
     if recipe.augment == "resized_crop_flip" and not cropped:
         return resized_crop(raw, generator)
     return raw
+
+
+def draw(
+    n: int, recipe: Recipe, device: torch.device, generator: torch.Generator | None = None
+) -> tuple[Tensor, ...]:
+    """What is drawn for n pictures: bool [n], which are mirrored; for ``crop_flip`` also int64 [2,
+    n, 1], where the part begins, top and left, in a picture padded by 4."""
+    flip = torch.rand(n, device=device, generator=generator) < 0.5
+    if recipe.augment != "crop_flip":
+        return (flip,)
+    return flip, torch.randint(0, 9, (2, n, 1), device=device, generator=generator)
+
+
+def moved(raw: Tensor, flip: Tensor, corners: Tensor | None = None) -> Tensor:
+    """Pictures uint8 [n, H, W, K], mirrored and cropped as drawn by ``draw``."""
+    n, height, width, _ = raw.shape
+    raw = torch.where(flip.view(-1, 1, 1, 1), raw.flip(2), raw)
+    if corners is None:
+        return raw
+    padded = functional.pad(raw, (0, 0, 4, 4, 4, 4))
+    top, left = corners
+    rows = (top + torch.arange(height, device=raw.device)).view(n, height, 1)
+    columns = (left + torch.arange(width, device=raw.device)).view(n, 1, width)
+    return padded[torch.arange(n, device=raw.device).view(n, 1, 1), rows, columns]
 
 
 def resized_crop(raw: Tensor, generator: torch.Generator | None = None) -> Tensor:

@@ -3,6 +3,7 @@
 ``single``: one after the other, by the one training loop (``zoo.training.loop``); the reference.
 ``lanes``: as many as a vector register holds at once, on one CPU core (``zoo.training.lanes``), the
 same computation to float rounding.
+``stacked``: many networks as one program of torch (``zoo.training.stacked``), for GPUs, likewise.
 ``heads``: hundreds of heads on the same features at once (``zoo.training.heads``), likewise.
 docs/ARCHITECTURE.md, "Trainers", has the rule in words.
 """
@@ -29,7 +30,9 @@ from zoo.training.rule import WORTH_SECONDS as _WORTH_SECONDS
 from zoo.trainsets.prepare import TrainingData
 
 if TYPE_CHECKING:
+    from zoo.training.course import Course
     from zoo.training.lanes.fit import Lanes
+    from zoo.training.stacked import Stacked
 
 __all__ = [
     "FASTER",
@@ -40,13 +43,16 @@ __all__ = [
     "heads_may",
     "lanes_for",
     "lanes_may",
+    "stacked_for",
+    "stacked_may",
     "versions",
 ]
 
-TRAINERS = ("single", "lanes", "heads")
+TRAINERS = ("single", "lanes", "heads", "stacked")
 MOST_HEADS = 256
 """Heads that are trained at once: more gain nothing, and each holds its state in memory."""
 _MOST_BYTES = 4 << 30
+_LEAST_STACKED = 2
 
 
 def asked(name: str | None) -> str | None:
@@ -98,6 +104,8 @@ def _uncovered(name: str, training: Training, device: str) -> str | None:
         return None if model.head else "it is no head; heads are trained with --features"
     if model.head:
         return "heads have a trainer of their own, heads"
+    if name == "stacked":
+        return _not_stacked(training)
     if device != "cpu":
         return f"lanes are of a CPU, not of {device}"
     if recipe.precision != "fp32":
@@ -112,6 +120,16 @@ def _uncovered(name: str, training: Training, device: str) -> str | None:
     except Unsupported as reason:
         return f"{reason} has no kernel"
     return None
+
+
+def _not_stacked(training: Training) -> str | None:
+    if training.recipe.augment == "resized_crop_flip":
+        return f"augment={training.recipe.augment}, which takes pictures in their own size"
+    from zoo.training.stacked import cost
+
+    size = training.input_size or models.model(training.arch).reference_size
+    found = cost(training.arch, 2, 3, size, training.recipe)
+    return found if isinstance(found, str) else None
 
 
 def _installed() -> bool:
@@ -131,7 +149,7 @@ def heads_may(batch: Sequence[Training], asked: str | None) -> bool:
 
 def lanes_may(batch: Sequence[Training], device: torch.device, asked: str | None) -> bool:
     """Whether lanes come into question, from what is known before anything is opened."""
-    if asked in ("single", "heads") or device.type != "cpu" or not batch or not _installed():
+    if asked not in (None, "lanes") or device.type != "cpu" or not batch or not _installed():
         return False
     if models.model(batch[0].arch).head:
         return False
@@ -168,6 +186,34 @@ def lanes_for(
     if lanes.bytes > _MOST_BYTES:
         return f"{lanes.bytes:,} bytes would be taken, more than {_MOST_BYTES:,}"
     return lanes
+
+
+def stacked_may(batch: Sequence[Training], device: torch.device, asked: str | None) -> bool:
+    """Whether a batch may be one program: asked for; or on a GPU, two or more trainings of one of
+    this package's own networks, which are small. Never on a CPU by itself: it wins nothing there.
+    """
+    if asked not in (None, "stacked") or not batch:
+        return False
+    model = models.model(batch[0].arch)
+    if model.head or batch[0].recipe.augment == "resized_crop_flip":
+        return False
+    small = not model.build.startswith("timm:")
+    return asked == "stacked" or (device.type != "cpu" and len(batch) >= _LEAST_STACKED and small)
+
+
+def stacked_for(course: Course, device: torch.device) -> Stacked | str:
+    """One program for trainings like this one, or why they are trained one by one."""
+    from zoo.training.stacked import Stacked, cost
+
+    training, data = course.training, course.data
+    shape = data.preprocessing
+    found = cost(training.arch, len(data.class_names), shape.channels, shape.size, training.recipe)
+    if isinstance(found, str):
+        return f"{training.arch} is no part of one program: {found}"
+    together = Stacked(data, training.recipe, device, found)
+    if not together.takes(course):
+        return "its pictures are not held in memory, or there is one alone"
+    return together
 
 
 def _images(data: TrainingData, recipe: Recipe) -> int:

@@ -88,6 +88,19 @@ class TrainingData:
             else self.train
         )
 
+    def held_at(self, epoch: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """The training pictures of an epoch where they lie in memory, uint8 [m, H, W, K], and which
+        of them each row is, int64 [n]. What is not treated lies there for all trainings at once."""
+        pictures, rows = self.train_at(epoch), np.arange(len(self.rows), dtype=np.int64)
+        if isinstance(pictures, MemoryPictures):
+            return pictures.decoded.images, rows
+        if isinstance(pictures, _TreatedPictures):
+            inner = pictures.pictures
+            if isinstance(inner, MemoryPictures) and not _changed(pictures.treatment):
+                return inner.decoded.images, pictures.example_ids
+        images, _ = pictures.gather(rows)
+        return np.asarray(images, dtype=np.uint8), rows
+
     def augmented_at(self, epoch: int, seed: int) -> Pictures:
         """What an epoch is trained on: ``train_at``, or random parts of the pictures, keyed by
         (seed, epoch, row)."""
@@ -261,8 +274,12 @@ def _check_head(arch: str, augment: str, treatment: Sequence[Op], features: str)
 
 def _treated_once(treatment: Sequence[Op]) -> bool:
     """Whether pictures are changed, and the same way in every epoch."""
-    changed = any(TREATMENTS[step.name].on_images is not None for step in treatment)
-    return changed and not each_epoch(treatment)
+    return _changed(treatment) and not each_epoch(treatment)
+
+
+def _changed(treatment: Sequence[Op]) -> bool:
+    """Whether pictures are treated, not rows alone."""
+    return any(TREATMENTS[step.name].on_images is not None for step in treatment)
 
 
 def check_sweep(dataset: Dataset, sweep: Sweep) -> None:
