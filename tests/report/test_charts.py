@@ -444,6 +444,17 @@ def test_shares_are_in_per_cent_and_end_at_a_hundred() -> None:
     (ax,) = panels(charts.draw(chart("lines", [point("a", 1, 0.9, 0.3), point("a", 2, 1.0, 0.3)])))
     assert {"80 %", "100 %"} <= set(y_labels(ax))
     assert ax.get_ylim()[1] < 1.05
+
+
+@pytest.mark.parametrize("kind", ["lines", "bars"])
+def test_a_spread_that_reaches_below_zero_is_shown_whole(kind: str) -> None:
+    """Gains of .2 and .7 points with a spread of .9: the axis reaches -.7 at least; without the
+    spread it starts at 0 as shares do."""
+    rows = [point("a", 1, 0.002, 0.009), point("a", 2, 0.007, 0.009)]
+    (ax,) = panels(charts.draw(chart(kind, rows)))
+    assert ax.get_ylim()[0] <= -0.007
+    (ax,) = panels(charts.draw(chart(kind, [point("a", 1, 0.002), point("a", 2, 0.007)])))
+    assert -0.001 < ax.get_ylim()[0] <= 0.002
     (plain,) = panels(
         charts.draw(chart("lines", [point("a", 1, -0.5), point("a", 2, 1)], percent=False))
     )

@@ -9,7 +9,7 @@ import pytest
 from zoo.errors import NotFoundError
 from zoo.statistics import wilson_interval
 from zoo.studies import label_errors
-from zoo.studies.claims import NotTested
+from zoo.studies.claims import NotTested, points_text
 from zoo.studies.results import Results
 
 NAN = float("nan")
@@ -141,6 +141,9 @@ def test_a_set_is_mostly_wrong_or_not() -> None:
     unknown = blind["judged"].assign(known=pd.array([None], dtype="Int64"))
     with pytest.raises(NotTested, match="not known"):
         measure(results(judged=unknown))
+    by_number = label_errors.mostly_wrong("p", "n worst by X")  # no truth, no number, no such set
+    with pytest.raises(NotTested, match="not known"):
+        by_number(results(judged=unknown))
     with pytest.raises(NotTested, match="empty"):
         measure(results(judged=blind["judged"].assign(known=0)))
 
@@ -165,6 +168,8 @@ def test_the_slope_is_by_a_hundred_changed_labels() -> None:
     measure = label_errors.per_changed_label("p", "g", "A")
     found = measure(retrained([-0.021, -0.019, -0.02], 400))
     assert found.values == pytest.approx([-0.00525, -0.00475, -0.005])
+    assert found.unit == "slope"
+    assert points_text([-0.0052, -0.0048, -0.005], "slope") == "-0.50 \u00b1 0.02 points per 100"
     assert found.evidence.verdict == "holds"
     assert measure(retrained([0.021, 0.019, 0.02], 400)).evidence.verdict == "fails"
     with pytest.raises(NotTested, match="no label is changed"):

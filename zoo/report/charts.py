@@ -329,9 +329,11 @@ def _even_places(rows: pd.DataFrame) -> tuple[NDArray[np.float64], list[str]]:
 
 def _value_limits(chart: Chart, rows: pd.DataFrame, axes: Sequence[Axes]) -> None:
     """A log axis where the chart wants one; else shares end at 0 and 100 %, so that no axis
-    promises more than all."""
+    promises more than all. What says how far values spread stays whole: differences that are all
+    above 0 look like shares."""
     y = rows["y"].to_numpy(np.float64)
-    y = y[np.isfinite(y)]
+    known = np.isfinite(y)
+    y, sd = y[known], np.nan_to_num(rows["sd"].to_numpy(np.float64)[known])
     axes[0].yaxis.set_major_formatter(_values_text(chart))
     if chart.y_scale == "log" and (positive := y[y > 0]).size:
         axes[0].set_yscale("log")
@@ -340,7 +342,7 @@ def _value_limits(chart: Chart, rows: pd.DataFrame, axes: Sequence[Axes]) -> Non
         axes[0].yaxis.set_minor_locator(NullLocator())
         axes[0].yaxis.set_major_formatter(_values_text(chart))
         return
-    if chart.percent and len(y) and y.min() >= 0 and y.max() <= 1:
+    if chart.percent and len(y) and (y - sd).min() >= 0 and y.max() <= 1:
         low, high = axes[0].get_ylim()
         room = 0.02 * (high - low)
         axes[0].set_ylim(max(low, -room), min(high, 1 + room))

@@ -63,6 +63,10 @@ NO_DIFFERENCE = 0.005
 """Margin of ``class_matters``: classes that differ by less (sd) count as alike."""
 
 
+Unit = Literal["points", "slope", "share", ""]
+"""How a measure is shown; see ``Finding``."""
+
+
 class NotTested(Exception):
     """Raised by a claim's measure that cannot be taken at this scale; its text says why."""
 
@@ -92,14 +96,15 @@ class Finding:
         evidence: by the claim's rule.
         values: the measure, one per seed; shown, and fixed before looking: never the largest or
             smallest of several.
-        unit: ``points`` (values are fractions, shown in percentage points), ``share`` (shown in per
-            cent) or "" (a plain number).
+        unit: ``points`` (values are fractions, shown in percentage points), ``slope`` (percentage
+            points per hundred of something that the rule names), ``share`` (shown in per cent) or
+            "" (a plain number).
         note: what decided it.
     """
 
     evidence: Evidence
     values: NDArray[np.float64]
-    unit: Literal["points", "share", ""] = "points"
+    unit: Unit = "points"
     note: str = ""
 
 
@@ -169,12 +174,13 @@ def any_of(parts: Sequence[Evidence]) -> Evidence:
     )
 
 
-def points_text(values: ArrayLike, unit: Literal["points", "share", ""] = "points") -> str:
+def points_text(values: ArrayLike, unit: Unit = "points") -> str:
     """``9.1 +- 0.3 points``: mean and standard deviation over seeds (n - 1), the latter left out
     for one seed."""
     x = np.asarray(values, dtype=np.float64)
     factor, digits, word = {
         "points": (100.0, 1, " points"),
+        "slope": (100.0, 2, " points per 100"),
         "share": (100.0, 1, " %"),
         "": (1.0, 2, ""),
     }[unit]

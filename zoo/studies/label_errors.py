@@ -220,9 +220,10 @@ def mostly_wrong(part: str, name: str, *, share: float = 0.5) -> Measure:
     Measured: the share (there is one population, so one number)."""
 
     def measure(results: Results) -> Finding:
-        row = results.of("judged", part, set=name).iloc[0]
-        if pd.isna(row["known"]):
+        judged = results.of("judged", part)
+        if judged["known"].isna().all():  # then there are no sets by the number of wrong labels
             raise NotTested("The truth of these labels is not known.")
+        row = results.of("judged", part, set=name).iloc[0]
         if not row["known"]:
             raise NotTested("The set is empty.")
         note = (
@@ -265,6 +266,6 @@ def per_changed_label(part: str, group: str, arm: str) -> Measure:
             raise NotTested("The set is empty: no label is changed.")
         slope = 100 * gain / changed
         note = f"{points_text(gain)} by {changed.mean():,.0f} changed labels."
-        return Finding(below(slope, 0.0), slope, note=note)
+        return Finding(below(slope, 0.0), slope, unit="slope", note=note)
 
     return measure
