@@ -42,6 +42,7 @@ from zoo.studies.populations import (
     budgets,
     part,
     retraining,
+    single_run,
     words,
 )
 from zoo.studies.results import Part, Results
@@ -94,6 +95,9 @@ FIGURE_3 = {
     for metric in ("acc1", "acc5")
 }
 
+RIVALS_ON = ("sym20", "conf20")
+"""Where the truth is known."""
+
 RIVALS = {
     "by label quality": "label_quality",
     "by logit margin": "logit_margin_prior",
@@ -108,12 +112,17 @@ RIVALS = {
     "by pooled margin": "pooled_log_margin",
     "by confident learning": "confident_issues",
     "by small loss": "small_loss",
+    "by EL2N of one training": "single_el2n",
+    "by forgetting of one training": "single_forgetting",
+    "by AUM of one training": "single_aum",
+    "by loss of one training": "single_loss",
 }
 """Other orders of suspicion, which remove as many as Model 2 does. X held out is one minus
 Data-OOB. EL2N, forgetting and AUM, which their sources take of one training, are means over all
-trainings, which can only help them. Confident learning is cleanlab's find_label_issues by its
-defaults on held-out probabilities: what it flags goes first. Small loss is that of one network; by
-log p is the same of all."""
+trainings, of the snapshots that the population has; ``of one training`` is as the sources do it:
+one network more, with every epoch a snapshot. Confident learning is cleanlab's find_label_issues by
+its defaults on held-out probabilities: what it flags goes first. Small loss is that of one network;
+by log p is the same of all."""
 
 CONTROLS = {
     "random": "random_like:name={},per_class=true",
@@ -151,7 +160,7 @@ def _groups(scale: str, word: str) -> list[Group]:
             _group("all", GRID, None, grid),
         ]
     groups.append(_group(f"{large} per class", GRID, large, grid))
-    if word in ("sym20", "conf20"):
+    if word in RIVALS_ON:
         beside = {name: GRID[name] for name in ("baseline", "model-2")}
         groups.append(_group("rivals", beside | rivals, large, grid))
     if word == ("clean" if scale == "paper" else "sym20"):
@@ -191,6 +200,7 @@ def experiment(scale: str) -> Experiment:
                     Op(name="below", params={"share": share, "thresholds": "joint"})
                     for share in VALIDATION
                 ),
+                single=single_run(scale) if word in RIVALS_ON else None,
             )
             for word in words(scale)
         ),

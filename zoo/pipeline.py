@@ -28,12 +28,12 @@ from zoo.fill.plan import FillPlan, KeepLogits, plan_fill
 from zoo.manifest import Manifest
 from zoo.progress import Progress, counted
 from zoo.recipes import RECIPES
-from zoo.scores.catalog import TOGETHER
+from zoo.scores.catalog import SINGLE, TOGETHER
 from zoo.scores.from_store import score
 from zoo.scores.issues import scored
 from zoo.scores.measured import NOT_MEASURED, Measured, measure
 from zoo.scores.population import Population, population_of
-from zoo.scores.together import with_together
+from zoo.scores.together import with_single, with_together
 from zoo.spec import ArmGroup, Experiment, SelectionRule, Sweep, Training, content_id
 from zoo.store import datasets, ledger, selections
 from zoo.store.answers import list_values, read_answers
@@ -522,6 +522,7 @@ def select(
     class_names: Sequence[str],
     *,
     population: Population | None = None,
+    single: Population | None = None,
     seeds: Iterable[int] = (),
     replace: bool = False,
 ) -> dict[str, Any]:
@@ -532,6 +533,7 @@ def select(
         class_names: of the data set.
         population: who scored; needed where a rule ranks by one of
             ``zoo.scores.catalog.TOGETHER``.
+        single: snapshots of the one training that ``zoo.scores.catalog.SINGLE`` is of.
         seeds: of the retrainings that will use it. Where the chain has a random part, each gets a
             draw of its own; a rule that refers to another selection takes that one's draw of the
             same seed.
@@ -541,7 +543,10 @@ def select(
         there; ``draws``: how many.
     """
     chain = [(step.name, step.params) for step in rule.rules]
-    asked = {str(step.params.get("by")) for step in rule.rules} & set(TOGETHER)
+    ranked_by = {str(step.params.get("by")) for step in rule.rules}
+    if ranked_by & set(SINGLE):
+        scores = with_single(workspace, single, origin.split, scores)
+    asked = ranked_by & set(TOGETHER)
     if asked and population is not None:
         if population.origin(origin.split).population != origin.population:
             raise UsageError(
@@ -651,7 +656,7 @@ def _run_part(
 ) -> tuple[Part, Measured, list[str]]:
     """The stages of one data set: what they left, what its scores are worth, what diverged."""
     inputs = {
-        asked for sweep in (*experiment.sweeps, *experiment.retrained) for asked in sweep.inputs
+        asked for sweep in (*experiment.trained, *experiment.retrained) for asked in sweep.inputs
     }
     uri = with_confusion(workspace, experiment.dataset, runner, progress)
     dataset = prepare_dataset(workspace, uri, inputs, progress)
@@ -670,6 +675,8 @@ def _run_part(
             runner,
             progress,
         )
+    single, said = _single(workspace, dataset, experiment, runner, progress, wanted)
+    diverged += said
     probes = {uri: _probe(workspace, uri, dataset) for uri in experiment.probes}
     if "fill" in wanted:
         for probe in probes.values():
@@ -712,6 +719,7 @@ def _run_part(
                 part.population.origin(rule.split),
                 dataset.class_names,
                 population=part.population,
+                single=single,
                 seeds=sorted(seeds),
                 replace=True,
             )
@@ -741,6 +749,31 @@ def _run_part(
             )
             part = replace(part, comparison=compared)
     return part, measured, diverged
+
+
+def _single(
+    workspace: Workspace,
+    dataset: Dataset,
+    experiment: Experiment,
+    runner: Callable[[], Runner],
+    progress: Progress,
+    wanted: Sequence[str],
+) -> tuple[Population | None, list[str]]:
+    """The snapshots of an experiment's training beside its population, with their answers, and a
+    line if it diverged. Its role is that of an arm: nobody scores with it."""
+    if experiment.single is None:
+        return None, []
+    trainings = resolved(experiment.single, dataset).expand(dataset.ref)
+    name, stage = experiment.name, "single training"
+    diverged = train(
+        workspace, dataset, name, "retraining", trainings, runner, progress, stage=stage
+    )
+    members = ledger.classifiers_of(workspace, trainings)
+    if "fill" not in wanted or not members:
+        return None, diverged
+    splits, kept = experiment.fill_splits, experiment.keep_logits
+    fill(workspace, dataset, members, splits, kept, runner, progress, stage="its answers")
+    return population_of(workspace, dataset.fingerprint, members), diverged
 
 
 def _probe(workspace: Workspace, uri: str, dataset: Dataset) -> Dataset:
@@ -815,7 +848,7 @@ def check_experiment(spec: Experiment) -> None:
         require_split(dataset, split, f"experiment {spec.name} answers it (fill_splits)")
     if spec.arm_groups:
         require_split(dataset, "test", "retrained arms are compared on it")
-    for sweep in (*spec.sweeps, *spec.retrained):
+    for sweep in (*spec.trained, *spec.retrained):
         check_sweep(dataset, sweep)
     for uri in spec.probes:
         _require_same_classes(open_dataset(uri), dataset)
@@ -943,7 +976,7 @@ def cost_of_experiment(
             cost_of(
                 workspace,
                 dataset_to_plan(workspace, each.dataset)[0],
-                each.sweeps,
+                each.trained,
                 each.fill_splits,
                 each.arm_groups,
                 probes=each.probes,

@@ -448,6 +448,9 @@ class Experiment(Spec):
 
     ``probes``: other data sets with the same class list whose pictures the population is asked as
     well, all splits but ``train``: pictures made for a question, another test set.
+
+    ``single``: one training beside the population, filled like it and never scored with it, of
+    which selections may take an order of suspicion (``zoo.scores.catalog.SINGLE``).
     """
 
     name: str
@@ -465,6 +468,18 @@ class Experiment(Spec):
     source: str = ""
     parts: tuple[Experiment, ...] = ()
     probes: tuple[str, ...] = ()
+    single: Sweep | None = None
+
+    @model_validator(mode="after")
+    def _one_training(self) -> Self:
+        if self.single is not None:
+            count = len(self.single.expand(DatasetRef(uri="", fingerprint="")))
+            if count != 1:
+                raise UsageError(
+                    f"experiment {self.name!r}: its single training is a sweep of {count}. Allowed:"
+                    " one architecture, treatment and seed. Put the others into sweeps."
+                )
+        return self
 
     @model_validator(mode="after")
     def _data_or_parts(self) -> Self:
@@ -495,6 +510,11 @@ class Experiment(Spec):
     def each(self) -> tuple[Experiment, ...]:
         """Its parts; itself where it has none."""
         return self.parts or (self,)
+
+    @property
+    def trained(self) -> tuple[Sweep, ...]:
+        """What is trained and filled before anything is selected."""
+        return self.sweeps if self.single is None else (*self.sweeps, self.single)
 
     @property
     def retrained(self) -> tuple[Sweep, ...]:

@@ -14,11 +14,16 @@ from factories import Tiny
 import zoo
 from zoo import keyed
 from zoo.errors import NotFoundError, UsageError
-from zoo.scores.catalog import TOGETHER, suspicion, worst_first
+from zoo.scores.catalog import SINGLE, TOGETHER, suspicion, worst_first
 from zoo.scores.from_store import Probabilities
 from zoo.scores.population import choose_population
 from zoo.scores.suspects import score_values
-from zoo.scores.together import confident_issues, pooled_log_margin, with_together
+from zoo.scores.together import (
+    confident_issues,
+    pooled_log_margin,
+    with_single,
+    with_together,
+)
 from zoo.store.ledger import classifiers_frame
 from zoo.store.results import read_scores
 from zoo.store.workspace import Workspace
@@ -152,3 +157,45 @@ def test_scores_of_other_classifiers_are_refused(trained: Tiny, tmp_path: Path) 
     with pytest.raises(UsageError, match="are of other classifiers than there are now"):
         pipeline.select(space, rule, scores, origin, people.class_names, population=fewer)
     pipeline.select(space, rule, scores, origin, people.class_names, population=people)
+
+
+def test_scores_of_one_training_are_those_of_its_own_snapshots(trained: Tiny) -> None:
+    """Of ``nin_mini`` on the whole set, at epochs 1 and 3: the norm of the error at the first; 1
+    where it was right and then wrong, 2 where it was never right; the mean margin of log p; the
+    loss of the snapshot of higher test accuracy. Whatever else the population holds."""
+    space = trained.workspace
+    people = choose_population(space, "arch = 'nin_mini' and treatment = 'none'")
+    assert [name[-4:] for name in people.classifiers] == ["0001", "0003"]
+    scores = zoo.open(trained.root).scores("train")
+    found = with_single(space, people, "train", scores)
+    p = np.stack(list(Probabilities(space, people, "train")))  # [2, E, 3]
+    label = scores["label"].to_numpy(dtype=np.int64)
+    rows = np.flatnonzero(scores["x_perplexity"].notna())
+    error = p - np.eye(3)[label]
+    right = p.argmax(axis=2) == label
+    logs = np.log2(p)
+    own = logs[:, np.arange(60), label]
+    others = np.where(np.eye(3, dtype=bool)[label], -np.inf, logs).max(axis=2)
+    forgotten = np.where(right.any(axis=0), right[0] & ~right[1], 2)
+    accuracy = classifiers_frame(space).set_index("classifier_id")["test_acc1"]
+    best = int(accuracy[list(people.classifiers)].to_numpy(dtype=np.float64).argmax())
+    for name, expected, off in (
+        ("single_el2n", np.sqrt((error[0] ** 2).sum(axis=1)), 2e-3),
+        ("single_forgetting", forgotten, 0),
+        ("single_aum", np.log(2) * (own - others).mean(axis=0), 2e-2),
+        ("single_loss", -own[best], 2e-2),
+    ):
+        values = score_values(found, name)
+        np.testing.assert_allclose(values[rows], expected[rows], atol=off, err_msg=name)
+    assert set(SINGLE) == set(found.columns) - set(scores.columns)
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_without_one_training_there_is_no_such_order(trained: Tiny, name: str) -> None:
+    """Neither of a workspace's population nor of a table of scores, and the message says whose
+    order there is."""
+    scores = zoo.open(trained.root).scores("train")
+    with pytest.raises(NotFoundError, match="experiments that declare one"):
+        with_single(trained.workspace, None, "train", scores)
+    with pytest.raises(NotFoundError, match=f"no order by {name}.*Rank by el2n"):
+        build(parse(f"worst:share=0.1,by={name}"), scores, num_classes=3)

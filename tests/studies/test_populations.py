@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from zoo.scores.catalog import SINGLE
 from zoo.spec import DatasetRef
 from zoo.studies.load import load
 from zoo.studies.populations import (
@@ -18,6 +19,7 @@ from zoo.studies.populations import (
     part,
     population,
     retraining,
+    single_run,
     words,
 )
 
@@ -131,3 +133,16 @@ def test_every_arm_of_cleaning_has_six_seeds(scale: str) -> None:
             if arm.selection is not None and "like" in rules[arm.selection].params
         }
         assert not rivals or {"small_loss", "confident_issues", "mean_log_p", "x"} < asked
+        assert (each.single is not None) == bool(rivals) == (set(SINGLE) < asked)
+
+
+@pytest.mark.parametrize("scale", ["smoke", "laptop", "gpu"])
+def test_the_single_training_is_none_of_the_population(scale: str) -> None:
+    """One more, of a network that scores, on the whole set, with every epoch a snapshot."""
+    single, many = single_run(scale), population(scale)
+    (one,) = single.expand(REF)
+    assert one.id not in {training.id for training in many.expand(REF)}
+    assert one.arch in many.archs
+    assert one.treatment == ()
+    assert one.recipe == many.recipe
+    assert one.snapshots == tuple(range(1, many.recipe.epochs + 1))

@@ -310,7 +310,7 @@ def plan(
             cost_of(
                 space,
                 dataset,
-                each.sweeps,
+                each.trained,
                 each.fill_splits,
                 each.arm_groups,
                 probes=each.probes if data is None and not assume else (),

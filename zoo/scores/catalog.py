@@ -54,6 +54,7 @@ __all__ = [
     "SCORES",
     "SHORT_NAMES",
     "SIDES",
+    "SINGLE",
     "TERMS",
     "TOGETHER",
     "X_BINS",
@@ -863,6 +864,11 @@ logits when they are asked for, see ``zoo.scores.together``. confident_issues: w
 learning flags, then the rest; pooled_log_margin: of weighted probabilities, each class measured by
 its own usual confidence; small_loss: of one network."""
 
+SINGLE: Final = {"single_el2n": +1, "single_forgetting": +1, "single_aum": -1, "single_loss": +1}
+"""The same of one training beside the population with every epoch a snapshot, as their sources take
+them (``zoo.spec.Experiment.single``): EL2N at the first epoch, forgetting and AUM over all, and the
+loss of its best epoch by test accuracy."""
+
 _APART: Final = {name for name, score in SCORES.items() if score.apart} | {
     "cleanlab_issues_heldout",
     "confident_issues",
@@ -885,7 +891,7 @@ def suspicion(name: str, values: Floats, n_heldout: Floats | None = None) -> Flo
         values: the score, float64 [E], NaN = not defined.
         n_heldout: held-out classifiers of each example, NaN = not known; None = not known of any.
     """
-    suspicious: Floats = (DETECTORS | TOGETHER)[name] * values
+    suspicious: Floats = (DETECTORS | TOGETHER | SINGLE)[name] * values
     defined = ~np.isnan(values)
     held = np.zeros(len(values), dtype=bool) if n_heldout is None else np.nan_to_num(n_heldout) > 0
     if name not in _APART or not (defined & held).any() or not (defined & ~held).any():

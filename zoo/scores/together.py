@@ -1,7 +1,8 @@
 """Orders of suspicion that take all examples together, or one network alone, and all class
 probabilities: worked out when a selection ranks by one of them, and kept in no table.
 
-``zoo.scores.catalog.TOGETHER`` lists them. Letters: N classifiers, E examples, M classes.
+``zoo.scores.catalog.TOGETHER`` lists them; ``SINGLE`` those of one training beside the population.
+Letters: N classifiers, E examples, M classes.
 """
 
 from __future__ import annotations
@@ -14,15 +15,15 @@ import pandas as pd
 
 from zoo.arrays import Floats, Ints, Mask
 from zoo.errors import NotFoundError, StoreError, UsageError
-from zoo.scores.catalog import FLOOR
+from zoo.scores.catalog import FLOOR, SINGLE
 from zoo.scores.confident import label_issues, normalized_margin, out_of_fold
-from zoo.scores.from_store import Probabilities
+from zoo.scores.from_store import Probabilities, score
 from zoo.scores.population import Population
 from zoo.scores.suspects import score_values
 from zoo.store.ledger import classifiers_frame
 from zoo.store.workspace import Workspace
 
-__all__ = ["confident_issues", "pooled_log_margin", "with_together"]
+__all__ = ["confident_issues", "pooled_log_margin", "with_single", "with_together"]
 
 
 def with_together(
@@ -153,16 +154,62 @@ def _small_loss(workspace: Workspace, members: Probabilities, usable: Mask, labe
     trained on every example, the one of highest test accuracy, early snapshots among them."""
     names = np.array(members.population.classifiers)
     whole = names[~members.held_out()[:, usable].any(axis=1)]
-    frame = classifiers_frame(workspace).set_index("classifier_id")
-    accuracy = frame["test_acc1"].reindex(whole).dropna()
+    accuracy = _test_accuracies(workspace, whole)
     if accuracy.empty:
         raise NotFoundError(
             "no order by small_loss: no classifier of the population was trained on every example"
             " and has a test accuracy. Allowed: populations with such a one. Rank by mean_log_p,"
             " the same of all classifiers."
         )
-    best = str(accuracy.index[int(accuracy.to_numpy(dtype=np.float64).argmax())])
+    best = _most_accurate(accuracy)
     alone = replace(members, population=replace(members.population, classifiers=(best,)))
     p = next(iter(alone))
     loss: Floats = -np.log2(np.maximum(p[usable][np.arange(len(labels)), labels], FLOOR))
     return loss
+
+
+def _test_accuracies(workspace: Workspace, classifiers: Iterable[str]) -> pd.Series:
+    """Of those that have one, in the order given."""
+    frame = classifiers_frame(workspace).set_index("classifier_id")
+    return frame["test_acc1"].reindex(list(classifiers)).dropna()
+
+
+def _most_accurate(accuracies: pd.Series) -> str:
+    """The first of those of highest accuracy."""
+    return str(accuracies.index[int(accuracies.to_numpy(dtype=np.float64).argmax())])
+
+
+# ---------------------------------------------------------------- one training
+
+
+def with_single(
+    workspace: Workspace, single: Population | None, split: str, scores: pd.DataFrame
+) -> pd.DataFrame:
+    """A ``scores`` table with the columns ``zoo.scores.catalog.SINGLE``: what their sources rank
+    by, of one training beside the population.
+
+    Args:
+        single: the snapshots of that training, with answers on the split.
+        scores: a row per example in the order of ``example_id``.
+
+    Raises:
+        NotFoundError: if there is no such training, or it has fewer than two snapshots or no test
+            accuracy.
+    """
+    accuracy = (
+        pd.Series(dtype="float64")
+        if single is None
+        else _test_accuracies(workspace, single.classifiers)
+    )
+    if single is None or len(single.classifiers) < 2 or accuracy.empty:
+        raise NotFoundError(
+            f"no order by {', '.join(SINGLE)}: they are of one training of several snapshots and"
+            " known test accuracy, and there is none. Allowed: experiments that declare one"
+            " (single=). Rank by el2n, forgetting, aum or small_loss, which are of the population's"
+            " trainings."
+        )
+    best = replace(single, classifiers=(_most_accurate(accuracy),))
+    course, alone = (score(workspace, each, split).to_pandas() for each in (single, best))
+    found = {f"single_{name}": course[name] for name in ("el2n", "forgetting", "aum")}
+    columns = found | {"single_loss": -alone["mean_log_p"]}
+    return scores.assign(**{name: column.to_numpy() for name, column in columns.items()})

@@ -33,6 +33,7 @@ __all__ = [
     "part",
     "population",
     "retraining",
+    "single_run",
     "words",
 ]
 
@@ -131,6 +132,19 @@ def population(scale: str, *, last: bool = False) -> Sweep:
         # Without batch normalisation, VGG-16 diverges at a rate of 0.1.
         recipes={"vgg16": _SGD.replace(lr=0.01)} if scale == "paper" else {},
         snapshots=tuple(range(epochs - count + 1, epochs + 1)) if last else evenly,
+    )
+
+
+def single_run(scale: str) -> Sweep:
+    """One training of the whole set with every epoch a snapshot, by the population's recipe and a
+    seed of its own: what EL2N, forgetting, AUM and small loss are of in their sources, which rank
+    by residual networks (``resnet_mini``; like all that score it is never retrained)."""
+    recipe = population(scale).recipe
+    return Sweep(
+        archs=("lenet5" if scale == "smoke" else "resnet_mini",),
+        recipe=recipe,
+        seeds=(1,),
+        snapshots=tuple(range(1, recipe.epochs + 1)),
     )
 
 

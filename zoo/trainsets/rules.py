@@ -206,6 +206,8 @@ def worst(
             ``confident_issues`` (what confident learning flags on held-out probabilities, then the
             rest), ``pooled_log_margin`` and ``small_loss`` (of one network) are worked out when
             they are asked for, from all the population's logits, which must have been kept.
+            ``single_el2n``, ``single_forgetting``, ``single_aum`` and ``single_loss`` are of one
+            training beside the population, which an experiment declares.
         per_class: by itself in every class: round(share * size) of it, so that class proportions
             stay; with ``like`` as many of each class as it has (by its labels).
 

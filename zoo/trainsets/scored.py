@@ -17,7 +17,7 @@ from zoo import keyed
 from zoo.arrays import Floats, Ints, Mask
 from zoo.errors import NotFoundError, UnknownNameError, UsageError
 from zoo.manifest import Manifest
-from zoo.scores.catalog import SHORT_NAMES, SIDES, TOGETHER, suspicion, worst_first
+from zoo.scores.catalog import SHORT_NAMES, SIDES, SINGLE, TOGETHER, suspicion, worst_first
 from zoo.trainsets.conditions import condition, finite_numbers, smaller
 
 __all__ = ["JOINT", "Joint", "Scored", "random_rank", "rank_within", "scored"]
@@ -120,25 +120,32 @@ class Scored:
     def worst_first(self, by: str) -> Ints:
         """Positions, worst first: the order of suspects, see ``zoo.scores.catalog.suspicion``;
         without the score last. ``by``: a column of ``SIDES``, its short name, one of
-        ``TOGETHER``, or ``joint``.
+        ``TOGETHER`` or ``SINGLE``, or ``joint``.
 
         Raises:
             UnknownNameError: for another name.
-            NotFoundError: for a score that no example has, and one of ``TOGETHER`` where there is
-                no workspace to work it out in.
+            NotFoundError: for a score that no example has, and one of ``TOGETHER`` or ``SINGLE``
+                where there is no workspace to work it out in.
         """
         if by == JOINT:
             ranks = self._joint_ranks((self.score("c"), self.score("x"))).astype(np.float64)
             return worst_first(ranks, self.column("x"), self.example_ids)
         column = SHORT_NAMES.get(by, by)
-        if column not in SIDES and column not in TOGETHER:
+        if column not in SIDES | TOGETHER | SINGLE:
             short = (s for s, c in SHORT_NAMES.items() if c in SIDES)
-            raise UnknownNameError("score to rank by", by, [*SIDES, *TOGETHER, JOINT, *short])
+            known = [*SIDES, *TOGETHER, *SINGLE, JOINT, *short]
+            raise UnknownNameError("score to rank by", by, known)
         if column in TOGETHER and column not in self.scores:
             raise NotFoundError(
                 f"no order by {column}: it is worked out from a population's kept logits, and no"
                 " column of the scores. Allowed: selections in a workspace, by 'zoo select' or an"
                 " experiment. Rank by a column of 'zoo schema scores'."
+            )
+        if column in SINGLE and column not in self.scores:
+            raise NotFoundError(
+                f"no order by {column}: it is of one training beside the population, and no column"
+                " of the scores. Allowed: experiments that declare one (single=). Rank by el2n,"
+                " forgetting, aum or small_loss, which are of the population's trainings."
             )
         values = self.column(column)
         if len(self) and np.isnan(values).all():
