@@ -243,6 +243,31 @@ def test_cleaned_networks_agree_more_with_each_other() -> None:
     assert verdict(less) == "fails"
 
 
+def test_networks_of_disjoint_draws() -> None:
+    """kappa with the other draw: baseline .5, Model 1 .56, Model 3 .58, so .07 beyond; Model 2 .6
+    is told. Where one of them is no more alike than the baseline, it fails; where examples are
+    shared, nothing is tested."""
+    kappas = {"baseline": 0.5, "m1": 0.56, "m2": 0.6, "m3": 0.58}
+
+    def table(shared: int = 0, **changed: float) -> Results:
+        rows = [
+            {"part": "p", "arm": arm, "seed": seed, "shared": shared, "kappa": k + jitter}
+            for n, (arm, k) in enumerate({**kappas, **changed}.items())
+            for seed, jitter in zip(SEEDS, np.roll(JITTER, n), strict=True)
+        ]
+        return results(disjoint=pd.DataFrame(rows))
+
+    measure = retrained.alike_when_disjoint("p", ("m1", "m3"), "baseline", "m2")
+    found = measure(table())
+    assert verdict(found) == "holds"
+    assert found.values.mean() == pytest.approx(0.07)
+    assert "m1 0.06" in found.note
+    assert "m2, another draw by the same rule, 0.10" in found.note
+    assert verdict(measure(table(m3=0.45))) == "fails"
+    with pytest.raises(NotTested, match="share up to 3 examples"):
+        measure(table(3))
+
+
 def test_rows_of_charts() -> None:
     """A gain per arm, an arm without a result left out; the population is a reference line."""
     table = nested()

@@ -457,6 +457,17 @@ def test_random_like_without_any_manifest_known() -> None:
         run("random_like:name=a")
 
 
+def test_without_leaves_what_another_selection_does_not_have() -> None:
+    """Of examples 0 to 6 the three of X below .5, and then none of those: they add up to all, and
+    a budget drawn from one shares nothing with what was drawn from the other."""
+    low = made("below:x=0.5")
+    rest = run("without:name=a", resolve=lambda name: low)["example_id"].tolist()
+    assert sorted([*low.example_ids.tolist(), *rest]) == list(range(7))
+    assert len(rest) == 4
+    with pytest.raises(NotFoundError, match="left none of 3 examples"):
+        run("below:x=0.5+without:name=a", resolve=lambda name: low)
+
+
 # -------------------------------------------------------------------------------------- class sizes
 
 
@@ -639,6 +650,7 @@ def test_every_rule_gives_a_proper_manifest(seed: int, examples: int) -> None:
         "relabel": "relabel:set=x > 0.5",
         "relabel_worst": "relabel_worst:share=0.1",
         "weigh": "weigh:by=c",
+        "without": "without:name=other",
         "worst": "worst:share=0.1",
     }
     assert set(texts) == set(RULES)  # a new rule falls under this test

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from zoo import keyed, statistics
 from zoo.errors import NotFoundError
+from zoo.store import selections
 from zoo.studies.claims import (
     UNKNOWN,
     Evidence,
@@ -33,9 +34,11 @@ from zoo.trainsets import rules
 
 __all__ = [
     "alike_beyond_chance",
+    "alike_when_disjoint",
     "apart",
     "better",
     "curve_rows",
+    "disjoint_table",
     "equal",
     "falling",
     "first_step_biggest",
@@ -378,6 +381,79 @@ def alike_beyond_chance(
             f" {points_text(alike(arms[-1], arms[-1]), '')}."
         )
         return Finding(all_of(parts), _mean(beyond), unit="", note=note)
+
+    return measured
+
+
+def disjoint_table(part: Part, group: str, other: str) -> pd.DataFrame:
+    """How alike each arm of a group is to one whose draw has nothing in common with its own: arm,
+    seed, shared (training examples of both; 0 by the arm's rule), kappa. Both networks of a seed:
+    the weights at the start are the same, as they are for all arms of a seed.
+
+    Raises:
+        NotFoundError: if the group was not compared.
+    """
+    found = [(g, arms) for g, arms in part.groups if g.name == group]
+    if part.comparison is None or not found:
+        raise NotFoundError(f"no comparison of {group}")
+    table = part.comparison.similarities
+    table = table[(table["arm_group"] == group) & (table["measure"] == "kappa")]
+    table = table[(table["arm_b"] == other) & (table["seed_a"] == table["seed_b"])]
+
+    def drawn(arm: str | None, seed: int) -> NDArray[np.int64]:
+        if arm is None:
+            return np.arange(len(part.dataset.splits["train"]))
+        return selections.selection_of(
+            part.workspace,
+            arm,
+            seed=seed,
+            dataset=part.dataset.fingerprint,
+            split="train",
+        ).example_ids
+
+    selection = {arm.name: arm.selection for arm in found[0][0].arms}
+    rows = [
+        {
+            "arm": row["arm_a"],
+            "seed": row["seed_a"],
+            "shared": len(
+                np.intersect1d(
+                    drawn(selection[row["arm_a"]], row["seed_a"]),
+                    drawn(selection[other], row["seed_a"]),
+                )
+            ),
+            "kappa": row["similarity"],
+        }
+        for row in table.to_dict(orient="records")
+        if row["arm_a"] != other
+    ]
+    return pd.DataFrame(rows, columns=["arm", "seed", "shared", "kappa"])
+
+
+def alike_when_disjoint(part: str, arms: Sequence[str], first: str, own: str) -> Measure:
+    """Each of the arms agrees more with another cleaned arm, of whose examples it has none, than
+    the baseline does, which has none of them either; beyond what accuracies alone give. Measured:
+    the mean over the arms.
+
+    Args:
+        first: the baseline.
+        own: the arm cleaned as the other one is; its agreement is noted, and decides nothing.
+    """
+
+    def measured(results: Results) -> Finding:
+        table = results.of("disjoint", part)
+        if table["shared"].max() > 0:
+            raise NotTested(f"Two draws share up to {table['shared'].max()} examples.")
+        wide = table.pivot_table(index="seed", columns="arm", values="kappa").dropna()
+        beyond = {arm: (wide[arm] - wide[first]).to_numpy(np.float64) for arm in arms}
+        note = "; ".join(f"{arm} {points_text(d, '')}" for arm, d in beyond.items())
+        same = points_text((wide[own] - wide[first]).to_numpy(np.float64), "")
+        return Finding(
+            all_of([above(d, 0.0) for d in beyond.values()]),
+            _mean(beyond),
+            unit="",
+            note=f"{note}; {own}, another draw by the same rule, {same}.",
+        )
 
     return measured
 

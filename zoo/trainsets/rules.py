@@ -324,6 +324,24 @@ def random_like(
     )
 
 
+def without(
+    scores: pd.DataFrame,
+    *,
+    num_classes: int,
+    resolve: Resolve,
+    manifest: Manifest | None = None,
+    name: str,
+) -> Manifest:
+    """Drop the examples that another selection has, such as those that another arm has drawn: two
+    draws of a budget then have none in common.
+
+    Args:
+        name: a selection that ``resolve`` knows; of one with a random part, the same draw.
+    """
+    rows = scored(scores, manifest)
+    return rows.manifest(~np.isin(rows.example_ids, resolve(name).example_ids))
+
+
 # ------------------------------------------------------------------ controls that know the truth
 
 
@@ -801,6 +819,7 @@ RULES: Final[Registry[Rule]] = Registry(
             (relabel, None),
             (relabel_worst, None),
             (weigh, None),
+            (without, None),
             (worst, None),
         )
     },
