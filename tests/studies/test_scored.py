@@ -180,6 +180,20 @@ def study() -> Any:
     return module
 
 
+def test_human_votes_beside_the_data_are_compared_with_c(trained: Tiny, tmp_path: Path) -> None:
+    """Votes made so that their entropy rises with C: two voters in a hundred more for the next
+    class at each rank give a rank correlation of 1. Without a file of them there is no table."""
+    part = part_of(trained)
+    assert "human" not in scored.tables_of(part)
+    c = part.scores["test"].sort_values("example_id")["c_perplexity"].to_numpy(np.float64)
+    rank = np.where(np.isnan(c), 0, np.argsort(np.argsort(c)))
+    np.save(tmp_path / "votes-test.npy", np.stack([100 - rank, rank, 0 * rank], axis=1))
+    brought = replace(part, dataset=replace(part.dataset, uri=str(tmp_path)))
+    (row,) = scored.tables_of(brought)["human"].to_dict(orient="records")
+    assert row["n"] == 29  # one of thirty cannot be read
+    assert row["value"] == pytest.approx(1, abs=0.01)
+
+
 def test_the_tables_of_a_population_are_small_and_hold_what_was_scored(trained: Tiny) -> None:
     part = part_of(trained)
     tables = scored.tables_of(part)

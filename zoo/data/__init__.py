@@ -15,6 +15,7 @@ from zoo.data.catalog import (
     open_dataset,
     open_or_published,
     search_places,
+    votes_of,
 )
 from zoo.data.check import DatasetCheck, SplitCheck, check_dataset, picture_digests
 from zoo.data.dataset import (
@@ -79,4 +80,5 @@ __all__ = [
     "require_split",
     "require_trainable",
     "search_places",
+    "votes_of",
 ]

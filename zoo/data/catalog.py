@@ -29,6 +29,7 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 import pyarrow as pa
 import pyarrow.fs as pafs
+from numpy.typing import NDArray
 
 from zoo.data.dataset import (
     Contents,
@@ -47,6 +48,7 @@ from zoo.data.files import left_out, subfolders
 from zoo.data.notes import Note, Notes, judged, merged
 from zoo.data.parquet import parquet_at
 from zoo.data.published import PUBLISHED, dataset_of
+from zoo.data.votes import files_of_votes, votes_in
 from zoo.errors import DataError, UnknownNameError
 from zoo.machine import user_folder
 from zoo.progress import announce
@@ -60,6 +62,7 @@ __all__ = [
     "open_dataset",
     "open_or_published",
     "search_places",
+    "votes_of",
 ]
 
 
@@ -289,6 +292,21 @@ def _opened(
     return dataset
 
 
+def votes_of(dataset: Dataset, split: str) -> NDArray[np.float64] | None:
+    """What several people said of the pictures of a split, float64 [E, M]; None where the data set
+    brings no votes (``zoo.data.votes``). One made from another by steps on the training split has
+    the votes of its other splits.
+
+    Raises:
+        DataError: if they are of other pictures or classes.
+    """
+    base, steps = _split_base(dataset.uri)
+    if base in EMBEDDED or "://" in base or (steps and split == "train"):
+        return None
+    path = Path(base)
+    return votes_in(path if path.is_dir() else path.parent, dataset, split)
+
+
 def _split_base(uri: str) -> tuple[str, str]:
     """(base, steps) of a data set; no steps where the whole is a path that exists."""
     if "+" not in uri or ("://" not in uri and Path(uri).expanduser().exists()):
@@ -407,7 +425,9 @@ def _dataset(uri: str, name: str, form: str, found: Found, folder: Path | None) 
     try:
         contents = found.read()
         unread = (
-            () if folder is None or contents.covered is None else left_out(folder, contents.covered)
+            ()
+            if folder is None or contents.covered is None
+            else left_out(folder, contents.covered | files_of_votes(contents.splits))
         )
     except OSError as error:
         raise _unreadable(Path(uri), error) from None

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from zoo import keyed
-from zoo.data import encode_pixels
+from zoo.data import encode_pixels, votes_of
 from zoo.data.decode import thumbnails_of
 from zoo.errors import NotFoundError
 from zoo.scores import from_store
@@ -123,8 +123,14 @@ def tables_of(part: Part) -> Mapping[str, pd.DataFrame]:
         test = part.scores["test"].sort_values("example_id", ignore_index=True)
         chosen = keyed.choose("c_sample", test["example_id"].to_numpy(), min(_SAMPLE, len(test)))
         tables["c_sample"] = test.iloc[chosen][["example_id", "c_perplexity"]]
-        if "human_entropy" in test:
-            tables["human"] = measures.rank_agreement(test, "c_perplexity", test, "human_entropy")
+        if (votes := votes_of(part.dataset, "test")) is not None:
+            told = pd.DataFrame(
+                {
+                    "example_id": np.arange(len(votes)),
+                    "human_entropy": measures.vote_entropy(votes),
+                }
+            )
+            tables["human"] = measures.rank_agreement(test, "c_perplexity", told, "human_entropy")
     for probe in part.probes.values():
         if COMPOSITES in probe.scores:
             tables["composites"] = measures.composite_shares(
@@ -241,7 +247,7 @@ def human_doubt(part: str) -> Measure:
 
     def measure(results: Results) -> Finding:
         if "human" not in results.tables:
-            raise NotTested("The data set brings no human votes: no column human_entropy.")
+            raise NotTested("The data set brings no human votes (votes-test.npy).")
         return _by_rank(results.of("human", part).iloc[0], 0.0)
 
     return measure
