@@ -4,6 +4,7 @@ what there is."""
 from __future__ import annotations
 
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -247,6 +248,7 @@ def test_an_autoscaler_s_node_types_are_read_from_what_ray_tells(
     assert capacity.node_types() == [{"CPU": 4.0, "GPU": 1.0}, {"CPU": 8.0}]
     assert capacity.growth(0.5) == 2 * 2
     assert capacity.growth(0.0) == 2 * 4 + capacity._UNTOLD * 8  # the second without an end
+    monkeypatch.setattr(capacity, "_SECONDS_TO_TELL", 0.0)
     tell(None, None)
     assert (capacity.node_types(), capacity.growth(0.0)) == ([], 0)
     tell(
@@ -255,6 +257,20 @@ def test_an_autoscaler_s_node_types_are_read_from_what_ray_tells(
     assert capacity.node_types() == []
     tell(None, {"active_nodes": {"ray.head.default": 1, "worker": 2}})
     assert (capacity.node_types(), capacity.growth(0.0)) == (None, capacity._UNTOLD)
+
+
+def test_a_head_that_was_just_started_is_given_time_to_tell(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its autoscaler has told nothing at the first look, and a type of node at the second."""
+    import ray
+    from ray.experimental import internal_kv
+
+    group = mock.Mock(max_count=4, resources={"CPU": 1.0})
+    told = iter([None, mock.Mock(node_group_configs=[group])])
+    monkeypatch.setattr(ray._private.state.state, "get_cluster_config", lambda: next(told))
+    monkeypatch.setattr(internal_kv, "_internal_kv_get", lambda key: None)
+    assert capacity.growth(0.0) == 4
 
 
 def test_where_ray_has_moved_what_it_tells_nothing_is_known(
@@ -269,3 +285,51 @@ def test_where_ray_has_moved_what_it_tells_nothing_is_known(
 
     monkeypatch.setattr(ray._private.state.state, "get_cluster_config", gone)
     assert capacity.node_types() is None
+
+
+def test_while_no_node_can_do_the_work_it_is_said_what_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of an autoscaler what it is starting; without one, that nobody starts any. Not while there is
+    a slot."""
+    from zoo.cluster import nodes
+
+    said: list[str] = []
+    monkeypatch.setattr(nodes, "_say", said.append)
+    monkeypatch.setattr(nodes, "_WAIT_SECONDS", -1.0)
+    monkeypatch.setattr(nodes, "pending", lambda: "starting: 2 gpu-worker")
+    for grows in (True, False):
+        there = nodes.Nodes({"CPU": 1.0, "GPU": 0.5}, grows=grows)
+        there._say_waiting()
+        there._slots = 1
+        there._say_waiting()
+    assert said == [
+        "waiting for a node with CPU 1, GPU 0.5: starting: 2 gpu-worker.",
+        "waiting for a node with CPU 1, GPU 0.5: nothing starts one here but you.",
+    ]
+
+
+def test_the_second_autoscaler_tells_what_it_starts_and_not_what_it_could(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As ``ray up`` starts it. What nobody can rule out is not refused; a fill is cut for some more
+    workers; what is starting and what failed last is said."""
+    import ray
+    from ray.autoscaler.v2 import sdk, utils
+    from ray.autoscaler.v2.schema import ClusterStatus, LaunchRequest
+    from ray.experimental import internal_kv
+
+    monkeypatch.setattr(ray._private.state.state, "get_cluster_config", lambda: None)
+    monkeypatch.setattr(internal_kv, "_internal_kv_get", lambda key: None)
+    monkeypatch.setattr(utils, "is_autoscaler_v2", lambda fetch_from_server: True)
+    assert (capacity.node_types(), capacity.growth(0.0)) == (None, capacity._UNTOLD)
+    capacity.check({"CPU": 1.0, "GPU": 1.0}, [{"CPU": 0.0}], capacity.node_types(), "it")
+    launches = [
+        LaunchRequest("g5.xlarge", "gpu-worker", 2, state, 0, details="no more of them here")
+        for state in (LaunchRequest.Status.PENDING, LaunchRequest.Status.FAILED)
+    ]
+    status = ClusterStatus(pending_launches=launches[:1], failed_launches=launches[1:])
+    monkeypatch.setattr(sdk, "get_cluster_status", lambda address: status)
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: mock.Mock(gcs_address="10.0.0.1:6379"))
+    said = "starting: 2 gpu-worker; last that failed: gpu-worker (no more of them here)"
+    assert capacity.pending() == said

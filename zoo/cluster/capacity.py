@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -29,6 +30,7 @@ Resources = Mapping[str, float]
 """Amounts by Ray's names: CPU, GPU."""
 
 _SHOWN = ("CPU", "GPU")
+_SECONDS_TO_TELL = 10.0
 _UNTOLD = 16
 """Workers that work is cut for where an autoscaler does not tell how many it may start."""
 
@@ -128,15 +130,23 @@ def _types() -> list[tuple[dict[str, float], int]] | None:
     from ray.experimental.internal_kv import _internal_kv_get
 
     # Ray tells this only inside; where it has moved, or the connection cannot carry it, nothing is
-    # known.
-    try:
-        config = ray._private.state.state.get_cluster_config()
-        status: Any = _internal_kv_get("__autoscaling_status")
-    except Exception:  # noqa: BLE001
-        return None
+    # known. A head that was started a moment ago has not told anything yet.
+    until = time.monotonic() + _SECONDS_TO_TELL
+    while True:
+        try:
+            config = ray._private.state.state.get_cluster_config()
+            status: Any = _internal_kv_get("__autoscaling_status")
+        except Exception:  # noqa: BLE001
+            return None
+        told = config is not None or status is not None or _second_version()
+        if told or time.monotonic() >= until:
+            break
+        time.sleep(_SECONDS_TO_TELL / 20)
     if config is not None and config.node_group_configs:
         groups = config.node_group_configs
         return [(dict(g.resources), int(g.max_count)) for g in groups if g.max_count]
+    if _second_version():
+        return None
     report = (json.loads(status).get("autoscaler_report") or {}) if status else {}
     named = {
         *(report.get("active_nodes") or {}),
@@ -152,17 +162,48 @@ def _types() -> list[tuple[dict[str, float], int]] | None:
     )
 
 
-def pending() -> str:
-    """What an autoscaler is about to start, and what it could not start last, in words."""
-    from ray.experimental.internal_kv import _internal_kv_get
+def _second_version() -> bool:
+    """Whether there is Ray's second autoscaler, as ``ray up`` starts it: it tells what it is
+    starting, and not what it could start."""
+    from ray.autoscaler.v2.utils import is_autoscaler_v2
 
     try:
-        status: Any = _internal_kv_get("__autoscaling_status")
-        report = json.loads(status)["autoscaler_report"] if status else {}
+        return bool(is_autoscaler_v2(fetch_from_server=True))
     except Exception:  # noqa: BLE001 - Ray tells this only inside
-        report = {}
-    starting = [f"{count} {name}" for name, count in (report.get("pending_launches") or {}).items()]
-    starting += [f"{node[1]} ({node[2]})" for node in report.get("pending_nodes") or ()]
-    failed = [" ".join(map(str, node[:2])) for node in report.get("failed_nodes") or ()]
+        return False
+
+
+def pending() -> str:
+    """What an autoscaler is about to start, and what it could not start last, in words."""
+    try:
+        starting, failed = _told_by_second() if _second_version() else _told_by_first()
+    except Exception:  # noqa: BLE001 - Ray tells this only inside
+        starting, failed = [], []
     words = f"starting: {', '.join(starting) or 'none that its autoscaler tells of'}"
     return words + (f"; last that failed: {failed[-1]}" if failed else "")
+
+
+def _told_by_first() -> tuple[list[str], list[str]]:
+    from ray.experimental.internal_kv import _internal_kv_get
+
+    status: Any = _internal_kv_get("__autoscaling_status")
+    report = json.loads(status)["autoscaler_report"] if status else {}
+    starting = [f"{count} {name}" for name, count in (report.get("pending_launches") or {}).items()]
+    starting += [f"{node[1]} ({node[2]})" for node in report.get("pending_nodes") or ()]
+    return starting, [" ".join(map(str, node[:2])) for node in report.get("failed_nodes") or ()]
+
+
+def _told_by_second() -> tuple[list[str], list[str]]:
+    import ray
+    from ray.autoscaler.v2.sdk import get_cluster_status
+
+    status = get_cluster_status(ray.get_runtime_context().gcs_address)
+    starting = [f"{some.count} {some.ray_node_type_name}" for some in status.pending_launches]
+    starting += [
+        f"{node.ray_node_type_name} ({node.details or node.instance_id})"
+        for node in status.pending_nodes
+    ]
+    return starting, [
+        f"{some.ray_node_type_name} ({some.details or 'no reason given'})"
+        for some in status.failed_launches
+    ]

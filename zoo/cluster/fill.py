@@ -16,7 +16,7 @@ import ray
 from numpy.typing import NDArray
 from ray.data import ActorPoolStrategy, DataContext
 
-from zoo.cluster.capacity import growth, workers_of_fill
+from zoo.cluster.capacity import workers_of_fill
 from zoo.cluster.nodes import Nodes
 from zoo.cluster.preflight import Gate
 from zoo.cluster.session import hush
@@ -134,7 +134,7 @@ def run_fill(
     """Run a plan's tasks in one pipeline and hand each receipt to the plan as it arrives. The pool
     of actors grows with the cluster, up to one per block; blocks are cut for as many as there may
     be."""
-    workers = max(1, growth(gpus), int(workers_of_fill(ray.cluster_resources(), gpus)))
+    workers = max(1, nodes.growth(gpus), int(workers_of_fill(ray.cluster_resources(), gpus)))
     blocks = plan.blocks(workers, HELD_PICTURES_GPU if gpus else HELD_PICTURES)
     cells = {(task.unit.key, task.shard.index): cells_of(task) for task in plan.tasks}
     rows = [{"block": block.to_json()} for block in blocks]

@@ -12,7 +12,7 @@ from typing import Any
 
 import ray
 
-from zoo.cluster.capacity import Resources, asked_words, pending
+from zoo.cluster.capacity import Resources, asked_words, growth, pending
 from zoo.cluster.preflight import Gate, Preflight
 from zoo.progress import announce
 
@@ -106,6 +106,10 @@ class Nodes:
         """Ids of the nodes that were probed in vain."""
         with self._lock:
             return sorted(self._names.keys() & self._preflight.bad) if self._preflight else []
+
+    def growth(self, gpus: float) -> int:
+        """For how many workers of a fill nodes may yet be started, at most."""
+        return growth(gpus) if self._grows else 0
 
     def gate(self) -> Gate | None:
         """What a worker has to pass that Ray has placed on a node of its own choice; None: this
