@@ -15,6 +15,7 @@ NAMES = (
     "models",
     "lanes",
     "heads",
+    "gpu",
     "training",
     "filling",
     "fill_shares",
@@ -48,12 +49,23 @@ def commands(argv: Sequence[str]) -> list[list[str]]:
     parser.add_argument(
         "--part", type=int, choices=range(1, 6), help="of store: one of its five parts"
     )
+    parser.add_argument("--device", help="of gpu: cuda or cpu")
+    parser.add_argument("--out", help="of gpu: where its JSON is written")
     chosen = parser.parse_args(argv)
     if unknown := [name for name in chosen.names if name not in NAMES]:
         parser.error(f"unknown benchmark {unknown[0]!r}; there are: {', '.join(NAMES)}")
     if chosen.part is not None and chosen.names != ["store"]:
         parser.error("--part is of the benchmark store alone: python -m tools.bench store --part 3")
+    of_gpu = [
+        word
+        for name, value in (("--device", chosen.device), ("--out", chosen.out))
+        if value is not None
+        for word in (name, value)
+    ]
+    if of_gpu and chosen.names != ["gpu"]:
+        parser.error(f"{of_gpu[0]} is of the benchmark gpu alone: python -m tools.bench gpu")
     options = [
+        *of_gpu,
         *(["--part", str(chosen.part)] if chosen.part is not None else []),
         *(["--quick"] if chosen.quick else []),
         *(["--rounds", str(chosen.rounds)] if chosen.rounds is not None else []),

@@ -15,25 +15,20 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from scipy import stats
-from torch import nn
 
+from tools.bench.courses import BareCourse, bare, pictures
 from tools.bench.paired import interleave, print_table, ratio_line, ratios, settings, spread
 from zoo import models
-from zoo.data import Decoded, open_dataset
-from zoo.spec import DatasetRef, Preprocessing, Recipe, Training
+from zoo.data import open_dataset
+from zoo.spec import Recipe, Training
 from zoo.store.workspace import Workspace
 from zoo.training.lanes.fit import Lanes
 from zoo.training.lanes.graph import Unsupported, describe
 from zoo.training.lanes.vectors import LANES
-from zoo.training.loop import Metrics, Within, fit
-from zoo.training.run import optimizer_of, run
+from zoo.training.run import run
 from zoo.training.trainers import FASTER
-from zoo.trainsets.inputs import MemoryPictures
-from zoo.trainsets.on_rows import Rows
-from zoo.trainsets.prepare import TrainingData
 
 __all__ = ["main"]
 
@@ -42,72 +37,16 @@ _SECONDS = 1.5
 """Of CPU, about, for a side of a round."""
 
 
-class _Done:
-    """How far a course is."""
-
-    epochs = 0
-
-
-class _Course:
-    """A training of one epoch that nobody evaluates or saves."""
-
-    def __init__(self, training: Training, data: TrainingData) -> None:
-        self.training, self.data = training, data
-        self.within: Within | None = None
-        self.outcome = _Done()
-        shape = data.preprocessing
-        torch.manual_seed(training.seed)
-        self.model: nn.Module = models.build(
-            training.arch, num_classes=10, in_channels=shape.channels, size=shape.size
-        )
-        self.optimizer = optimizer_of(self.model, training.recipe)
-
-    def used(self, trainer: str) -> None:
-        """Nobody asks."""
-
-    def share(self, company: int) -> None:
-        """Nobody asks."""
-
-    def alone(self) -> None:
-        for _ in fit(self.model, self.optimizer, self.data, self.training, device=CPU):
-            pass
-
-    def keep(self, place: Callable[[], Within], *, stop: bool) -> None:
-        """Nothing is saved."""
-
-    def after(self, epoch: int, metrics: Metrics, diverged: int | None) -> bool:
-        return True
-
-
-def pictures(count: int, size: int, channels: int) -> TrainingData:
-    """Noise and labels, in memory."""
-    random = np.random.default_rng(0)
-    images = random.integers(0, 256, (count, size, size, channels), dtype=np.uint8)
-    labels = random.integers(0, 10, count)
-    rows = Rows(np.arange(count), labels, np.ones(count, dtype=np.float32), 10)
-    held = MemoryPictures(Decoded(images, {}))
-    shape = Preprocessing(
-        size=size,
-        channels=channels,
-        fit="pad",
-        mean=(0.5,) * channels,
-        std=(0.25,) * channels,
-    )
-    names = tuple(str(label) for label in range(10))
-    return TrainingData(rows, held, held, labels, shape, names, labels, {})
-
-
 def sides(
     arch: str, size: int, channels: int, batch: int
 ) -> tuple[dict[str, Callable[[], float]], dict[str, int]]:
     """Both trainers as functions that take CPU seconds, and the images that each trains on."""
     recipe = Recipe(batch_size=batch, epochs=1)
-    ref = DatasetRef(uri="none", fingerprint="none")
 
-    def courses(steps: int) -> Iterator[_Course]:
+    def courses(steps: int) -> Iterator[BareCourse]:
         data = pictures(steps * batch, size, channels)
         for seed in range(LANES):
-            yield _Course(Training(arch=arch, dataset=ref, recipe=recipe, seed=seed), data)
+            yield bare(arch, data, recipe, CPU, seed)
 
     def single(steps: int) -> float:
         course = next(courses(steps))

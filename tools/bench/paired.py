@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -243,11 +243,20 @@ def processor() -> str:
 def machine() -> str:
     """One line: processor, cores, load, versions that matter for speed."""
     load = ", ".join(f"{value:.2f}" for value in os.getloadavg())
-    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "numpy", "pyarrow", "ray"))
+    versions = ", ".join(
+        f"{name} {_version(name)}" for name in ("torch", "numpy", "pyarrow", "ray")
+    )
     return (
         f"machine: {processor()}, {os.cpu_count()} cores, load {load}; Python"
         f" {platform.python_version()}, {versions}"
     )
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "-"
 
 
 def settings(

@@ -131,7 +131,8 @@ class Networks(Stack):
         self._scale = std.float().mul(255).reciprocal().to(kind)[:, None, None, :]
         self._pictures: list[Tensor] = []
         self._graphs: dict[object, _Graph | None] = {}
-        self._captured = device.type == "cuda"
+        self.captured = device.type == "cuda"
+        """Whether steps are captured as CUDA graphs."""
         self._pool: Any = None
 
     def show(self, pictures: Sequence[Tensor]) -> None:
@@ -151,7 +152,7 @@ class Networks(Stack):
         Returns:
             (losses [k], hits float [k, 2]: top 1 and top 5). The next step may overwrite them.
         """
-        if not self._captured:
+        if not self.captured:
             return self._made(part, *given)
         key = part.start, part.stop, given[0].shape[1]
         graph = self._graphs.get(key)
@@ -167,7 +168,7 @@ class Networks(Stack):
                     f" on without: {str(error).splitlines()[0]}",
                     stacklevel=2,
                 )
-                self._captured = False
+                self.captured = False
         if graph is not None:
             return graph(given)
         self._graphs[key] = None  # used once
@@ -399,10 +400,10 @@ class Stacked:
                 order = sorted(range(len(seats)), key=lambda k: _later(seats[k]))
                 seats = [seats[number] for number in order]
                 if stack is None:
-                    stack = self._stacked([seat.course for seat in seats])
+                    stack = self.stack_of([seat.course for seat in seats])
                 elif order != sorted(order):
                     stack.keep(order)
-                stopped = self._epoch(stack, seats, should_stop)
+                stopped = self.epoch(stack, seats, should_stop)
             except Exception as error:  # noqa: BLE001 - told to all below, or fewer try again
                 fault = error.with_traceback(None)  # frames would hold on to memory
             if fault is not None:
@@ -434,7 +435,8 @@ class Stacked:
                 if stack is not None and seats:
                     stack.keep(stays)
 
-    def _stacked(self, courses: Sequence[Course]) -> Networks:
+    def stack_of(self, courses: Sequence[Course]) -> Networks:
+        """Their networks as one, at the state they are in."""
         shapes = [course.data.preprocessing for course in courses]
         stack = Networks(
             [course.model for course in courses],
@@ -456,10 +458,10 @@ class Stacked:
             stacklevel=3,
         )
 
-    def _epoch(
+    def epoch(
         self, stack: Networks, seats: Sequence[Seat], should_stop: Callable[[], bool]
     ) -> bool:
-        """The rest of an epoch of all, in their order; whether it was stopped."""
+        """The rest of an epoch of all, those with most steps first; whether it was stopped."""
         device, kind = self._device, stack.values.dtype
         held = [seat.course.data.held_at(seat.epoch) for seat in seats]
         stack.show(self._resident.of([images for images, _ in held]))
