@@ -3,6 +3,7 @@ constants."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -349,6 +350,48 @@ def test_what_trainings_took_here_wins_over_the_tables(
     # Twin: trainings that took next to nothing say nothing.
     monkeypatch.setattr(zoo.estimate, "_LEAST_SECONDS", 1e9)
     assert zoo.estimate.measured_pace(space, dataset) == {}
+
+
+def test_what_sisters_took_is_known_where_nothing_else_is(
+    trained: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A data set of as many examples that has no training yet is planned, its fill too, at the pace
+    of the one that has; of another size it is planned by the tables."""
+    space, jobs = trained.workspace, list(trained.trainings)
+    monkeypatch.setattr(zoo.estimate, "_LEAST_SECONDS", 0.0)
+    pace = zoo.estimate.measured_pace(space, trained.dataset)
+    sister = replace(trained.dataset, fingerprint="0" * 16)
+    assert zoo.estimate.measured_pace(space, sister) == pace
+    smaller = {**sister.splits, "test": sister.splits["train"]}
+    assert zoo.estimate.measured_pace(space, replace(sister, splits=smaller)) == {}
+    more = [jobs[0].replace(dataset=sister.ref)]
+    fills = []
+    for where in (space, None):
+        with_fill, without = (
+            estimate(where, sister, more, splits, devices=1).seconds for splits in (("test",), ())
+        )
+        fills.append(with_fill - without - zoo.estimate._STAGE_SECONDS)
+    assert fills[0] == pytest.approx(pace[jobs[0].arch] * fills[1])
+
+
+def test_a_plan_says_what_was_planned_for_what_is_done(trained: Tiny) -> None:
+    """The sum of what the trainings took, beside the tables' for them: the error of the plan. What
+    is not done adds nothing, and where nothing is there is no such line."""
+    space, dataset, jobs = trained.workspace, trained.dataset, list(trained.trainings)
+    new = [jobs[0].replace(seed=7)]
+    found = estimate(space, dataset, [*jobs[1:], *new], retrainings=jobs[:1], devices=1)
+    facts = space.commits.some("training", {job.id for job in jobs}).values()
+    took = sum(commit.facts["train_seconds"] for commit in facts)
+    assert found.done_seconds == pytest.approx(took)
+    start = zoo.estimate._START_SECONDS + zoo.estimate._STAGE_SECONDS
+    by_tables = estimate(None, dataset, jobs, devices=1).seconds - start
+    assert found.done_planned_seconds == pytest.approx(by_tables)
+    assert f"{100 * (by_tables / took - 1):+.0f} %" in found.text("mine", "pictures")
+    both = zoo.estimate.total([found, found])
+    assert both.done_planned_seconds == pytest.approx(2 * by_tables)
+    alone = estimate(space, dataset, new, devices=1)
+    assert alone.done_seconds == 0
+    assert "so far" not in alone.text("mine", "pictures")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ table of models itself (``tools/bench/models.py``, docs/LOG.md).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 
 from zoo import models
@@ -21,6 +21,7 @@ from zoo.manifest import Manifest
 from zoo.progress import duration
 from zoo.spec import Op, Training, classifier_id, treatment_text
 from zoo.store.answers import answer_parts
+from zoo.store.commits import Commit
 from zoo.store.ledger import missing, planned, uncovered_snapshots
 from zoo.store.workspace import Workspace
 from zoo.trainsets.inputs import geometry
@@ -175,7 +176,9 @@ _LEAST_SECONDS = 5.0
 @dataclass(frozen=True)
 class Estimate:
     """What a plan needs. ``images``: training passes. ``answers``: classifier x example pairs to
-    fill. ``seconds``: on all devices together."""
+    fill. ``seconds``: on all devices together. ``done_seconds``: what its finished trainings took,
+    added up, each on one device; ``done_planned_seconds``: the same by the tables, before anything
+    was measured."""
 
     trainings: int
     trainings_done: int
@@ -191,6 +194,8 @@ class Estimate:
     store_bytes: int
     accelerator: str
     devices: int
+    done_seconds: float = 0.0
+    done_planned_seconds: float = 0.0
 
     def as_json(self) -> dict[str, float | int | str | None]:
         """Plain values, for ``--json``."""
@@ -230,6 +235,12 @@ class Estimate:
                 " logits"
             ),
         }
+        if self.done_seconds and self.done_planned_seconds:
+            off = self.done_planned_seconds / self.done_seconds - 1
+            rows["so far"] = (
+                f"trainings that are done took {duration(self.done_seconds)} of one device; planned"
+                f" {duration(self.done_planned_seconds)}, {100 * off:+.0f} %"
+            )
         return "\n".join(
             [
                 f"{title} on {dataset} (an estimate)",
@@ -359,23 +370,38 @@ def measured_pace(
     dataset: Dataset,
     accelerator: Accelerator = ACCELERATORS["cpu-core"],
 ) -> dict[str, float]:
-    """By architecture: how many times as long as the tables say its finished trainings on a data
-    set have taken in this workspace, on such a device. Where that is known it wins.
+    """By architecture: how many times as long as the tables say its finished trainings have taken
+    in this workspace, on such a device: those on this data set, or where they say nothing, those on
+    its sisters of as many examples, such as the same pictures with other labels. Where that is
+    known it wins, in training, retraining and the fill.
 
     Trainings that took next to nothing together say nothing.
     """
     if workspace is None:
         return {}
+    sizes = {split: len(examples) for split, examples in dataset.splits.items()}
+    sisters = {
+        fingerprint
+        for fingerprint, record in workspace.commits.all("dataset").items()
+        if record.facts["splits"] == sizes
+    } - {dataset.fingerprint}
+    return _pace(workspace, dataset, accelerator, sisters) | _pace(
+        workspace, dataset, accelerator, {dataset.fingerprint}
+    )
+
+
+def _pace(
+    workspace: Workspace, dataset: Dataset, accelerator: Accelerator, on: Collection[str]
+) -> dict[str, float]:
+    """``measured_pace`` of the trainings on some data sets, by fingerprint, as large as this
+    one."""
     took: dict[str, float] = {}
     expected: dict[str, float] = {}
     for training_id, (training, _, _) in planned(workspace).items():
+        if training.dataset.fingerprint not in on:
+            continue
         commit = workspace.commits.get("training", training_id)
-        if (
-            commit is None
-            or training.dataset.fingerprint != dataset.fingerprint
-            or commit.facts["status"] != "done"
-            or not _is_of(str(commit.facts["versions"].get("device", "")), accelerator)
-        ):
+        if commit is None or not _was_done_on(commit, accelerator):
             continue
         done = commit.facts["images"] / max(1, training_images(training, dataset))
         lanes = "lanes" in str(commit.facts.get("trainer", ""))
@@ -383,6 +409,35 @@ def measured_pace(
         took[training.arch] = took.get(training.arch, 0.0) + commit.facts["train_seconds"]
         expected[training.arch] = expected.get(training.arch, 0.0) + seconds
     return {arch: took[arch] / expected[arch] for arch in took if took[arch] >= _LEAST_SECONDS}
+
+
+def _was_done_on(commit: Commit, accelerator: Accelerator) -> bool:
+    """Whether a training has finished, on such a device."""
+    device = str(commit.facts["versions"].get("device", ""))
+    return commit.facts["status"] == "done" and _is_of(device, accelerator)
+
+
+def _done_so_far(
+    workspace: Workspace | None,
+    dataset: Dataset,
+    jobs: Sequence[Training],
+    accelerator: Accelerator,
+    devices: int,
+) -> tuple[float, float]:
+    """(seconds that the finished ones of some trainings took, seconds of them by the tables alone):
+    of one device, as if nothing had been measured."""
+    if workspace is None:
+        return 0.0, 0.0
+    found = workspace.commits.some("training", {job.id for job in jobs})
+    done = {
+        job.id: job for job in jobs if job.id in found and _was_done_on(found[job.id], accelerator)
+    }
+    mine = list(done.values())
+    lanes = _in_lanes(mine, dataset, devices) if accelerator.name == "cpu-core" else set()
+    return (
+        sum(float(found[key].facts["train_seconds"]) for key in done),
+        sum(_whole_seconds(job, dataset, accelerator, lanes=job.id in lanes) for job in mine),
+    )
 
 
 def _is_of(device: str, accelerator: Accelerator) -> bool:
@@ -470,7 +525,7 @@ def estimate(
     again = [*to_come, *(t for t in retrainings if workspace is None or missing(workspace, [t]))]
     work = [*todo, *again]
     images = sum(training_images(t, dataset) for t in work)
-    pace = measured_pace(workspace, dataset, device) if work else {}
+    pace = measured_pace(workspace, dataset, device)
     lanes = _in_lanes(work, dataset, count) if accelerator == "cpu-core" else set()
     seconds = sum(
         _whole_seconds(t, dataset, device, lanes=t.id in lanes) * pace.get(t.arch, 1.0)
@@ -497,12 +552,18 @@ def estimate(
                 classifier_id(training.id, epoch) not in done for epoch in epochs
             )
             cells += open_cells
-            seconds += open_cells * _seconds_per_image(training, asked, device, 1.0) * _OVERHEAD
+            seconds += (
+                open_cells
+                * _seconds_per_image(training, asked, device, 1.0)
+                * _OVERHEAD
+                * pace.get(training.arch, 1.0)
+            )
     for training in again:  # answers of the last epoch on the test set
         seconds += (
             len(dataset.splits["test"])
             * _seconds_per_image(training, dataset, device, 1.0)
             * _OVERHEAD
+            * pace.get(training.arch, 1.0)
             if "test" in dataset.splits
             else 0.0
         )
@@ -520,6 +581,7 @@ def estimate(
     answers = whole + sum(len(probe.splits[split]) for probe, split in guests) * classifiers
     store = answers * _ANSWER_BYTES + logits * (2 * len(dataset.class_names) + 4)
     dollars = None if price is None else seconds / 3600 * count * price
+    took, expected = _done_so_far(workspace, dataset, [*trainings, *retrainings], device, count)
     return Estimate(
         trainings=len(trainings),
         trainings_done=len(trainings) - len(todo),
@@ -535,6 +597,8 @@ def estimate(
         store_bytes=store,
         accelerator=accelerator,
         devices=count,
+        done_seconds=took,
+        done_planned_seconds=expected,
     )
 
 
