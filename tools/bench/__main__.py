@@ -17,6 +17,7 @@ NAMES = (
     "heads",
     "gpu",
     "training",
+    "population",
     "filling",
     "fill_shares",
     "feeding",
