@@ -35,6 +35,7 @@ def test_it_works_on_a_cpu(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         ("other predictions, no near tie", 1),
         ("logits, card / cpu", 0.5),
         ("loss, stacked / cpu", 0.2),
+        ("test loss, stacked / cpu", 0.5),
         ("answers filled", 0),
     ):
         other: dict[str, Any] = copy.deepcopy(found["right"])

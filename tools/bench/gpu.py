@@ -75,6 +75,8 @@ LOGITS, GRAPH = 1e-2, 1e-5
 weights and an eager one's, in parts of their largest."""
 CURVE = 0.05
 """Of running losses after two epochs between devices, in parts of the loss: rounding grows."""
+TESTED = 0.25
+"""The same of losses on the test set, which see running statistics too."""
 TIMM_3090 = {"train": 1218.0, "infer": 3676.0}
 """Images per second of resnet50 at 224 in timm's published tables (RTX 3090, AMP, channels last,
 torch 1.12, synthetic data)."""
@@ -141,6 +143,7 @@ def right(device: torch.device, quick: bool) -> dict[str, Any]:
                 "loss, stacked / cpu": _of_losses(reference, stacked, batch),
                 "stopped in the middle": unfinished,
                 "loss, stopped and gone on / stacked": _of_losses(stacked, stopped, batch),
+                "test loss, stacked / cpu": _of_losses(reference, stacked, batch, "test"),
                 **_of_answers(stacked, names, prepare(stacked, batch[0]), device),
                 "answers filled": _filled(stacked, names, device),
             }
@@ -157,6 +160,7 @@ def verdicts(found: Mapping[str, Any]) -> list[str]:
             wrong += [f"{arch}: {of:.2g}"] if of > GRAPH else []
             continue
         limits = {name: CURVE for name in of if name.startswith("loss")}
+        limits |= {"test loss, stacked / cpu": TESTED}
         limits |= {"logits, card / cpu": LOGITS, "other predictions, no near tie": 0}
         wrong += [
             f"{arch}, {n}: {of[n]:.3g} > {most}" for n, most in limits.items() if of[n] > most
@@ -177,13 +181,15 @@ def _record(space: Workspace, kind: str, name: str) -> Commit:
     return found
 
 
-def _of_losses(one: Workspace, two: Workspace, batch: Sequence[Training]) -> float:
-    """Largest difference of running losses, in parts of the loss."""
+def _of_losses(
+    one: Workspace, two: Workspace, batch: Sequence[Training], split: str = "train"
+) -> float:
+    """Largest difference of losses on a split (of train: running ones), in parts of the loss."""
     most = 0.0
     for job in batch:
         curves = [_record(s, "training", job.id).facts["metrics"] for s in (one, two)]
         for left, right in zip(*curves, strict=True):
-            if left["split"] == "train":
+            if left["split"] == split:
                 most = max(most, abs(left["loss"] - right["loss"]) / left["loss"])
     return most
 
@@ -222,15 +228,17 @@ def _filled(space: Workspace, names: Sequence[str], device: torch.device) -> int
 
 
 def _of_graphs(device: torch.device) -> float:
-    """Largest difference of weights after six steps, captured and not, in parts of the largest."""
+    """Largest difference of weights and running statistics after six steps, captured and not, in
+    parts of the largest."""
     data = pictures(512, SIDE, 3)
-    values = []
+    found = []
     for captured in (True, False):
         recipe = Recipe(optimizer="sgd", lr=0.01, steps_per_epoch=6, augment="crop_flip")
         many = Many("resnet8", 4, recipe, data, device, captured=captured)
         many.epoch()
-        values.append(many.stack.values)
-    return float((values[0] - values[1]).abs().max() / values[1].abs().max())
+        statistics = [values.double().flatten() for values in many.stack.buffers.values()]
+        found.append(torch.cat([many.stack.values.double().flatten(), *statistics]))
+    return float((found[0] - found[1]).abs().max() / found[1].abs().max())
 
 
 # ---------------------------------------------------------------- is it fast
