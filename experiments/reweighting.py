@@ -9,10 +9,10 @@ Its weights have a mean of about 2.1, so its gains may be the learning rate's: e
 here raw and with mean 1 (docs/rules.md). Beyond it: six seeds on clean labels, on which the claims
 are judged as there, and labels with known noise, three seeds, shown without a verdict.
 
-A class of which a rule leaves nothing stays whole. Left out: the source's other validation set,
-ImageNetV2 (its folders are class numbers, so that it has no class list in common with ImageNet
-here, and arms answer their own test split alone), and its fine-tuning and weights that favour the
-hard, of which it reports no result.
+A class of which a rule leaves nothing stays whole. The source's other validation set, ImageNetV2,
+is asked at scale ``paper`` where it is here (the name ``imagenetv2``, a folder of the class folders
+0 to 999). Left out: its fine-tuning and weights that favour the hard, of which it reports no
+result.
 
 Expected (forecast before the first run): on clean labels pruning gains nothing and costs the hard
 classes; with symmetric noise it gains, as does every weighting that favours the easy. Cost: ask
@@ -35,6 +35,7 @@ from zoo.studies import (
     Op,
     Sweep,
     Table,
+    above,
     all_of,
     below,
     lines,
@@ -74,6 +75,9 @@ WEIGHTED = {"X weights": "weigh:by=x", "C weights": "weigh:by=c"}
 RAW = {f"{name}, raw": f"{rule},raw=true" for name, rule in WEIGHTED.items()}
 ARMS = {"baseline": "", **PRUNED, **WEIGHTED, **RAW}
 
+SECOND = "imagenetv2+numbered:of=imagenet"
+"""The source's second validation set, of pictures that were gathered anew."""
+
 JUDGED = "clean"
 """The part that the claims are judged on: the source's labels have no planted noise."""
 
@@ -111,6 +115,7 @@ def experiment(scale: str) -> Experiment:
                 word,
                 **arms_on(word, [Group("reweighted", ARMS, _retraining(scale, word))]),
                 on=(Op(name="keep", params={"set": HARD}),),
+                tests=(SECOND,) if scale == "paper" else (),
             )
             for word in _shown(scale)
         ),
@@ -137,7 +142,7 @@ def measures(part: Part) -> Mapping[str, Table]:
 _ON_HARD = Op(name="keep", params={"set": HARD}).text
 
 
-def _claims() -> list[Claim]:
+def _claims(scale: str) -> list[Claim]:
     word, group = JUDGED, f"{JUDGED}: reweighted"
 
     def no_help(results: Results) -> Finding:
@@ -158,7 +163,24 @@ def _claims() -> list[Claim]:
         note = f"Baseline there: {points_text(base.to_numpy(), 'share')}."
         return Finding(below(gain, 0.0), gain, note=note)
 
+    def second_set(results: Results) -> Finding:
+        gains = {arm: results.gain(word, group, arm, on=SECOND) for arm in RAW}
+        note = "; ".join(f"{arm} {points_text(gain)}" for arm, gain in gains.items()) + "."
+        mean = np.mean(list(gains.values()), axis=0)
+        return Finding(all_of([above(g, 0.0) for g in gains.values()]), mean, note=note)
+
+    second = [
+        Claim(
+            f"later 7 {word}",
+            "Weighting by X or C helps on a second validation set",
+            "48.26 to 48.68 and 48.48 %",
+            "ImageNetV2, raw weights: gain by X and by C each above 0. Measured: mean of the two."
+            " Not tested where it is not here.",
+            second_set,
+        ),
+    ]
     return [
+        *(second if scale == "paper" else ()),
         Claim(
             f"later 1 {word}",
             "Pruning the hardest and filling up again does not help on the whole set",
@@ -224,7 +246,7 @@ def _claims() -> list[Claim]:
 
 def verdicts(results: Results) -> Table:
     """The later study's findings, on clean labels."""
-    return verdict_table(_claims(), results, about=ABOUT)
+    return verdict_table(_claims(results.scale), results, about=ABOUT)
 
 
 # ---------------------------------------------------------------- figures
@@ -241,7 +263,11 @@ def charts(results: Results) -> tuple[Chart, ...]:
             "bars",
             lines(
                 row
-                for on, panel in (("full", "all test images"), (_ON_HARD, f"test images of {HARD}"))
+                for on, panel in (
+                    ("full", "all test images"),
+                    (_ON_HARD, f"test images of {HARD}"),
+                    (SECOND, "ImageNetV2"),
+                )
                 for word in shown
                 for row in gain_rows(results, word, f"{word}: reweighted", arms, panel, word, on=on)
             ),

@@ -494,6 +494,7 @@ def estimate(
     retrainings: Sequence[Training] = (),
     to_come: Sequence[Training] = (),
     probes: Sequence[Dataset] = (),
+    tests: Sequence[Dataset] = (),
     keep_logits: KeepLogits | None = None,
     accelerator: str = "cpu-core",
     devices: int | None = None,
@@ -505,6 +506,7 @@ def estimate(
         retrainings: trainings of arms.
         to_come: those on selections that the scores have yet to make, as if on the whole training
             set; none of them is done.
+        tests: other data sets, whose split test the retrained networks are asked for as well.
         probes: other data sets, whose splits but ``train`` the classifiers are asked for as well.
         price: dollars per device hour.
 
@@ -558,14 +560,15 @@ def estimate(
                 * _OVERHEAD
                 * pace.get(training.arch, 1.0)
             )
-    for training in again:  # answers of the last epoch on the test set
+    asked_last = sum(
+        len(each.splits["test"]) for each in (dataset, *tests) if "test" in each.splits
+    )
+    for training in again:  # answers of the last epoch on the test sets
         seconds += (
-            len(dataset.splits["test"])
+            asked_last
             * _seconds_per_image(training, dataset, device, 1.0)
             * _OVERHEAD
             * pace.get(training.arch, 1.0)
-            if "test" in dataset.splits
-            else 0.0
         )
     stages = bool(todo) + bool(cells) + 2 * bool(again)
     seconds = seconds / count + stages * _STAGE_SECONDS + bool(stages) * _START_SECONDS

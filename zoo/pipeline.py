@@ -744,8 +744,27 @@ def _run_part(
             fill(
                 workspace, dataset, finals, ("test",), "none", runner, progress, stage="evaluation"
             )
+            further = {}
+            for uri in experiment.tests:
+                try:
+                    test = _probe(workspace, uri, dataset)
+                except UnknownNameError as reason:
+                    progress.say(f"arms are not compared on {uri}: {reason}")
+                    continue
+                further[uri] = test.fingerprint
+                stage = f"evaluation on {test.name}"
+                fill(
+                    *(workspace, test, finals, ("test",), "none", runner, progress),
+                    stage=stage,
+                    guests=True,
+                )
             compared = compare_trainings(
-                workspace, groups, experiment.on, part.scores.get("test"), len(dataset.class_names)
+                workspace,
+                groups,
+                experiment.on,
+                part.scores.get("test"),
+                len(dataset.class_names),
+                further,
             )
             part = replace(part, comparison=compared)
     return part, measured, diverged
@@ -852,6 +871,10 @@ def check_experiment(spec: Experiment) -> None:
         check_sweep(dataset, sweep)
     for uri in spec.probes:
         _require_same_classes(open_dataset(uri), dataset)
+    for uri in spec.tests:
+        with contextlib.suppress(UnknownNameError):
+            require_split(open_dataset(uri), "test", "arms are compared on it (tests)")
+            _require_same_classes(open_dataset(uri), dataset)
 
 
 @dataclass(frozen=True)
@@ -944,6 +967,7 @@ def cost_of(
     groups: Sequence[ArmGroup] = (),
     *,
     probes: Sequence[str] = (),
+    tests: Sequence[str] = (),
     keep_logits: KeepLogits | None = None,
     **hardware: Any,
 ) -> Estimate:
@@ -953,6 +977,10 @@ def cost_of(
         training for sweep in sweeps for training in resolved(sweep, dataset).expand(dataset.ref)
     ]
     again, to_come = retrainings_to_plan(workspace, groups, dataset)
+    further = []
+    for uri in tests:
+        with contextlib.suppress(UnknownNameError):
+            further.append(open_or_published(uri)[0])
     return estimate(
         workspace,
         dataset,
@@ -961,6 +989,7 @@ def cost_of(
         retrainings=again,
         to_come=to_come,
         probes=[open_or_published(uri)[0] for uri in probes],
+        tests=further,
         keep_logits=keep_logits,
         **hardware,
     )
@@ -980,6 +1009,7 @@ def cost_of_experiment(
                 each.fill_splits,
                 each.arm_groups,
                 probes=each.probes,
+                tests=each.tests,
                 keep_logits=each.keep_logits,
                 **hardware,
             )

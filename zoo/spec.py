@@ -449,6 +449,9 @@ class Experiment(Spec):
     ``probes``: other data sets with the same class list whose pictures the population is asked as
     well, all splits but ``train``: pictures made for a question, another test set.
 
+    ``tests``: other data sets with the same class list whose split ``test`` the arms answer too, as
+    further test sets of their comparison; one that is not here is said and left out.
+
     ``single``: one training beside the population, filled like it and never scored with it, of
     which selections may take an order of suspicion (``zoo.scores.catalog.SINGLE``).
     """
@@ -468,6 +471,7 @@ class Experiment(Spec):
     source: str = ""
     parts: tuple[Experiment, ...] = ()
     probes: tuple[str, ...] = ()
+    tests: tuple[str, ...] = ()
     single: Sweep | None = None
 
     @model_validator(mode="after")

@@ -314,6 +314,7 @@ def plan(
                 each.fill_splits,
                 each.arm_groups,
                 probes=each.probes if data is None and not assume else (),
+                tests=each.tests if data is None and not assume else (),
                 keep_logits=each.keep_logits if keeps else None,
                 accelerator=gpu,
                 devices=devices,

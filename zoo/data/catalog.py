@@ -323,10 +323,11 @@ def _opened_derived(uri: str, base: Dataset, steps: str) -> Dataset:
                 base,
                 uri=f"{base.uri}+{text}",
                 name=f"{base.name}+{shown}",
+                class_names=contents.class_names,
                 splits=contents.splits,
-                fingerprint=fingerprint(base.class_names, contents.splits),
+                fingerprint=fingerprint(contents.class_names, contents.splits),
                 form="derived",
-                notes=merged(judged(base.class_names, contents.splits)),
+                notes=merged(judged(contents.class_names, contents.splits)),
             )
             _OPENED[uri] = _OPENED[dataset.uri] = dataset
         return _OPENED[uri]

@@ -228,6 +228,7 @@ def compare_trainings(
     on: Sequence[Op],
     test_scores: pd.DataFrame | None,
     num_classes: int,
+    further: Mapping[str, str] | None = None,
 ) -> Comparison:
     """Accuracy per arm, architecture and seed on the full and on cleaned test sets, against the
     first arm of its group, and how alike the arms answer. Test pictures that could not be read or
@@ -238,6 +239,8 @@ def compare_trainings(
             left out.
         on: selection rules that make cleaned test sets out of ``test_scores`` (the ``scores`` table
             of the test split).
+        further: other test sets that the arms have answered, word -> fingerprint of the data set
+            whose split test it is; the word is what their rows are ``on``.
 
     Raises:
         NotFoundError: if the first arm of a group has no finished training, or a cleaned test set
@@ -254,12 +257,17 @@ def compare_trainings(
     answers = TestAnswers.read(
         workspace, fingerprint, sorted({name for name, _ in finals.values()})
     )
+    others = {
+        word: TestAnswers.read(workspace, other, sorted({name for name, _ in finals.values()}))
+        for word, other in (further or {}).items()
+    }
     subsets = {op.text: answers.mask(_cleaned(op, test_scores, num_classes)) for op in on}
     real = _real_labels(workspace, fingerprint)
-    metrics = (*compare.metrics_for(num_classes), *(() if real is None else ("real",)))
+    plain = tuple(compare.metrics_for(num_classes))
+    metrics = (*plain, *(() if real is None else ("real",)))
     tables: dict[str, list[pd.DataFrame]] = {"arms": [], "comparisons": [], "similarities": []}
     for group, arms in trainings:
-        rows, members = [], []
+        rows, elsewhere, members = [], [], []
         for arm in group.arms:
             for job in (job for job in arms[arm.name] if job.id in finals):
                 name, facts = finals[job.id]
@@ -278,8 +286,22 @@ def compare_trainings(
                     {**about, **row}
                     for row in measured[["on", "n", *metrics]].to_dict(orient="records")
                 ]
+                for word, other in others.items():
+                    (row,) = compare.evaluate(
+                        other.predictions[name], other.top5[name], other.labels
+                    ).to_dict(orient="records")
+                    elsewhere.append(
+                        about | {key: row[key] for key in ("n", *plain)} | {"on": word}
+                    )
+        first = group.arms[0].name
         frame = pd.DataFrame(rows)
-        compared = compare.compare_arms(frame, group.arms[0].name, metrics=metrics)
+        compared = compare.compare_arms(frame, first, metrics=metrics)
+        if elsewhere:
+            more = pd.DataFrame(elsewhere)
+            compared = pd.concat(
+                [compared, compare.compare_arms(more, first, metrics=plain)], ignore_index=True
+            )
+            frame = pd.concat([frame, more], ignore_index=True)
         notes = {arm.name: _note(workspace, arm, arms[arm.name]) for arm in group.arms}
         made = {
             "arms": frame,

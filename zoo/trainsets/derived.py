@@ -8,6 +8,10 @@ its ``label`` is what the population, the scores, the selections and the retrain
 the steps changed labels, ``label_true`` is what they were before. It has its own fingerprint and
 keeps the keys, so that two data sets made from one can be compared example by example.
 
+``numbered:of=NAME`` stands alone: a folder whose class folders are numbers is read as a test set of
+the data set NAME, class folder k as that one's class k. So lies ImageNetV2, folders 0 to 999:
+``imagenetv2+numbered:of=imagenet``.
+
 One step is of another kind: ``composites`` makes new pictures of the test split, for a population
 to answer and for nobody to be trained on (``zoo.trainsets.composites``).
 
@@ -19,7 +23,7 @@ into ``labels``.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -30,7 +34,15 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from zoo.data import Contents, Dataset, EncodedSource, ImageSource, PixelSource, Split
+from zoo.data import (
+    Contents,
+    Dataset,
+    EncodedSource,
+    ImageSource,
+    PixelSource,
+    Split,
+    open_or_published,
+)
 from zoo.errors import DataError, NotFoundError, UsageError
 from zoo.manifest import Manifest
 from zoo.registry import position
@@ -45,6 +57,9 @@ __all__ = ["Confusion", "confused", "confusion_of", "derived", "labels_step", "s
 LABELS = "labels"
 """The step that takes labels from a file: ``labels:from=FILE``."""
 
+NUMBERED = "numbered"
+"""The step that takes class folders for class numbers of another data set."""
+
 
 def split_base(uri: str) -> tuple[str, str]:
     """``BASE+step+step`` -> (BASE, the steps as text); no steps: (uri, ""). A ``+`` that no step
@@ -53,7 +68,7 @@ def split_base(uri: str) -> tuple[str, str]:
     for at, character in enumerate(uri):
         if character == "+" and at:
             name = uri[at + 1 :].partition("+")[0].partition(":")[0].strip()
-            if name.replace("-", "_") in known | {LABELS, COMPOSITES}:
+            if name.replace("-", "_") in known | {LABELS, COMPOSITES, NUMBERED}:
                 return uri[:at], uri[at + 1 :]
     return uri, ""
 
@@ -75,6 +90,16 @@ def derived(base: Dataset, steps: str) -> tuple[Contents, str, str]:
             )
         made, step = composites_of(base, settings)
         return Contents(base.class_names, {COMPOSITES: made}), step.text, step.text
+    if NUMBERED in (name, *(other for other, _ in more)):
+        key, _, of = settings.partition("=")
+        if more or key.strip() != "of" or not of:
+            raise UsageError(
+                f"{base.name}+{steps}: numbered stands alone and says whose classes the numbers"
+                f" are. Allowed: {base.name}+numbered:of=NAME, a data set (a comma or a plus sign"
+                " in its name as %2C and %2B)."
+            )
+        text = f"{NUMBERED}:of={of}"
+        return _numbered(base, open_or_published(unquote(of.strip()))[0]), text, text
     train = base.splits.get("train")
     if train is None:
         raise UsageError(
@@ -125,6 +150,34 @@ def derived(base: Dataset, steps: str) -> tuple[Contents, str, str]:
         "+".join(texts),
         "+".join(shown),
     )
+
+
+def _numbered(base: Dataset, of: Dataset) -> Contents:
+    """The one split of a data set whose class names are class numbers of another one, as a test set
+    with that one's classes.
+
+    Raises:
+        DataError: if it has several splits, or a name that is no class number.
+    """
+    if len(base.splits) != 1:
+        raise DataError(
+            f"{base.name}: has the splits {', '.join(base.splits)}. Allowed: a folder of class"
+            " folders, which is one test set. Give the folder that holds the class folders."
+        )
+    wrong = [
+        name
+        for name in base.class_names
+        if not (name.isascii() and name.isdecimal() and int(name) < len(of.class_names))
+    ]
+    if wrong:
+        raise DataError(
+            f"{base.name}: class folder {wrong[0]!r} is no class of {of.name} by number. Allowed: 0"
+            f" to {len(of.class_names) - 1}. Check whose classes they are."
+        )
+    (split,) = base.splits.values()
+    numbers = np.array([int(name) for name in base.class_names], dtype=np.int64)
+    test = replace(split, name="test", labels=numbers[split.labels])
+    return Contents(of.class_names, {"test": test}, notes=base.notes)
 
 
 def _without_defaults(step: Op) -> Op:
