@@ -156,7 +156,7 @@ class Zoo:
         Raises:
             NotFoundError: if there was none.
         """
-        from zoo.auditing import summary
+        from zoo.scores.audited import summary
 
         return summary(self.workspace)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,16 +19,17 @@ import pandas as pd
 
 from zoo import models
 from zoo.data import Dataset, DatasetCheck, check_dataset, open_dataset, require_trainable
-from zoo.errors import NotFoundError, StoreError, UsageError
+from zoo.data.check import Duplicates, NearDuplicates
+from zoo.errors import StoreError, UsageError
 from zoo.estimate import ACCELERATORS, training_seconds
 from zoo.models.at_hand import at_hand
 from zoo.pipeline import Features, Runner, fill, planned, score_splits, train
 from zoo.progress import Progress, counted
 from zoo.recipes import RECIPES
 from zoo.registry import distinct
+from zoo.scores.audited import FACTS
 from zoo.scores.label_count import WrongLabels, wrong_labels
 from zoo.scores.population import Population, choose_population, population_of
-from zoo.scores.remaining import remaining_after_decisions
 from zoo.scores.suspects import score_values, suspects
 from zoo.spec import Sweep
 from zoo.store import ledger
@@ -42,9 +43,7 @@ __all__ = [
     "audit_pictures",
     "audit_predictions",
     "choose",
-    "facts_of",
     "opened",
-    "summary",
 ]
 
 HEADS: Final = ("head_softmax", "head_mlp")
@@ -59,8 +58,10 @@ ARCHS: Final = ("resnet_mini", "lenet5", "mlp", "nin_mini", "inception_mini", "s
 _FOLDS, _REPEATS, _MOST_REPEATS = 5, 2, 10
 _LARGEST, _SIDE = 64, 48
 _STEPS, _EPOCHS = 1_000, (8, 40)
-_NAME = "results/audit.json"
 _SHOWN = 10
+_GROUPS_KEPT = 200
+_OF_PICTURES = ("unreadable", "duplicates", "near-duplicates")
+"""Notes of a check that are listed file by file."""
 
 
 @dataclass(frozen=True)
@@ -266,7 +267,7 @@ def _conclude(
     except (StoreError, UsageError) as error:
         wrong, reason = None, str(error)
     body = _facts(scores, population, name, check, why, wrong, reason, split)
-    put(workspace, _NAME, json.dumps(body, ensure_ascii=False).encode())
+    put(workspace, FACTS, json.dumps(body, ensure_ascii=False).encode())
 
 
 def _facts(
@@ -302,6 +303,7 @@ def _facts(
             for group in (check.near_duplicates if check else ())
             if group.conflicting
         ],
+        "files": None if check is None else _listed(check, split, names),
         "classifiers": len(population.classifiers),
         "trained": why,
         "heldout_least": int(known[known > 0].min()) if (known > 0).any() else None,
@@ -322,6 +324,30 @@ def _facts(
     }
 
 
+def _listed(check: DatasetCheck, split: str, names: Sequence[str]) -> dict[str, Any]:
+    """Every damaged file with its reason, and groups of equal pictures and of nearly equal ones,
+    those of different labels first, at most 200 of each; what else the check has to say."""
+    own = {one.name: one for one in check.splits}[split]
+
+    def groups(found: Sequence[Duplicates | NearDuplicates]) -> list[dict[str, Any]]:
+        ordered = sorted(found, key=lambda group: not group.conflicting)[:_GROUPS_KEPT]
+        return [
+            {
+                "keys": list(group.keys),
+                "label_names": [names[label] for label in group.labels],
+                "conflicting": group.conflicting,
+            }
+            for group in ordered
+        ]
+
+    return {
+        "damaged": [{"key": one.key, "reason": one.reason} for one in own.unreadable],
+        "equal": groups(own.duplicates),
+        "nearly": groups(check.near_duplicates),
+        "notes": [note.text for note in check.notes if note.kind not in _OF_PICTURES],
+    }
+
+
 def _cuts(scores: pd.DataFrame) -> list[dict[str, Any]]:
     """What to expect of the first 10, 20, 50, 100, ... suspects, up to as many as there are flags,
     and of these."""
@@ -334,104 +360,3 @@ def _cuts(scores: pd.DataFrame) -> list[dict[str, Any]]:
         for n in cuts
         if n <= len(expected) and not math.isnan(expected[n - 1])
     ]
-
-
-# ---------------------------------------------------------------- in words
-
-
-def facts_of(workspace: Workspace) -> dict[str, Any]:
-    """What the last audit of a workspace found.
-
-    Raises:
-        NotFoundError: if there was none.
-    """
-    if not workspace.files.exists(_NAME):
-        raise NotFoundError(f"{workspace.location} holds no audit. Make one with 'zoo audit PATH'.")
-    found: dict[str, Any] = json.loads(workspace.files.read(_NAME))
-    return found
-
-
-def summary(workspace: Workspace) -> str:
-    """The last audit of a workspace in words.
-
-    Raises:
-        NotFoundError: if there was none.
-    """
-    facts = facts_of(workspace)
-    lines = [f"{facts['data']}: {facts['examples']:,} pictures, {facts['classes']:,} classes"]
-    lines += [f"  {line}" for line in (*_files(facts), *_population(facts), *_count(facts))]
-    # An earlier zoo did not say which data set it was.
-    left = remaining_after_decisions(workspace, facts.get("dataset", ""), facts["split"])
-    if left is not None:
-        lines.append(f"  what is left: {left.text}")
-    lines += ["", "The most suspicious labels, worst first"]
-    width = max([len(row["key"]) for row in facts["suspects"]], default=0)
-    lines += [
-        f"  {row['key']:<{width}}  {row['label_name']} -> {row['suggested_name'] or '?'} "
-        f" ({row['wrong']} of {row['of']})"
-        for row in facts["suspects"]
-    ] or ["  none: every classifier gives every label"]
-    return "\n".join(lines)
-
-
-def _files(facts: dict[str, Any]) -> list[str]:
-    if facts["damaged"] is None:
-        return []
-    damaged, conflicting = facts["damaged"], facts["conflicting"]
-    return [
-        f"damaged files: {len(damaged):,}{f' ({_some(damaged)})' if damaged else ''}",
-        f"the same picture more than once: {counted(facts['duplicates'], 'group')},"
-        f" {len(conflicting):,} with different labels"
-        + (f" ({_some([' = '.join(group) for group in conflicting])})" if conflicting else ""),
-        *_nearly(facts),
-    ]
-
-
-def _nearly(facts: dict[str, Any]) -> list[str]:
-    if facts.get("near_duplicates") is None:  # of an earlier zoo
-        return []
-    differ = facts["near_conflicting"]
-    return [
-        f"almost the same picture: {counted(facts['near_duplicates'], 'group')},"
-        f" {len(differ):,} with different labels"
-        + (f" ({_some([' = '.join(group) for group in differ])})" if differ else "")
-    ]
-
-
-def _population(facts: dict[str, Any]) -> list[str]:
-    least, without = facts["heldout_least"], facts["not_held_out"]
-    held = (
-        "which of them were trained on which picture is not known: taken for held out"
-        if without is None
-        else f"each picture was held out by {least or 0} or more of them; by none: {without:,}"
-    )
-    return [f"{facts['classifiers']} classifiers: {facts['trained']}", held]
-
-
-_TRUST = {
-    "strong": "strong enough to trust the order",
-    "fair": "so the order is a hint: look at more than the first few",
-    "weak": "too weak to trust the order: give more time (--budget) or more pictures",
-}
-
-
-def _count(facts: dict[str, Any]) -> list[str]:
-    wrong = facts["wrong_labels"]
-    if wrong is None:
-        return [f"how many labels are wrong was not estimated: {facts['no_count'] or 'too large'}"]
-    accuracy = (
-        f"held-out accuracy {wrong['heldout_accuracy']:.3f} (the commonest class alone:"
-        f" {wrong['chance']:.3f}), {_TRUST[wrong['strength']]}"
-    )
-    count = (
-        f"estimated number of wrong labels: {wrong['wrong']:.0f} (95 % interval"
-        f" {wrong['wrong_low']:.0f} to {wrong['wrong_high']:.0f}), if they fall on all classes"
-        " alike; more, where they fall on classes that are hard to tell apart"
-    )
-    cuts = facts.get("cuts", ())  # an earlier zoo made none
-    expected = ", ".join(f"{cut['expected_precision']:.0%} of {cut['first']:,}" for cut in cuts)
-    return [accuracy, count, *([f"wrong among the first, to expect: {expected}"] if cuts else [])]
-
-
-def _some(values: list[str]) -> str:
-    return ", ".join(values[:3]) + (f" and {len(values) - 3:,} more" if len(values) > 3 else "")

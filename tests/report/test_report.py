@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
+from zoo.data.decode import Preview, encode_pixels
 from zoo.errors import DataError, UnknownNameError, UsageError
 from zoo.report.draw import Provenance
 from zoo.report.figures import FIGURES
@@ -477,8 +478,9 @@ def test_every_table_has_a_caption_and_header_cells(demo_html: str) -> None:
 
 def test_every_section_is_there_and_a_reduced_scale_is_marked(demo_html: str) -> None:
     page = Page(demo_html)
-    for section in SECTIONS.values():
-        assert section.title in page.words
+    for name, section in SECTIONS.items():
+        if name not in ("findings", "files"):
+            assert section.title in page.words
     assert "Left out" not in page.words
     assert "scale: demo; not the paper's" in page.words
 
@@ -595,9 +597,10 @@ def test_a_name_with_brackets_inside_a_figure_keeps_its_quotes_and_ids() -> None
 
 def test_what_is_absent_is_left_out_with_a_reason(tmp_path: Path) -> None:
     _, page = page_of(small(scores={}, population=make_population().iloc[:0]), tmp_path)
-    assert f"Left out ({len(SECTIONS) - 2})" in page.words  # all but the summary and how to rerun
+    # all but the summary, how to rerun, and what is of an audit
+    assert f"Left out ({len(SECTIONS) - 4})" in page.words
     assert [a["id"] for tag, a in page.tags if tag == "h2"] == ["summary", "rerun", "left-out"]
-    assert sum(tag == "li" for tag, _ in page.tags) == 3 + len(SECTIONS) - 2
+    assert sum(tag == "li" for tag, _ in page.tags) == 3 + len(SECTIONS) - 4
     assert "Nothing was retrained in this experiment." in page.words
 
 
@@ -832,3 +835,178 @@ def test_known_errors_are_counted_and_called_so(demo_html: str) -> None:
 )
 def test_durations_are_readable(seconds: float, text: str) -> None:
     assert duration_text(seconds) == text
+
+
+# ----------------------------------------------------------------------------------- of an audit
+
+FACTS: dict[str, Any] = {
+    "examples": 40,
+    "classes": 10,
+    "damaged": ["cat/torn.jpg"],
+    "duplicates": 1,
+    "conflicting": [["cat/a.jpg", "dog/b.jpg"]],
+    "near_duplicates": 1,
+    "near_conflicting": [],
+    "classifiers": 5,
+    "trained": "mlp on five folds",
+    "heldout_least": 1,
+    "not_held_out": 0,
+    "wrong_labels": {
+        "wrong": 6.2,
+        "wrong_low": 3.1,
+        "wrong_high": 9.4,
+        "heldout_accuracy": 0.8,
+        "chance": 0.1,
+        "strength": "strong",
+    },
+    "no_count": "",
+    "cuts": [{"first": 6, "expected_precision": 0.75}],
+    "files": {
+        "notes": ["cat/notes.txt: not an image file, left out"],
+        "damaged": [{"key": "cat/torn.jpg", "reason": "damaged or truncated JPEG"}],
+        "equal": [
+            {
+                "keys": ["cat/a.jpg", "dog/b.jpg"],
+                "label_names": ["cat", "dog"],
+                "conflicting": True,
+            }
+        ],
+        "nearly": [
+            {
+                "keys": ["cat/c.jpg", "cat/d.jpg"],
+                "label_names": ["cat", "cat"],
+                "conflicting": False,
+            }
+        ],
+    },
+}
+
+
+def audited(**changes: Any) -> ReportData:
+    """An audit of 40 pictures of 30 x 20 pixels, of which number 0 cannot be read."""
+    scores = make_scores("train", 40, 5, 0.1, 1)
+
+    def previews(_split: str, ids: NDArray[np.int64]) -> dict[int, Preview]:
+        image = encode_pixels(np.full((20, 30, 3), 99, dtype=np.uint8))
+        return {i: Preview(30, 20, "image/png", image) for i in ids.tolist() if i}
+
+    return small(
+        **{
+            "scores": {
+                "train": scores.assign(
+                    label_true=np.nan, n_heldout=5, x_heldout=scores["x_perplexity"]
+                )
+            },
+            "provenance": dataclasses.replace(HERE, scale="ad-hoc", reproduces=False),
+            "previews": previews,
+            "audit": FACTS,
+            **changes,
+        }
+    )
+
+
+def test_a_page_of_an_audit_has_its_findings_first_and_nothing_of_studies(tmp_path: Path) -> None:
+    _, page = page_of(audited(), tmp_path)
+    assert [a["id"] for tag, a in page.tags if tag == "h2"] == [
+        "findings",
+        "suspects",
+        "files",
+        "per_class",
+        "xc_plane",
+        "perplexity",
+        "population",
+        "rerun",
+    ]
+    words = page.words
+    for said in (
+        "labels wrong by estimate (95 %: 3 to 9) 6",
+        "of the first 6 suspects to be wrong, by estimate 75 %",
+        "Held-out accuracy 0.800",
+        "strong enough to trust the order",
+        "each picture was held out by 1 or more of them; by none: 0",
+    ):
+        assert said.lower() in words.lower()
+    for foreign in ("planted", "not the paper", "known error", "Left out", "published claims"):
+        assert foreign.lower() not in words.lower()
+
+
+def test_what_was_done_beside_an_audit_is_shown_too(tmp_path: Path) -> None:
+    arms, comparisons = make_arms()
+    _, page = page_of(audited(arms=arms, comparisons=comparisons), tmp_path)
+    assert [a["id"] for tag, a in page.tags if tag == "h2"][-2:] == ["arms", "rerun"]
+
+
+def test_files_that_are_damaged_or_there_twice_are_listed_with_their_labels(tmp_path: Path) -> None:
+    """Twin: of an audit of predictions no file was read, and that is said."""
+    html, _ = page_of(audited(), tmp_path / "files")
+    section = html.partition('id="files"')[2].partition("</section>")[0]
+    assert re.findall(r"<t[hd](?: scope=\"row\"| data)[^>]*>([^<]*)<|<td[^>]*>([^<]*)<", section)
+    cells = re.findall(r"<t[hd][^>]*>([^<]*)</t[hd]>", section)
+    for row in (
+        ["cat/torn.jpg", "damaged or truncated JPEG"],
+        ["cat/a.jpg = dog/b.jpg", "cat, dog", "labels differ"],
+        ["cat/c.jpg = cat/d.jpg", "cat", "one label"],
+    ):
+        at = cells.index(row[0])
+        assert cells[at : at + len(row)] == row
+    assert "Cat/notes.txt: not an image file, left out." in section
+    bare = {**FACTS, "files": None, "damaged": None}
+    _, page = page_of(audited(audit=bare), tmp_path / "none")
+    assert "Files: No picture was read." in page.words
+
+
+def test_each_suspect_is_a_picture_in_its_proportions_over_its_file_and_votes(
+    tmp_path: Path,
+) -> None:
+    """The votes of those that held it out, which rank it. Twin: where nothing can be shown, the
+    table is."""
+    report = audited()
+    html, page = page_of(report, tmp_path / "shown")
+    shots = [attrs for tag, attrs in page.tags if tag == "img"]
+    listed = re.findall(r"<li>(<(?:img|div) .*?)</li>", html, flags=re.S)
+    table = pd.read_csv(tmp_path / "shown" / "figures" / "contact_sheet.csv")
+    assert len(listed) == len(table) > 3
+    assert len(shots) == len(table) - (table["example_id"] == 0).sum()
+    assert {(shot["width"], shot["height"]) for shot in shots} == {("30", "20")}
+    assert all(str(shot["src"]).startswith("data:image/png;base64,") for shot in shots)
+    for number, (text, row) in enumerate(zip(listed, table.itertuples(), strict=True), start=1):
+        assert f"{number}. {row.key}</span>" in text
+        assert f"{round(row.x * 5)} of 5 held out</span>" in text
+        assert f"{row.label_name} \u2192 {row.top_name}</span>" in text
+    _, without = page_of(audited(previews=None), tmp_path / "none")
+    assert not [tag for tag, _ in without.tags if tag == "img"]
+    assert "No picture is shown" in without.words
+
+
+def test_a_picture_that_cannot_be_read_keeps_its_place(tmp_path: Path) -> None:
+    html, page = page_of(audited(previews=lambda _split, ids: dict.fromkeys([])), tmp_path / "none")
+    assert "No picture is shown" in page.words
+    first = int(pd.read_csv(tmp_path / "none" / "figures" / "contact_sheet.csv")["example_id"][0])
+    whole = audited().previews
+    assert whole is not None
+
+    def all_but_the_first(split: str, ids: NDArray[np.int64]) -> dict[int, Preview]:
+        return {i: seen for i, seen in whole(split, ids).items() if i != first}
+
+    html, _ = page_of(audited(previews=all_but_the_first), tmp_path / "some")
+    listed = re.findall(r"<li>(<(?:img|div) .*?)</li>", html, flags=re.S)
+    assert '<div class="shot">cannot be read</div>' in listed[0]
+    assert "<img " in listed[1]
+
+
+def test_the_page_fits_a_narrow_window(tmp_path: Path) -> None:
+    """Columns of pictures are as many as there is room for, none wider than the window; a picture
+    is scaled whole; every table and drawing lies in a box that scrolls by itself."""
+    html, _ = page_of(audited(), tmp_path)
+    css = html.partition("<style>")[2].partition("</style>")[0]
+    rules = dict(re.findall(r"^(\.gallery[^{]*?) \{ ([^}]*)", css, flags=re.M))
+    columns = "repeat(auto-fill, minmax(min(150px, 100%), 1fr))"
+    assert f"grid-template-columns: {columns};" in rules[".gallery"]
+    assert "width: 100%; height: 180px; object-fit: contain;" in rules[".gallery .shot"]
+    assert "overflow-wrap: anywhere" in rules[".gallery span"]
+    wide = re.findall(r"^([^{\n]*)\{[^}]*(?:min-)?width: (?:[4-9]\d\d|\d{4})px", css, flags=re.M)
+    # the sheet's greatest width, and drawings within their scrolling card
+    assert {name.strip() for name in wide} == {".page", ".card svg"}
+    assert ".card { background: #ffffff;" in css
+    assert re.search(r"\.card \{[^}]*overflow-x: auto", css)
+    assert html.count("<table") == len(re.findall(r'<div class="scroll"[^>]*>\s*<table', html))

@@ -90,9 +90,10 @@ def audit(
     """Which labels of your pictures are probably wrong, and how many: check, train, score, report.
     No test split is needed."""
     from zoo.api import Zoo
-    from zoo.auditing import audit_pictures, audit_predictions, facts_of, opened, summary
+    from zoo.auditing import audit_pictures, audit_predictions, opened
     from zoo.machine import own_cpus
     from zoo.progress import Progress
+    from zoo.scores.audited import facts_of, summary
 
     if (data is None) == (not predictions):
         raise UsageError(

@@ -49,6 +49,7 @@ __all__ = [
     "MAX_PIXELS",
     "Decoded",
     "Fit",
+    "Preview",
     "Region",
     "decode_examples",
     "decode_image",
@@ -56,11 +57,14 @@ __all__ = [
     "encode_pixels",
     "encoded_or_reason",
     "image_facts",
+    "previews_of",
     "thumbnails_of",
 ]
 
 
 _THUMBNAIL = 128
+_PREVIEW = 240
+_LOSSLESS = 64
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 """Allowed formats, the common ones first: they are tried in this order."""
 MAX_PIXELS = 50_000_000
@@ -104,6 +108,17 @@ class Decoded:
     images: NDArray[np.uint8]
     errors: dict[int, str]
     lasting: bool = True
+
+
+@dataclass(frozen=True)
+class Preview:
+    """A picture to look at: an image file in the picture's own proportions, of that many pixels.
+    ``kind``: its media type."""
+
+    width: int
+    height: int
+    kind: str
+    data: bytes
 
 
 def decode_image(data: bytes, channels: int) -> NDArray[np.uint8]:
@@ -448,3 +463,24 @@ def thumbnails_of(dataset: Dataset, split: str, example_ids: Sequence[int]) -> N
     return decode_examples(
         dataset.splits[split], ids, size=side, channels=dataset.channels, fit="resize"
     ).images
+
+
+def previews_of(dataset: Dataset, split: str, example_ids: NDArray[np.int64]) -> dict[int, Preview]:
+    """Pictures to look at by example id, none distorted or cropped: the longer side at most 240
+    pixels, PNG up to 64 pixels and JPEG above. One that cannot be read is left out."""
+    ids = np.asarray(example_ids, dtype=np.int64)
+    found = {}
+    for example, data in zip(
+        ids.tolist(), encode_examples(dataset.splits[split], ids), strict=True
+    ):
+        try:
+            image = _quietly(_decoded, data, dataset.channels)
+        except UnreadableImage:
+            continue
+        image.thumbnail((_PREVIEW, _PREVIEW))
+        lossless = max(image.size) <= _LOSSLESS
+        buffer = io.BytesIO()
+        image.save(buffer, "PNG" if lossless else "JPEG", **({} if lossless else {"quality": 85}))
+        kind = f"image/{'png' if lossless else 'jpeg'}"
+        found[example] = Preview(*image.size, kind, buffer.getvalue())
+    return found

@@ -21,7 +21,7 @@ import jinja2
 
 from zoo.report import draw
 from zoo.report.parts import Absent, Desk, Part, ReportData
-from zoo.report.sections import SECTIONS
+from zoo.report.sections import SECTIONS, sections_for
 
 __all__ = ["render"]
 
@@ -65,7 +65,7 @@ def render(report: ReportData, path: Path) -> Path:
         UnknownNameError: ``report.sections`` has a name that is not in ``SECTIONS``.
         UsageError: a chart cannot be drawn from its table, or its name is taken.
     """
-    chosen = [(name, SECTIONS[name]) for name in report.sections or tuple(SECTIONS)]
+    chosen = [(name, SECTIONS[name]) for name in report.sections or sections_for(report)]
     desk = Desk(path.parent)
     shown, absent = [], []
     for name, section in chosen:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
@@ -14,6 +15,7 @@ import pandas as pd
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from zoo.data.decode import Preview
 from zoo.report import charts, draw, figures
 from zoo.report.draw import FigureFiles, Pictures, Provenance
 from zoo.scores import suspects
@@ -25,10 +27,13 @@ __all__ = [
     "Column",
     "CommandPart",
     "Desk",
+    "GalleryPart",
     "Part",
     "PictureSource",
+    "PreviewSource",
     "ReportData",
     "Section",
+    "Shot",
     "TablePart",
     "TextPart",
     "TilesPart",
@@ -38,6 +43,8 @@ __all__ = [
 
 PictureSource = Callable[[str, NDArray[np.int64]], NDArray[np.uint8]]
 """(split, example_ids int64 [n]) -> uint8 [n, H, W, K], in that order."""
+PreviewSource = Callable[[str, NDArray[np.int64]], Mapping[int, Preview]]
+"""(split, example_ids int64 [n]) -> pictures in their own proportions by example id."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +75,10 @@ class ReportData:
             are none of the page's own files.
         pictures: where pictures come from; None where there are none (imported predictions, data
             that are gone).
+        previews: where pictures in their own proportions come from; None = the suspects are drawn
+            as a figure, of ``pictures``.
         no_pictures: why none are shown where none are.
+        audit: the facts of the last ``zoo audit`` of these data, or None.
         timings: stage -> seconds, in the order of the stages.
         next_command: what to run next.
         rerun: the commands that made it, in order; () = ``zoo run`` of the experiment's name.
@@ -92,7 +102,9 @@ class ReportData:
     charts: Sequence[Chart] = ()
     findings_note: str = ""
     pictures: PictureSource | None = None
+    previews: PreviewSource | None = None
     no_pictures: str = "those of the data set cannot be read"
+    audit: Mapping[str, Any] | None = None
     timings: Mapping[str, float] = field(default_factory=dict)
     next_command: str = ""
     rerun: Sequence[str] = ()
@@ -166,6 +178,35 @@ class FigurePart:
 
 
 @dataclass(frozen=True)
+class Shot:
+    """A picture and what stands under it.
+
+    Args:
+        src: the picture as a ``data:`` URI, or "" where it cannot be read.
+        width: of the picture in pixels.
+        height: of the picture in pixels.
+        small: whether it is so small that its pixels are to be seen.
+        name: of its file.
+        lines: what else is said, a line each.
+    """
+
+    src: str
+    width: int
+    height: int
+    small: bool
+    name: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class GalleryPart:
+    """Pictures in their own proportions, as many beside each other as the window has room for."""
+
+    shots: tuple[Shot, ...]
+    kind: str = "gallery"
+
+
+@dataclass(frozen=True)
 class TextPart:
     text: str
     kind: str = "text"
@@ -185,7 +226,7 @@ class CommandPart:
     kind: str = "command"
 
 
-Part = TablePart | FigurePart | TextPart | TilesPart | CommandPart
+Part = TablePart | FigurePart | GalleryPart | TextPart | TilesPart | CommandPart
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,22 +20,26 @@ from zoo.report.parts import (
     Column,
     CommandPart,
     Desk,
+    GalleryPart,
     Part,
     ReportData,
     Section,
+    Shot,
     TablePart,
     TextPart,
     TilesPart,
 )
 from zoo.scores import suspects
+from zoo.scores.audited import count_in_words, population_in_words
 from zoo.store.schema import SCHEMA
 
-__all__ = ["SECTIONS", "duration_text"]
+__all__ = ["SECTIONS", "duration_text", "sections_for"]
 
 
 MAX_SUSPECTS = 40
 MAX_TABLE_ROWS = 1000  # a row costs about 150 bytes of page; the CSV has them all
 MAX_CLASSES = 20
+SMALL = 64  # pixels; what is smaller is enlarged with its pixels to be seen
 
 
 # ---------------------------------------------------------------------------------- numbers as text
@@ -129,6 +134,83 @@ def _pictures_of(data: ReportData, split: str, example_ids: Sequence[int]) -> Pi
 
 
 # ----------------------------------------------------------------------------------------- sections
+
+
+def _findings(data: ReportData, _desk: Desk) -> Sequence[Part] | Absent:
+    facts = data.audit
+    if facts is None:
+        return Absent("No audit was made of these data.")
+    tiles = [
+        (f"{facts['examples']:,}", f"pictures of {_count(facts['classes'], 'class')}"),
+        *_wrong_tiles(facts),
+    ]
+    if facts["damaged"] is not None:
+        tiles += [
+            (f"{len(facts['damaged']):,}", "files that cannot be read"),
+            (
+                f"{facts['duplicates']:,}",
+                f"pictures more than once, {len(facts['conflicting']):,} with different labels",
+            ),
+        ]
+    if facts.get("near_duplicates") is not None:
+        tiles.append(
+            (
+                f"{facts['near_duplicates']:,}",
+                f"almost the same, {len(facts['near_conflicting']):,} with different labels",
+            )
+        )
+    told = [*count_in_words(facts), *population_in_words(facts)]
+    return [TilesPart(tuple(tiles)), *(TextPart(f"{line[:1].upper()}{line[1:]}.") for line in told)]
+
+
+def _wrong_tiles(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    wrong = facts["wrong_labels"]
+    if wrong is None:
+        return []
+    low, high = wrong["wrong_low"], wrong["wrong_high"]
+    tiles = [(f"{wrong['wrong']:.0f}", f"labels wrong by estimate (95 %: {low:.0f} to {high:.0f})")]
+    cuts = facts.get("cuts") or ()
+    if cuts:
+        told = f"of the first {cuts[-1]['first']:,} suspects to be wrong, by estimate"
+        tiles.append((_percent(cuts[-1]["expected_precision"], 0), told))
+    return tiles
+
+
+def _files(data: ReportData, _desk: Desk) -> Sequence[Part] | Absent:
+    facts = data.audit
+    files = None if facts is None else facts.get("files")
+    if facts is None or files is None:
+        return Absent("No picture was read.")
+    parts: list[Part] = [TextPart(f"{note[:1].upper()}{note[1:]}.") for note in files["notes"]]
+    if files["damaged"]:
+        damaged = files["damaged"][:MAX_TABLE_ROWS]
+        part = "" if len(damaged) == len(files["damaged"]) else f", the first {len(damaged):,}"
+        parts.append(
+            TablePart(
+                f"Files that cannot be read{part}; they have no part in the rest.",
+                (Column("file"), Column("why")),
+                tuple((Cell(one["key"]), Cell(one["reason"])) for one in damaged),
+            )
+        )
+    for kind, count, caption in (
+        ("equal", facts["duplicates"], "The same picture more than once"),
+        ("nearly", facts.get("near_duplicates"), "Almost the same picture"),
+    ):
+        groups = files[kind]
+        if not groups:
+            continue
+        part = "" if len(groups) == count else f", the first {len(groups):,} of {count:,} groups"
+        rows = tuple(
+            (
+                Cell(" = ".join(group["keys"])),
+                Cell(", ".join(dict.fromkeys(group["label_names"]))),
+                Cell("labels differ", "bad") if group["conflicting"] else Cell("one label"),
+            )
+            for group in groups
+        )
+        columns = (Column("files"), Column("labels"), Column("what it means"))
+        parts.append(TablePart(f"{caption}{part}.", columns, rows))
+    return parts or Absent("Every file can be read, and no picture is there twice.")
 
 
 def _summary(data: ReportData, _desk: Desk) -> Sequence[Part] | Absent:
@@ -260,7 +342,9 @@ def _suspects(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
     told += _expected(data.scores[split], len(table))
     if apart := suspects.ranked_apart(data.scores[split]):
         told += f" {apart}"
-    pictures = _pictures_of(data, split, table["example_id"].tolist())
+    gallery = None if known.any() else _gallery(data, split, table)
+    drawn = gallery is None
+    pictures = _pictures_of(data, split, table["example_id"].tolist()) if drawn else {}
     rows = tuple(
         (
             Cell(_text(int(row["rank"]))),
@@ -268,7 +352,7 @@ def _suspects(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
             Cell(str(row["label_name"])),
             Cell(str(row["top_name"])),
             Cell(_number(row["x"], 3)),
-            Cell(_rankers(row["n"], row["heldout"])),
+            Cell(_votes(row["x"], row["n"], row["heldout"])),
             Cell(_number(row["c"], 2)),
             Cell(_number(row["label_quality"], 4)),
             *([_truth(row["known_error"])] if known.any() else []),
@@ -281,12 +365,19 @@ def _suspects(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
         "label",
         "suggested",
         "X",
-        "of classifiers",
+        "against the label",
         "C",
         "label quality",
         *(["known truth"] if known.any() else []),
     )
     columns = tuple(Column(head, head in ("rank", "X", "C", "label quality")) for head in heads)
+    if gallery is not None:
+        told += (
+            " Under each picture: its file, label \u2192 suggested, and who is against the label."
+        )
+        listed = f"The same {len(table)} suspects as a table"
+        href = desk.table("contact_sheet", table)
+        return [TextPart(told), gallery, TablePart("The suspects.", columns, rows, href, listed)]
     if not pictures:
         told += f" No picture is shown: {data.no_pictures}."
         return [
@@ -322,13 +413,40 @@ def _expected(scores: pd.DataFrame, shown: int) -> str:
     )
 
 
-def _rankers(n: Any, heldout: Any) -> str:
-    """Which classifiers an example is ranked by: ``25 held out``, ``75 trained on it``, ``75``
-    where that is not known."""
-    count = "\u2013" if pd.isna(n) else f"{int(n):,}"
+def _votes(x: Any, n: Any, heldout: Any) -> str:
+    """How many of the classifiers an example is ranked by do not give its label: ``14 of 15 held
+    out``, ``14 of 75 trained on it``, ``14 of 75`` where that is not known."""
+    if pd.isna(n) or pd.isna(x):
+        return "\u2013"
+    votes = f"{round(float(x) * int(n)):,} of {int(n):,}"
     return (
-        count if pd.isna(heldout) else f"{count} held out" if heldout else f"{count} trained on it"
+        votes if pd.isna(heldout) else f"{votes} held out" if heldout else f"{votes} trained on it"
     )
+
+
+def _gallery(data: ReportData, split: str, table: pd.DataFrame) -> GalleryPart | None:
+    """The suspects as pictures in their own proportions; None where there are none."""
+    if data.previews is None:
+        return None
+    try:
+        found = data.previews(split, table["example_id"].to_numpy(np.int64))
+    except (ZooError, OSError):
+        return None
+    if not found:
+        return None
+    shots = []
+    for _, row in table.iterrows():
+        seen = found.get(int(row["example_id"]))
+        votes = _votes(row["x"], row["n"], row["heldout"])
+        lines = (f"{row['label_name']} \u2192 {row['top_name'] or '?'}", votes)
+        key = str(row["key"])
+        if seen is None:
+            shots.append(Shot("", 0, 0, False, key, lines))
+            continue
+        src = f"data:{seen.kind};base64,{base64.b64encode(seen.data).decode()}"
+        small = max(seen.width, seen.height) <= SMALL
+        shots.append(Shot(src, seen.width, seen.height, small, key, lines))
+    return GalleryPart(tuple(shots))
 
 
 def _per_class(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
@@ -689,6 +807,7 @@ def _rerun(data: ReportData, _desk: Desk) -> Sequence[Part] | Absent:
 SECTIONS: Registry[Section] = Registry(
     "report section",
     {
+        "findings": Section("What was found", _findings),
         "summary": Section("Summary", _summary),
         "verdicts": Section("Verdicts", _verdicts),
         "charts": Section("Figures of the study", _charts),
@@ -710,9 +829,10 @@ SECTIONS: Registry[Section] = Registry(
             "Suspects",
             _suspects,
             "Ranked by label quality over the classifiers that did not train on the example, where"
-            " there are some: their X, shrunk by the mean probability of the label. Each picture"
-            " says label \u2192 suggested, the class with most votes beside the label, and that X.",
+            " there are some: their X, shrunk by the mean probability of the label. The class"
+            " suggested is that with most votes beside the label.",
         ),
+        "files": Section("Files", _files),
         "per_class": Section("Classes", _per_class),
         "arms": Section(
             "Retraining",
@@ -732,3 +852,17 @@ SECTIONS: Registry[Section] = Registry(
         "rerun": Section("How to rerun", _rerun),
     },
 )
+
+_AUDITED = ("findings", "suspects", "files", "per_class", "xc_plane", "perplexity", "population")
+
+
+def sections_for(data: ReportData) -> tuple[str, ...]:
+    """Sections of a page for which none were asked: of an audit, the findings and suspects first,
+    and nothing of studies but what was done; of all else, all that are not of an audit."""
+    if data.audit is None:
+        return tuple(name for name in SECTIONS if name not in ("findings", "files"))
+    done = {
+        "arms": data.comparisons is not None and len(data.comparisons) > 0,
+        "detection": data.detection is not None and len(data.detection) > 0,
+    }
+    return (*_AUDITED, *(name for name, there in done.items() if there), "rerun")

@@ -12,18 +12,19 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pandas as pd
 
 from zoo.data import Dataset, class_titles
-from zoo.data.decode import thumbnails_of
+from zoo.data.decode import previews_of, thumbnails_of
 from zoo.errors import DataError, NotFoundError
 from zoo.registry import distinct
 from zoo.report.draw import Provenance
 from zoo.report.page import render
 from zoo.report.parts import ReportData
 from zoo.scores import population
+from zoo.scores.audited import facts_of
 from zoo.scores.measured import NOT_MEASURED, Measured, measure
 from zoo.spec import Experiment, canonical_json
 from zoo.store import ledger
@@ -113,8 +114,9 @@ def write_report(
                 scores,
             )
     detection = None if measured.detection is None else measured.detection.table
+    audit = _audit(workspace, dataset) if by_hand else None
     data = ReportData(
-        title=experiment.title,
+        title=experiment.title if audit is None else f"Audit of {dataset.name}",
         experiment=experiment.name,
         scale=experiment.scale,
         provenance=provenance,
@@ -130,6 +132,7 @@ def write_report(
         charts=() if findings is None else findings.charts,
         findings_note=concluded.note,
         pictures=None if dataset.form in _WITHOUT_PICTURES else partial(thumbnails_of, dataset),
+        previews=None if dataset.form in _WITHOUT_PICTURES else partial(previews_of, dataset),
         no_pictures=_WITHOUT_PICTURES.get(dataset.form, ReportData.no_pictures).format(dataset.uri),
         next_command=experiment.next_command,
         rerun=(
@@ -138,6 +141,7 @@ def write_report(
             else (run_command(experiment.source or experiment.name, experiment.scale),)
         ),
         rerun_note=_rerun_note(experiment, mine),
+        audit=audit,
         sections=experiment.sections,
     )
     inputs = _digest(
@@ -162,6 +166,15 @@ def write_report(
     drawn = {"inputs": inputs, "figures": sorted(path.name for path in workspace.figures.iterdir())}
     workspace.files.replace(_DRAWN, canonical_json(drawn).encode())
     return page
+
+
+def _audit(workspace: Workspace, dataset: Dataset) -> dict[str, Any] | None:
+    """The facts of the last audit, where it was of these data."""
+    with contextlib.suppress(NotFoundError):
+        facts = facts_of(workspace)
+        if facts.get("dataset") == dataset.fingerprint:  # an earlier zoo did not say which
+            return facts
+    return None
 
 
 _WITHOUT_PICTURES: Final = {
@@ -191,6 +204,7 @@ def _digest(
         data.detection_notes,
         data.findings_note,
         data.no_pictures,
+        data.audit,
     )
     found = hashlib.sha256(repr(said).encode())
     charts = [
