@@ -468,3 +468,30 @@ def test_a_plan_counts_answers_to_other_data_sets(trained: Tiny) -> None:
     assert more.store_bytes > plain.store_bytes
     done = estimate(trained.workspace, dataset, jobs, ("train",), probes=[dataset])
     assert (done.answers, done.seconds) == (0, 0.0)
+
+
+def test_features_are_made_once_for_all_heads_of_a_plan(
+    planned: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1,000 + 200 pictures through a network of 4.089 billion multiply-adds, however many heads;
+    beside them heads cost what they cost alone. Twin: what is done needs none."""
+    monkeypatch.setitem(ACCELERATORS, "test", DEVICE)
+    assert models.model("resnet50").mega_macs == pytest.approx(4089, rel=0.02)
+    once = 1200 * (1e-3 + models.model("resnet50").mega_macs / 1e3 / 2.0)
+    assert zoo.estimate.feature_seconds("resnet50.a1_in1k", 1200, DEVICE) == pytest.approx(once)
+    heads = Sweep(archs=("head_softmax", "head_mlp"), features="resnet50-0123456789abcdef")
+    jobs = heads.expand(planned.ref)
+    whole, one = (
+        estimate(None, planned, some, ("train", "test"), accelerator="test", devices=1)
+        for some in (jobs, jobs[:1])
+    )
+    alone = [
+        zoo.estimate._whole_seconds(job, planned, DEVICE)
+        + 1200 * zoo.estimate._seconds_per_image(job, planned, DEVICE, 1.0) * 1.3
+        for job in jobs
+    ]
+    assert whole.seconds - one.seconds == pytest.approx(alone[1])
+    start = zoo.estimate._START_SECONDS + 2 * zoo.estimate._STAGE_SECONDS
+    assert one.seconds == pytest.approx(once + alone[0] + start)
+    nothing = estimate(None, planned, [], ("train",), accelerator="test", devices=1)
+    assert nothing.seconds == 0

@@ -17,17 +17,16 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from zoo import models
 from zoo.data import Dataset, DatasetCheck, check_dataset, open_dataset, require_trainable
 from zoo.data.check import Duplicates, NearDuplicates
 from zoo.errors import StoreError, UsageError
-from zoo.estimate import ACCELERATORS, training_seconds
+from zoo.estimate import feature_seconds, training_seconds
 from zoo.models.at_hand import at_hand
 from zoo.pipeline import Features, Runner, fill, planned, score_splits, train
 from zoo.progress import Progress, counted
 from zoo.recipes import RECIPES
 from zoo.registry import distinct
-from zoo.scores.audited import FACTS
+from zoo.scores.audited import AUDIT, FACTS
 from zoo.scores.label_count import WrongLabels, wrong_labels
 from zoo.scores.population import Population, choose_population, population_of
 from zoo.scores.suspects import score_values, suspects
@@ -156,18 +155,11 @@ def _cost(spent: float, budget: float, cores: int) -> str:
 def _affordable(names: list[str], examples: int, budget: float, cores: int) -> str:
     """The backbone of most multiply-adds whose features take at most half of a budget, else the
     one of fewest."""
-    costs = {name: _feature_seconds(name, examples) / max(1, cores) for name in names}
+    costs = {name: feature_seconds(name, examples) / max(1, cores) for name in names}
     within = [name for name in names if costs[name] <= budget / 2]
     if within:
         return max(within, key=lambda name: (costs[name], name))
     return min(names, key=lambda name: (costs[name], name))
-
-
-def _feature_seconds(name: str, examples: int) -> float:
-    """Seconds of one core for the features of so many pictures, an estimate."""
-    model = models.model(name.partition(".")[0])
-    core = ACCELERATORS["cpu-core"]
-    return examples * (core.image_seconds + model.mega_macs / 1e3 / core.training_gigamacs)
 
 
 def _on_features(
@@ -178,7 +170,7 @@ def _on_features(
     steps = max(1, math.ceil(examples * (1 - 1 / _FOLDS) / recipe.batch_size))
     epochs = min(max(math.ceil(_STEPS / 4 / steps), _EPOCHS[0]), _EPOCHS[1])
     folds = min(_FOLDS, examples)
-    network = _feature_seconds(backbone, examples) / max(1, cores)
+    network = feature_seconds(backbone, examples) / max(1, cores)
 
     def sweep(repeats: int) -> Sweep:
         words = "onecycle:lr=0.002"
@@ -235,7 +227,7 @@ def audit_pictures(
 
         check = check_dataset(dataset, read)
     dataset, trainings, workspace = planned(data, chosen.sweep, location, progress, chosen.features)
-    train(workspace, dataset, "audit", "population", trainings, runner, progress)
+    train(workspace, dataset, AUDIT, "population", trainings, runner, progress)
     members = ledger.classifiers_of(workspace, trainings)
     fill(workspace, dataset, members, ("train",), "all", runner, progress)
     population = population_of(workspace, dataset.fingerprint, members)

@@ -34,6 +34,7 @@ __all__ = [
     "Estimate",
     "assumed_dataset",
     "estimate",
+    "feature_seconds",
     "training_images",
     "training_seconds",
 ]
@@ -329,6 +330,37 @@ def training_seconds(
     )
 
 
+def feature_seconds(
+    network: str, pictures: int, accelerator: Accelerator = ACCELERATORS["cpu-core"]
+) -> float:
+    """Seconds in which one device makes the features of so many pictures, by a network of timm
+    (``ARCH`` or ``ARCH.TAG``)."""
+    model = models.model(network.partition(".")[0])
+    gigamacs = model.mega_macs / 1e3
+    return pictures * (accelerator.image_seconds + gigamacs / accelerator.training_gigamacs)
+
+
+def _missing_features(
+    workspace: Workspace | None,
+    dataset: Dataset,
+    trainings: Sequence[Training],
+    splits: Iterable[str],
+    accelerator: Accelerator,
+) -> float:
+    """Seconds of making the features that trainings need on these splits and that are not there."""
+    there = {
+        (identity["dataset"], identity["split"], identity["backbone"])
+        for commit in (workspace.commits.all("features").values() if workspace else ())
+        for identity in (commit.identity,)
+    }
+    return sum(
+        feature_seconds(key.rpartition("-")[0], len(dataset.splits[split]), accelerator)
+        for key in {t.features for t in trainings if t.features is not None}
+        for split in {*splits} & {*dataset.splits}
+        if (dataset.fingerprint, split, key) not in there
+    )
+
+
 def _evaluated(training: Training) -> set[int]:
     """Epochs after which a training is evaluated."""
     epochs, every = training.recipe.epochs, training.eval_every
@@ -570,6 +602,9 @@ def estimate(
             * _OVERHEAD
             * pace.get(training.arch, 1.0)
         )
+    if work or cells:
+        needed = ("train", "test", *splits) if work else splits
+        seconds += _missing_features(workspace, dataset, trainings, needed, device)
     stages = bool(todo) + bool(cells) + 2 * bool(again)
     seconds = seconds / count + stages * _STAGE_SECONDS + bool(stages) * _START_SECONDS
     whole = examples * classifiers

@@ -69,6 +69,7 @@ __all__ = [
     "check_experiment",
     "fill",
     "make_features",
+    "on_features",
     "planned",
     "prepare_dataset",
     "refuse_diverged",
@@ -909,6 +910,17 @@ def opened_backbone(workspace: str, features: Features) -> Opened:
     return open_backbone(features.backbone, features.weights, features.input_size)
 
 
+def on_features(sweep: Sweep, workspace: str, features: Features) -> tuple[Sweep, Opened]:
+    """A sweep of heads on what a backbone makes of the pictures, and that backbone; its input size
+    is the backbone's.
+
+    Raises:
+        UnknownNameError, UsageError, DataError: as ``opened_backbone``.
+    """
+    opened = opened_backbone(workspace, features)
+    return sweep.replace(features=opened.backbone.key, input_size=None), opened
+
+
 def planned(
     data: str,
     sweep: Sweep,
@@ -931,9 +943,9 @@ def planned(
     except NotFoundError:  # no workspace yet
         dataset = open_dataset(data)
     require_trainable(dataset)
-    opened = None if features is None else opened_backbone(workspace, features)
-    if opened is not None:
-        sweep = sweep.replace(features=opened.backbone.key)
+    opened = None
+    if features is not None:
+        sweep, opened = on_features(sweep, workspace, features)
     check_sweep(dataset, sweep)
     trainings = list(treatments.resolved(sweep, dataset).expand(dataset.ref))
     space = Workspace.open(workspace, create=True)
@@ -973,6 +985,11 @@ def cost_of(
 ) -> Estimate:
     """What is missing of sweeps, their fill, their answers to other data sets and the retrainings
     of arms would cost; ``hardware``: as ``zoo.estimate.estimate`` takes it."""
+    from zoo.trainsets.prepare import check_sweep
+
+    for sweep in sweeps:
+        if sweep.features is not None:
+            check_sweep(dataset, sweep)
     trainings = [
         training for sweep in sweeps for training in resolved(sweep, dataset).expand(dataset.ref)
     ]

@@ -17,7 +17,7 @@ from factories import QUIET, dataset_folder
 from factories import training as job_on
 
 import zoo as library
-from tests.commands import zoo
+from tests.commands import done, zoo
 from zoo import auditing, pipeline
 from zoo.data import Dataset, decode_examples, open_dataset
 from zoo.errors import UsageError
@@ -316,6 +316,38 @@ def test_a_workspace_knows_its_backbone_by_name(
     assert opened.backbone.key == trainings[0].features
     with pytest.raises(UsageError, match="in no cache of this machine"):
         pipeline.opened_backbone(str(tmp_path / "none"), Features(NETWORK))
+
+
+def test_a_plan_of_heads_knows_what_is_done(
+    at_once: Trained, photos: Dataset, weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """``zoo plan --features`` counts the heads that are there as done, by the name of the
+    workspace's backbone or by the weights; nothing is made. Twins: another folding is to be
+    trained; networks are refused; an experiment says itself what it is trained on."""
+    space, trainings = at_once
+    archs = ("--archs", "head_softmax,head_mlp", "--features", NETWORK, "--data", photos.uri)
+    recipe = ("--recipe", "onecycle:batch_size=5", "--epochs", "3", "--snapshots", "1,3")
+    here = ("-w", space.location, "--json")
+
+    def planned(*words: object) -> dict[str, int]:
+        found: dict[str, int] = json.loads(done("plan", *words, *here))
+        return found
+
+    before = sorted(space.commits.keys("backbone"))
+    found = planned(*archs, *recipe, "--folds", "3x2")
+    assert (found["trainings"], found["trainings_done"]) == (len(trainings), len(trainings))
+    assert found["seconds"] == 0
+    other = planned(*archs, *recipe, "--folds", "4x1")
+    assert (other["trainings"], other["trainings_done"]) == (8, 0)
+    assert sorted(space.commits.keys("backbone")) == before
+    refused = zoo("plan", "--archs", "lenet5", "--features", NETWORK, *here)
+    assert refused.code == 2
+    assert "head" in refused.err
+    refused = zoo("plan", "demo", "--features", NETWORK, *here)
+    assert "an experiment's sweeps say themselves what they are trained on" in refused.err
+    refused = zoo("plan", "--archs", "mlp", "--weights", weights, *here)
+    assert "--weights" in refused.err
+    assert "belongs to --features" in refused.err
 
 
 def test_heads_are_trained_from_python(tmp_path: Path, photos: Dataset, weights: Path) -> None:

@@ -311,7 +311,7 @@ class Page(HTMLParser):
     """What a browser would see of a page: tags with their attributes, text, tables without header
     cells."""
 
-    VOID = frozenset({"meta", "br", "img", "link", "input", "hr"})
+    VOID = frozenset({"meta", "br", "img", "link", "input", "hr", "wbr"})
 
     def __init__(self, html: str) -> None:
         super().__init__(convert_charrefs=True)
@@ -940,7 +940,6 @@ def test_files_that_are_damaged_or_there_twice_are_listed_with_their_labels(tmp_
     """Twin: of an audit of predictions no file was read, and that is said."""
     html, _ = page_of(audited(), tmp_path / "files")
     section = html.partition('id="files"')[2].partition("</section>")[0]
-    assert re.findall(r"<t[hd](?: scope=\"row\"| data)[^>]*>([^<]*)<|<td[^>]*>([^<]*)<", section)
     cells = re.findall(r"<t[hd][^>]*>([^<]*)</t[hd]>", section)
     for row in (
         ["cat/torn.jpg", "damaged or truncated JPEG"],
@@ -970,7 +969,7 @@ def test_each_suspect_is_a_picture_in_its_proportions_over_its_file_and_votes(
     assert {(shot["width"], shot["height"]) for shot in shots} == {("30", "20")}
     assert all(str(shot["src"]).startswith("data:image/png;base64,") for shot in shots)
     for number, (text, row) in enumerate(zip(listed, table.itertuples(), strict=True), start=1):
-        assert f"{number}. {row.key}</span>" in text
+        assert f"{number}. {row.key.replace('/', '/<wbr>')}</span>" in text
         assert f"{round(row.x * 5)} of 5 held out</span>" in text
         assert f"{row.label_name} \u2192 {row.top_name}</span>" in text
     _, without = page_of(audited(previews=None), tmp_path / "none")

@@ -19,7 +19,7 @@ from zoo.errors import UsageError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from zoo.pipeline import Runner
+    from zoo.pipeline import Features, Runner
     from zoo.spec import Sweep
     from zoo.store.workspace import Workspace
 
@@ -49,6 +49,7 @@ __all__ = [
     "SplitScores",
     "WeightsOption",
     "WorkspaceOption",
+    "features_of",
     "listed",
     "open_workspace",
     "print_frame",
@@ -314,6 +315,26 @@ def sweep_of(
     from zoo.trainsets.sweeps import sweep_of as made
 
     return made(archs, fractions, epochs, snapshots, recipe, treatment, seeds, input_size, folds)
+
+
+def features_of(
+    features: str | None, weights: Path | None, input_size: int | None = None
+) -> Features | None:
+    """What --features and --weights name; None where neither is given.
+
+    Raises:
+        UsageError: for weights of nothing.
+    """
+    from zoo.pipeline import Features
+
+    if features is not None:
+        return Features(features, weights, input_size)
+    if weights is not None:
+        raise UsageError(
+            f"--weights {weights}: it belongs to --features, which is not given. Name the network"
+            " that they are of with --features ARCH."
+        )
+    return None
 
 
 # ---------------------------------------------------------------- clean and compare

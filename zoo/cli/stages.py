@@ -30,6 +30,7 @@ from zoo.cli.options import (
     TrainerOption,
     WeightsOption,
     WorkspaceOption,
+    features_of,
     listed,
     open_workspace,
     print_frame,
@@ -131,7 +132,7 @@ def train(
 ) -> None:
     """Train the classifiers of a sweep that are not there yet."""
     from zoo import pipeline
-    from zoo.pipeline import Features, check_experiment, planned
+    from zoo.pipeline import check_experiment, planned
     from zoo.progress import Progress, counted
     from zoo.store import ledger
 
@@ -156,15 +157,7 @@ def train(
     sweep = sweep_of(
         archs, fractions, epochs, snapshots, recipe, treatment, seeds, input_size, folds
     )
-    if weights is not None and features is None:
-        raise UsageError(
-            f"--weights {weights}: it belongs to --features, which is not given. Name the network"
-            " that they are of with --features ARCH."
-        )
-    made_by = None
-    if features is not None:
-        sweep = sweep.replace(input_size=None)
-        made_by = Features(features, weights, input_size)
+    made_by = features_of(features, weights, input_size)
     with runner_for(runner, address, cpus, gpus, workspace, trainer) as make:
         dataset, trainings, space = planned(data, sweep, workspace, progress, made_by)
         diverged = pipeline.train(space, dataset, AD_HOC, "population", trainings, make, progress)

@@ -14,6 +14,7 @@ from zoo.cli.options import (
     STUDIES,
     AddressOption,
     CpusOption,
+    FeaturesOption,
     FoldsOption,
     GpusOption,
     JsonOption,
@@ -21,7 +22,9 @@ from zoo.cli.options import (
     RunnerOption,
     ScaleOption,
     TrainerOption,
+    WeightsOption,
     WorkspaceOption,
+    features_of,
     open_workspace,
     print_json,
     runner_for,
@@ -241,6 +244,8 @@ def plan(
         list[str] | None,
         typer.Option("--seeds", help="Seeds, with commas between them. Default 0."),
     ] = None,
+    features: FeaturesOption = None,
+    weights: WeightsOption = None,
     assume: Annotated[
         str | None,
         typer.Option(
@@ -269,10 +274,15 @@ def plan(
     from zoo.data import require_trainable
     from zoo.errors import NotFoundError
     from zoo.estimate import assumed_dataset, total
-    from zoo.pipeline import cost_of, dataset_to_plan
+    from zoo.pipeline import cost_of, dataset_to_plan, on_features
     from zoo.spec import Experiment
     from zoo.studies import load as experiments
 
+    if experiment is not None and features is not None:
+        raise UsageError(
+            f"--features {features}: an experiment's sweeps say themselves what they are trained"
+            " on. Give --archs head_softmax,head_mlp in place of the experiment."
+        )
     if (experiment is None) == (archs is None):
         raise UsageError(
             "plan needs either an experiment or --archs, not both and not neither. Example: zoo"
@@ -286,6 +296,8 @@ def plan(
     spec = experiments.load(experiment, scale) if experiment is not None else None
     if spec is None:
         sweep = sweep_of(archs, fractions, epochs, snapshots, recipe, None, seeds, None, folds)
+        if (made_by := features_of(features, weights)) is not None:
+            sweep, _ = on_features(sweep, workspace, made_by)
         spec = Experiment(
             name="plan",
             title="ad-hoc sweep",

@@ -149,14 +149,14 @@ def _findings(data: ReportData, _desk: Desk) -> Sequence[Part] | Absent:
             (f"{len(facts['damaged']):,}", "files that cannot be read"),
             (
                 f"{facts['duplicates']:,}",
-                f"pictures more than once, {len(facts['conflicting']):,} with different labels",
+                f"times the same picture, {len(facts['conflicting']):,} with different labels",
             ),
         ]
     if facts.get("near_duplicates") is not None:
         tiles.append(
             (
                 f"{facts['near_duplicates']:,}",
-                f"almost the same, {len(facts['near_conflicting']):,} with different labels",
+                f"times almost the same, {len(facts['near_conflicting']):,} with different labels",
             )
         )
     told = [*count_in_words(facts), *population_in_words(facts)]

@@ -24,7 +24,7 @@ from zoo.report.draw import Provenance
 from zoo.report.page import render
 from zoo.report.parts import ReportData
 from zoo.scores import population
-from zoo.scores.audited import facts_of
+from zoo.scores.audited import AUDIT, facts_of
 from zoo.scores.measured import NOT_MEASURED, Measured, measure
 from zoo.spec import Experiment, canonical_json
 from zoo.store import ledger
@@ -68,18 +68,16 @@ def write_report(
             " on record with --data."
         )
     frame = ledger.classifiers_frame(workspace)
-    asked = [
-        training
-        for each in experiment.each
-        for training in ledger.trainings_of(workspace, each.name)
-    ]
+    by_hand = not any(each.sweeps for each in experiment.each)
+    audit = _audit(workspace, dataset) if by_hand else None
+    names = [each.name for each in experiment.each] + [AUDIT] * (audit is not None)
+    asked = [training for name in names for training in ledger.trainings_of(workspace, name)]
     belongs = frame["training_id"].isin(asked)
     here = {
         k: c
         for k, c in ledger.population(workspace).items()
         if c.facts["dataset"] == dataset.fingerprint
     }
-    by_hand = not any(each.sweeps for each in experiment.each)
     if by_hand:  # what was done step by step: imported classifiers are part of it
         belongs |= frame["classifier_id"].isin([k for k, c in here.items() if c.kind == "member"])
     mine = frame[frame["classifier_id"].isin(list(here)) & belongs]
@@ -114,7 +112,6 @@ def write_report(
                 scores,
             )
     detection = None if measured.detection is None else measured.detection.table
-    audit = _audit(workspace, dataset) if by_hand else None
     data = ReportData(
         title=experiment.title if audit is None else f"Audit of {dataset.name}",
         experiment=experiment.name,

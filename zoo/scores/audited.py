@@ -10,8 +10,10 @@ from zoo.progress import counted
 from zoo.scores.remaining import remaining_after_decisions
 from zoo.store.workspace import Workspace
 
-__all__ = ["FACTS", "count_in_words", "facts_of", "population_in_words", "summary"]
+__all__ = ["AUDIT", "FACTS", "count_in_words", "facts_of", "population_in_words", "summary"]
 
+AUDIT: Final = "audit"
+"""Under which name an audit's trainings are planned."""
 FACTS: Final = "results/audit.json"
 """Where they stand in a workspace."""
 
