@@ -86,6 +86,7 @@ def test_one_command_finds_what_is_wrong_with_a_folder(tmp_path: Path, photos: P
     assert ">ant/damaged.png</th>" in page
     assert ">bee/20.png = cat/copy.png</th>" in page
     assert "N = 30 classifiers" in page
+    assert f"zoo train --data {photos} --archs softmax,mlp,lenet5 --folds 5x2" in page
     assert "Left out" not in page
     assert "planted" not in page
     decisions = tmp_path / "decisions.csv"

@@ -59,8 +59,8 @@ _LARGEST, _SIDE = 64, 48
 _STEPS, _EPOCHS = 1_000, (8, 40)
 _SHOWN = 10
 _GROUPS_KEPT = 200
-_OF_PICTURES = ("unreadable", "duplicates", "near-duplicates")
-"""Notes of a check that are listed file by file."""
+_TOLD = ("unreadable", "duplicates", "near-duplicates", "no test split")
+"""Notes of a check that are listed file by file, or do not matter to an audit."""
 
 
 @dataclass(frozen=True)
@@ -336,7 +336,7 @@ def _listed(check: DatasetCheck, split: str, names: Sequence[str]) -> dict[str, 
         "damaged": [{"key": one.key, "reason": one.reason} for one in own.unreadable],
         "equal": groups(own.duplicates),
         "nearly": groups(check.near_duplicates),
-        "notes": [note.text for note in check.notes if note.kind not in _OF_PICTURES],
+        "notes": [note.text for note in check.notes if note.kind not in _TOLD],
     }
 
 

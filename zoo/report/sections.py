@@ -181,7 +181,7 @@ def _files(data: ReportData, _desk: Desk) -> Sequence[Part] | Absent:
     files = None if facts is None else facts.get("files")
     if facts is None or files is None:
         return Absent("No picture was read.")
-    parts: list[Part] = [TextPart(f"{note[:1].upper()}{note[1:]}.") for note in files["notes"]]
+    parts: list[Part] = [TextPart(f"{note.removesuffix('.')}.") for note in files["notes"]]
     if files["damaged"]:
         damaged = files["damaged"][:MAX_TABLE_ROWS]
         part = "" if len(damaged) == len(files["damaged"]) else f", the first {len(damaged):,}"

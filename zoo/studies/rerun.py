@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 import pyarrow.parquet as pq
 
 from zoo.recipes import RECIPES
+from zoo.scores.audited import AUDIT
 from zoo.spec import Op, Recipe, Training
 from zoo.store.commits import Commit
 from zoo.store.results import table_names
@@ -44,7 +45,7 @@ def commands_of(workspace: Workspace) -> list[str]:
     trained = [
         line
         for plan in plans
-        if plan.facts["experiment"] == AD_HOC
+        if plan.facts["experiment"] in (AD_HOC, AUDIT)
         for line in _train(_specs(plan))
     ]
     arms = [
@@ -152,13 +153,16 @@ def _steps(treatment: Sequence[Op]) -> str:
 
 
 def _form(training: Training) -> list[str]:
-    """Snapshots and input size, where they are not what is taken without a word."""
+    """Snapshots, input size and what makes features, where they are not what is taken without a
+    word."""
     snapshots = (
         ["--snapshots", ",".join(map(str, training.snapshots))]
         if training.snapshots != (training.recipe.epochs,)
         else []
     )
-    return snapshots + (["--input-size", str(training.input_size)] if training.input_size else [])
+    features = ["--features", training.features] if training.features else []
+    size = ["--input-size", str(training.input_size)] if training.input_size else []
+    return snapshots + size + features
 
 
 def _share(training: Training) -> str:
