@@ -926,7 +926,7 @@ def test_a_page_of_an_audit_has_its_findings_first_and_nothing_of_studies(tmp_pa
         "each picture was held out by 1 or more of them; by none: 0",
     ):
         assert said.lower().replace(" ", "") in words.lower().replace(" ", "")
-    for foreign in ("planted", "not the paper", "known error", "Left out", "published claims"):
+    for foreign in ("planted", "not the paper", "known error", "Left out (", "published claims"):
         assert foreign.lower() not in words.lower()
 
 
@@ -971,7 +971,8 @@ def test_each_suspect_is_a_picture_in_its_proportions_over_its_file_and_votes(
     for number, (text, row) in enumerate(zip(listed, table.itertuples(), strict=True), start=1):
         assert f"{number}. {row.key.replace('/', '/<wbr>')}</span>" in text
         assert f"{round(row.x * 5)} of 5 held out</span>" in text
-        assert f"{row.label_name} \u2192 {row.top_name}</span>" in text
+        suggested = row.top_name if isinstance(row.top_name, str) else "?"
+        assert f"{row.label_name} \u2192 {suggested}</span>" in text
     _, without = page_of(audited(previews=None), tmp_path / "none")
     assert not [tag for tag, _ in without.tags if tag == "img"]
     assert "No picture is shown" in without.words
