@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any, Final
 
 from zoo.errors import NotFoundError
@@ -56,7 +57,7 @@ def summary(workspace: Workspace) -> str:
     return "\n".join(lines)
 
 
-def _files(facts: dict[str, Any]) -> list[str]:
+def _files(facts: Mapping[str, Any]) -> list[str]:
     if facts["damaged"] is None:
         return []
     damaged, conflicting = facts["damaged"], facts["conflicting"]
@@ -69,7 +70,7 @@ def _files(facts: dict[str, Any]) -> list[str]:
     ]
 
 
-def _nearly(facts: dict[str, Any]) -> list[str]:
+def _nearly(facts: Mapping[str, Any]) -> list[str]:
     if facts.get("near_duplicates") is None:  # of an earlier zoo
         return []
     differ = facts["near_conflicting"]
@@ -80,7 +81,7 @@ def _nearly(facts: dict[str, Any]) -> list[str]:
     ]
 
 
-def population_in_words(facts: dict[str, Any]) -> list[str]:
+def population_in_words(facts: Mapping[str, Any]) -> list[str]:
     """Who was trained, and how often each picture was held out."""
     least, without = facts["heldout_least"], facts["not_held_out"]
     held = (
@@ -98,7 +99,7 @@ _TRUST = {
 }
 
 
-def count_in_words(facts: dict[str, Any]) -> list[str]:
+def count_in_words(facts: Mapping[str, Any]) -> list[str]:
     """Whether the order can be trusted, how many labels are wrong, and what a list yields."""
     wrong = facts["wrong_labels"]
     if wrong is None:
