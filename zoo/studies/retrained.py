@@ -442,6 +442,7 @@ def alike_when_disjoint(part: str, arms: Sequence[str], first: str, own: str) ->
 
     def measured(results: Results) -> Finding:
         table = results.of("disjoint", part)
+        table = table[table["arm"].isin([first, own, *arms])]
         if table["shared"].max() > 0:
             raise NotTested(f"Two draws share up to {table['shared'].max()} examples.")
         wide = table.pivot_table(index="seed", columns="arm", values="kappa").dropna()
