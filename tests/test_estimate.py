@@ -24,6 +24,7 @@ from zoo.estimate import (
 )
 from zoo.machine import own_cpus
 from zoo.spec import Sweep, Training
+from zoo.store.workspace import Workspace
 from zoo.trainsets.treatments import op, parse
 
 DEVICE = Accelerator("test", 2.0, 1e-3, "made up")
@@ -355,8 +356,9 @@ def test_what_trainings_took_here_wins_over_the_tables(
 def test_what_sisters_took_is_known_where_nothing_else_is(
     trained: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A data set of as many examples that has no training yet is planned, its fill too, at the pace
-    of the one that has; of another size it is planned by the tables."""
+    """A data set of as many examples that has no training yet is planned at the pace of the one
+    that has, its fill too where that pace is not about the fixed cost of trainings, as it is of
+    these small ones; of another size it is planned by the tables."""
     space, jobs = trained.workspace, list(trained.trainings)
     monkeypatch.setattr(zoo.estimate, "_LEAST_SECONDS", 0.0)
     pace = zoo.estimate.measured_pace(space, trained.dataset)
@@ -365,13 +367,16 @@ def test_what_sisters_took_is_known_where_nothing_else_is(
     smaller = {**sister.splits, "test": sister.splits["train"]}
     assert zoo.estimate.measured_pace(space, replace(sister, splits=smaller)) == {}
     more = [jobs[0].replace(dataset=sister.ref)]
-    fills = []
-    for where in (space, None):
+
+    def fill(where: Workspace | None) -> float:
         with_fill, without = (
             estimate(where, sister, more, splits, devices=1).seconds for splits in (("test",), ())
         )
-        fills.append(with_fill - without - zoo.estimate._STAGE_SECONDS)
-    assert fills[0] == pytest.approx(pace[jobs[0].arch] * fills[1])
+        return with_fill - without - zoo.estimate._STAGE_SECONDS
+
+    assert fill(space) == pytest.approx(fill(None))
+    monkeypatch.setattr(zoo.estimate, "_FIXED_SHARE", 1.0)
+    assert fill(space) == pytest.approx(pace[jobs[0].arch] * fill(None))
 
 
 def test_a_plan_says_what_was_planned_for_what_is_done(trained: Tiny) -> None:

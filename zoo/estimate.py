@@ -170,6 +170,10 @@ _OVERHEAD = 1.3
 _BATCH = 16
 """Trainings that go to a worker together."""
 
+_FIXED_SHARE = 0.2
+"""Of what trainings of one architecture are expected to take, the most that may be fixed cost where
+their pace is to say how fast it answers."""
+
 _LEAST_SECONDS = 5.0
 """Of trainings of one architecture, before what they took says more than the tables."""
 
@@ -405,10 +409,18 @@ def measured_pace(
     """By architecture: how many times as long as the tables say its finished trainings have taken
     in this workspace, on such a device: those on this data set, or where they say nothing, those on
     its sisters of as many examples, such as the same pictures with other labels. Where that is
-    known it wins, in training, retraining and the fill.
+    known it wins, in training and retraining, and where it is about passes also in the fill.
 
     Trainings that took next to nothing together say nothing.
     """
+    return {arch: times for arch, (times, _) in _paces(workspace, dataset, accelerator).items()}
+
+
+def _paces(
+    workspace: Workspace | None, dataset: Dataset, accelerator: Accelerator
+) -> dict[str, tuple[float, float]]:
+    """``measured_pace``, each with the share of the expected time that does not depend on the
+    passes."""
     if workspace is None:
         return {}
     sizes = {split: len(examples) for split, examples in dataset.splits.items()}
@@ -424,10 +436,10 @@ def measured_pace(
 
 def _pace(
     workspace: Workspace, dataset: Dataset, accelerator: Accelerator, on: Collection[str]
-) -> dict[str, float]:
-    """``measured_pace`` of the trainings on some data sets, by fingerprint, as large as this
-    one."""
+) -> dict[str, tuple[float, float]]:
+    """``_paces`` of the trainings on some data sets, by fingerprint, as large as this one."""
     took: dict[str, float] = {}
+    fixed: dict[str, float] = {}
     expected: dict[str, float] = {}
     for training_id, (training, _, _) in planned(workspace).items():
         if training.dataset.fingerprint not in on:
@@ -440,7 +452,12 @@ def _pace(
         seconds = _whole_seconds(training, dataset, accelerator, done, lanes=lanes)
         took[training.arch] = took.get(training.arch, 0.0) + commit.facts["train_seconds"]
         expected[training.arch] = expected.get(training.arch, 0.0) + seconds
-    return {arch: took[arch] / expected[arch] for arch in took if took[arch] >= _LEAST_SECONDS}
+        fixed[training.arch] = fixed.get(training.arch, 0.0) + _TRAINING_SECONDS
+    return {
+        arch: (took[arch] / expected[arch], fixed[arch] / expected[arch])
+        for arch in took
+        if took[arch] >= _LEAST_SECONDS
+    }
 
 
 def _was_done_on(commit: Commit, accelerator: Accelerator) -> bool:
@@ -559,7 +576,9 @@ def estimate(
     again = [*to_come, *(t for t in retrainings if workspace is None or missing(workspace, [t]))]
     work = [*todo, *again]
     images = sum(training_images(t, dataset) for t in work)
-    pace = measured_pace(workspace, dataset, device)
+    paces = _paces(workspace, dataset, device)
+    pace = {arch: times for arch, (times, _) in paces.items()}
+    answering = {arch: times for arch, (times, share) in paces.items() if share <= _FIXED_SHARE}
     lanes = _in_lanes(work, dataset, count) if accelerator == "cpu-core" else set()
     seconds = sum(
         _whole_seconds(t, dataset, device, lanes=t.id in lanes) * pace.get(t.arch, 1.0)
@@ -590,7 +609,7 @@ def estimate(
                 open_cells
                 * _seconds_per_image(training, asked, device, 1.0)
                 * _OVERHEAD
-                * pace.get(training.arch, 1.0)
+                * answering.get(training.arch, 1.0)
             )
     asked_last = sum(
         len(each.splits["test"]) for each in (dataset, *tests) if "test" in each.splits
@@ -600,7 +619,7 @@ def estimate(
             asked_last
             * _seconds_per_image(training, dataset, device, 1.0)
             * _OVERHEAD
-            * pace.get(training.arch, 1.0)
+            * answering.get(training.arch, 1.0)
         )
     if work or cells:
         needed = ("train", "test", *splits) if work else splits
