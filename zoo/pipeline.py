@@ -41,7 +41,7 @@ from zoo.store.commits import Commit
 from zoo.store.heartbeat import heartbeat
 from zoo.store.ledger import Role
 from zoo.store.origin import Origin
-from zoo.store.results import write_scores
+from zoo.store.results import recorded_run, write_scores
 from zoo.store.workspace import Workspace
 from zoo.studies.arms import (
     Comparison,
@@ -1034,3 +1034,17 @@ def cost_of_experiment(
         ],
         page=True,
     )
+
+
+def whole_run(workspace: Workspace | None, experiment: Experiment) -> float | None:
+    """Seconds that the stages of an experiment took, each the longest of its runs; None where they
+    are not on record, or an experiment before it has trained the population that it shares."""
+    if workspace is None:
+        return None
+    try:
+        name, scale, timings = recorded_run(workspace)
+    except (NotFoundError, UsageError):
+        return None
+    own = {"training"} | ({"retraining"} if any(e.arm_groups for e in experiment.each) else set())
+    asked = (experiment.source or experiment.name, experiment.scale)
+    return sum(timings.values()) if (name, scale) == asked and own <= set(timings) else None

@@ -17,6 +17,7 @@ from zoo.scores.from_store import score
 from zoo.scores.population import population_of
 from zoo.spec import Experiment, Op, SelectionRule, Sweep
 from zoo.store import ledger, selections
+from zoo.store.results import record_run
 from zoo.store.workspace import Workspace
 
 QUIET = Progress(quiet=True)
@@ -71,3 +72,16 @@ def test_it_is_one() -> None:
     """A sweep of two is refused."""
     with pytest.raises(UsageError, match="single training is a sweep of 2"):
         DECLARED.replace(single=MANY)
+
+
+def test_a_whole_run_is_what_its_stages_took(tmp_path: Path) -> None:
+    """Training, fill and scoring of one run add up; of another scale, of an experiment that found
+    its population trained, and of a new workspace there is nothing to compare a plan with."""
+    space = Workspace.open(str(tmp_path / "w"), create=True)
+    assert pipeline.whole_run(None, DECLARED) is None
+    assert pipeline.whole_run(space, DECLARED) is None
+    record_run(space, DECLARED, {"fill": 2.0, "scoring": 0.5})
+    assert pipeline.whole_run(space, DECLARED) is None
+    record_run(space, DECLARED, {"training": 4.0, "fill": 1.0})
+    assert pipeline.whole_run(space, DECLARED) == 6.5
+    assert pipeline.whole_run(space, DECLARED.replace(scale="laptop")) is None

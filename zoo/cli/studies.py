@@ -274,7 +274,14 @@ def plan(
     from zoo.data import require_trainable
     from zoo.errors import NotFoundError
     from zoo.estimate import assumed_dataset, total
-    from zoo.pipeline import cost_of, dataset_to_plan, on_features
+    from zoo.pipeline import (
+        cost_of,
+        cost_of_experiment,
+        dataset_to_plan,
+        on_features,
+        whole_run,
+    )
+    from zoo.progress import duration
     from zoo.spec import Experiment
     from zoo.studies import load as experiments
 
@@ -335,6 +342,12 @@ def plan(
             )
         )
     cost, name = total(costs, page=keeps), " and ".join(names)
+    ran = None if experiment is None or data or assume else whole_run(space, spec)
+    whole = (
+        None
+        if ran is None
+        else cost_of_experiment(None, spec, accelerator=gpu, devices=devices).seconds
+    )
     if as_json:
         print_json(
             {
@@ -344,7 +357,14 @@ def plan(
                 "published_shape": stand_in,
                 "device": gpu,
                 **cost.as_json(),
+                "run_seconds": ran,
+                "run_planned_seconds": whole,
             }
         )
     else:
         print(cost.text(title, f"{name} (not here, by its published shape)" if stand_in else name))
+        if ran and whole:
+            print(
+                f"  last run      its stages took {duration(ran)}, the longest of each; planned"
+                f" from nothing {duration(whole)}, {100 * (whole / ran - 1):+.0f} %"
+            )
