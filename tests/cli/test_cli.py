@@ -36,8 +36,8 @@ OPTIONS = {
     "demo": "--address --cpus --gpus --runner --scale --workspace",
     "run": "--address --cpus --gpus --runner --scale --trainer --until --workspace EXPERIMENT",
     "plan": (
-        "--archs --assume --data --devices --epochs --folds --fractions --gpu --gpu-price"
-        " --json --recipe --scale --seeds --snapshots --workspace EXPERIMENT"
+        "--archs --assume --data --devices --epochs --features --folds --fractions --gpu"
+        " --gpu-price --json --recipe --scale --seeds --snapshots --weights --workspace EXPERIMENT"
     ),
     "train": (
         "--address --archs --cpus --data --epochs --features --folds --fractions --gpus"
