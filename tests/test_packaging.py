@@ -344,10 +344,11 @@ def test_the_set_up_is_skipped_the_second_time(clone: Path) -> None:
 
 
 def test_ci_calls_make_and_can_be_run() -> None:
-    """``.ci/run`` is executable, stops at errors, and calls lint and test."""
+    """``.ci/run`` is executable, stops at errors, and calls lint, the tests and the test of a
+    cluster's hosts."""
     script = ROOT / ".ci" / "run"
     assert os.access(script, os.X_OK)
     text = script.read_text(encoding="utf-8")
     assert text.startswith("#!/usr/bin/env bash\n")
     assert "set -euo pipefail" in text
-    assert "make lint test" in text
+    assert "make multihost lint test" in text

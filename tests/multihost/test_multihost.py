@@ -1,10 +1,12 @@
-"""A cluster of real hosts from clean machines to none: up, train, a host cut off and back, a host
-that lacks the workspace, fill, the driver killed, the same command again, down."""
+"""A cluster of real hosts from clean machines to none: up, train, a host cut off and back, fill,
+the driver killed, the same command again, down. What is found before work starts has a test of its
+own."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +31,6 @@ QUICK = " ".join(
 SMALL = "--object-store-memory=150000000 --memory=2000000000"
 
 
-@pytest.fixture(scope="module")
-def hosts() -> Iterator[Hosts]:
-    with Hosts() as made:
-        yield made
-
-
 def cluster_file(hosts: Hosts) -> Path:
     """``cluster/local.yaml`` with the addresses, the key and the sizes of these hosts."""
     config: dict[str, Any] = yaml.safe_load((ROOT / "cluster/local.yaml").read_text())
@@ -51,46 +47,90 @@ def cluster_file(hosts: Hosts) -> Path:
     return path
 
 
-def test_a_cluster_from_clean_hosts_to_none(hosts: Hosts, tmp_path: Path) -> None:
+@dataclass(frozen=True)
+class Cluster:
+    """The hosts with a cluster's file, and a workspace that all of them see."""
+
+    hosts: Hosts
+    file: Path
+    space: Path
+
+    def client(self, *words: object) -> str:
+        """A command on the client that must end well; what it prints."""
+        done = self.hosts.run("client", "zoo", *words)
+        assert done.returncode == 0, (words, done.stdout, done.stderr)
+        return done.stdout
+
+    def submit(self, *words: object) -> str:
+        """Start a command on the head; its job's name."""
+        said = self.client("submit", self.file, *words, "-w", self.space, "--address", "auto")
+        return said.split(":")[0]
+
+    def ended(self, job: str) -> bool:
+        code = self.hosts.home("head") / "zoo-jobs" / job / "code"
+        return code.exists() and bool(code.read_text().strip())
+
+    def down(self) -> None:
+        """End it, and look whether a process of Ray's is left on any host."""
+        assert "no process of Ray's" in self.client("down", self.file)
+        assert [self.hosts.ray(name) for name in ("head", "w1", "w2")] == [[], [], []]
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    with Hosts() as hosts:
+        made = Cluster(hosts, cluster_file(hosts), hosts.shared / "space")
+        assert "3 nodes answer" in made.client("up", made.file)
+        yield made
+
+
+def test_a_cluster_from_clean_hosts_to_none(cluster: Cluster, tmp_path: Path) -> None:
     """Nothing committed is lost, written twice or different from one process on one machine."""
     seed = random.randrange(1000)
     print(f"seed {seed}")  # noqa: T201 - to be found in what pytest has captured
     chance = random.Random(seed)
-    file, space, calm = cluster_file(hosts), hosts.shared / "space", tmp_path / "calm"
-    seeds = ",".join(map(str, range(4)))
+    hosts, file, space, calm = cluster.hosts, cluster.file, cluster.space, tmp_path / "calm"
     epochs = ",".join(map(str, range(1, 7)))
-    line = ("train", "--archs", "lenet5", "--seeds", seeds, "--epochs", "6", "--snapshots", epochs)
-
-    def client(*words: object) -> str:
-        done = hosts.run("client", "zoo", *words)
-        assert done.returncode == 0, (words, done.stdout, done.stderr)
-        return done.stdout
-
-    def submit(*words: object) -> str:
-        return client("submit", file, *words, "-w", space, "--address", "auto").split(":")[0]
-
-    def ended(job: str) -> Path | None:
-        code = hosts.home("head") / "zoo-jobs" / job / "code"
-        return code if code.exists() and code.read_text().strip() else None
-
-    # up
-    assert "3 nodes answer" in client("up", file)
-    assert "is left as it is" in hosts.run("client", "zoo", "up", file).stderr
-    token = hosts.home("w2") / ".ray/auth_token"
-    assert token.stat().st_mode & 0o777 == 0o600
+    line = ("train", "--archs", "lenet5", "--seeds", "0,1,2,3", "--epochs", "6")
+    line += ("--snapshots", epochs)
     # train; a worker's host is cut off in the middle, and comes back
-    job = submit(*line)
+    job = cluster.submit(*line)
     wait(lambda: finished(space, "checkpoint") >= chance.randint(1, 4), "a checkpoint")
     before = files(space)
     hosts.cut("w1")
     wait(lambda: finished(space, "training") >= 1, "a training on the other host")
     hosts.cut("w1", back=True)
-    wait(lambda: ended(job) is not None, "the end of the sweep")
+    wait(lambda: cluster.ended(job), "the end of the sweep")
     assert untouched(before, space)
-    said = client("logs", file, job)
+    said = cluster.client("logs", file, job)
     assert "node w1 is lost" in said, said
     assert "4 trainings done" in said, said
-    # faults that are found before work starts, each named
+    # fill; its driver is killed, and the same command goes on
+    before = files(space)
+    job = cluster.submit("fill")
+    wait(lambda: bool(list(space.glob("answers/*/shard-*"))) or cluster.ended(job), "an answer")
+    hosts.run("head", "pkill", "-KILL", "-f", "zoo fill")
+    again = cluster.submit("fill")
+    wait(lambda: cluster.ended(again), "the end of the fill")
+    assert "has answers" in cluster.client("logs", file, again)
+    assert untouched(before, space)
+    # what came out
+    for words in (line, ("fill",)):
+        result = run(tmp_path, *words, "--runner", "local", "-w", calm)
+        assert result.code == 0, result
+    assert content(space) == content(calm)
+    result = run(tmp_path, "fsck", "--semantic", "-w", space)
+    assert (result.code, result.out) == (0, "clean\n"), result
+    cluster.down()
+
+
+def test_what_is_found_before_work_starts(cluster: Cluster) -> None:
+    """A cluster that is up is left as it is, the token is for its user alone; a host without the
+    workspace, a machine that is no node and a wrong token have a sentence each."""
+    hosts = cluster.hosts
+    assert "is left as it is" in hosts.run("client", "zoo", "up", cluster.file).stderr
+    token = hosts.home("w2") / ".ray/auth_token"
+    assert token.stat().st_mode & 0o777 == 0o600
     other = hosts.shared / "other"
     other.mkdir()
     hosts.run("w2", "mount", "-t", "tmpfs", "tmpfs", other)
@@ -106,26 +146,4 @@ def test_a_cluster_from_clean_hosts_to_none(hosts: Hosts, tmp_path: Path) -> Non
     assert result.returncode == 1, result
     assert "refuses this machine's token" in result.stderr
     assert "bug" not in result.stderr
-    # fill; its driver is killed, and the same command goes on
-    before = files(space)
-    job = submit("fill")
-    wait(lambda: bool(list(space.glob("answers/*/shard-*"))) or bool(ended(job)), "an answer")
-    hosts.run("head", "pkill", "-KILL", "-f", "zoo fill")
-    again = submit("fill")
-    wait(lambda: ended(again) is not None, "the end of the fill")
-    assert "has answers" in client("logs", file, again)
-    assert untouched(before, space)
-    # what came out
-    for words in (line, ("fill",)):
-        result = run(tmp_path, *words, "--runner", "local", "-w", calm)
-        assert result.code == 0, result
-    assert content(space) == content(calm)
-    result = run(tmp_path, "fsck", "--semantic", "-w", space)
-    assert (result.code, result.out) == (0, "clean\n"), result
-    # down
-    assert "no process of Ray's" in client("down", file)
-    assert {name: hosts.ray(name) for name in ("head", "w1", "w2")} == {
-        "head": [],
-        "w1": [],
-        "w2": [],
-    }
+    cluster.down()
