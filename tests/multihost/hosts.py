@@ -25,7 +25,7 @@ __all__ = ["ADDRESSES", "Hosts", "missing"]
 NET = "10.77.0"
 ADDRESSES = {"client": f"{NET}.5", "head": f"{NET}.10", "w1": f"{NET}.11", "w2": f"{NET}.12"}
 TOOLS = ("ip", "unshare", "nsenter", "sshd", "ssh", "ssh-keygen", "rsync", "ps")
-HANGS = 240.0
+HANGS = 500.0
 _PDEATHSIG = 1
 """``PR_SET_PDEATHSIG`` of Linux."""
 
