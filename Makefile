@@ -49,8 +49,9 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(VENV)/bin/python -m pytest -q --timeout=600 -n 2 --dist loadfile
 
+HOSTS_SECONDS ?= 1800
 multihost: $(STAMP)
-	$(VENV)/bin/python -m pytest -q --timeout=1800 -m multihost tests/multihost -k from_clean_hosts_to_none
+	$(VENV)/bin/python -m pytest -q --timeout=$(HOSTS_SECONDS) -m multihost tests/multihost -k from_clean_hosts_to_none
 
 multihost-all: $(STAMP)
 	$(VENV)/bin/python -m pytest -q --timeout=1800 -m multihost tests/multihost
