@@ -15,7 +15,7 @@ help:
 	@echo "make demo    the main job on embedded pictures: train, fill, score, clean, retrain, report"
 	@echo "make test    the test suite, but for what takes minutes on its own"
 	@echo "make multihost a cluster of three hosts in network namespaces of this machine, from clean hosts to none; needs root, sshd and rsync"
-	@echo "make multihost-all that, what is found before work starts there, and an autoscaler"
+	@echo "make multihost-all that, and what is found before work starts there"
 	@echo "make chaos   half an hour of random faults on such hosts while a sweep runs; MINUTES=2 for less, SEED=n to repeat, FAULTS=cut,head for these alone"
 	@echo "make chaos-store two writers of a workspace at every pair of their storage calls; minutes"
 	@echo "make test-slow the slow tests, those among them that make test leaves out"
