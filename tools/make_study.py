@@ -29,7 +29,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -375,6 +375,16 @@ def _opened(name: str, place: str) -> Study:
     return open_results(path, name, scale) if colon else open_study(place)
 
 
+def _as_kept(study: Study) -> Study:
+    """The study judged by its tables as a folder keeps them, to six digits: the same page and
+    verdicts, to the byte, as without its workspace."""
+    if study.figures is None:
+        return study
+    with tempfile.TemporaryDirectory() as folder:
+        store_tables(study, Path(folder))
+        return replace(study, verdicts=stored_study(Path(folder)).verdicts)
+
+
 def main(arguments: Sequence[str]) -> int:
     page = Path(arguments[0])
     folder = page.with_suffix("")
@@ -384,6 +394,7 @@ def main(arguments: Sequence[str]) -> int:
         name: _opened(name, workspaces[name]) if name in workspaces else stored_study(folder / name)
         for name in names
     }
+    studies = {name: _as_kept(study) for name, study in studies.items()}
     text = filled(page.read_text(), studies, page.stem)
     for name, study in studies.items():
         target = folder / name

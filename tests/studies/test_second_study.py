@@ -84,6 +84,23 @@ def test_csv_tables_judge_alike(runs: tuple[Workspace, dict[str, Result]], tmp_p
     pd.testing.assert_frame_equal(again.verdicts[columns], study.verdicts[columns])
 
 
+def test_a_page_is_the_same_with_its_workspace_and_without(
+    runs: tuple[Workspace, dict[str, Result]], tmp_path: Path
+) -> None:
+    """What stands beside the page is enough to write it again, to the byte."""
+    from tools.make_study import main, open_results
+
+    things = ["run", "verdicts"]
+    things += [c.name for c in open_results(str(runs[0].root), "relabelling", "smoke").charts]
+    page = tmp_path / "study.md"
+    page.write_text("\n".join(f"<!-- made: relabelling {x} -->\n<!-- end -->" for x in things))
+    assert main([str(page), f"relabelling={runs[0].root}:smoke"]) == 0
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert len(before) > len(things)
+    assert main([str(page)]) == 0
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
 def test_no_pixel_of_a_data_set_is_put_beside_a_page(
     runs: tuple[Workspace, dict[str, Result]], tmp_path: Path
 ) -> None:

@@ -226,11 +226,12 @@ def mostly_wrong(part: str, name: str, *, share: float = 0.5) -> Measure:
         row = results.of("judged", part, set=name).iloc[0]
         if not row["known"]:
             raise NotTested("The set is empty.")
+        wrong, known = int(row["wrong"]), int(row["known"])
         note = (
-            f"{row['wrong']} of {row['known']} are wrong [{100 * row['low']:.1f} to"
+            f"{wrong:,} of {known:,} are wrong [{100 * row['low']:.1f} to"
             f" {100 * row['high']:.1f} %], {100 * row['recall']:.1f} % of all wrong labels."
         )
-        evidence = share_above(int(row["wrong"]), int(row["known"]), share)
+        evidence = share_above(wrong, known, share)
         return Finding(evidence, np.array([float(row["precision"])]), unit="share", note=note)
 
     return measure
