@@ -13,6 +13,7 @@ import zoo as library
 from zoo import auditing
 from zoo.exchange.importing import Request, import_predictions
 from zoo.local import LocalRunner
+from zoo.scores.audited import facts_of, summary
 from zoo.store.workspace import Workspace
 
 
@@ -42,7 +43,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_two_pictures_of_two_classes(tmp_path: Path) -> None:
     """No fold can hold either out: nothing is counted, nothing is flagged, and both are named."""
     space = audited(tmp_path, {"ant": 1, "bee": 1})
-    said = auditing.summary(space)
+    said = summary(space)
     assert "by none: 2" in said
     assert "how many labels are wrong was not estimated: no count of wrong labels: 0 exam" in said
     assert library.open(space.location).scores("train")["is_label_issue"].isna().all()
@@ -52,7 +53,7 @@ def test_a_class_of_one_example_is_no_part_of_the_ranking_of_the_others(tmp_path
     """It has no held-out answer, hence no probability of being wrong and no flag; the others
     have."""
     space = audited(tmp_path, {"ant": 6, "bee": 6, "cat": 1})
-    said = auditing.summary(space)
+    said = summary(space)
     assert "by none: 1" in said
     scores = library.open(space.location).scores("train")
     alone = scores["label_name"] == "cat"
@@ -63,7 +64,7 @@ def test_a_class_of_one_example_is_no_part_of_the_ranking_of_the_others(tmp_path
 def test_all_pictures_alike(tmp_path: Path) -> None:
     """One group of twelve under two labels, no near-duplicate beside it, and no trust in the
     order."""
-    said = auditing.summary(audited(tmp_path, {"ant": 6, "bee": 6}, alike=True))
+    said = summary(audited(tmp_path, {"ant": 6, "bee": 6}, alike=True))
     assert "the same picture more than once: 1 group, 1 with different labels" in said
     assert "almost the same picture: 0 groups" in said
     assert "too weak to trust the order" in said
@@ -72,7 +73,7 @@ def test_all_pictures_alike(tmp_path: Path) -> None:
 def test_class_names_that_differ_in_case_alone_stay_two_classes(tmp_path: Path) -> None:
     """In the suspects each is shown as it is written."""
     space = audited(tmp_path, {"Ant": 4, "ant": 4})
-    facts = auditing.facts_of(space)
+    facts = facts_of(space)
     assert facts["classes"] == 2
     pairs = {(row["label_name"], row["suggested_name"]) for row in facts["suspects"]}
     assert pairs <= {("Ant", "ant"), ("ant", "Ant")}
@@ -92,7 +93,7 @@ def test_twenty_thousand_classes(tmp_path: Path) -> None:
     done = import_predictions(str(tmp_path / "w"), request, QUIET)
     space = Workspace.open(tmp_path / "w")
     auditing.audit_predictions(space, done.split, done.dataset, QUIET)
-    facts = auditing.facts_of(space)
+    facts = facts_of(space)
     assert facts["classes"] == 20_000
     assert [row["key"] for row in facts["suspects"]] == ["7"]
     assert 0.2 < facts["wrong_labels"]["wrong"] < 1.5
