@@ -21,8 +21,7 @@ from torch import Tensor, nn
 from zoo.models.heads import Standardised
 from zoo.spec import Recipe, Training
 from zoo.training.course import Course
-from zoo.training.loop import StoppedError
-from zoo.training.seat import Block, Seat
+from zoo.training.seat import Block, Seat, after_epoch
 from zoo.training.stack import Stack
 
 __all__ = ["HeadStack", "logits_of_heads", "train_heads"]
@@ -229,18 +228,7 @@ def train_heads(
         seats = [seats[number] for number in order]
         stack.keep(order)
         stopped = _epoch(stack, seats, features, should_stop)
-        stays = []
-        for number, seat in enumerate(seats):
-            try:
-                stack.leave(number, seat.course)
-                if stopped:
-                    seat.course.keep(seat.place, stop=True)
-                elif not seat.course.after(*seat.result()):
-                    stays.append(number)
-            except Exception as error:  # noqa: BLE001 - one broken training must not end the others
-                fail(seat.course.training, error)
-        if stopped:
-            raise StoppedError
+        stays = after_epoch(seats, fail, stack.leave, stopped=stopped)
         seats = [seats[number] for number in stays]
         if seats:
             stack.keep(stays)

@@ -7,7 +7,7 @@ B examples of a step.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from zoo import keyed
-from zoo.training.course import Course
-from zoo.training.loop import Metrics, Within
+from zoo.spec import Training
+from zoo.training.course import Course, epoch_result
+from zoo.training.loop import Metrics, StoppedError, Within
 from zoo.training.schedule import epoch_batches, learning_rate
 
-__all__ = ["Block", "Seat"]
+__all__ = ["Block", "Seat", "after_epoch"]
 
 
 @dataclass(eq=False)
@@ -87,19 +88,41 @@ class Seat:
         return Within(self.done, self.seen, tensors)
 
     def result(self) -> tuple[int, Metrics, int | None]:
-        """(epoch, training metrics, step of divergence or None), as the one training loop gives
-        them."""
-        finite = np.isfinite(self.losses)
-        loss = float(self.losses.astype(np.float64).mean()) if finite.all() else None
-        metrics: Metrics = {
-            "epoch": self.epoch,
-            "split": "train",
-            "acc1": float(self.hits[0]) / self.seen,
-            "acc5": float(self.hits[1]) / self.seen,
-            "loss": loss,
-        }
-        first = (self.epoch - 1) * len(self.batches)
-        return self.epoch, metrics, None if loss is not None else first + int(np.argmin(finite))
+        """As ``epoch_result``."""
+        return epoch_result(self.epoch, self.losses, self.hits, self.seen)
+
+
+def after_epoch(
+    seats: Sequence[Seat],
+    fail: Callable[[Training, Exception], None],
+    leave: Callable[[int, Course], None] | None = None,
+    *,
+    stopped: bool,
+) -> list[int]:
+    """What follows an epoch of all: evaluation, snapshot, stop rule, saved state. Returns the
+    numbers of those that go on.
+
+    Args:
+        fail: told of a training that raised; it leaves, the others go on.
+        leave: puts what the steps have made into a seat's network first, where that is not done.
+
+    Raises:
+        StoppedError: if they were stopped; all states are saved.
+    """
+    stays = []
+    for number, seat in enumerate(seats):
+        try:
+            if leave is not None:
+                leave(number, seat.course)
+            if stopped:
+                seat.course.keep(seat.place, stop=True)
+            elif not seat.course.after(*seat.result()):
+                stays.append(number)
+        except Exception as error:  # noqa: BLE001 - one broken training must not end the others
+            fail(seat.course.training, error)
+    if stopped:
+        raise StoppedError
+    return stays
 
 
 @dataclass(frozen=True)

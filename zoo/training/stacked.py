@@ -35,9 +35,9 @@ from torch.overrides import TorchFunctionMode
 
 from zoo import models
 from zoo.spec import Recipe, Training
-from zoo.training.course import Course
-from zoo.training.loop import StoppedError, top_hits
-from zoo.training.seat import Block, Seat
+from zoo.training.course import Company, Course
+from zoo.training.loop import top_hits
+from zoo.training.seat import Block, Seat, after_epoch
 from zoo.training.stack import Stack
 from zoo.training.tensors import draw, moved
 from zoo.trainsets.prepare import TrainingData
@@ -312,11 +312,6 @@ def cost(arch: str, classes: int, channels: int, size: int, recipe: Recipe) -> C
 # ---------------------------------------------------------------- trainings in it
 
 
-def _likeness(data: TrainingData) -> tuple[int, int, int]:
-    shape = data.preprocessing
-    return shape.size, shape.channels, len(data.class_names)
-
-
 class _Resident:
     """Pictures on the device: those that trainings share lie there once."""
 
@@ -333,7 +328,7 @@ class _Resident:
         return [self._held[id(each)][1] for each in images]
 
 
-class Stacked:
+class Stacked(Company):
     """Trainings like the first, as one program.
 
     Args:
@@ -343,22 +338,14 @@ class Stacked:
     def __init__(
         self, data: TrainingData, recipe: Recipe, device: torch.device, cost: Cost
     ) -> None:
+        super().__init__(data)
         self._recipe, self._device = recipe, device
-        self._like = _likeness(data)
         self._resident = _Resident(device)
         free = _CPU_BYTES
         if device.type == "cuda":
             free = int(torch.cuda.mem_get_info(device)[0] * _GPU_SHARE)
         self.room = max(1, min(MOST, int(free // cost.bytes(recipe))))
         """Networks at once."""
-
-    def takes(self, course: Course) -> bool:
-        """Whether a training fits: input and classes as the first, pictures in memory, and batches
-        that batch normalisation can be made of."""
-        data = course.data
-        return (
-            _likeness(data) == self._like and not data.train_at(1).streamed and len(data.rows) > 1
-        )
 
     def train(
         self,
@@ -419,17 +406,7 @@ class Stacked:
                     fail(seat.course.training, fault)
                 seats = []
                 continue
-            stays = []
-            for number, seat in enumerate(seats):
-                try:
-                    if stopped:
-                        seat.course.keep(seat.place, stop=True)
-                    elif not seat.course.after(*seat.result()):
-                        stays.append(number)
-                except Exception as error:  # noqa: BLE001 - one broken training must not end the others
-                    fail(seat.course.training, error)
-            if stopped:
-                raise StoppedError
+            stays = after_epoch(seats, fail, stopped=stopped)
             if len(stays) < len(seats):
                 seats = [seats[number] for number in stays]
                 if stack is not None and seats:

@@ -22,7 +22,7 @@ from torch import nn
 
 from zoo import keyed
 from zoo.spec import Recipe, Training
-from zoo.training.course import Course, moment_names
+from zoo.training.course import Company, Course, epoch_result, moment_names
 from zoo.training.lanes.graph import describe
 from zoo.training.lanes.program import Program, Rule
 from zoo.training.lanes.vectors import LANES
@@ -45,7 +45,7 @@ class LaneCourse(Course, Protocol):
     def alone(self) -> None: ...
 
 
-class Lanes:
+class Lanes(Company):
     """Room for ``LANES`` trainings like the first.
 
     Args:
@@ -62,7 +62,7 @@ class Lanes:
         self._recipe, self._least = recipe, LANES // _WORTH if keep is None else 1
         self._network = describe(model, shape.channels, shape.size)
         self._parameters = {name: tuple(p.shape) for name, p in model.named_parameters()}
-        self._like = _likeness(data)
+        super().__init__(data)
         self._most = recipe.batch_size + 1  # a single left-over row joins the batch before it
         rule = Rule(recipe.optimizer, recipe.momentum, recipe.weight_decay, recipe.label_smoothing)
         self._make = partial(Program, self._network, self._parameters, rule, images=self._most)
@@ -70,14 +70,6 @@ class Lanes:
         numbers = 2 * values + 4 * sum(int(np.prod(s)) for s in self._parameters.values())
         self.bytes = numbers * LANES * 4
         """Memory of the program, at most."""
-
-    def takes(self, course: LaneCourse) -> bool:
-        """Whether a training fits: input and classes as the first, pictures in memory, and batches
-        that batch normalisation can be made of."""
-        data = course.data
-        return (
-            _likeness(data) == self._like and not data.train_at(1).streamed and len(data.rows) > 1
-        )
 
     def train(
         self,
@@ -160,11 +152,6 @@ class Lanes:
             if stop:
                 return True
         return False
-
-
-def _likeness(data: TrainingData) -> tuple[int, int, int]:
-    shape = data.preprocessing
-    return shape.size, shape.channels, len(data.class_names)
 
 
 class _Step:
@@ -320,16 +307,5 @@ class _Seat:
             optimizer.state[parameter] = state
 
     def result(self) -> tuple[int, Metrics, int | None]:
-        """(epoch, training metrics, step of divergence or None), as the one training loop gives
-        them."""
-        finite = np.isfinite(self._losses)
-        loss = float(self._losses.astype(np.float64).mean()) if finite.all() else None
-        metrics: Metrics = {
-            "epoch": self._epoch,
-            "split": "train",
-            "acc1": float(self._hits[0]) / self._seen,
-            "acc5": float(self._hits[1]) / self._seen,
-            "loss": loss,
-        }
-        first = (self._epoch - 1) * len(self.batches)
-        return self._epoch, metrics, None if loss is not None else first + int(np.argmin(finite))
+        """As ``epoch_result``."""
+        return epoch_result(self._epoch, self._losses, self._hits, self._seen)
