@@ -17,9 +17,17 @@ from zoo.trainsets.inputs import MemoryPictures
 from zoo.trainsets.on_rows import Rows
 from zoo.trainsets.prepare import TrainingData
 
-__all__ = ["BareCourse", "bare", "pictures"]
+__all__ = ["BareCourse", "bare", "network", "pictures"]
 
 CLASSES = 10
+
+
+def network(arch: str, data: TrainingData) -> nn.Module:
+    """An untrained network for a training set, by torch's own random numbers."""
+    shape = data.preprocessing
+    return models.build(
+        arch, num_classes=len(data.class_names), in_channels=shape.channels, size=shape.size
+    )
 
 
 class _Done:
@@ -35,11 +43,8 @@ class BareCourse:
         self.training, self.data, self.device = training, data, device
         self.within: Within | None = None
         self.outcome = _Done()
-        shape = data.preprocessing
         torch.manual_seed(training.seed)
-        self.model: nn.Module = models.build(
-            training.arch, num_classes=CLASSES, in_channels=shape.channels, size=shape.size
-        ).to(device)
+        self.model = network(training.arch, data).to(device)
         if training.recipe.channels_last:
             self.model = self.model.to(memory_format=torch.channels_last)
         self.optimizer = optimizer_of(self.model, training.recipe)

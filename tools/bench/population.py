@@ -17,8 +17,9 @@ from collections.abc import Sequence
 
 import torch
 
+from tools.bench.courses import network
 from tools.bench.paired import interleave, ratio_line, ratios, settings, spread
-from zoo import models, pipeline
+from zoo import pipeline
 from zoo.data import open_dataset
 from zoo.estimate import training_images
 from zoo.local import LocalRunner
@@ -58,13 +59,7 @@ def own_seconds(workspace: Workspace, trainings: Sequence[Training]) -> float:
     try:
         for training in trainings:
             ready = prepare(workspace, training)
-            shape = ready.preprocessing
-            model = models.build(
-                training.arch,
-                num_classes=len(ready.class_names),
-                in_channels=shape.channels,
-                size=shape.size,
-            )
+            model = network(training.arch, ready)
             optimizer = optimizer_of(model, training.recipe)
             began = time.process_time()
             for _ in fit(model, optimizer, ready, training, device=torch.device("cpu")):

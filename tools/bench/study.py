@@ -18,8 +18,9 @@ from typing import Any
 
 import torch
 
+from tools.bench.courses import network
 from tools.bench.paired import Workers, interleave, ratio_line, ratios, settings, since, spread
-from zoo import models, pipeline
+from zoo import pipeline
 from zoo.cluster.runner import RayRunner
 from zoo.data import open_dataset
 from zoo.progress import Progress
@@ -47,13 +48,7 @@ def bare(root: str, specs: list[dict[str, Any]], evaluation: bool) -> Callable[[
     def work() -> None:
         for training in trainings:
             data = prepare(workspace, training)
-            shape = data.preprocessing
-            model = models.build(
-                training.arch,
-                num_classes=len(data.class_names),
-                in_channels=shape.channels,
-                size=shape.size,
-            )
+            model = network(training.arch, data)
             if evaluation:
                 evaluate(model, data, training.recipe, 1, torch.device("cpu"))
                 continue

@@ -26,6 +26,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
+from tools.bench.courses import network
 from tools.bench.paired import (
     Workers,
     interleave,
@@ -100,13 +101,7 @@ def zoo_training(root: str, spec: dict[str, Any]) -> Callable[[], None]:
     def work() -> None:
         data = prepare(workspace, training)
         torch.manual_seed(training.seed)
-        shape = data.preprocessing
-        model = models.build(
-            training.arch,
-            num_classes=len(data.class_names),
-            in_channels=shape.channels,
-            size=shape.size,
-        )
+        model = network(training.arch, data)
         if training.recipe.channels_last:
             model = model.to(memory_format=torch.channels_last)
         optimizer = optimizer_of(model, training.recipe)
