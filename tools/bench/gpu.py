@@ -8,7 +8,8 @@ safetensors and Pillow with what they need, and for the ResNet-50 timm; no ray.
    the CPU; stopped in the middle and gone on with; the answers of their checkpoints on both
    devices, equal but where two classes are nearly tied; a fill through ``LocalRunner``; steps as a
    CUDA graph against steps without.
-2. Fast: images per second of an epoch on resident pictures, sides in turn: *eager* (today's loop),
+2. Fast: what the kernels need is compiled, each network in a process of its own. Then images per
+   second of an epoch on resident pictures, sides in turn: *eager* (today's loop),
    *graph* (one network, captured), *stacked* (8, 32, 100 networks), processes side by side. Memory
    and utilisation of each.
 3. Answers per second of a fill, ResNet-50 at 224 pixels in batches of 256.
@@ -67,7 +68,15 @@ MINIS = (
     *("xception_mini", "densenet_mini", "efficientnet_mini"),
 )
 """The ten networks that score in study 2."""
-STACKS = 8, 32, 100
+ARCHS = ("resnet20", *MINIS, "resnet8")
+SIDES = {
+    "eager": (0, 60),
+    "graph": (1, 100),
+    "stacked 8": (8, 30),
+    "stacked 32": (32, 15),
+    "stacked 100": (100, 8),
+}
+"""Of a side, its networks as one program (0: the loop of ``single``), and steps of an epoch."""
 SIDE, BATCH, PICTURES = 32, 128, 10_000
 PROCESSES = 4
 LOGITS, GRAPH = 1e-2, 1e-5
@@ -108,7 +117,7 @@ def right(device: torch.device, quick: bool) -> dict[str, Any]:
     """Differences between devices and trainers; see the module's docstring, 1."""
     dataset = open_dataset("fashion-mini")
     archs = ("lenet5",) if quick else ("lenet5", "resnet8", "mobilenet_mini")
-    steps, seeds = (2, 2) if quick else (39, 4)
+    steps, seeds = (2, 2) if quick else (24, 3)
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         for arch in archs:
@@ -310,24 +319,33 @@ def watched(device: torch.device) -> Iterator[dict[str, float | None]]:
 
 
 def epochs_of(
-    arch: str, count: int, device: torch.device, data: TrainingData, seconds: float, recipe: Recipe
+    arch: str, count: int, device: torch.device, data: TrainingData, steps: int, recipe: Recipe
 ) -> tuple[Callable[[], float], int]:
-    """A side that trains an epoch of about so many seconds, and its images. ``count``: networks as
-    one program; 0 = one by the loop of ``single``."""
+    """A side that trains an epoch of so many steps, and its images. ``count``: networks as one
+    program; 0 = one by the loop of ``single``. Captured, or warm."""
+    own = recipe.replace(steps_per_epoch=steps)
+    images = steps * recipe.batch_size * max(1, count)
+    if count:
+        many = Many(arch, count, own, data, device)
+        many.epoch()  # the second use of a step captures it
+        return lambda: timed(many.epoch, device), images
+    course = bare(arch, data, own, device)
+    course.alone()
+    return lambda: timed(course.alone, device), images
 
-    def side(steps: int) -> Callable[[], float]:
-        own = recipe.replace(steps_per_epoch=steps)
-        if count:
-            many = Many(arch, count, own, data, device)
-            many.epoch()  # the second use of a step captures it
-            return lambda: timed(many.epoch, device)
-        course = bare(arch, data, own, device)
-        return lambda: timed(course.alone, device)
 
-    trial, tried = side(4), 4
-    trial()
-    steps = max(2, round(seconds / max(trial() / tried, 1e-6)))
-    return side(min(steps, 2000)), min(steps, 2000) * recipe.batch_size * max(1, count)
+def compiled(archs: Sequence[str], seconds: float) -> float:
+    """Compile what the networks' steps need, each architecture in a process of its own, into the
+    folder where Triton keeps it; how long that took."""
+    began = time.perf_counter()
+    asked = [sys.executable, "-m", "tools.bench.gpu", "--compile"]
+    silence = subprocess.DEVNULL
+    running = [subprocess.Popen([*asked, arch], stdout=silence, stderr=silence) for arch in archs]
+    for process in running:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(max(1.0, seconds - since(began)))
+        process.kill()
+    return since(began)
 
 
 def process_of(arch: str, steps: int, device: str) -> Callable[[], object]:
@@ -347,22 +365,19 @@ def trainings(
     """Images per second of every side, and their ratios."""
     torch.set_num_threads(1)
     data = pictures(512 if quick else PICTURES, SIDE, 3)
-    archs = ("lenet5",) if quick else ("resnet20", "lenet5", "resnet8", *MINIS[:2], *MINIS[3:])
-    stacks = (2,) if quick else STACKS
-    seconds = 0.01 if quick else 0.4
     recipe = Recipe(batch_size=16 if quick else BATCH, epochs=1, optimizer="sgd")
+    sides_of = {"eager": (0, 2), "graph": (1, 2), "stacked 2": (2, 2)} if quick else SIDES
     found = []
-    for arch in archs:
-        names = {"eager": 0, "graph": 1} | {f"stacked {count}": count for count in stacks}
+    for arch in ("lenet5",) if quick else ARCHS:
         sides: dict[str, Callable[[], float]] = {}
         images: dict[str, int] = {}
         about: dict[str, Any] = {"network": arch, "batch": recipe.batch_size}
-        if not clock.reaches(arch, 25):
+        if not clock.reaches(arch, 20):
             continue
-        for name, count in names.items():
+        for name, (count, steps) in sides_of.items():
             try:
                 with watched(device) as use:
-                    side, many = epochs_of(arch, count, device, data, seconds, recipe)
+                    side, many = epochs_of(arch, count, device, data, steps, recipe)
                     side()
             except torch.OutOfMemoryError:
                 about[name] = "out of memory"
@@ -377,7 +392,7 @@ def trainings(
             for name, each in rates.items()
             if name != "eager"
         }
-        if arch in ("resnet20", "lenet5") and not quick and clock.reaches(f"{arch}, processes", 40):
+        if arch == "resnet20" and not quick and clock.reaches(f"{arch}, processes", 30):
             about[f"processes {PROCESSES}"] = _processes(arch, device, rates["eager"])
         found.append(about)
         print(json.dumps(about), flush=True)
@@ -494,15 +509,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=3, help="rounds of each (default 3)")
     parser.add_argument("--device", default="cuda", help="cuda (default) or cpu")
     parser.add_argument("--minutes", type=float, default=8.0, help="at most (default 8)")
+    parser.add_argument("--compile", metavar="NETWORK", help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, default=Path("gpu-bench.json"), help="the JSON")
     options = parser.parse_args(argv)
+    if options.compile:
+        settle(torch.device("cuda"))
+        data = pictures(512, SIDE, 3)
+        recipe = Recipe(batch_size=BATCH, epochs=1, optimizer="sgd", steps_per_epoch=1)
+        Many(options.compile, 2, recipe, data, torch.device("cuda"), captured=False).epoch()
+        return 0
     print(f"\n== {str(__doc__).splitlines()[0]}\n{machine()}", flush=True)
     if options.device != "cpu" and not torch.cuda.is_available():
         print("no card is seen here, so nothing is measured. To see it work: --device cpu --quick")
         return 0
     device, clock = torch.device(options.device), Clock(options.minutes)
     about = settle(device) | {"torch": torch.__version__, "machine": machine()}
-    found: dict[str, Any] = {"about": about, "right": right(device, options.quick)}
+    found: dict[str, Any] = {"about": about}
+    if device.type == "cuda":
+        found["compiled, seconds"] = compiled(ARCHS, 75)
+    found["right"] = right(device, options.quick)
     found["wrong"] = verdicts(found["right"])
     print(json.dumps(found["right"], indent=1), *found["wrong"], sep="\n", flush=True)
     options.out.write_text(json.dumps(found, indent=1))

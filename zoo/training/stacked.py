@@ -19,11 +19,13 @@ from __future__ import annotations
 
 import collections
 import copy
+import functools
 import itertools
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -42,10 +44,11 @@ from zoo.training.stack import Stack
 from zoo.training.tensors import draw, moved
 from zoo.trainsets.prepare import TrainingData
 
-__all__ = ["MOST", "Networks", "Stacked", "cost"]
+__all__ = ["MOST", "Networks", "Stacked", "cost", "has_kernels"]
 
-MOST = 128
-"""Networks at once: above, a step has long filled any device."""
+MOST = 32
+"""Networks at once: with 8 a step fills a GPU, with 100 its cache holds no layer of all of them and
+small networks lose a sixth to a third (``python -m tools.bench gpu``, an H200)."""
 _CPU_BYTES = 4 << 30
 _GPU_SHARE = 0.8
 _LOOK_SECONDS = 30.0
@@ -59,8 +62,10 @@ class _Told(TorchFunctionMode):
     """What some operations are told, so that they are one for many networks.
 
     A mean over whole maps is written as a mean: torch's pooling has no rule for many networks whose
-    pictures lie channels-last. And bf16: autocast does not reach through ``vmap`` (torch 2.14), so
-    that products are told their precision here, as autocast tells them.
+    pictures lie channels-last. Convolutions are this package's own kernels where there are such
+    (``zoo.training.convolution``), batch normalisation is that of all channels of all networks. And
+    bf16: autocast does not reach through ``vmap`` (torch 2.14), so that products are told their
+    precision here, as autocast tells them.
     """
 
     _PRODUCTS = (functional.conv2d, functional.linear, torch.matmul)
@@ -84,9 +89,91 @@ class _Told(TorchFunctionMode):
                 a.to(torch.bfloat16) if isinstance(a, Tensor) and a.dtype == torch.float32 else a
                 for a in args
             )
-        if self._half and func is functional.batch_norm:
-            return func(args[0].float(), *args[1:], **kwargs).to(args[0].dtype)
+        if func is functional.conv2d and (convolve := _kernels(args[0])) is not None:
+            return _convolution(convolve, *args, **kwargs)
+        if func is functional.batch_norm:
+            return _normalised(*args, **kwargs)
         return func(*args, **kwargs)
+
+
+def _kernels(x: Tensor) -> Callable[..., Tensor] | None:
+    """This package's convolutions, where x can be their input: float32 on a GPU for which Triton
+    compiles."""
+    if not x.is_cuda or x.dtype != torch.float32 or not has_kernels():
+        return None
+    from zoo.training.convolution import convolve
+
+    return convolve
+
+
+@functools.cache
+def has_kernels() -> bool:
+    """Whether Triton is installed and compiles for the current CUDA device."""
+    return find_spec("triton") is not None and torch.cuda.get_device_capability() >= (8, 0)
+
+
+def _convolution(
+    convolve: Callable[..., Tensor],
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Sequence[int] = (1, 1),
+    padding: Sequence[int] | str = (0, 0),
+    dilation: Sequence[int] = (1, 1),
+    groups: int = 1,
+) -> Tensor:
+    """``conv2d`` as modules call it; what the kernels do not do stays torch's."""
+    steps = set(stride)
+    if groups > 1 or len(steps) > 1 or isinstance(padding, str) or set(dilation) != {1}:
+        return functional.conv2d(x, weight, bias, stride, padding, dilation, groups)
+    return convolve(x, weight, bias, steps.pop(), tuple(padding))
+
+
+class _Norm(torch.autograd.Function):
+    """Batch normalisation of one network under ``vmap``, made as one of the channels of all.
+
+    torch's own rule asks on CUDA what it cannot know of pictures that lie channels-last (torch
+    2.11).
+    """
+
+    @staticmethod
+    def forward(x: Tensor, *args: Any) -> Tensor:
+        found: Tensor = torch.batch_norm(x, *args)
+        return found
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        """Nothing: the gradient is that of all."""
+
+    @staticmethod
+    def vmap(
+        _info: Any, in_dims: Sequence[int | None], x: Tensor, *args: Any
+    ) -> tuple[Tensor, int]:
+        assert in_dims[0] is not None
+        x = x.movedim(in_dims[0], 1)  # [B, k, C, ...]
+        merged = [
+            a if dim is None else a.movedim(dim, 0).flatten()
+            for a, dim in zip(args, in_dims[1:], strict=True)
+        ]
+        found: Tensor = torch.batch_norm(x.flatten(1, 2), *merged)
+        return found.view(x.shape), 1
+
+
+def _normalised(
+    x: Tensor,
+    mean: Tensor | None,
+    variance: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """``batch_norm`` as modules call it; running statistics are updated in place."""
+    found: Tensor = _Norm.apply(
+        x, weight, bias, mean, variance, training, momentum, eps, torch.backends.cudnn.enabled
+    )
+    return found
 
 
 def _answer(
@@ -131,6 +218,9 @@ class Networks(Stack):
         self._scale = std.float().mul(255).reciprocal().to(kind)[:, None, None, :]
         self._pictures: list[Tensor] = []
         self._graphs: dict[object, _Graph | None] = {}
+        # On a GPU kernels decide how pictures had best lie, whatever the recipe says.
+        half = recipe.precision == "bf16"
+        self._last = half if device.type == "cuda" else recipe.channels_last
         self.captured = device.type == "cuda"
         """Whether steps are captured as CUDA graphs."""
         self._pool: Any = None
@@ -214,7 +304,7 @@ class Networks(Stack):
             raw = moved(raw, *drawn)
         x = raw.view(len(held), size, *raw.shape[1:]).transpose(0, 1)  # [B, k, H, W, C]
         x = (x.to(self.values.dtype) - self._mean[part]).mul_(self._scale[part])
-        if self.recipe.channels_last:
+        if self._last:
             return x.permute(0, 2, 3, 1, 4).contiguous().permute(3, 0, 4, 1, 2)
         return x.permute(0, 1, 4, 2, 3).contiguous().transpose(0, 1)
 

@@ -223,10 +223,16 @@ def _images(data: TrainingData, recipe: Recipe) -> int:
     return len(data.rows.example_ids)
 
 
-def versions(trainer: str) -> dict[str, str]:
+def versions(trainer: str, device: torch.device) -> dict[str, str]:
     """What else than torch made the steps."""
-    if "lanes" not in trainer:
-        return {}
-    from zoo.training.lanes.vectors import LANES
+    found: dict[str, str] = {}
+    if "lanes" in trainer:
+        from zoo.training.lanes.vectors import LANES
 
-    return {"numba": version("numba"), "lanes": str(LANES)}
+        found |= {"numba": version("numba"), "lanes": str(LANES)}
+    if "stacked" in trainer and device.type == "cuda":
+        from zoo.training.stacked import has_kernels
+
+        # Not TF32, which is off: three products of it for one of float32.
+        found |= {"triton": version("triton"), "convolutions": "tf32x3"} if has_kernels() else {}
+    return found
