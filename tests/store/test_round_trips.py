@@ -1,5 +1,6 @@
 """5,000 trainings with 5 snapshots each in a bucket: what is missing, the status and the plan of a
-fill take at most 200 journeys to it, one after the other; what a group was trained on, five."""
+fill take at most 200 journeys to it, one after the other; what a group was trained on takes five,
+its weights two."""
 
 from __future__ import annotations
 
@@ -13,11 +14,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from tests.store.far_away import FarAway, workspace_on
 from tools.bench.store import dataset_of
+from zoo import models
 from zoo.data import Dataset
 from zoo.fill.plan import FillTask, membership, plan_fill
+from zoo.fill.predict import ClassifierGroup
 from zoo.spec import Preprocessing, Recipe, Sweep, Training, classifier_id, content_id
 from zoo.store import ledger
 from zoo.store.answers import AnswerUnit, Shard
@@ -25,6 +29,7 @@ from zoo.store.commits import Commit, sealed_json
 from zoo.store.datasets import commit_dataset
 from zoo.store.files import FileRef
 from zoo.store.s3 import SIDE_BY_SIDE, S3Files
+from zoo.training.checkpoint import save_checkpoint
 from zoo.trainsets.inputs import Geometry
 
 TRAININGS, SNAPSHOTS, AT_MOST = 5000, (1, 2, 3, 4, 5), 200
@@ -169,6 +174,28 @@ def test_what_a_group_was_trained_on_takes_few_journeys(
         for place, mask in enumerate(masks):
             np.testing.assert_array_equal(mask, seen[place // 5, 20:] > 0)
         assert (len(masks), asked.journeys) == (len(group), journeys)
+
+
+def test_the_weights_of_a_group_take_few_journeys(tmp_path: Path) -> None:
+    """Twenty classifiers take two, their sizes and their files, and are as committed. Twin: asked
+    for one by one each counts."""
+    shape = Preprocessing(size=8, channels=1, fit="pad", mean=(0.5,), std=(0.25,))
+    facts = {"arch": "softmax", "num_classes": 3, "preprocessing": shape.as_json()}
+    for side_by_side, journeys in ((SIDE_BY_SIDE, 2), (1, 40)):
+        files = FarAway(side_by_side)
+        space, commits, networks = workspace_on(files, tmp_path / str(side_by_side)), [], []
+        for number in range(20):
+            networks.append(models.build("softmax", num_classes=3, in_channels=1, size=8))
+            name = f"{number:04x}-e0001"
+            ref = save_checkpoint(files, name, networks[-1], {"epoch": 1})
+            commits.append(
+                space.commits.publish("checkpoint", name, identity={}, facts=facts, files=[ref])
+            )
+        before = files.journeys
+        group = ClassifierGroup.load(files, commits, torch.device("cpu"))
+        assert files.journeys - before == journeys
+        for (loaded, _), network in zip(group.members, networks, strict=True):
+            assert torch.equal(loaded[1].weight, network[1].weight)  # type: ignore[index]
 
 
 def test_one_after_the_other_they_are_many(

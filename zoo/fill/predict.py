@@ -22,7 +22,7 @@ from zoo.store.answers import Answers, Receipt, write_part
 from zoo.store.commits import Commit
 from zoo.store.files import Files
 from zoo.store.workspace import Workspace
-from zoo.training.checkpoint import load_classifier
+from zoo.training.checkpoint import load_classifiers
 from zoo.training.heads import logits_of_heads
 from zoo.training.loop import evaluation_batch
 from zoo.training.run import settle
@@ -42,7 +42,7 @@ class ClassifierGroup:
     @classmethod
     def load(cls, files: Files, commits: Sequence[Commit], device: torch.device) -> ClassifierGroup:
         """Load and verify committed checkpoints, in the order given."""
-        return cls(tuple(load_classifier(files, commit, device) for commit in commits), device)
+        return cls(tuple(load_classifiers(files, commits, device)), device)
 
     @torch.inference_mode()
     def logits(self, images: Inputs) -> list[NDArray[np.float32]]:

@@ -27,6 +27,7 @@ from zoo.training.loop import Within
 __all__ = [
     "drop_resume",
     "load_classifier",
+    "load_classifiers",
     "load_resume",
     "pack",
     "save_checkpoint",
@@ -131,8 +132,25 @@ def load_classifier(
     Raises:
         StoreError: if the file is missing, damaged, or does not fit its architecture.
     """
+    return load_classifiers(files, [commit], device)[0]
+
+
+def load_classifiers(
+    files: Files, commits: Sequence[Commit], device: torch.device
+) -> list[tuple[nn.Module, Preprocessing]]:
+    """As ``load_classifier`` of each, in order; their files are read together."""
+    contents = files.together(files.read_verified, (commit.files[0] for commit in commits))
+    return [
+        _classifier(commit, content, device)
+        for commit, content in zip(commits, contents, strict=True)
+    ]
+
+
+def _classifier(
+    commit: Commit, content: bytes, device: torch.device
+) -> tuple[nn.Module, Preprocessing]:
     facts = commit.facts
-    tensors = safetensors.torch.load(files.read_verified(commit.files[0]))
+    tensors = safetensors.torch.load(content)
     preprocessing = Preprocessing(**facts["preprocessing"])
     # Pretrained networks have outputs of their own, of which some are the data set's classes.
     arch = facts.get("network", facts["arch"])
