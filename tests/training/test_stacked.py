@@ -297,3 +297,24 @@ def test_a_state_within_a_long_epoch_is_saved(
         ):
             assert right == pytest.approx(left, abs=1e-5)
         assert largest_difference(weights_of(calm, job, 2), weights_of(killed, job, 2)) < 1e-5
+
+
+def test_kernels_want_triton_a_compiler_and_a_gpu_of_ampere_or_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = stacked.has_kernels.__wrapped__
+    monkeypatch.delenv("CC", raising=False)
+
+    def given(*, triton: bool, compiler: str | None, capability: tuple[int, int]) -> None:
+        monkeypatch.setattr(stacked, "find_spec", lambda _name: "found" if triton else None)
+        monkeypatch.setattr(stacked.shutil, "which", lambda name: compiler and f"/bin/{name}")
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+
+    given(triton=True, compiler="gcc", capability=(8, 0))
+    assert asked()
+    given(triton=False, compiler="gcc", capability=(8, 0))
+    assert not asked()
+    given(triton=True, compiler=None, capability=(8, 0))
+    assert not asked()
+    given(triton=True, compiler="gcc", capability=(7, 5))
+    assert not asked()

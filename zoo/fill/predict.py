@@ -61,8 +61,9 @@ class ClassifierGroup:
             for index, (network, preprocessing) in enumerate(self.members):
                 if preprocessing not in normalised:
                     normalised[preprocessing] = normalise(raw, preprocessing)
-                found[index].append(network(normalised[preprocessing]).float().cpu())
-        return [torch.cat(parts).numpy() for parts in found]
+                found[index].append(network(normalised[preprocessing]).float())
+        # Read once for each network: a GPU is told all its work without waiting in between.
+        return [torch.cat(parts).cpu().numpy() for parts in found]
 
 
 @torch.inference_mode()

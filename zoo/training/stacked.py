@@ -21,6 +21,8 @@ import collections
 import copy
 import functools
 import itertools
+import os
+import shutil
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -108,8 +110,14 @@ def _kernels(x: Tensor) -> Callable[..., Tensor] | None:
 
 @functools.cache
 def has_kernels() -> bool:
-    """Whether Triton is installed and compiles for the current CUDA device."""
-    return find_spec("triton") is not None and torch.cuda.get_device_capability() >= (8, 0)
+    """Whether Triton is installed and compiles for the current CUDA device; what launches a kernel
+    it builds with a C compiler, which an image may lack."""
+    compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
+    return (
+        find_spec("triton") is not None
+        and compiler is not None
+        and torch.cuda.get_device_capability() >= (8, 0)
+    )
 
 
 def _convolution(
