@@ -80,6 +80,7 @@ TORCH = {
     "zoo.models.small",
     "zoo.models.minis",
     "zoo.models.backbones",
+    "zoo.models.hog",
     "zoo.models.pretrained",
 }
 

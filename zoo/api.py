@@ -237,8 +237,8 @@ class Zoo:
                 every example is held out twice.
             snapshots: epochs that become classifiers; none = the last.
             recipe: name, with changes: ``adam:lr=0.002``.
-            features: a pretrained network of timm (``resnet50.a1_in1k``) on whose features heads are
-                trained; ``input_size`` is then the side of its pictures.
+            features: a pretrained network of timm (``resnet50.a1_in1k``) or ``hog``, on whose features
+                heads are trained; ``input_size`` is then the side of its pictures.
             weights: with features, a file of weights instead of those in a cache.
             treatment: steps done to the training set, as for ``zoo train --treatment``.
 
@@ -678,8 +678,9 @@ def audit(
     Args:
         path: class folders, a table of paths and labels, Parquet, or the name of a data set.
         budget: seconds of training; default: three minutes.
-        features: a pretrained network of timm on whose features heads are trained, or ``none`` for
-            networks on pictures; default: by the pictures and the weights that are at hand.
+        features: a pretrained network of timm on whose features heads are trained, ``hog`` for
+            histograms of oriented gradients, or ``none`` for networks on pictures; default: by the
+            pictures and the weights that are at hand.
 
     Raises:
         DataError: if nothing can be trained on it.

@@ -18,6 +18,7 @@ from zoo.errors import UnknownNameError, UsageError
 from zoo.fill.plan import KeepLogits, default_keep_logits
 from zoo.machine import own_cpus
 from zoo.manifest import Manifest
+from zoo.models.at_hand import HOG
 from zoo.progress import duration
 from zoo.spec import Op, Training, classifier_id, treatment_text
 from zoo.store.answers import answer_parts
@@ -59,6 +60,9 @@ class Accelerator:
     answers: tuple[str, float] = ("rtx3090", 1.0)
     float32: float | None = None
 
+
+_HOG_GIGAMACS = 0.027
+"""Of a picture of 64 x 64: 0.9 ms on a core, measured (docs/LOG.md), as a network's would take."""
 
 _FLOAT32_SHARE = 0.5
 """Of its peak in float32 that a network reaches: an assumption."""
@@ -338,9 +342,9 @@ def feature_seconds(
     network: str, pictures: int, accelerator: Accelerator = ACCELERATORS["cpu-core"]
 ) -> float:
     """Seconds in which one device makes the features of so many pictures, by a network of timm
-    (``ARCH`` or ``ARCH.TAG``)."""
-    model = models.model(network.partition(".")[0])
-    gigamacs = model.mega_macs / 1e3
+    (``ARCH`` or ``ARCH.TAG``) or by ``hog``."""
+    name = network.partition(".")[0]
+    gigamacs = _HOG_GIGAMACS if name == HOG else models.model(name).mega_macs / 1e3
     return pictures * (accelerator.image_seconds + gigamacs / accelerator.training_gigamacs)
 
 

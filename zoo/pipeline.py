@@ -880,9 +880,9 @@ def check_experiment(spec: Experiment) -> None:
 
 @dataclass(frozen=True)
 class Features:
-    """What makes features. ``backbone``: ARCH or ARCH.TAG of timm, or the key of one that the
-    workspace has. ``weights``: a file; None = what is in a cache of this machine. ``input_size``:
-    side in pixels of its input; None = timm's."""
+    """What makes features. ``backbone``: ARCH or ARCH.TAG of timm, ``hog``, or the key of one that
+    the workspace has. ``weights``: a file; None = what is in a cache of this machine.
+    ``input_size``: side in pixels of its input; None = timm's."""
 
     backbone: str
     weights: Path | None = None

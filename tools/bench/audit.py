@@ -1,108 +1,181 @@
-"""What ``zoo audit`` finds beside cleanlab's way, at equal image passes.
+"""What ``zoo audit`` finds beside cleanlab's way: from networks, and from classical features.
 
-Sets: 5,000 pictures of Fashion-MNIST (those of fashion-mini), 10,000 of MNIST and 2,500 of CIFAR-10
-where ZOO_DATA has them, balanced, with their true labels; 10 % of these are made wrong, on all
-classes alike (symmetric) or where a network takes one class for another (confusion). A round is a
-draw of the noise.
+Sets: of Fashion-MNIST (fashion-mini) 520 and 5,000 pictures, of CIFAR-10 520 and 2,500, of MNIST
+10,000, the last two where ZOO_DATA has them; balanced, with their true labels; 10 % of these are
+made wrong, on all classes alike (symmetric) or where a network takes one class for another
+(confusion). A round is a draw of the noise.
 
-- audit: what ``zoo audit`` trains by its rule and budget, suspects by label quality.
-- five-fold: cross-validation of the audit's first network, as many image passes in all, ranked as
-  cleanlab does by its defaults (``zoo.scores.confident``, which tests compare with the package):
-  self-confidence, and find_label_issues with what it flags first.
+- networks: what ``zoo audit --features none`` trains by its rule and budget.
+- hog: what ``zoo audit --features hog`` trains by its rule and budget, features included.
+- five-fold: cross-validation of the audit's first network, as many image passes in all.
+- classical: the histograms of oriented gradients of ``hog`` under scikit-learn's logistic
+  regression, five-fold; seconds without the histograms.
+
+Each is ranked as cleanlab does by its defaults (``zoo.scores.confident``, which tests compare with
+the package) on its held-out probabilities, by self-confidence and by find_label_issues with what it
+flags first; an audit by label quality too, which is what it shows.
 
 Printed: AUROC, average precision, wrong labels among the first n (n being how many there are),
-image passes, seconds and CPU seconds of one process. One process does all; other work on the
-machine makes the seconds longer.
+image passes (of features, none), seconds and CPU seconds of one process. One process does all;
+other work on the machine makes the seconds longer.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 import zoo
-from tools.bench.detection import DATA, written
+from tools.bench.detection import written
 from tools.bench.paired import print_table, settings
 from zoo import pipeline
-from zoo.auditing import BUDGET, Chosen, audit_pictures, choose
-from zoo.data import open_dataset
+from zoo.arrays import Floats
+from zoo.auditing import BUDGET, HEADS, Chosen, audit_pictures, choose
+from zoo.data import Dataset, open_dataset
 from zoo.errors import ZooError
 from zoo.local import LocalRunner
+from zoo.models.at_hand import HOG
 from zoo.progress import Progress
 from zoo.scores.confident import out_of_fold
 from zoo.scores.detection import detection_table
 from zoo.scores.from_store import Probabilities
 from zoo.scores.passes import costs, cross_validated
 from zoo.scores.population import Population, choose_population, population_of
+from zoo.store.features import feature_vectors
 from zoo.store.results import read_scores
 from zoo.store.workspace import Workspace
 from zoo.trainsets.sweeps import sweep_of
 
 __all__ = ["compared", "main"]
 
-PER_CLASS = {"fashion-mini": 500, "mnist": 1000, "cifar10": 250}
+SETS = "fashion-mini:52,cifar10:52,fashion-mini:500,cifar10:250,mnist:1000"
+"""Data set and pictures of each class."""
 NOISE = {
     "symmetric": "label_noise:fraction=0.1,seed={seed}",
     "confusion": "label_noise:fraction=0.1,to=confusion,seed={seed}",
 }
 _QUIET = Progress(quiet=True)
 _MEASURES = ("auroc", "average_precision", "precision_at_n", "n_errors")
+_COLUMNS = ["way", "score", *_MEASURES, "image_passes", "seconds", "cpu"]
 
 
 def compared(base: str, noise: str, seed: int, folder: Path, *, quick: bool) -> pd.DataFrame:
-    """Both ways on one set: a row per way of ranking."""
-    here = zoo.open(folder, create=True)
-    space = here.workspace
+    """All ways on one set: a row per way and way of ranking."""
+    space = zoo.open(folder / "networks", create=True).workspace
     uri = pipeline.with_confusion(
         space, f"{base}+{NOISE[noise].format(seed=seed)}", LocalRunner, _QUIET
     )
     dataset = open_dataset(uri)
-    chosen = choose(dataset, BUDGET, 1)
+    networks, people, chosen = _audited(space, uri, dataset, None, quick)
+    classical = zoo.open(folder / "hog", create=True).workspace
+    heads, _, _ = _audited(classical, uri, dataset, HOG, quick)
+    scores = read_scores(space, dataset.fingerprint, "train")[0]
+    rows = [
+        networks,
+        heads,
+        _five_fold(space, people, chosen, uri, scores),
+        _regression(classical, dataset, scores),
+    ]
+    return pd.concat(rows, ignore_index=True)[_COLUMNS]
+
+
+def _audited(
+    space: Workspace, uri: str, dataset: Dataset, features: str | None, quick: bool
+) -> tuple[pd.DataFrame, Population, Chosen]:
+    """What an audit finds, by label quality and by cleanlab's ways on its held-out answers."""
+    chosen = choose(dataset, BUDGET, 1, features or "none")
     if quick:
+        archs = ("mlp", "softmax") if features is None else HEADS
         size = chosen.sweep.input_size
-        few = sweep_of(
-            ("mlp", "softmax"), None, 4, None, "onecycle:lr=0.002", None, None, size, ["5x2"]
-        )
-        chosen = Chosen(few, 0.0, "quick", "")
-    began = time.perf_counter(), time.process_time()
-    audit_pictures(str(folder), uri, dataset, chosen, LocalRunner, _QUIET)
-    spent = time.perf_counter() - began[0], time.process_time() - began[1]
+        few = sweep_of(archs, None, 4, None, "onecycle:lr=0.002", None, None, size, ["5x2"])
+        chosen = Chosen(few, 0.0, "quick", "", chosen.features)
+    took = _timed(lambda: audit_pictures(space.location, uri, dataset, chosen, LocalRunner, _QUIET))
     scores = read_scores(space, dataset.fingerprint, "train")[0]
     people = choose_population(space, dataset=dataset.fingerprint)
-    passes, table = _passes(space, people), detection_table(scores)
-    audited = table[table["score"] == "label_quality"].assign(
-        way="audit", image_passes=passes, seconds=spent[0], cpu=spent[1]
+    passes = _passes(space, people) if features is None else 0
+    table = detection_table(scores)
+    answers = Probabilities(space, people, "train")
+    rows = [
+        table[table["score"] == "label_quality"].assign(image_passes=passes),
+        _by_cleanlab(scores, out_of_fold(answers, answers.held_out()), passes),
+    ]
+    found = pd.concat(rows, ignore_index=True).assign(way=features or "networks", **took)
+    return found, people, chosen
+
+
+def _five_fold(
+    space: Workspace, people: Population, chosen: Chosen, uri: str, scores: pd.DataFrame
+) -> pd.DataFrame:
+    passes = _passes(space, people)
+    epochs = max(1, round(passes / (len(scores) * 4)))  # five folds of four fifths
+    here = zoo.open(space.location)
+
+    def work() -> None:
+        here.train(
+            uri,
+            chosen.sweep.archs[:1],
+            folds="5x1",
+            epochs=epochs,
+            recipe="onecycle:lr=0.002",
+            input_size=chosen.sweep.input_size,
+            runner="local",
+        )
+        here.fill(("train",), data=people.fingerprint, keep_logits="all", runner="local")
+
+    took = _timed(work)
+    both = choose_population(space, dataset=people.fingerprint).classifiers
+    folds = population_of(space, people.fingerprint, sorted(set(both) - set(people.classifiers)))
+    answers = Probabilities(space, folds, "train")
+    p = out_of_fold(answers, answers.held_out())
+    return _by_cleanlab(scores, p, _passes(space, folds)).assign(way="five-fold", **took)
+
+
+def _regression(space: Workspace, dataset: Dataset, scores: pd.DataFrame) -> pd.DataFrame:
+    """Logistic regression on the stored features of the training split."""
+    from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped]
+    from sklearn.model_selection import (  # type: ignore[import-untyped]
+        StratifiedKFold,
+        cross_val_predict,
     )
 
-    epochs = max(1, round(passes / (len(scores) * 4)))  # five folds of four fifths
-    began = time.perf_counter(), time.process_time()
-    here.train(
-        uri,
-        chosen.sweep.archs[:1],
-        folds="5x1",
-        epochs=epochs,
-        recipe="onecycle:lr=0.002",
-        input_size=chosen.sweep.input_size,
-        runner="local",
+    (unit,) = (
+        commit
+        for commit in space.commits.all("features").values()
+        if commit.identity["split"] == "train"
     )
-    here.fill(("train",), data=dataset.fingerprint, keep_logits="all", runner="local")
-    spent = time.perf_counter() - began[0], time.process_time() - began[1]
-    both = choose_population(space, dataset=dataset.fingerprint).classifiers
-    folds = population_of(space, dataset.fingerprint, sorted(set(both) - set(people.classifiers)))
-    answers = Probabilities(space, folds, "train")
-    folded = cross_validated(
-        scores,
-        out_of_fold(answers, answers.held_out()),
-        classifiers=len(folds.classifiers),
-        image_passes=_passes(space, folds),
-    ).assign(way="five-fold", seconds=spent[0], cpu=spent[1])
-    columns = ["way", "score", *_MEASURES, "image_passes", "seconds", "cpu"]
-    return pd.concat([audited[columns], folded[columns]], ignore_index=True)
+    vectors, _ = feature_vectors(space.files, unit)
+    labels = dataset.splits["train"].labels
+    answers: list[Floats] = []
+
+    def work() -> None:
+        folds = StratifiedKFold(5, shuffle=True, random_state=0)
+        regression = LogisticRegression(max_iter=300)
+        answers.append(
+            cross_val_predict(regression, vectors, labels, cv=folds, method="predict_proba")
+        )
+
+    took = _timed(work)
+    # Classes without an example have no column.
+    p = np.zeros((len(labels), len(dataset.class_names)))
+    p[:, np.unique(labels)] = answers[0]
+    return _by_cleanlab(scores, p, 0).assign(way="classical", **took)
+
+
+def _by_cleanlab(scores: pd.DataFrame, p: Floats, passes: int) -> pd.DataFrame:
+    return cross_validated(scores, p, classifiers=1, image_passes=passes)
+
+
+def _timed(work: Callable[[], object]) -> dict[str, float]:
+    began = time.perf_counter(), time.process_time()
+    work()
+    return {"seconds": time.perf_counter() - began[0], "cpu": time.process_time() - began[1]}
 
 
 def _passes(space: Workspace, people: Population) -> int:
@@ -115,23 +188,29 @@ def _passes(space: Workspace, people: Population) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print a row per set, noise and way, means over the draws."""
-    options = settings(str(__doc__), rounds=3, argv=list(sys.argv[1:] if argv is None else argv))
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--sets", default=SETS)
+    own, rest = parser.parse_known_args(sys.argv[1:] if argv is None else argv)
+    options = settings(str(__doc__), rounds=3, argv=rest)
     tables = []
     with tempfile.TemporaryDirectory() as folder:
-        for data in DATA[:1] if options.quick else DATA:
+        for chosen in ["fashion-mini:12"] if options.quick else own.sets.split(","):
+            data, _, per_class = chosen.partition(":")
             try:
                 source = open_dataset(data)
             except ZooError as error:
                 print(f"without {data}: {error}", flush=True)
                 continue
-            per_class = 12 if options.quick else PER_CLASS[data]
-            base = written(source, Path(folder) / data, per_class, unbalanced=False)
+            base = written(source, Path(folder) / chosen, int(per_class), unbalanced=False)
             for noise in NOISE:
                 for seed in range(options.rounds):
-                    place = Path(folder) / f"{data}-{noise}-{seed}"
+                    place = Path(folder) / f"{data}-{per_class}-{noise}-{seed}"
                     found = compared(base, noise, seed, place, quick=options.quick)
-                    tables.append(found.assign(set=f"{data} {noise}"))
-                    print(f"measured {data} {noise} {seed}", flush=True)
+                    examples = int(per_class) * len(source.class_names)
+                    tables.append(found.assign(set=f"{data} {examples:,} {noise}"))
+                    print(f"measured {data} {examples:,} {noise} {seed}", flush=True)
+    if not tables:
+        return 0
     by = ["set", "way", "score"]
     mean = pd.concat(tables).groupby(by, sort=False, as_index=False).mean(numeric_only=True)
     print_table(

@@ -148,7 +148,7 @@ def models(
 
 
 def _fetch(name: str | None, download: bool, as_json: bool) -> None:
-    from zoo.models.at_hand import PACKAGED, packaged
+    from zoo.models.at_hand import HOG, PACKAGED, packaged
     from zoo.models.pretrained import download as fetched
     from zoo.models.pretrained import facts_of, whereabouts
 
@@ -156,6 +156,11 @@ def _fetch(name: str | None, download: bool, as_json: bool) -> None:
         raise UsageError(
             "models fetch needs the name of a network of timm. Example: zoo models fetch"
             " resnet50.a1_in1k"
+        )
+    if name == HOG:
+        raise UsageError(
+            "models fetch hog: hog has no weights, nothing is to be fetched. Use it: zoo train"
+            " --features hog --archs head_softmax,head_mlp"
         )
     facts = facts_of(name)
     if download:

@@ -130,7 +130,8 @@ FeaturesOption = Annotated[
         "--features",
         help=(
             "Train heads on what a pretrained network of timm makes of the pictures: resnet50,"
-            " resnet50.a1_in1k. Its weights have to be here: zoo models fetch."
+            " resnet50.a1_in1k. Its weights have to be here: zoo models fetch. hog = histograms of"
+            " oriented gradients, which need none."
         ),
     ),
 ]

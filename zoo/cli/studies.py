@@ -78,8 +78,9 @@ def audit(
         typer.Option(
             "--features",
             help=(
-                "Heads on features of this pretrained network of timm; none = networks on"
-                " pictures. Default: by the pictures, and the weights that are here."
+                "Heads on features of this pretrained network of timm; hog = on histograms of"
+                " oriented gradients, without any weights; none = networks on pictures. Default: by"
+                " the pictures, and the weights that are here."
             ),
         ),
     ] = None,

@@ -1,10 +1,11 @@
 """Features of blocks of pictures: a backbone's answer before its last layer. Adding a backbone to a
-workspace: weights from a cache or a file, never downloaded."""
+workspace: weights from a cache or a file, never downloaded; ``hog`` needs none."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -17,10 +18,11 @@ from torch import Tensor, nn
 from zoo.errors import UsageError
 from zoo.fill.features import FeatureTask
 from zoo.models import check_input
-from zoo.models.at_hand import PACKAGED, packaged
+from zoo.models.at_hand import HOG, PACKAGED, packaged
 from zoo.models.backbones import create
+from zoo.models.hog import SIDE, Hog, HogSettings, settings_for
 from zoo.models.pretrained import facts_of, load, whereabouts
-from zoo.spec import Preprocessing
+from zoo.spec import Preprocessing, canonical_json
 from zoo.store.features import (
     Backbone,
     FeatureReceipt,
@@ -62,16 +64,20 @@ def open_backbone(
     """Read pretrained weights of a network of timm, to make features with.
 
     Args:
-        name: ``ARCH`` or ``ARCH.TAG``.
+        name: ``ARCH`` or ``ARCH.TAG``; ``hog`` = histograms of oriented gradients, which have no
+            weights (``zoo.models.hog``).
         weights: a file; None = what is in a cache of this machine, or in an installed package
             (``zoo.models.at_hand``).
-        input_size: side in pixels; None = timm's.
+        input_size: side in pixels; None = timm's, or 64 of ``hog``.
 
     Raises:
         UnknownNameError: for a network or weights that timm does not know.
-        UsageError: if no file is named and none is cached, or the size is too small.
+        UsageError: if no file is named and none is cached, the size is too small, or ``hog`` is
+            given weights.
         DataError: if a file cannot be read, or does not fit.
     """
+    if name == HOG:
+        return _open_hog(weights, input_size or SIDE, fit)
     facts = facts_of(name)
     size = input_size or facts.size
     check_input(facts.arch, size)
@@ -105,6 +111,34 @@ def open_backbone(
         "pretrained_on": facts.pretrained_on if cached else None,
     }
     return Opened(backbone, found.data, provenance)
+
+
+def _open_hog(weights: Path | None, size: int, fit: Literal["crop", "resize"]) -> Opened:
+    """Histograms of oriented gradients as a backbone: its settings stand where weights do."""
+    if weights is not None:
+        raise UsageError(f"--weights {weights}: hog has none. Leave --weights out.")
+    settings = settings_for(size)
+    with torch.inference_mode():
+        width = int(Hog(settings)(torch.zeros(1, 3, size, size)).shape[1])
+    digest = hashlib.sha256(canonical_json(settings.as_json()).encode()).hexdigest()
+    # Grey values 0 to 255: whole numbers, whose differences are exact in float32.
+    scale = (1 / 255,) * 3
+    preprocessing = Preprocessing(size=size, channels=3, fit=fit, mean=(0.0,) * 3, std=scale)
+    backbone = Backbone(HOG, None, 0, width, digest, preprocessing)
+    numbers = {key: torch.tensor(value) for key, value in asdict(settings).items()}
+    source = "Dalal, Triggs 2005"
+    provenance = {"file": None, "fitted_by": None, "source": source, "licence": None}
+    data = safetensors.torch.save(numbers)
+    return Opened(backbone, data, {**provenance, "pretrained_on": None})
+
+
+def _network(backbone: Backbone, weights: bytes) -> nn.Module:
+    """What makes a backbone's features."""
+    if backbone.network == HOG:
+        numbers = safetensors.torch.load(weights)
+        return Hog(HogSettings(**{key: int(value) for key, value in numbers.items()})).eval()
+    size = backbone.preprocessing.size
+    return _without_last(backbone.network, backbone.outputs, size, weights)
 
 
 def recorded_backbone(
@@ -179,8 +213,7 @@ class FeatureWorker:
         if key not in self._loaded:
             backbone, commit = backbone_of(self.workspace, key)
             weights = self.workspace.files.read_verified(commit.files[0])
-            size = backbone.preprocessing.size
-            network = _without_last(backbone.network, backbone.outputs, size, weights)
+            network = _network(backbone, weights)
             for parameter in network.parameters():
                 parameter.requires_grad_(False)
             self._loaded = {key: (backbone, network.to(self.device))}

