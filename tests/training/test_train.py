@@ -82,7 +82,7 @@ def facts_of(space: Workspace, job: Training) -> dict[str, object]:
     """What a training's commit says, without how long it took."""
     commit = space.commits.get("training", job.id)
     assert commit is not None
-    return {name: value for name, value in commit.facts.items() if name != "train_seconds"}
+    return {name: value for name, value in commit.facts.items() if "seconds" not in name}
 
 
 # ---------------------------------------------------------------- order

@@ -48,7 +48,7 @@ def ignore(name: str, epoch: int) -> None:
 def facts_of(space: Workspace, job: Training) -> dict[str, object]:
     commit = space.commits.get("training", job.id)
     assert commit is not None
-    return {name: value for name, value in commit.facts.items() if name != "train_seconds"}
+    return {name: value for name, value in commit.facts.items() if "seconds" not in name}
 
 
 def weights_of(space: Workspace, job: Training, epoch: int) -> dict[str, np.ndarray]:  # type: ignore[type-arg]

@@ -52,9 +52,6 @@ class BareCourse:
     def used(self, trainer: str) -> None:
         """Nobody asks."""
 
-    def share(self, company: int) -> None:
-        """Nobody asks."""
-
     def alone(self) -> None:
         """The one training loop."""
         for _ in fit(self.model, self.optimizer, self.data, self.training, device=self.device):

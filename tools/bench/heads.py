@@ -68,9 +68,6 @@ class _Course:
     def used(self, trainer: str) -> None:
         """Nobody asks."""
 
-    def share(self, company: int) -> None:
-        """Nobody asks."""
-
     def keep(self, place: Callable[[], Within], *, stop: bool) -> None:
         """Nothing is saved."""
 

@@ -162,7 +162,13 @@ def receipt_from_json(text: str) -> tuple[str, Receipt | Refusal]:
     )
     assert answers is not None
     return body["unit"], Receipt(
-        body["shard"], body["rows"], body["unreadable"], tuple(body["hits"]), answers, logits
+        body["shard"],
+        body["rows"],
+        body["unreadable"],
+        tuple(body["hits"]),
+        answers,
+        logits,
+        body["seconds"] and tuple(body["seconds"]),
     )
 
 

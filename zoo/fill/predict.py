@@ -7,8 +7,9 @@ p(label), entropy, margin and the five most probable classes are made in ``answe
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -141,7 +142,12 @@ class ShardWorker:
         ``zoo.fill.plan.decode_block``."""
         for task in block.tasks:
             rows = block.rows(task.shard)
-            yield task, self(task, images[rows], unreadable[rows])
+            wall, cpu = time.monotonic(), time.process_time()
+            receipt = self(task, images[rows], unreadable[rows])
+            if isinstance(receipt, Receipt):
+                spent = time.monotonic() - wall, time.process_time() - cpu
+                receipt = replace(receipt, seconds=spent)
+            yield task, receipt
 
     def __call__(
         self, task: FillTask, images: NDArray[np.uint8], unreadable: NDArray[np.bool_]

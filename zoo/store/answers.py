@@ -151,7 +151,8 @@ class AnswerUnit:
 @dataclass(frozen=True)
 class Receipt:
     """What a worker hands back for one shard: files, and the counts the driver checks before it
-    commits."""
+    commits. ``seconds``: of the wall's clock and of the CPU that it took; None where an earlier
+    attempt made it."""
 
     shard: int
     rows: int
@@ -159,6 +160,7 @@ class Receipt:
     hits: tuple[int, ...]
     answers: FileRef
     logits: FileRef | None
+    seconds: tuple[float, float] | None = None
 
 
 def write_part(
@@ -386,6 +388,7 @@ def commit_unit(
         "shards": len(ordered),
         "hits": dict(zip(unit.classifiers, hits.tolist(), strict=True)),
         "labelled": labelled,
+        **_seconds(ordered),
         **(
             {}
             if preprocessing is None
@@ -395,6 +398,15 @@ def commit_unit(
     return workspace.commits.publish(
         "answers", unit.key, identity=unit.identity, facts=facts, files=refs
     )
+
+
+def _seconds(receipts: Sequence[Receipt]) -> dict[str, float]:
+    """What the parts took together, where all of them are known."""
+    known = [receipt.seconds for receipt in receipts if receipt.seconds is not None]
+    if len(known) < len(receipts):
+        return {}
+    wall, cpu = (round(sum(column), 4) for column in zip(*known, strict=True))
+    return {"fill_seconds": wall, "cpu_seconds": cpu}
 
 
 # ---------------------------------------------------------------- reading

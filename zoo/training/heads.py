@@ -221,7 +221,6 @@ def train_heads(
         stack.take_moments(number, seat.course)
     while seats:
         for seat in seats:
-            seat.course.share(len(seats))
             seat.begin()
         # Those with most steps first: who still takes part in a step is then a prefix.
         order = sorted(range(len(seats)), key=lambda number: -seats[number].left)

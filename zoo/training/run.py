@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import functools
+import math
 import os
 import platform
 import time
@@ -35,6 +37,7 @@ from zoo.store.ledger import record_failure
 from zoo.store.workspace import Workspace
 from zoo.training import checkpoint, trainers
 from zoo.training.alike import alike
+from zoo.training.clock import Clock, Spent
 from zoo.training.heads import train_heads
 from zoo.training.loop import Metrics, StoppedError, Within, evaluate, evaluate_rows, fit
 from zoo.training.schedule import steps_per_epoch
@@ -64,7 +67,7 @@ class Outcome:
     epochs: int
     steps: int
     metrics: list[Metrics] = field(default_factory=list)
-    seconds: float = 0.0
+    spent: Spent = field(default_factory=Spent)
 
 
 # ---------------------------------------------------------------- a batch of trainings
@@ -105,8 +108,11 @@ def run(
         )
     asked = trainers.asked(trainer)
     failed: dict[str, str] = {}
+    _import_once()
+    clock = Clock()
 
     def fail(training: Training, error: Exception) -> None:
+        clock.leave(training.id)
         if isinstance(error, StoreError):
             raise error
         failed[training.id] = f"{type(error).__name__}: {error}"
@@ -115,20 +121,30 @@ def run(
     one_by_one: Sequence[Training] = batch
     with contextlib.suppress(StoppedError):
         if trainers.heads_may(batch, asked):
-            _as_heads(workspace, batch, device, on_epoch, should_stop, fail)
+            _as_heads(workspace, batch, device, on_epoch, should_stop, clock, fail)
         if trainers.lanes_may(batch, device, asked):
 
             def lanes(course: _Course, count: int) -> Lanes | str:
                 return trainers.lanes_for(course.model, course.data, course.training, count, asked)
 
-            one_by_one = _together(workspace, batch, device, on_epoch, should_stop, lanes, fail)
+            one_by_one = _together(
+                workspace, batch, device, on_epoch, should_stop, clock, lanes, fail
+            )
         elif trainers.stacked_may(batch, device, asked):
 
             def stacked(course: _Course, _count: int) -> Stacked | str:
                 return trainers.stacked_for(course, device)
 
             one_by_one = _together(
-                workspace, batch, device, on_epoch, should_stop, stacked, fail, again=asked is None
+                workspace,
+                batch,
+                device,
+                on_epoch,
+                should_stop,
+                clock,
+                stacked,
+                fail,
+                again=asked is None,
             )
         for training in one_by_one:
             # Done by an earlier attempt of this batch, or by another command on the same workspace
@@ -156,6 +172,7 @@ def _as_heads(
     device: torch.device,
     on_epoch: Callable[[str, int], None],
     should_stop: Callable[[], bool],
+    clock: Clock,
     fail: Callable[[Training, Exception], None],
 ) -> None:
     """Train a batch of heads at once, those on one data set together."""
@@ -166,7 +183,7 @@ def _as_heads(
         for start in range(0, len(group), trainers.MOST_HEADS):
             courses = []
             for training in group[start : start + trainers.MOST_HEADS]:
-                course = _begun(workspace, training, device, on_epoch, should_stop, fail)
+                course = _begun(workspace, training, device, on_epoch, should_stop, clock, fail)
                 if course is not None:
                     courses.append(course)
             train_heads(courses, device, fail, should_stop)
@@ -178,6 +195,7 @@ def _together(
     device: torch.device,
     on_epoch: Callable[[str, int], None],
     should_stop: Callable[[], bool],
+    clock: Clock,
     find: Callable[[_Course, int], Lanes | Stacked | str],
     fail: Callable[[Training, Exception], None],
     *,
@@ -201,19 +219,22 @@ def _together(
             if not still:
                 continue
             (training,) = still
-            course = _begun(workspace, training, device, on_epoch, should_stop, fail)
+            course = _begun(workspace, training, device, on_epoch, should_stop, clock, fail)
             if course is None:
                 continue
             if together is None or together.takes(course):
                 return course
+            clock.leave(training.id)
             rest.append(training)
         return None
 
     count, first = len(waiting), take()
     if first is None:
         return rest
-    found = find(first, count)
+    with clock.aside():
+        found = find(first, count)
     if isinstance(found, str):
+        clock.leave(first.training.id)
         return [first.training, *waiting]
     together = found
 
@@ -221,6 +242,7 @@ def _together(
         if not again or not isinstance(error, RuntimeError):
             fail(training, error)
             return
+        clock.leave(training.id)
         reason = str(error).partition("\n")[0]
         warnings.warn(
             f"{training.arch}: trained one by one, since many at once raised {reason}", stacklevel=2
@@ -253,7 +275,7 @@ def run_training(
         ZooError: for a cause known by name. Any other exception is a bug or the machine; either way
             nothing half-done is visible.
     """
-    course = _begin(workspace, training, device, report, should_stop)
+    course = _begin(workspace, training, device, report, should_stop, Clock())
     if course is None:
         return Outcome("empty", _EMPTY, 0, 0)
     course.alone()
@@ -266,11 +288,13 @@ def _begun(
     device: torch.device,
     on_epoch: Callable[[str, int], None],
     should_stop: Callable[[], bool],
+    clock: Clock,
     fail: Callable[[Training, Exception], None],
 ) -> _Course | None:
     """``_begin`` of one of many; None too, and told to ``fail``, if it raised."""
     try:
-        return _begin(workspace, training, device, partial(on_epoch, training.id), should_stop)
+        report = partial(on_epoch, training.id)
+        return _begin(workspace, training, device, report, should_stop, clock)
     except Exception as error:  # noqa: BLE001 - one broken training must not end the others
         fail(training, error)
         return None
@@ -282,10 +306,24 @@ def _begin(
     device: torch.device,
     report: Callable[[int], None],
     should_stop: Callable[[], bool],
+    clock: Clock,
 ) -> _Course | None:
     """A training at its beginning, or where it was stopped; None, and its outcome committed, if it
-    has no example."""
-    began = time.monotonic()
+    has no example. From here on it has its share of the process's time."""
+    began = clock.enter(training.id)
+    with clock.aside():
+        return _opened(workspace, training, device, report, should_stop, clock, began)
+
+
+def _opened(
+    workspace: Workspace,
+    training: Training,
+    device: torch.device,
+    report: Callable[[int], None],
+    should_stop: Callable[[], bool],
+    clock: Clock,
+    began: Spent,
+) -> _Course | None:
     settle(device)
     if training.recipe.version < 2 and training.recipe.augment == "resized_crop_flip":
         raise UsageError(
@@ -296,14 +334,15 @@ def _begin(
     data = prepare(workspace, training)
     if not len(data.rows.example_ids):
         _commit_outcome(workspace, training, data, Outcome("empty", _EMPTY, 0, 0), [], device)
+        clock.leave(training.id)
         return None
-    course = _Course(workspace, training, data, device, report, should_stop, began)
+    course = _Course(workspace, training, data, device, report, should_stop, clock, began)
     if course.resume():
         return course
     # Snapshots asked for only now, or whose commit is gone, need the epochs before the state: start
     # over, the same numbers come out.
     checkpoint.drop_resume(workspace.files, training.id)
-    return _Course(workspace, training, data, device, report, should_stop, began)
+    return _Course(workspace, training, data, device, report, should_stop, clock, began)
 
 
 class _Course:
@@ -318,7 +357,8 @@ class _Course:
         device: torch.device,
         report: Callable[[int], None],
         should_stop: Callable[[], bool],
-        began: float,
+        clock: Clock,
+        began: Spent,
     ) -> None:
         self.workspace, self.training, self.data = workspace, training, data
         self.device, self._report, self._should_stop = device, report, should_stop
@@ -338,11 +378,10 @@ class _Course:
         self.outcome = Outcome("done", "all epochs", 0, 0)
         self.within: Within | None = None
         """Where the epoch after ``outcome.epochs`` was stopped."""
-        self._company = 1
         self._snapshots: list[int] = []
         self._trainers: list[str] = []
         self._per_epoch = steps_per_epoch(len(data.rows.example_ids), recipe)
-        self._saved, self._clock = time.monotonic(), began
+        self._saved, self._clock, self._counted = time.monotonic(), clock, began
 
     def resume(self) -> bool:
         """Go on from the newest state, if there is one; False if it lies behind a snapshot that is
@@ -353,11 +392,10 @@ class _Course:
         self.outcome.epochs, tensors, progress = state
         checkpoint.unpack(tensors, self.model, self.optimizer)
         self.within = checkpoint.within_epoch(tensors, progress)
-        self.outcome.metrics, self._snapshots, self.outcome.seconds = (
-            progress["metrics"],
-            progress["snapshots"],
-            progress["seconds"],
-        )
+        self.outcome.metrics, self._snapshots = progress["metrics"], progress["snapshots"]
+        # A state of zoo 0.1 knows the wall's seconds alone, and nothing makes up for the others.
+        cpu = progress.get("cpu_seconds", (math.nan, math.nan))
+        self.outcome.spent = Spent(progress["seconds"], *cpu)
         self._trainers = progress.get("trainers", [])
         uncovered = ledger.uncovered_snapshots(self.workspace, self.training)
         return all(epoch > self.outcome.epochs for epoch in uncovered)
@@ -383,11 +421,6 @@ class _Course:
         if trainer not in self._trainers:
             self._trainers.append(trainer)
 
-    def share(self, company: int) -> None:
-        """Note how many trainings share this process's time from now on."""
-        self._tick()
-        self._company = company
-
     def _on_step(self, place: Callable[[], Within]) -> None:
         stop = self._should_stop()
         self.keep(place, stop=stop)
@@ -402,12 +435,17 @@ class _Course:
             ledger.record_stop(self.workspace, self.training.id)
 
     def _save(self, within: Within | None) -> None:
+        with self._clock.aside():
+            self._write_state(within)
+
+    def _write_state(self, within: Within | None) -> None:
         self._tick()
         self._saved = time.monotonic()
         progress: dict[str, Any] = {
             "metrics": self.outcome.metrics,
             "snapshots": self._snapshots,
-            "seconds": self.outcome.seconds,
+            "seconds": self.outcome.spent.wall,
+            **({"cpu_seconds": self.outcome.spent[1:]} if self.outcome.spent.known else {}),
             "trainers": self._trainers,
         }
         if within is not None:
@@ -422,12 +460,16 @@ class _Course:
         )
 
     def _tick(self) -> None:
-        now = time.monotonic()
-        self.outcome.seconds += (now - self._clock) / self._company
-        self._clock = now
+        each = self._clock.each()
+        self.outcome.spent = self.outcome.spent.plus(each.minus(self._counted))
+        self._counted = each
 
     def after(self, epoch: int, metrics: Metrics, diverged: int | None) -> bool:
         """What follows an epoch: evaluation, snapshot, state; at the end the commit, and True."""
+        with self._clock.aside():
+            return self._after(epoch, metrics, diverged)
+
+    def _after(self, epoch: int, metrics: Metrics, diverged: int | None) -> bool:
         outcome, training, model = self.outcome, self.training, self.model
         recipe, data, device = training.recipe, self.data, self.device
         self.within = None
@@ -465,6 +507,7 @@ class _Course:
 
     def _end(self, status: Literal["done", "diverged"], reason: str) -> bool:
         self._tick()
+        self._clock.leave(self.training.id)
         self.outcome.status, self.outcome.stop_reason = status, reason
         _commit_outcome(
             self.workspace,
@@ -594,6 +637,13 @@ def settle(device: torch.device) -> dict[str, str]:
     }
 
 
+@functools.cache
+def _import_once() -> None:
+    """Let torch load what its first optimiser of a process needs (1.5 s of a core), before the time
+    of a training is taken: the first one would be charged for what all have."""
+    optimizer_of(nn.Linear(1, 1), Recipe())
+
+
 def _versions(device: torch.device) -> dict[str, str]:
     found = {name: version(name) for name in ("torch", "numpy", "classifier-zoo")} | {
         "python": platform.python_version(),
@@ -629,7 +679,7 @@ def _commit_outcome(
         "class_counts": np.bincount(rows.labels, minlength=len(data.class_names)).tolist(),
         "unreadable": {split: len(reasons) for split, reasons in data.unreadable.items()},
         "metrics": outcome.metrics,
-        "train_seconds": round(outcome.seconds, 3),
+        **outcome.spent.as_facts(),
         "images": (
             int(
                 outcome.epochs
@@ -639,6 +689,7 @@ def _commit_outcome(
             if training.recipe.steps_per_epoch
             else outcome.epochs * len(rows.example_ids)
         ),
+        "input": [data.preprocessing.size, data.preprocessing.channels],
         "threads": torch.get_num_threads(),
         "trainer": trainer,
         "versions": _versions(device) | trainers.versions(trainer, device),

@@ -475,7 +475,6 @@ class Stacked(Company):
             if not seats:
                 return
             for seat in seats:
-                seat.course.share(len(seats))
                 seat.begin()
             fault: Exception | None = None
             stopped = False

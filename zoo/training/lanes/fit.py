@@ -101,12 +101,9 @@ class Lanes(Company):
                         del seats[lane]
             if waiting is None and len(seats) < self._least:
                 break
-            for seat in seats.values():
-                seat.course.share(len(seats))
             if self._until_one_ends(program, step, seats, fail, should_stop):
                 raise StoppedError
         for seat in seats.values():
-            seat.course.share(1)
             try:
                 seat.hand_over()
                 seat.course.alone()
