@@ -3,7 +3,8 @@ loop.
 
 zoo: two processes of one thread each, as its runners make them, every one a training of its own
 (``prepare`` and ``fit``; the pictures are decoded once per sweep, which the first training of each
-process pays outside the measurement).
+process pays outside the measurement). Where lanes are chosen for a network, also sixteen trainings
+in the lanes of each process (``zoo.training.lanes``), as a sweep has them.
 Baseline: one process of two threads,
 ``torchvision.datasets.FashionMNIST`` and ``DataLoader(num_workers=2)`` with workers that stay, the
 loop of the tutorials. Both read the same idx files, train the same network with Adam and the same
@@ -13,6 +14,7 @@ reading the data inside.
 
 from __future__ import annotations
 
+import contextlib
 import struct
 import sys
 import tempfile
@@ -26,7 +28,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from tools.bench.courses import network
+from tools.bench.courses import BareCourse, network
 from tools.bench.paired import (
     Workers,
     interleave,
@@ -40,6 +42,7 @@ from zoo import models
 from zoo.data import load_split, open_dataset
 from zoo.spec import Recipe, Training
 from zoo.store.workspace import Workspace
+from zoo.training.lanes.vectors import LANES
 from zoo.training.loop import fit
 from zoo.training.run import optimizer_of
 from zoo.trainsets.prepare import prepare
@@ -57,6 +60,8 @@ class Case:
     recipe: Recipe
     examples: int
     target: float
+    lanes: float | None = None
+    """Target of trainings in lanes, where they are measured."""
 
 
 def cases(quick: bool) -> list[Case]:
@@ -64,7 +69,7 @@ def cases(quick: bool) -> list[Case]:
     lenet = Recipe(epochs=1)
     resnet = Recipe(epochs=1, augment="crop_flip", precision="bf16", channels_last=True)
     return [
-        Case("lenet5", lenet, 6_400 if quick else 30_000, 3.0),
+        Case("lenet5", lenet, 6_400 if quick else 30_000, 3.0, 12.0),
         Case("resnet20", resnet, 640 if quick else 5_000, 2.0),
     ]
 
@@ -107,6 +112,30 @@ def zoo_training(root: str, spec: dict[str, Any]) -> Callable[[], None]:
         optimizer = optimizer_of(model, training.recipe)
         for _ in fit(model, optimizer, data, training, device=torch.device("cpu")):
             pass
+
+    return work
+
+
+def lanes_training(root: str, spec: dict[str, Any]) -> Callable[[], None]:
+    """One process of zoo with as many trainings at once as there are lanes, seed by seed."""
+    from zoo.training.lanes.fit import Lanes
+
+    torch.set_num_threads(1)
+    workspace, first = Workspace.open(root), Training(**spec)
+    prepare(workspace, first)
+
+    def fail(_training: Training, error: Exception) -> None:
+        raise error
+
+    def work() -> None:
+        data = prepare(workspace, first)
+        seeds = range(first.seed * LANES, (first.seed + 1) * LANES)
+        courses = [
+            BareCourse(first.replace(seed=seed), data, torch.device("cpu")) for seed in seeds
+        ]
+        rest = iter(courses[1:])
+        together = Lanes(courses[0].model, data, first.recipe, keep=1)
+        together.train(courses[0], lambda: next(rest, None), fail, lambda: False)
 
     return work
 
@@ -169,19 +198,26 @@ def main(argv: Sequence[str] | None = None) -> int:
                 for seed in range(_PROCESSES)
             ]
             baseline = (folder, case.arch, case.recipe.batch_size, case.recipe.augment != "none")
-            with (
-                Workers(zoo_training, [(str(workspace.root), spec) for spec in specs]) as ours,
-                Workers(loader_training, [baseline]) as theirs,
-            ):
-                seconds = interleave({"zoo": ours.run, "loader": theirs.run}, options.rounds)
+            ours = [(str(workspace.root), spec) for spec in specs]
+            with contextlib.ExitStack() as stack:
+                sides = {
+                    "zoo": stack.enter_context(Workers(zoo_training, ours)).run,
+                    "loader": stack.enter_context(Workers(loader_training, [baseline])).run,
+                }
+                if case.lanes is not None:
+                    sides["lanes"] = stack.enter_context(Workers(lanes_training, ours)).run
+                seconds = interleave(sides, options.rounds)
+        passes = {"zoo": _PROCESSES, "lanes": _PROCESSES * LANES, "loader": 1}
         rates = {
-            name: [images / s for s in seconds[name]]
-            for name, images in (("zoo", _PROCESSES * case.examples), ("loader", case.examples))
+            name: [passes[name] * case.examples / s for s in each] for name, each in seconds.items()
         }
         for name, what in (
             ("zoo", f"zoo, {_PROCESSES} processes x 1 thread"),
+            ("lanes", f"zoo, {_PROCESSES} processes x {LANES} lanes"),
             ("loader", f"DataLoader, 1 process x {_PROCESSES} threads"),
         ):
+            if name not in rates:
+                continue
             precision = (
                 f"{case.recipe.precision}, channels last"
                 if name == "zoo" and case.recipe.channels_last
@@ -196,13 +232,10 @@ def main(argv: Sequence[str] | None = None) -> int:
                     "images_per_second": spread(rates[name]).text(4),
                 }
             )
-        found.append(
-            (
-                f"{case.arch}: zoo / DataLoader loop, images per second",
-                ratios(rates["zoo"], rates["loader"]),
-                case.target,
-            )
-        )
+        for name, target in (("zoo", case.target), ("lanes", case.lanes)):
+            if name in rates:
+                what = f"{case.arch}: {name} / DataLoader loop, images per second"
+                found.append((what, ratios(rates[name], rates["loader"]), target))
     print_table(rows, "training, 28 x 28 x 1, batches of 128")
     for what, ratio, target in found:
         ratio_line(what, ratio, target)
