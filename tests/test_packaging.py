@@ -351,4 +351,4 @@ def test_ci_calls_make_and_can_be_run() -> None:
     text = script.read_text(encoding="utf-8")
     assert text.startswith("#!/usr/bin/env bash\n")
     assert "set -euo pipefail" in text
-    assert "make multihost lint test" in text
+    assert "make lint test multihost" in text

@@ -44,6 +44,7 @@ def three(monkeypatch: pytest.MonkeyPatch) -> Iterator[Three]:
     from zoo.cluster.session import authenticate_again
 
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # as in tests.commands.environment
     authenticate_again()
     made = Three()
     yield made

@@ -309,6 +309,35 @@ def test_while_no_node_can_do_the_work_it_is_said_what_is_waited_for(
     ]
 
 
+def test_where_nothing_comes_from_any_worker_for_long_it_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """After ten minutes, and again after ten more; not where something was done meanwhile."""
+    from zoo.cluster import nodes
+
+    said: list[str] = []
+    clock = [1000.0]
+    monkeypatch.setattr(nodes, "_say", said.append)
+    monkeypatch.setattr(nodes.time, "monotonic", lambda: clock[0])
+    there = nodes.Nodes({"CPU": 1.0})
+    there._slots = 1
+    counts = []
+    for seconds, worked in ((599, False), (601, False), (602, False), (1202, True), (1802, False)):
+        clock[0] = 1000.0 + seconds
+        if worked:
+            there.worked()
+        there._say_waiting()
+        counts.append(len(said))
+    assert counts == [0, 1, 1, 1, 1]
+    clock[0] = 2803.0
+    there._say_waiting()
+    line = (
+        "nothing has come from any worker for 600 s, though there are nodes for them: they may"
+        " hang. Ctrl-C, then the same command, goes on from what is committed."
+    )
+    assert said == [line, line]
+
+
 def test_the_second_autoscaler_tells_what_it_starts_and_not_what_it_could(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import ray
 from factories import tiny_dataset
 
 from tests.commands import zoo
@@ -16,6 +17,7 @@ from zoo.cluster import preflight, reach
 from zoo.cluster.preflight import Preflight, Report, Wanted, faults, look
 from zoo.errors import UsageError
 from zoo.machine import source_hash
+from zoo.progress import listening
 
 OWN = Report(
     "head", "abcdef0123456789", "3.11.2", {"torch": "2.9.0", "numpy": "2.4.0"}, [], 1 << 40, 1 << 40
@@ -140,6 +142,39 @@ def test_a_late_node_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (len(looks), list(probe.good), probe.silent) == (3, ["a"], ["b"])
     assert probe.watch(nodes) == ["a"]
     assert (probe.watch(nodes), probe.silent) == (["a", "b"], [])
+
+
+def test_a_node_that_was_given_up_gets_work_once_it_has_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without an answer for two minutes it is left out and said; its answer afterwards counts, for
+    good or bad. Before the first work nobody waits for it any longer."""
+    answers: dict[str, object] = {}
+    clock = [0.0]
+    monkeypatch.setattr(ray, "get", answers.get)
+    monkeypatch.setattr(
+        ray, "wait", lambda refs, **_: ([ref for ref in refs if ref in answers], [])
+    )
+    monkeypatch.setattr(preflight.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(
+        Preflight, "start", lambda self, node: self._asked.update({node: (node, clock[0])})
+    )
+    probe, nodes = Preflight("", 0.0), {"a": "w1", "b": "w2", "c": "w3"}
+    good = probe._own
+    answers["a"] = good
+    said: list[str] = []
+    with listening(said.append):
+        assert probe.watch(nodes) == ["a"]
+        clock[0] = 121.0
+        assert probe.watch(nodes) == ["a"]
+        assert probe.bad == dict.fromkeys("bc", "no answer to zoo's probe")
+        answers |= {"b": good, "c": replace(good, python="2.7.1")}
+        assert probe.watch(nodes) == ["a", "b"]
+    assert list(probe.bad) == ["c"]
+    assert said[2:] == [
+        "node w2 has answered zoo's probe after all; it gets work.",
+        f"node w3 is left out: it has Python 2.7.1, the driver {good.python}.",
+    ]
 
 
 # ---------------------------------------------------------------- in the way of a cluster

@@ -194,6 +194,40 @@ def test_a_worker_that_says_nothing_is_taken_for_lost() -> None:
     assert made.take("t2", "B") == [job.id]
 
 
+def test_the_trial_of_a_silent_worker_is_named_once() -> None:
+    """Ray takes it for alive, so that nobody else would end it and start another one: the only
+    worker of a sweep would be waited for for ever. Twins: one that works and talks, and one that
+    waits for work and talks."""
+    made = Made(sweep(seeds=2), "A")
+    for worker in ("t1:x", "t2:y", "t3:z"):
+        made.take(worker, "A")
+    made.now = 100.0
+    for worker in ("t2:y", "t3:z"):
+        made.queue.tell(worker, {})
+    assert made.queue.state().silent == []
+    made.now = 121.0
+    assert made.queue.state().silent == ["t1"]
+    assert made.queue.state().silent == []
+
+
+def test_a_worker_that_never_asks_for_work_is_named() -> None:
+    """Ten minutes after its trial began. Twins: one that has asked, one that was lost before."""
+    made = Made(sweep(seeds=3), "A")
+    for trial in ("t1", "t2", "t3"):
+        made.queue.started(trial)
+    made.take("t2:x", "A")
+    made.queue.lost("t3")
+    made.now = 599.0
+    made.queue.tell("t2:x", {})
+    assert made.queue.state().silent == []
+    made.now = 601.0
+    state = made.queue.state()
+    assert state.silent == ["t1"]
+    assert state.lines == [
+        "a worker has not asked for work within 600 s of its start; another one is started for it."
+    ]
+
+
 def test_a_worker_on_a_node_that_has_gone_is_lost() -> None:
     made = Made(sweep(), "AB")
     (job,) = made.jobs

@@ -9,6 +9,7 @@ import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,7 +17,9 @@ from tests.commands import (
     CHECKPOINTS,
     TRAININGS,
     Running,
+    command_line,
     content,
+    descendants,
     files,
     finished,
     run,
@@ -137,6 +140,83 @@ def test_a_stopped_sweep_ends_and_says_how_to_go_on(
     assert "Nothing committed is lost" in result.err
     assert all(OURS.match(line) for line in result.err.splitlines()), result.err
     assert run(tmp_path, "status", "-w", space).code == 0
+
+
+def test_the_worker_of_a_silent_trial_is_ended_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two trials with a process and one without, the queue names two: the process among them is
+    ended, once."""
+    from zoo.cluster import sweep
+    from zoo.cluster.queue import State
+
+    ended: list[str] = []
+    states = [State(False, 1, 0, {}, [], silent=["b", "c"]), State(False, 1, 0, {}, [])]
+    monkeypatch.setattr(sweep.ray, "get", lambda answer: answer)
+    monkeypatch.setattr(sweep.ray, "kill", ended.append)
+    monkeypatch.setattr(sweep, "_POLL_SECONDS", 0.0)
+    asked = SimpleNamespace(remote=lambda method, *_: states.pop(0) if method == "state" else None)
+    nodes = SimpleNamespace(for_queue=lambda: ({}, [], [], 1, 0.0))
+    driver = sweep._Driver(SimpleNamespace(call=asked), nodes, lambda *_: None)  # type: ignore[arg-type]
+    trials = [
+        SimpleNamespace(trial_id=name, temporary_state=SimpleNamespace(ray_actor=actor))
+        for name, actor in (("a", "actor a"), ("b", "actor b"), ("c", None))
+    ]
+    events = sweep._Events(driver)
+    for iteration in range(2):
+        events.on_step_end(iteration, trials)
+    assert (ended, states) == (["actor b"], [])
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_worker_that_is_alive_and_says_nothing_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The only worker is stopped (SIGSTOP) after its first epoch, for ever: Ray sees nothing wrong
+    with it. It is ended, and another one goes on from its state."""
+    from zoo.cluster import sweep
+    from zoo.cluster.runner import RayRunner
+    from zoo.data.catalog import open_dataset
+    from zoo.spec import DatasetRef, Recipe, Sweep
+    from zoo.store import ledger
+    from zoo.store.workspace import Workspace
+
+    class Impatient(sweep._Keeper):
+        def __init__(self, *arguments: object) -> None:
+            from zoo.cluster import queue
+
+            queue._SILENT_SECONDS = 6.0
+            super().__init__(*arguments)  # type: ignore[arg-type]
+
+    stopped: list[int] = []
+
+    def stop_it(training: str, epoch: int) -> None:
+        if not stopped:
+            stopped.extend(
+                pid
+                for pid in descendants(os.getpid())
+                if command_line(pid).startswith("ray::ResourceTrainable")
+            )
+            for pid in stopped:
+                os.kill(pid, signal.SIGSTOP)
+
+    monkeypatch.setattr(sweep, "_Keeper", Impatient)
+    # As in tests.commands.environment: on a busy machine a worker that is well says nothing for
+    # seconds otherwise.
+    monkeypatch.setenv("RAY_worker_niceness", "0")
+    data = open_dataset("fashion-mini")
+    space = Workspace.open(tmp_path / "space", create=True)
+    snapshots = tuple(range(1, 13))
+    (training,) = Sweep(archs=("lenet5",), recipe=Recipe(epochs=12), snapshots=snapshots).expand(
+        DatasetRef(uri=data.uri, fingerprint=data.fingerprint)
+    )
+    runner = RayRunner(cpus=1)
+    try:
+        runner.train(space, [training], {training.id: 1.0}, stop_it)
+    finally:
+        runner.close()
+    (pid,) = stopped
+    assert not command_line(pid)
+    assert ledger.missing(space, [training]) == []
 
 
 @pytest.mark.ray

@@ -25,6 +25,9 @@ __all__ = ["ADDRESSES", "Hosts", "missing"]
 NET = "10.77.0"
 ADDRESSES = {"client": f"{NET}.5", "head": f"{NET}.10", "w1": f"{NET}.11", "w2": f"{NET}.12"}
 TOOLS = ("ip", "unshare", "nsenter", "sshd", "ssh", "ssh-keygen", "rsync", "ps")
+ROOT = Path(__file__).parents[2]
+OWN = ("/tmp", "/dev/shm", "/run")
+"""What every host has for itself."""
 HANGS = 500.0
 _PDEATHSIG = 1
 """``PR_SET_PDEATHSIG`` of Linux."""
@@ -32,12 +35,19 @@ _PDEATHSIG = 1
 
 def _init(name: str, folder: Path, hosts: Path) -> str:
     """What the first process of a host does; it stays, and takes in orphans."""
+    keep, give = "", ""
+    for number, path in enumerate(hidden()):
+        kept, there = shlex.quote(f"{folder}/kept/{number}"), shlex.quote(str(path))
+        keep += f"mkdir -p {kept}\nmount --bind {there} {kept}\n"
+        give += f"mkdir -p {there}\nmount --bind {kept} {there}\n"
     return f"""
 set -eu
 hostname {name}
+{keep}
 mount -t tmpfs -o size=2g,mode=1777 tmpfs /tmp
 mount -t tmpfs -o size=512m,mode=1777 tmpfs /dev/shm
 mount -t tmpfs -o size=64m tmpfs /run
+{give}
 mkdir -p /run/sshd
 mount --bind {folder}/passwd /etc/passwd
 mount --bind {hosts} /etc/hosts
@@ -62,6 +72,18 @@ StrictModes no
 MaxStartups 100
 MaxSessions 100
 """
+
+
+def hidden() -> list[Path]:
+    """What the program and its interpreter need, and lies where every host has a place of its own:
+    a checkout below /tmp."""
+    needed = {Path(name) for name in (ROOT, sys.prefix, sys.base_prefix, *sys.path) if name}
+    below = {
+        path
+        for path in needed
+        if path.is_dir() and any(Path(place) in path.parents for place in OWN)
+    }
+    return sorted(path for path in below if not below & set(path.parents))
 
 
 def tool(name: str) -> str | None:
@@ -124,7 +146,10 @@ class Hosts:
         (home / ".ssh").mkdir(parents=True, mode=0o700)
         shutil.copy(f"{self.key}.pub", home / ".ssh/authorized_keys")
         exports = f"export PATH={self.folder}/bin:$PATH RAY_AUTH_MODE=token OMP_NUM_THREADS=1\n"
-        (home / ".bashrc").write_text(f"{exports}export RAY_USAGE_STATS_ENABLED=0\n")
+        # Ray's workers are at nice 15, where two busy processes of others leave them 2 % of a core:
+        # on hosts of their own they would have no others beside them.
+        exports += "export RAY_USAGE_STATS_ENABLED=0 RAY_worker_niceness=0\n"
+        (home / ".bashrc").write_text(exports)
         (home / ".bash_profile").write_text(". ~/.bashrc\n")
         run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", home.parent / "hostkey")
         passwd = re.sub(

@@ -4,6 +4,7 @@ own."""
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import pytest
 import yaml
 from multihost.hosts import ADDRESSES, Hosts, missing, wait
 
-from tests.commands import content, files, finished, run, untouched
+from tests.commands import Running, content, files, finished, run, start, untouched
 
 pytestmark = [
     pytest.mark.multihost,
@@ -28,6 +29,11 @@ QUICK = " ".join(
     f"RAY_health_check_{name}=1000" for name in ("initial_delay_ms", "period_ms", "timeout_ms")
 )
 """A lost node is noticed after seconds, not after Ray's minute."""
+EPOCHS = 6
+TRAIN = (
+    *("train", "--archs", "lenet5", "--seeds", "0,1,2,3", "--epochs", str(EPOCHS)),
+    *("--snapshots", ",".join(map(str, range(1, EPOCHS + 1)))),
+)
 SMALL = "--object-store-memory=150000000 --memory=2000000000"
 
 
@@ -75,6 +81,21 @@ class Cluster:
         path = self.hosts.home("head") / "zoo-jobs" / job / "log"
         return path.read_text() if path.exists() else ""
 
+    def report(self) -> str:
+        """For who reads why it failed: the end of each job's log, and what CPU time Ray's processes
+        had."""
+        lines = [f"load {Path('/proc/loadavg').read_text().strip()}"]
+        for folder in sorted((self.hosts.home("head") / "zoo-jobs").glob("*")):
+            command = (folder / "command").read_text().strip()
+            code = (folder / "code").read_text().strip() if (folder / "code").exists() else "none"
+            lines += [f"job {folder.name}, exit code {code}: {command}"]
+            lines += [f"  {line}" for line in self.log(folder.name).splitlines()[-40:]]
+        for name in ("head", "w1", "w2"):
+            with contextlib.suppress(OSError, ValueError):  # it may be a host that has gone
+                there = self.hosts.run(name, "ps", "-eo", "ni,time,etime,args").stdout.splitlines()
+                lines += [f"{name}: {line[:100]}" for line in there if "ray::" in line]
+        return "\n".join(lines)
+
     def down(self) -> None:
         """End it, and look whether a process of Ray's is left on any host."""
         assert "no process of Ray's" in self.client("down", self.file)
@@ -82,24 +103,34 @@ class Cluster:
 
 
 @pytest.fixture
+def alone(tmp_path: Path) -> Iterator[Running]:
+    """The trainings in one process on one machine, to compare with; at work while the cluster comes
+    up."""
+    with start(tmp_path, *TRAIN, "--runner", "local", "-w", tmp_path / "calm") as running:
+        yield running
+
+
+@pytest.fixture
 def cluster() -> Iterator[Cluster]:
     with Hosts() as hosts:
         made = Cluster(hosts, cluster_file(hosts), hosts.shared / "space")
-        assert "3 nodes answer" in made.client("up", made.file)
-        yield made
+        try:
+            assert "3 nodes answer" in made.client("up", made.file)
+            yield made
+        finally:
+            print(made.report())  # noqa: T201 - shown where the test has failed
 
 
-def test_a_cluster_from_clean_hosts_to_none(cluster: Cluster, tmp_path: Path) -> None:
+def test_a_cluster_from_clean_hosts_to_none(
+    alone: Running, cluster: Cluster, tmp_path: Path
+) -> None:
     """Nothing committed is lost, written twice or different from one process on one machine."""
     seed = random.randrange(1000)
     print(f"seed {seed}")  # noqa: T201 - to be found in what pytest has captured
     chance = random.Random(seed)
     hosts, file, space, calm = cluster.hosts, cluster.file, cluster.space, tmp_path / "calm"
-    epochs = ",".join(map(str, range(1, 7)))
-    line = ("train", "--archs", "lenet5", "--seeds", "0,1,2,3", "--epochs", "6")
-    line += ("--snapshots", epochs)
     # train; a worker's host is cut off in the middle, and comes back
-    job = cluster.submit(*line)
+    job = cluster.submit(*TRAIN)
     wait(lambda: finished(space, "checkpoint") >= chance.randint(1, 4), "a checkpoint")
     before = files(space)
     hosts.cut("w1")
@@ -121,8 +152,7 @@ def test_a_cluster_from_clean_hosts_to_none(cluster: Cluster, tmp_path: Path) ->
     assert "has answers" in cluster.client("logs", file, again)
     assert untouched(before, space)
     # what came out
-    for words in (line, ("fill",)):
-        result = run(tmp_path, *words, "--runner", "local", "-w", calm)
+    for result in (alone.finish(), run(tmp_path, "fill", "--runner", "local", "-w", calm)):
         assert result.code == 0, result
     assert content(space) == content(calm)
     result = run(tmp_path, "fsck", "--semantic", "-w", space)

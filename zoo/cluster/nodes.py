@@ -23,6 +23,7 @@ _HEAD_SECONDS = 15.0
 """Silence of the head after which it is given up: longer than any pause seen, shorter than the 60 s
 after which Ray ends this process without a word."""
 _WAIT_SECONDS = 30.0
+_QUIET_SECONDS = 600.0
 _PATIENCE_SECONDS = 60.0
 
 
@@ -160,11 +161,18 @@ class Nodes:
             over.set()
 
     def _say_waiting(self) -> None:
-        late = time.monotonic() - self._worked > _WAIT_SECONDS
-        if not self._slots and late:
+        quiet = time.monotonic() - self._worked
+        if not self._slots and quiet > _WAIT_SECONDS:
             self._worked = time.monotonic()
             words = pending() if self._grows else "nothing starts one here but you"
             _say(f"waiting for a node with {asked_words(self._asked)}: {words}.")
+        elif quiet > _QUIET_SECONDS:
+            self._worked = time.monotonic()
+            _say(
+                f"nothing has come from any worker for {_QUIET_SECONDS:g} s, though there are nodes"
+                " for them: they may hang. Ctrl-C, then the same command, goes on from what is"
+                " committed."
+            )
 
     def _say_changes(self, names: Mapping[str, str], going: set[str]) -> None:
         if self._known is not None:

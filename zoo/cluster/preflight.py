@@ -275,18 +275,23 @@ class Preflight:
         self._own = look(None)
         self._asked: dict[str, tuple[Any, float]] = {}
         self._made: list[Path] = []
+        self._late: set[str] = set()
         self.bad: dict[str, str] = {}
         self.good: dict[str, Report] = {}
 
     def check(self, nodes: Mapping[str, str], datasets: Iterable[DatasetRef] = ()) -> None:
-        """Probe all of some nodes (id -> name) that are not known to be bad. After a while those
-        that have answered are enough if one of them can do the work; the others are ``silent``.
+        """Probe all of some nodes (id -> name) but those whose answer was that they cannot do the
+        work. After a while those that have answered are enough if one of them can; the others are
+        ``silent``.
 
         Raises:
             ZooError: if none of them can do the work.
         """
         self._datasets |= {ref.uri: ref.fingerprint for ref in datasets}
         self.good = {}
+        for node in self._late:
+            del self.bad[node]
+        self._late = set()
         for node in nodes:
             if node not in self.bad:
                 self.start(node)
@@ -298,7 +303,7 @@ class Preflight:
             name = nodes.get(node, node)
             line = f"node {name} has not answered zoo's probe within {seconds:g} s; it gets work"
             announce(line, [f"{line} once it has."])
-        while self._asked and not self.good:
+        while self._asked.keys() - self._late and not self.good:
             self.collect(nodes, wait=0.2)
         if nodes and not self.good:
             raise ZooError(
@@ -309,7 +314,7 @@ class Preflight:
 
     @property
     def silent(self) -> list[str]:
-        """Nodes that were asked and have not answered yet."""
+        """Nodes that were asked and have not answered yet, those that were given up included."""
         return list(self._asked)
 
     def start(self, node: str) -> None:
@@ -336,6 +341,10 @@ class Preflight:
         for node, (ref, began) in list(self._asked.items()):
             if ref in done:
                 del self._asked[node]
+                late = node in self._late
+                if late:
+                    self._late.remove(node)
+                    del self.bad[node]
                 try:
                     report: Report = ray.get(ref)
                 except Exception as error:  # noqa: BLE001 - the node cannot even run the probe
@@ -343,8 +352,12 @@ class Preflight:
                 else:
                     self.good[node] = report
                     self._judge(node, nodes, faults(report, self._own))
-            elif time.monotonic() - began > 8 * _SECONDS:
-                del self._asked[node]
+                    if late and node in self.good:
+                        line = f"node {nodes.get(node, node)} has answered zoo's probe after all;"
+                        announce(line, [f"{line} it gets work."])
+            # Whatever it is busy with may end: it stays asked, and is good once it has answered.
+            elif time.monotonic() - began > 8 * _SECONDS and node not in self._late:
+                self._late.add(node)
                 self._judge(node, nodes, ["no answer to zoo's probe"])
 
     def watch(self, nodes: Mapping[str, str]) -> list[str]:

@@ -28,6 +28,8 @@ _LOSSES = 3
 _IN_A_ROW = 2
 _MESSAGES_PER_SECOND = 40.0
 _SILENT_SECONDS = 120.0
+_START_SECONDS = 600.0
+"""Until a worker that Ray has started asks for its first batch: it imports torch before that."""
 
 WAIT: Literal["wait"] = "wait"
 END: Literal["end"] = "end"
@@ -108,7 +110,8 @@ class State:
 
     ``wanted``: workers that there is something to do for; ``busy``: those that have a batch, which
     are among them. ``epochs``: finished since the last time, by training. ``hopeless``: why nothing
-    can go on.
+    can go on. ``silent``: trials whose worker has been taken for lost since the last time because
+    it said nothing; Ray may take them for alive for ever, and keep their places for them.
     """
 
     settled: bool
@@ -117,6 +120,7 @@ class State:
     epochs: dict[str, int]
     lines: list[str]
     hopeless: str = ""
+    silent: list[str] = field(default_factory=list)
 
 
 class Queue:
@@ -153,6 +157,7 @@ class Queue:
         self._failed_on: dict[str, dict[str, str]] = {}
         self._losses: dict[str, tuple[int, str]] = {}
         self._workers: dict[str, _Worker] = {}
+        self._starting: dict[str, float] = {}
         self._hosts: dict[str, _Host] = {}
         self._slots = 1
         self._epochs: dict[str, int] = {}
@@ -165,6 +170,7 @@ class Queue:
     def next(self, worker: str, host: str) -> list[Training] | Literal["wait", "end"]:
         """The next batch for a worker on a host; or that it waits and asks again; or that there is
         nothing more for it."""
+        self._starting.pop(_trial(worker), None)
         me = self._workers.setdefault(worker, _Worker(host))
         if me.given:
             self.lost(worker)
@@ -248,10 +254,15 @@ class Queue:
 
     def lost(self, worker: str) -> None:
         """The worker is gone, or a trial's every worker (``TRIAL`` of ``TRIAL:...``)."""
-        for name in [w for w in self._workers if w == worker or w.startswith(f"{worker}:")]:
+        self._starting.pop(worker, None)
+        for name in [w for w in self._workers if worker in (w, _trial(w))]:
             gone = self._workers.pop(name)
             for training in gone.given:
                 self._count_loss(training, self._hosts.get(gone.host, _Host(gone.host)).name)
+
+    def started(self, trial: str) -> None:
+        """A trial's process is there; its worker will ask for a batch."""
+        self._starting[trial] = self._clock()
 
     def stop(self) -> None:
         """Nothing more goes out; who is at work saves its state and ends."""
@@ -284,8 +295,18 @@ class Queue:
 
     def state(self) -> State:
         """How far it is; what was said and finished since the last time."""
+        silent = []
+        for trial, since in list(self._starting.items()):
+            if self._clock() - since > _START_SECONDS:
+                del self._starting[trial]
+                silent.append(trial)
+                self._lines.append(
+                    f"a worker has not asked for work within {_START_SECONDS:g} s of its start;"
+                    " another one is started for it."
+                )
         for name, worker in list(self._workers.items()):
             if self._clock() - worker.heard > _SILENT_SECONDS:
+                silent.append(_trial(name))
                 self._lines.append(
                     f"a worker on {self._name(worker.host)} has said nothing for"
                     f" {_SILENT_SECONDS:g} s; its trainings go to others."
@@ -304,7 +325,7 @@ class Queue:
         epochs, self._epochs = self._epochs, {}
         lines, self._lines = self._lines, []
         settled = not busy and (not waiting or bool(hopeless) or self._stopping)
-        return State(settled, busy + held + max(0, more), busy, epochs, lines, hopeless)
+        return State(settled, busy + held + max(0, more), busy, epochs, lines, hopeless, silent)
 
     # ------------------------------------------------------------ inside
 
@@ -374,3 +395,8 @@ class Queue:
 
     def _name(self, node: str) -> str:
         return self._hosts[node].name if node in self._hosts else node
+
+
+def _trial(worker: str) -> str:
+    """The trial a worker (``TRIAL:...``) runs in; a trial runs one after another."""
+    return worker.partition(":")[0]

@@ -96,6 +96,10 @@ class _Shift:
         # Whoever ends the node gracefully ends its processes so.
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, lambda *_: self._stop.set())
+        # Before it asks for work: on a busy machine this takes minutes in which it can say nothing,
+        # and what it had could be another's. What fails, fails again where it is reported.
+        with contextlib.suppress(Exception):
+            import zoo.training.run  # noqa: F401
         thread = threading.Thread(target=self._tell, daemon=True)
         thread.start()
         try:
@@ -175,6 +179,7 @@ class _Driver:
         self._asked = -_POLL_SECONDS
         self._starts = 0
         self._there: Any = None
+        self._silent: set[str] = set()
         self.live: set[str] = set()
         self.now = State(settled=False, wanted=1, busy=0, epochs={}, lines=[])
         self.error = ""
@@ -198,6 +203,7 @@ class _Driver:
             self._there = there
         self.now = self.ask("state")
         self._asked = time.monotonic()
+        self._silent |= set(self.now.silent)
         for line in self.now.lines:
             announce(line, [line])
         for training_id, epoch in self.now.epochs.items():
@@ -211,8 +217,22 @@ class _Driver:
         if self._starts >= _STARTS * max(1, len(self.live)):
             self.error = last_words(trial.get_pickled_error() or RuntimeError("no worker starts"))
 
-    def started(self) -> None:
+    def started(self, trial: Any) -> None:
         self._starts = 0
+        self.ask("started", trial.trial_id)
+
+    def ended(self, trial_id: str) -> None:
+        self.live.discard(trial_id)
+        self.ask("lost", trial_id)  # what it has not given back; nothing more is expected of it
+
+    def end_silent(self, trials: Sequence[Any]) -> None:
+        """End the workers that were taken for lost because they said nothing. Tune then starts them
+        again; it would wait for them for ever, and they would keep their places."""
+        silent, self._silent = self._silent, set()
+        for trial in trials:
+            actor = trial.temporary_state.ray_actor
+            if trial.trial_id in silent and actor is not None:
+                ray.kill(actor)
 
     def stop(self) -> None:
         """Let the workers save what they have; returns when they have, or after a while."""
@@ -246,7 +266,7 @@ class _Trials(Searcher):  # type: ignore[misc]
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        self._driver.live.discard(trial_id)
+        self._driver.ended(trial_id)
 
     def save_to_dir(self, *_: Any, **__: Any) -> None:
         """Nothing is restored from Tune."""
@@ -260,9 +280,10 @@ class _Events(tune.Callback):  # type: ignore[misc]
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         self._driver.look()
+        self._driver.end_silent(trials)
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._driver.started()
+        self._driver.started(trial)
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._driver.lost(trial)
