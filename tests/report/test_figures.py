@@ -221,6 +221,9 @@ def test_the_paper_scale_is_not_marked() -> None:
     assert Provenance("train", "ad-hoc", "d", 1, 1, (), "1", "").text.startswith(
         "Made step by step; data d;"
     )
+    assert Provenance("audit", "ad-hoc", "d", 1, 1, (), "1", "").text.startswith(
+        "Made by zoo audit; data d;"
+    )
 
 
 @pytest.mark.parametrize(

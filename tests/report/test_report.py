@@ -894,7 +894,10 @@ def audited(**changes: Any) -> ReportData:
         **{
             "scores": {
                 "train": scores.assign(
-                    label_true=np.nan, n_heldout=5, x_heldout=scores["x_perplexity"]
+                    label_true=np.nan,
+                    n_heldout=5,
+                    x_heldout=scores["x_perplexity"],
+                    c_heldout=scores["c_perplexity"],
                 )
             },
             "provenance": dataclasses.replace(HERE, scale="ad-hoc", reproduces=False),
@@ -928,6 +931,23 @@ def test_a_page_of_an_audit_has_its_findings_first_and_nothing_of_studies(tmp_pa
         assert said.lower().replace(" ", "") in words.lower().replace(" ", "")
     for foreign in ("planted", "not the paper", "known error", "Left out (", "published claims"):
         assert foreign.lower() not in words.lower()
+
+
+def test_the_plane_of_an_audit_is_of_held_out_classifiers(tmp_path: Path) -> None:
+    """Its points are at the X that ranks the suspects. Twin: at X over all where none was held
+    out."""
+    scores = audited().scores["train"]
+    scores = scores.assign(x_heldout=1 - scores["x_perplexity"])
+    for folder, held, column in (("some", 5, "x_heldout"), ("none", 0, "x_perplexity")):
+        table = scores.assign(n_heldout=held)
+        _, page = page_of(audited(scores={"train": table}), tmp_path / folder)
+        drawn = pd.read_csv(tmp_path / folder / "figures" / "xc_plane.csv")
+        corners = drawn[drawn["kind"] == "corner"]
+        x = table.set_index("example_id").loc[corners["example_id"].astype(int), column]
+        assert len(corners)
+        assert np.allclose(corners["x"], x)
+        said = "over the classifiers that were not trained on it" in page.words
+        assert said == (held > 0)
 
 
 def test_what_was_done_beside_an_audit_is_shown_too(tmp_path: Path) -> None:

@@ -394,6 +394,27 @@ def test_anything_else_is_not_a_condition(text: str) -> None:
     assert "x > 0.95 and c < 2" in str(error.value)
 
 
+def test_a_condition_names_classes() -> None:
+    """By == and !=, beside a column of classes, either way round; equal to their numbers."""
+    scores = pd.DataFrame({"label": [0, 1, 2, 1], "x_perplexity": [0.9, 0.9, 0.9, 0.1]})
+    names = ["cat", "dog's", "T-shirt/top"]
+    for text, expected in (
+        ("label == 'T-shirt/top'", [False, False, True, False]),
+        ('x > 0.5 and label != "dog\'s"', [True, False, True, False]),
+        ("'cat' == label", [True, False, False, False]),
+    ):
+        assert condition(text)(scores, names).tolist() == expected
+    assert condition("label == 'cat'").names == ("label",)
+    with pytest.raises(UnknownNameError, match=r"unknown class 'cats'.*cat"):
+        condition("label == 'cats'")(scores, names)
+
+
+@pytest.mark.parametrize("text", ["label < 'cat'", "x == 'cat'", "'cat' == 'cat'", "x > 1 == 'a'"])
+def test_a_name_is_no_number(text: str) -> None:
+    with pytest.raises(UsageError, match="is a name; it can be compared with label, label_true"):
+        condition(text)
+
+
 def test_a_condition_knows_its_columns() -> None:
     """In full, sorted, once each."""
     assert condition("x > 0.5 and x_perplexity < 1 or quality < 0.1").names == (

@@ -11,6 +11,9 @@ made wrong, on all classes alike (symmetric) or where a network takes one class 
 - classical: the histograms of oriented gradients of ``hog`` under scikit-learn's logistic
   regression, five-fold; seconds without the histograms.
 
+Options of its own: --sets (data set and pictures of each class, as fashion-mini:52), --noise and
+--budget (seconds of an audit).
+
 Each is ranked as cleanlab does by its defaults (``zoo.scores.confident``, which tests compare with
 the package) on its held-out probabilities, by self-confidence and by find_label_issues with what it
 flags first; an audit by label quality too, which is what it shows.
@@ -66,16 +69,18 @@ _MEASURES = ("auroc", "average_precision", "precision_at_n", "n_errors")
 _COLUMNS = ["way", "score", *_MEASURES, "image_passes", "seconds", "cpu"]
 
 
-def compared(base: str, noise: str, seed: int, folder: Path, *, quick: bool) -> pd.DataFrame:
-    """All ways on one set: a row per way and way of ranking."""
+def compared(
+    base: str, noise: str, seed: int, folder: Path, *, quick: bool, budget: float = BUDGET
+) -> pd.DataFrame:
+    """All ways on one set: a row per way and way of ranking. ``budget``: seconds of an audit."""
     space = zoo.open(folder / "networks", create=True).workspace
     uri = pipeline.with_confusion(
         space, f"{base}+{NOISE[noise].format(seed=seed)}", LocalRunner, _QUIET
     )
     dataset = open_dataset(uri)
-    networks, people, chosen = _audited(space, uri, dataset, None, quick)
+    networks, people, chosen = _audited(space, uri, dataset, None, budget, quick)
     classical = zoo.open(folder / "hog", create=True).workspace
-    heads, _, _ = _audited(classical, uri, dataset, HOG, quick)
+    heads, _, _ = _audited(classical, uri, dataset, HOG, budget, quick)
     scores = read_scores(space, dataset.fingerprint, "train")[0]
     rows = [
         networks,
@@ -87,10 +92,10 @@ def compared(base: str, noise: str, seed: int, folder: Path, *, quick: bool) -> 
 
 
 def _audited(
-    space: Workspace, uri: str, dataset: Dataset, features: str | None, quick: bool
+    space: Workspace, uri: str, dataset: Dataset, features: str | None, budget: float, quick: bool
 ) -> tuple[pd.DataFrame, Population, Chosen]:
     """What an audit finds, by label quality and by cleanlab's ways on its held-out answers."""
-    chosen = choose(dataset, BUDGET, 1, features or "none")
+    chosen = choose(dataset, budget, 1, features or "none")
     if quick:
         archs = ("mlp", "softmax") if features is None else HEADS
         size = chosen.sweep.input_size
@@ -190,6 +195,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print a row per set, noise and way, means over the draws."""
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--sets", default=SETS)
+    parser.add_argument("--noise", default=",".join(NOISE))
+    parser.add_argument("--budget", type=float, default=BUDGET)
     own, rest = parser.parse_known_args(sys.argv[1:] if argv is None else argv)
     options = settings(str(__doc__), rounds=3, argv=rest)
     tables = []
@@ -202,10 +209,12 @@ def main(argv: Sequence[str] | None = None) -> int:
                 print(f"without {data}: {error}", flush=True)
                 continue
             base = written(source, Path(folder) / chosen, int(per_class), unbalanced=False)
-            for noise in NOISE:
+            for noise in own.noise.split(","):
                 for seed in range(options.rounds):
                     place = Path(folder) / f"{data}-{per_class}-{noise}-{seed}"
-                    found = compared(base, noise, seed, place, quick=options.quick)
+                    found = compared(
+                        base, noise, seed, place, quick=options.quick, budget=own.budget
+                    )
                     examples = int(per_class) * len(source.class_names)
                     tables.append(found.assign(set=f"{data} {examples:,} {noise}"))
                     print(f"measured {data} {examples:,} {noise} {seed}", flush=True)

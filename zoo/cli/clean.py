@@ -251,7 +251,8 @@ def select(
 
 def relabel(
     condition: Annotated[
-        str | None, typer.Option("--set", help='Which examples: "x>0.95 and c<2".')
+        str | None,
+        typer.Option("--set", help="Which examples: \"x>0.95 and label=='cat'\"."),
     ] = None,
     decisions: Annotated[
         list[Path] | None,

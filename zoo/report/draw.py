@@ -22,6 +22,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 from numpy.typing import NDArray
 
 from zoo.errors import UsageError
+from zoo.scores.audited import AUDIT
 from zoo.store.results import csv_text
 
 __all__ = [
@@ -154,11 +155,9 @@ class Provenance:
     def text(self) -> str:
         """One line: experiment, scale, data, N, E, seeds, version, commit."""
         reduced = " (not the paper's)" if self.is_reduced else ""
-        made = (
-            "Made step by step"
-            if self.scale == "ad-hoc"
-            else f"Experiment {self.experiment}, scale {self.scale}{reduced}"
-        )
+        made = f"Experiment {self.experiment}, scale {self.scale}{reduced}"
+        if self.scale == "ad-hoc":
+            made = "Made by zoo audit" if self.experiment == AUDIT else "Made step by step"
         counts = ((self.n_classifiers, "N", "classifiers"), (self.n_examples, "E", "examples"))
         counted = ", ".join(
             f"{letter} = {count:,} {noun}" for count, letter, noun in counts if count

@@ -301,12 +301,16 @@ def _xc_plane(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
     parts: list[Part] = []
     ordered = sorted(data.scores, key=lambda name: name != data.main_split)
     for split in ordered:
-        table = tidy.tabulate_xc_plane(data.scores[split], data.class_names)
+        scores, held = data.scores[split], False
+        if data.audit is not None:
+            scores, held = _over_held_out(scores)
+        table = tidy.tabulate_xc_plane(scores, data.class_names)
         if table.empty:
             continue
         shown = table.loc[table["kind"] == "corner", "example_id"].astype(int).tolist()
         stem = "xc_plane" if split == data.main_split else f"xc_plane-{draw.file_stem(split)}"
-        parts.append(TextPart(f"Split {split}:"))
+        over = "; X and C of each picture over the classifiers that were not trained on it"
+        parts.append(TextPart(f"Split {split}{over if held else ''}:"))
         parts.append(
             desk.figure(
                 "xc_plane",
@@ -317,6 +321,16 @@ def _xc_plane(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
             )
         )
     return parts or Absent("No split has scores yet.")
+
+
+def _over_held_out(scores: pd.DataFrame) -> tuple[pd.DataFrame, bool]:
+    """Scores whose X and C are those over the held-out classifiers, which rank the suspects, and
+    True; as they are, and False, where no example was held out."""
+    held = scores.get("n_heldout")
+    if held is None or not (held.fillna(0) > 0).any():
+        return scores, False
+    mine = {"x_perplexity": scores["x_heldout"], "c_perplexity": scores["c_heldout"], "n": held}
+    return scores.assign(**mine), True
 
 
 def _suspects(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:

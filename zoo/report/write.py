@@ -93,7 +93,7 @@ def write_report(
     findings = concluded.findings
     judges = findings is not None or bool(concluded.note) or "verdicts" in experiment.sections
     provenance = Provenance(
-        experiment=experiment.name,
+        experiment=experiment.name if audit is None else AUDIT,
         scale=experiment.scale,
         dataset=dataset.name,
         n_classifiers=len(mine),

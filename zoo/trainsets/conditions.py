@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import copy
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -13,6 +15,7 @@ import pandas as pd
 
 from zoo.arrays import Floats, Ints, Mask
 from zoo.errors import UnknownNameError, UsageError
+from zoo.registry import position
 from zoo.scores.catalog import SHORT_NAMES
 
 __all__ = ["Condition", "condition", "finite_numbers", "smaller"]
@@ -61,14 +64,31 @@ class Condition:
     names: tuple[str, ...]
     _tree: ast.expr
 
-    def __call__(self, scores: pd.DataFrame) -> Mask:
+    def __call__(self, scores: pd.DataFrame, class_names: Sequence[str] = ()) -> Mask:
         """bool [E].
 
+        Args:
+            class_names: M names, for classes that the condition names.
+
         Raises:
-            UnknownNameError: if ``scores`` has no such numeric column.
+            UnknownNameError: if ``scores`` has no such numeric column, or there is no such class.
+            UsageError: if several classes bear a name.
         """
         columns = {name: finite_numbers(scores, name) for name in self.names}
-        return _evaluate(self._tree, columns, len(scores))
+        named = _Numbered(class_names).visit(copy.deepcopy(self._tree))
+        return _evaluate(named, columns, len(scores))
+
+
+class _Numbered(ast.NodeTransformer):
+    """Names of classes become their numbers."""
+
+    def __init__(self, class_names: Sequence[str]) -> None:
+        self.class_names = class_names
+
+    def visit_Constant(self, node: ast.Constant) -> ast.Constant:
+        if not isinstance(node.value, str):
+            return node
+        return ast.Constant(position(self.class_names, node.value, "class"))
 
 
 _COMPARE: Final[dict[type[ast.cmpop], Callable[[Any, Any], Any]]] = {
@@ -81,11 +101,16 @@ _COMPARE: Final[dict[type[ast.cmpop], Callable[[Any, Any], Any]]] = {
 }
 
 
+CLASSES: Final = ("label", "label_true", "top_confusion", "top_probability")
+"""Columns that hold classes, which a condition may name: ``label == 'cat'``."""
+
+
 def condition(text: str) -> Condition:
     """Parse a condition: comparisons (``<  <=  >  >=  ==  !=``, also chained) of score columns,
     their percentiles and numbers, joined by and, or, not.
 
-    Columns go by their names in the scores table or short: x, c, quality, margin, p_label.
+    Columns go by their names in the scores table or short: x, c, quality, margin, p_label. Those of
+    ``CLASSES`` may be compared with the name of a class in quotes, by ``==`` and ``!=``.
     ``percentile(c)`` is where an example's C stands among those of all examples the condition is
     asked of: 100 (number of smaller ones) / (number - 1), so that ``percentile(c) > 95`` is C above
     the 95th percentile (linear interpolation). Nothing is evaluated as Python: the text is read
@@ -99,8 +124,9 @@ def condition(text: str) -> Condition:
         ('c_perplexity', 'x_perplexity')
     """
     advice = (
-        "Allowed: comparisons of score columns and numbers with and, or, not, parentheses, and"
-        " percentile(COLUMN). Write for example 'x > 0.95 and c < 2'."
+        "Allowed: comparisons of score columns and numbers with and, or, not, parentheses,"
+        " percentile(COLUMN), and classes by name, as in label == 'cat'. Write for example"
+        " 'x > 0.95 and c < 2'."
     )
     if not isinstance(text, str) or not text.strip() or len(text) > 1000:
         shown = (
@@ -131,8 +157,12 @@ def _check_tree(node: ast.expr, text: str, advice: str, names: set[str], *, bool
         case ast.Compare(left=left, ops=ops, comparators=comparators) if boolean and all(
             type(op) in _COMPARE for op in ops
         ):
-            for value in (left, *comparators):
-                _check_tree(value, text, advice, names, boolean=False)
+            sides = (left, *comparators)
+            for op, (one, other) in zip(ops, pairwise(sides), strict=True):
+                _check_named(op, one, other, text, advice)
+            for value in sides:
+                if not _is_name_of_class(value):
+                    _check_tree(value, text, advice, names, boolean=False)
         case ast.UnaryOp(
             op=ast.USub() | ast.UAdd(), operand=ast.Constant(value=int() | float() as number)
         ) if not boolean and not isinstance(number, bool):
@@ -150,6 +180,24 @@ def _check_tree(node: ast.expr, text: str, advice: str, names: set[str], *, bool
             part = ast.get_source_segment(text.strip(), node) or text
             wanted = "a comparison" if boolean else "a column, its percentile or a number"
             raise UsageError(f"condition {text[:200]!r}: {part[:80]!r} is not {wanted}. {advice}")
+
+
+def _is_name_of_class(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+
+
+def _check_named(op: ast.cmpop, one: ast.expr, other: ast.expr, text: str, advice: str) -> None:
+    """Refuse the name of a class but beside a column of classes, and any order of names."""
+    for name, column in ((one, other), (other, one)):
+        if not _is_name_of_class(name):
+            continue
+        of_classes = isinstance(column, ast.Name) and column.id in CLASSES
+        if not of_classes or not isinstance(op, ast.Eq | ast.NotEq):
+            part = ast.get_source_segment(text.strip(), name) or text
+            raise UsageError(
+                f"condition {text[:200]!r}: {part[:80]} is a name; it can be compared with"
+                f" {', '.join(CLASSES)} by == and !=. {advice}"
+            )
 
 
 def _evaluate(node: ast.expr, columns: Mapping[str, Floats], examples: int) -> Mask:

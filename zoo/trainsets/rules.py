@@ -176,11 +176,13 @@ def keep(
     resolve: Resolve,
     manifest: Manifest | None = None,
     set: str,  # noqa: A002 - the name that users write
+    class_names: Sequence[str] = (),
 ) -> Manifest:
     """Keep the examples that match a condition, see ``condition``: ``keep:set=not (x >= 0.8 and
-    percentile(c) <= 30)``. Percentiles are over the examples so far."""
+    percentile(c) <= 30)``, ``keep:set=label != 'cat'``. Percentiles are over the examples so
+    far."""
     rows = scored(scores, manifest)
-    return rows.manifest(rows.meets(set))
+    return rows.manifest(rows.meets(set, class_names))
 
 
 def worst(
@@ -597,7 +599,7 @@ def relabel(
             its name or number. An example without it keeps its label.
     """
     rows = scored(scores, manifest)
-    inside = rows.meets(set)
+    inside = rows.meets(set, class_names)
     if times > 1:
         order = rows.worst_first(by)
         order = order[np.argsort(~inside[order], kind="stable")]  # those of the set first

@@ -6,6 +6,7 @@ Shape letters: E examples, n of them in the manifest.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -73,9 +74,10 @@ class Scored:
         held = self.column(f"{name}_heldout")
         return np.where(np.isnan(held), values, held)
 
-    def meets(self, text: str) -> Mask:
-        """Which of them a condition is true of, bool [n]; percentiles are among these alone."""
-        return condition(text)(self.scores.iloc[self.positions])
+    def meets(self, text: str, class_names: Sequence[str] = ()) -> Mask:
+        """Which of them a condition is true of, bool [n]; percentiles are among these alone.
+        ``class_names``: M names, for classes that it names."""
+        return condition(text)(self.scores.iloc[self.positions], class_names)
 
     def wrong(self, rule: str) -> tuple[Mask, Mask]:
         """(labels known to be wrong, labels known to be right), bool [n] each.
