@@ -3,19 +3,18 @@ constants."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from factories import Tiny, training
 
 import zoo.estimate
+import zoo.rates
 from zoo import models
 from zoo.data import Dataset
 from zoo.errors import UnknownNameError, UsageError
 from zoo.estimate import (
-    ACCELERATORS,
-    Accelerator,
+    Done,
     Estimate,
     assumed_dataset,
     estimate,
@@ -23,8 +22,8 @@ from zoo.estimate import (
     training_seconds,
 )
 from zoo.machine import own_cpus
+from zoo.rates import ACCELERATORS, Accelerator
 from zoo.spec import Sweep, Training
-from zoo.store.workspace import Workspace
 from zoo.trainsets.treatments import op, parse
 
 DEVICE = Accelerator("test", 2.0, 1e-3, "made up")
@@ -101,9 +100,7 @@ def test_a_plan_by_hand(planned: Dataset, monkeypatch: pytest.MonkeyPatch) -> No
     train, forward = 4000 * (1e-3 + 3 * 0.04055 / 2), (4800 + 4 * 200) * (1e-3 + 0.04055 / 2)
     # A session's start, two stages, and a fixed cost for each of two trainings on two devices.
     start = (
-        zoo.estimate._START_SECONDS
-        + 2 * zoo.estimate._STAGE_SECONDS
-        + zoo.estimate._TRAINING_SECONDS
+        zoo.estimate._START_SECONDS + 2 * zoo.estimate._STAGE_SECONDS + zoo.rates.TRAINING_SECONDS
     )
     assert found.seconds == pytest.approx((train + forward) * 1.3 / 2 + start)
     assert found.dollars == pytest.approx(found.seconds * 2 / 3600 * 3.0)
@@ -321,82 +318,56 @@ def test_a_fill_costs_a_forward_pass(planned: Dataset) -> None:
 )
 def test_rates_of_2026_are_timms(arch: str, rate: int) -> None:
     """As in the table of an RTX 5090, for it and for an H100."""
-    assert zoo.estimate._ANSWERING["rtx5090"][arch] == rate
+    assert zoo.rates.ANSWERING["rtx5090"][arch] == rate
     assert ACCELERATORS["h100"].answers == ("rtx5090", 1.0)
 
 
-def test_what_trainings_took_here_wins_over_the_tables(
-    trained: Tiny, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The pace of an architecture is what its trainings took over what was expected of them; a plan
-    for more of it takes that many times as long, one for a GPU does not know it."""
-    space, dataset, jobs = trained.workspace, trained.dataset, list(trained.trainings)
-    monkeypatch.setattr(zoo.estimate, "_LEAST_SECONDS", 0.0)
-    pace = zoo.estimate.measured_pace(space, dataset)
-    mine = [job for job in jobs if job.arch == "softmax"]
-    facts = [space.commits.get("training", job.id).facts for job in mine]  # type: ignore[union-attr]
-    # Two pictures cannot be read: the trainings had fewer passes than a plan counts.
-    shares = [f["images"] / training_images(j, dataset) for f, j in zip(facts, mine, strict=True)]
-    assert {round(share, 3) for share in shares} == {0.967}
-    expected = sum(
-        share * training_seconds(job, dataset) * 1.3 + zoo.estimate._TRAINING_SECONDS
-        for share, job in zip(shares, mine, strict=True)
-    )
-    assert pace["softmax"] == pytest.approx(sum(f["train_seconds"] for f in facts) / expected)
-    more = [mine[0].replace(seed=9)]
-    one, other = (estimate(where, dataset, more, (), devices=1) for where in (space, None))
-    start = zoo.estimate._START_SECONDS + zoo.estimate._STAGE_SECONDS
-    assert one.seconds - start == pytest.approx(pace["softmax"] * (other.seconds - start))
-    assert zoo.estimate.measured_pace(space, dataset, ACCELERATORS["h100"]) == {}
-    # Twin: trainings that took next to nothing say nothing.
-    monkeypatch.setattr(zoo.estimate, "_LEAST_SECONDS", 1e9)
-    assert zoo.estimate.measured_pace(space, dataset) == {}
-
-
-def test_what_sisters_took_is_known_where_nothing_else_is(
-    trained: Tiny, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A data set of as many examples that has no training yet is planned at the pace of the one
-    that has, its fill too where that pace is not about the fixed cost of trainings, as it is of
-    these small ones; of another size it is planned by the tables."""
-    space, jobs = trained.workspace, list(trained.trainings)
-    monkeypatch.setattr(zoo.estimate, "_LEAST_SECONDS", 0.0)
-    pace = zoo.estimate.measured_pace(space, trained.dataset)
-    sister = replace(trained.dataset, fingerprint="0" * 16)
-    assert zoo.estimate.measured_pace(space, sister) == pace
-    smaller = {**sister.splits, "test": sister.splits["train"]}
-    assert zoo.estimate.measured_pace(space, replace(sister, splits=smaller)) == {}
-    more = [jobs[0].replace(dataset=sister.ref)]
-
-    def fill(where: Workspace | None) -> float:
-        with_fill, without = (
-            estimate(where, sister, more, splits, devices=1).seconds for splits in (("test",), ())
-        )
-        return with_fill - without - zoo.estimate._STAGE_SECONDS
-
-    assert fill(space) == pytest.approx(fill(None))
-    monkeypatch.setattr(zoo.estimate, "_FIXED_SHARE", 1.0)
-    assert fill(space) == pytest.approx(pace[jobs[0].arch] * fill(None))
-
-
 def test_a_plan_says_what_was_planned_for_what_is_done(trained: Tiny) -> None:
-    """The sum of what the trainings took, beside the tables' for them: the error of the plan. What
-    is not done adds nothing, and where nothing is there is no such line."""
+    """By stage: CPU seconds of its trainings and of their fill, beside the tables' for them, and
+    which share of a core they had. What is not done adds nothing, and where nothing is there is no
+    such line."""
     space, dataset, jobs = trained.workspace, trained.dataset, list(trained.trainings)
     new = [jobs[0].replace(seed=7)]
     found = estimate(space, dataset, [*jobs[1:], *new], retrainings=jobs[:1], devices=1)
-    facts = space.commits.some("training", {job.id for job in jobs}).values()
-    took = sum(commit.facts["train_seconds"] for commit in facts)
-    assert found.done_seconds == pytest.approx(took)
-    start = zoo.estimate._START_SECONDS + zoo.estimate._STAGE_SECONDS
-    by_tables = estimate(None, dataset, jobs, devices=1).seconds - start
-    assert found.done_planned_seconds == pytest.approx(by_tables)
-    assert f"{100 * (by_tables / took - 1):+.0f} %" in found.text("mine", "pictures")
+    facts = [c.facts for c in space.commits.some("training", {job.id for job in jobs}).values()]
+    training, retraining = found.done["training"], found.done["retraining"]
+    cpu, clock = (sum(f[name] for f in facts) for name in ("cpu_seconds", "train_seconds"))
+    assert training.cpu + retraining.cpu == pytest.approx(cpu)
+    assert training.clock + retraining.clock == pytest.approx(clock)
+    assert training.clock_only == 0
+    by_tables = estimate(None, dataset, jobs, devices=1).stages
+    stage = zoo.estimate._STAGE_SECONDS
+    assert training.planned + retraining.planned == pytest.approx(by_tables["training"] - stage)
+    filled = [c.facts for c in space.commits.all("answers").values()]
+    fill = found.done["fill"]
+    assert fill.cpu == pytest.approx(sum(f["cpu_seconds"] for f in filled))
+    whole = estimate(None, dataset, jobs, ("train", "test"), devices=1).stages["fill"]
+    assert fill.planned == pytest.approx(whole - stage)
+    said = found.text("mine", "pictures")
+    assert f"{100 * (fill.planned / fill.cpu - 1):+.0f} %" in said
+    assert f"it had {training.cpu / training.clock:.0%} of a core" in said
+    assert "wall's clock" not in said
+    share = zoo.estimate.busy({"training": training, "retraining": retraining})
+    assert share == pytest.approx(cpu / clock)
     both = zoo.estimate.total([found, found])
-    assert both.done_planned_seconds == pytest.approx(2 * by_tables)
+    assert both.done["fill"] == fill.plus(fill)
     alone = estimate(space, dataset, new, devices=1)
-    assert alone.done_seconds == 0
+    assert alone.done == {}
     assert "so far" not in alone.text("mine", "pictures")
+    assert zoo.estimate.busy({}) is None
+
+
+def test_records_without_cpu_seconds_are_said_to_be_by_the_clock() -> None:
+    """Ten seconds by the clock alone beside 4 of the CPU in 8: 14 in all, planned 7."""
+    done = Done(planned=3, cpu=4, clock=8).plus(Done(planned=4, clock_only=10))
+    assert done.took == 14
+    said = done.text("training")
+    for part in (
+        "took 14s of one device, planned 7s, -50 %",
+        "10s of it by the wall's clock",
+        "50% of a core (8s)",
+    ):
+        assert part in said
 
 
 @pytest.mark.parametrize(
@@ -411,7 +382,7 @@ def test_a_plan_says_what_was_planned_for_what_is_done(trained: Tiny) -> None:
     ],
 )
 def test_a_pace_is_of_the_device_it_was_measured_on(device: str, name: str, is_it: bool) -> None:
-    assert zoo.estimate._is_of(device, ACCELERATORS[name]) is is_it
+    assert zoo.rates.is_of(device, ACCELERATORS[name]) is is_it
 
 
 def test_where_all_is_done_there_is_nothing_to_plan_for(trained: Tiny) -> None:
@@ -491,8 +462,9 @@ def test_features_are_made_once_for_all_heads_of_a_plan(
         for some in (jobs, jobs[:1])
     )
     alone = [
-        zoo.estimate._whole_seconds(job, planned, DEVICE)
-        + 1200 * zoo.estimate._seconds_per_image(job, planned, DEVICE, 1.0) * 1.3
+        training_seconds(job, planned, DEVICE) * 1.3
+        + zoo.rates.TRAINING_SECONDS
+        + 1200 * zoo.rates.image_seconds(job, 1, DEVICE, trains=False) * 1.3
         for job in jobs
     ]
     assert whole.seconds - one.seconds == pytest.approx(alone[1])

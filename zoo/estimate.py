@@ -1,15 +1,16 @@
 """What a sweep will cost, before anything runs: image passes, seconds, dollars, bytes. Loads no
 torch.
 
-Time is a model, not a promise: seconds per image = fixed cost + multiply-adds / rate, forward and
-backward three times the forward. Of the small networks the measured rate of one core is in the
-table of models itself (``tools/bench/models.py``, docs/LOG.md).
+Time is a model, not a promise: seconds of a core by ``zoo.rates`` for what is missing, over the
+cores, and the start of each stage. Beside it stands what the same model says of what is done, and
+what that took.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
 
 from zoo import models
 from zoo.data import Dataset
@@ -20,18 +21,29 @@ from zoo.machine import own_cpus
 from zoo.manifest import Manifest
 from zoo.models.at_hand import HOG
 from zoo.progress import duration
+from zoo.rates import (
+    ACCELERATORS,
+    TRAINING_SECONDS,
+    Accelerator,
+    Basis,
+    Rates,
+    filled_units,
+    image_seconds,
+    input_of,
+    measured,
+    was_done_on,
+)
 from zoo.spec import Op, Training, classifier_id, treatment_text
 from zoo.store.answers import answer_parts
-from zoo.store.commits import Commit
-from zoo.store.ledger import missing, planned, uncovered_snapshots
+from zoo.store.ledger import missing, uncovered_snapshots
 from zoo.store.workspace import Workspace
-from zoo.trainsets.inputs import geometry
+from zoo.training.alike import alike
+from zoo.training.rule import trainer_expected
 from zoo.trainsets.prepare import usable_rows
 from zoo.trainsets.treatments import TREATMENTS, apply_rows
 
 __all__ = [
-    "ACCELERATORS",
-    "Accelerator",
+    "Done",
     "Estimate",
     "assumed_dataset",
     "estimate",
@@ -41,153 +53,89 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
-class Accelerator:
-    """Speed of one device: sustained multiply-adds per second in training, in units of 1e9, and a
-    fixed cost per image, for networks whose rates are not published.
-
-    ``trains``: how many times as fast as an RTX 3090 in training, for those whose are;
-    ``answers``: table of forward rates and how many times as fast as it. ``float32``: peak in
-    multiply-adds per second, in units of 1e9, without tensor cores (its maker's data sheet): the
-    fill answers in float32, and so does a recipe that is not in bf16.
-    """
-
-    name: str
-    training_gigamacs: float
-    image_seconds: float
-    source: str
-    trains: float | None = None
-    answers: tuple[str, float] = ("rtx3090", 1.0)
-    float32: float | None = None
-
-
+_START, _PAGE = "start", "page"
 _HOG_GIGAMACS = 0.027
 """Of a picture of 64 x 64: 0.9 ms on a core, measured (docs/LOG.md), as a network's would take."""
-
-_FLOAT32_SHARE = 0.5
-"""Of its peak in float32 that a network reaches: an assumption."""
-
-ACCELERATORS = {
-    "cpu-core": Accelerator("cpu-core", 30.0, 4e-6, "measured, docs/LOG.md"),
-    # Networks that are not in the tables below: ResNet-50 trains at 1,218 images/s x 4.1 GMAC x 3
-    # there.
-    "rtx3090": Accelerator(
-        "rtx3090",
-        15_000.0,
-        2e-5,
-        "timm benchmark table, PyTorch 1.12",
-        trains=1.0,
-        float32=17_800.0,
-    ),
-    "rtx5090": Accelerator(
-        "rtx5090",
-        50_000.0,
-        6e-6,
-        "timm benchmark table of 2026, PyTorch 2.9.1 compiled; training by that of an RTX 3090",
-        trains=3.37,
-        answers=("rtx5090", 1.0),
-        float32=52_400.0,
-    ),
-    "a100": Accelerator(
-        "a100",
-        32_000.0,
-        1e-5,
-        "RTX 3090 x 2.13, timm issue 1491",
-        trains=2.13,
-        answers=("rtx3090", 2.13),
-        float32=9_750.0,
-    ),
-    "h100": Accelerator(
-        "h100",
-        54_000.0,
-        6e-6,
-        "assumptions: trains 1.7 x an A100, answers as an RTX 5090 in timm's table of 2026",
-        trains=3.6,
-        answers=("rtx5090", 1.0),
-        float32=33_500.0,
-    ),
-}
-
-_TRAINING_RTX3090 = {
-    "vgg16": 546,
-    "resnet50": 1218,
-    "resnet101": 748,
-    "inception_v3": 782,
-    "legacy_xception": 498,
-    "densenet121": 914,
-    "densenet169": 753,
-    "densenet201": 563,
-    "efficientnet_b0": 1752,
-    "efficientnet_b2": 849,
-}
-"""Images a second in training on one RTX 3090, at the reference size of the table of models.
-Source: timm's benchmark table, AMP, channels last, PyTorch 1.12. Multiply-adds alone are off by 4
-times for EfficientNet-B0, whose layers wait for memory, and by 2 the other way for VGG-16."""
-
-_ANSWERING = {
-    "rtx3090": {
-        "vgg16": 1691,
-        "resnet50": 3676,
-        "resnet101": 2246,
-        "inception_v3": 2512,
-        "legacy_xception": 1578,
-        "densenet121": 2936,
-        "densenet169": 2422,
-        "densenet201": 1869,
-        "efficientnet_b0": 8015,
-        "efficientnet_b2": 3413,
-    },
-    "rtx5090": {
-        "vgg16": 5358,
-        "resnet50": 12_401,
-        "resnet101": 7583,
-        "inception_v3": 9390,
-        "legacy_xception": 4816,
-        "densenet121": 10_179,
-        "densenet169": 8285,
-        "densenet201": 6221,
-        "efficientnet_b0": 18_234,
-        "efficientnet_b2": 8926,
-    },
-}
-"""Images a second forward alone, at the reference size. Sources: the same table of timm; and
-``benchmark-infer-amp-nchw-pt291-cu130-5090-dynamo.csv`` of its results (PyTorch 2.9.1, compiled,
-AMP), EfficientNet-B2 from 256 pixels to 260 by the area."""
 
 _START_SECONDS = 7.0
 """Start of a session on this machine."""
 _STAGE_SECONDS = 6.0
 """From the start of a stage until its workers are at work: new processes that import torch."""
-_TRAINING_SECONDS = 1.2
-"""Per training on its device: data, network, records."""
 _PAGE_SECONDS = 9.0
-"""Scores, comparisons and the page of an experiment. These four measured with the demo's stages on
+"""Scores, comparisons and the page of an experiment. These three measured with the demo's stages on
 two cores, docs/LOG.md."""
 
-_PASSES_TRAINING = 3.0
 _ANSWER_BYTES = 36
 """Bytes of an answer in Parquet, as measured on the demo's store."""
-
-_OVERHEAD = 1.3
-"""Loading, augmentation and snapshots on top of pure network time."""
 
 _BATCH = 16
 """Trainings that go to a worker together."""
 
-_FIXED_SHARE = 0.2
-"""Of what trainings of one architecture are expected to take, the most that may be fixed cost where
-their pace is to say how fast it answers."""
+_BASES: dict[Basis, str] = {
+    "cpu": "as measured here",
+    "clock": (
+        "as measured here by the wall's clock, which other work on the machine stretches (records"
+        " without CPU seconds)"
+    ),
+    "table": "by tables",
+}
 
-_LEAST_SECONDS = 5.0
-"""Of trainings of one architecture, before what they took says more than the tables."""
+
+@dataclass(frozen=True)
+class Done:
+    """A stage's work that is done, added up, each part on one device. ``planned``: seconds by the
+    tables, before anything was measured. ``cpu``, ``clock``: seconds of the CPU and of the wall's
+    clock of the parts whose records have both; ``clock_only``: of the others."""
+
+    planned: float = 0.0
+    cpu: float = 0.0
+    clock: float = 0.0
+    clock_only: float = 0.0
+
+    @property
+    def took(self) -> float:
+        """What compares with ``planned``: seconds of the CPU, by the clock where they are not
+        known."""
+        return self.cpu + self.clock_only
+
+    def plus(self, other: Done) -> Done:
+        return Done(
+            *(mine + more for mine, more in zip(_values(self), _values(other), strict=True))
+        )
+
+    def text(self, stage: str) -> str:
+        off = self.planned / self.took - 1
+        said = (
+            f"{stage} took {duration(self.took)} of one device, planned {duration(self.planned)},"
+            f" {100 * off:+.0f} %"
+        )
+        if self.clock_only:
+            said += (
+                f"; {duration(self.clock_only)} of it by the wall's clock, which other work on the"
+                " machine stretches"
+            )
+        if self.clock:
+            said += f"; it had {self.cpu / self.clock:.0%} of a core ({duration(self.clock)})"
+        return said
+
+
+def _values(done: Done) -> list[float]:
+    return [getattr(done, each.name) for each in fields(Done)]
+
+
+def busy(done: Mapping[str, Done]) -> float | None:
+    """Which share of a core the work had that is done: seconds of the CPU over those of the wall's
+    clock; None where no record says so."""
+    clock = sum(each.clock for each in done.values())
+    return sum(each.cpu for each in done.values()) / clock if clock else None
 
 
 @dataclass(frozen=True)
 class Estimate:
     """What a plan needs. ``images``: training passes. ``answers``: classifier x example pairs to
-    fill. ``seconds``: on all devices together. ``done_seconds``: what its finished trainings took,
-    added up, each on one device; ``done_planned_seconds``: the same by the tables, before anything
-    was measured."""
+    fill. ``seconds``: on all devices together, ``stages``: the same by stage. ``done``: by stage,
+    what is done of it. ``rates``: which trainings are planned by what was measured and which by
+    tables."""
 
     trainings: int
     trainings_done: int
@@ -203,10 +151,11 @@ class Estimate:
     store_bytes: int
     accelerator: str
     devices: int
-    done_seconds: float = 0.0
-    done_planned_seconds: float = 0.0
+    stages: dict[str, float] = field(default_factory=dict)
+    done: dict[str, Done] = field(default_factory=dict)
+    rates: dict[Basis, tuple[str, ...]] = field(default_factory=dict)
 
-    def as_json(self) -> dict[str, float | int | str | None]:
+    def as_json(self) -> dict[str, Any]:
         """Plain values, for ``--json``."""
         return asdict(self)
 
@@ -244,18 +193,13 @@ class Estimate:
                 " logits"
             ),
         }
-        if self.done_seconds and self.done_planned_seconds:
-            off = self.done_planned_seconds / self.done_seconds - 1
-            rows["so far"] = (
-                f"trainings that are done took {duration(self.done_seconds)} of one device; planned"
-                f" {duration(self.done_planned_seconds)}, {100 * off:+.0f} %"
-            )
-        return "\n".join(
-            [
-                f"{title} on {dataset} (an estimate)",
-                *(f"  {name:<13} {value}" for name, value in rows.items()),
-            ]
-        )
+        lines = [f"  {name:<13} {value}" for name, value in rows.items()]
+        kinds = [f"{len(of)} {_BASES[basis]}" for basis, of in self.rates.items() if of]
+        if kinds:
+            lines.append(f"  {'rates':<13} by kind of training: {'; '.join(kinds)}")
+        told = [done.text(stage) for stage, done in self.done.items() if done.took and done.planned]
+        lines += [f"  {'so far' * (not n):<13} {text}" for n, text in enumerate(told)]
+        return "\n".join([f"{title} on {dataset} (an estimate)", *lines])
 
 
 def total(estimates: Sequence[Estimate], *, page: bool = False) -> Estimate:
@@ -266,16 +210,35 @@ def total(estimates: Sequence[Estimate], *, page: bool = False) -> Estimate:
     """
     first = estimates[0]
     added = {
-        f.name: sum(getattr(each, f.name) for each in estimates)
-        for f in fields(Estimate)
-        if f.name not in ("dollars", "accelerator", "devices")
+        name: sum(getattr(each, name) for each in estimates)
+        for name in (
+            *("trainings", "trainings_done", "retrainings", "retrainings_done"),
+            *("classifiers", "classifiers_done", "images", "answers"),
+            *("checkpoint_bytes", "store_bytes"),
+        )
     }
-    busy = sum(each.seconds > 0 for each in estimates)
-    apart = added.pop("seconds")
-    seconds = apart - _START_SECONDS * max(0, busy - 1) + _PAGE_SECONDS * bool(page and busy)
+    stages: dict[str, float] = {}
+    done: dict[str, Done] = {}
+    rates: dict[Basis, dict[str, None]] = {}
+    for each in estimates:
+        for stage, seconds in each.stages.items():
+            stages[stage] = seconds if stage == _START else stages.get(stage, 0.0) + seconds
+        for stage, what in each.done.items():
+            done[stage] = done.get(stage, Done()).plus(what)
+        for basis, of in each.rates.items():
+            rates.setdefault(basis, {}).update(dict.fromkeys(of))
+    if page and stages:
+        stages[_PAGE] = _PAGE_SECONDS
+    seconds, apart = sum(stages.values()), sum(each.seconds for each in estimates)
     dollars = sum(each.dollars or 0.0 for each in estimates) * seconds / (apart or 1.0)
     return replace(
-        first, **added, seconds=seconds, dollars=None if first.dollars is None else dollars
+        first,
+        **added,
+        seconds=seconds,
+        dollars=None if first.dollars is None else dollars,
+        stages=stages,
+        done=done,
+        rates={basis: tuple(of) for basis, of in rates.items()},
     )
 
 
@@ -327,14 +290,13 @@ def training_seconds(
     training: Training, dataset: Dataset, accelerator: Accelerator = ACCELERATORS["cpu-core"]
 ) -> float:
     """Seconds of one training on one device: its passes, and its evaluations on the test set."""
+    side = input_of(training, dataset).side
     per_image, per_answer = (
-        _seconds_per_image(training, dataset, accelerator, passes)
-        for passes in (_PASSES_TRAINING, 1.0)
+        image_seconds(training, side, accelerator, trains=trains) for trains in (True, False)
     )
-    tested = len(dataset.splits["test"]) if "test" in dataset.splits else 0
     return (
         training_images(training, dataset) * per_image
-        + len(_evaluated(training)) * tested * per_answer
+        + _pictures_asked(training, dataset) * per_answer
     )
 
 
@@ -369,173 +331,83 @@ def _missing_features(
     )
 
 
-def _evaluated(training: Training) -> set[int]:
-    """Epochs after which a training is evaluated."""
+def _pictures_asked(training: Training, dataset: Dataset) -> int:
+    """Pictures of the test set that a training is asked for on its way."""
     epochs, every = training.recipe.epochs, training.eval_every
-    return {epochs, *training.snapshots, *(range(every, epochs + 1, every) if every else ())}
+    after = {epochs, *training.snapshots, *(range(every, epochs + 1, every) if every else ())}
+    return len(after) * (len(dataset.splits["test"]) if "test" in dataset.splits else 0)
 
 
-def _seconds_per_image(
-    training: Training, dataset: Dataset, accelerator: Accelerator, passes: float
-) -> float:
-    model = models.model(training.arch)
-    size = (
-        model.reference_size
-        if model.head
-        else geometry(dataset, training.arch, training.input_size, training.recipe.augment).size
-    )
-    area = (size / model.reference_size) ** 2
-    trains = passes == _PASSES_TRAINING
-    if accelerator.name == "cpu-core" and model.images_per_second is not None:
-        return passes / _PASSES_TRAINING / model.images_per_second * area
-    gigamacs = model.mega_macs_at(size) / 1e3
-    if accelerator.trains is not None and model.name in _TRAINING_RTX3090:
-        table, times = accelerator.answers
-        rate = (
-            _TRAINING_RTX3090[model.name] * accelerator.trains
-            if trains
-            else _ANSWERING[table][model.name] * times
-        )
-        seconds = area / rate
-    else:
-        seconds = accelerator.image_seconds + passes * gigamacs / accelerator.training_gigamacs
-    if accelerator.float32 is None or (trains and training.recipe.precision == "bf16"):
-        return seconds
-    # Published rates are those of half precision on tensor cores.
-    return max(seconds, passes * gigamacs / (accelerator.float32 * _FLOAT32_SHARE))
-
-
-def measured_pace(
-    workspace: Workspace | None,
-    dataset: Dataset,
-    accelerator: Accelerator = ACCELERATORS["cpu-core"],
-) -> dict[str, float]:
-    """By architecture: how many times as long as the tables say its finished trainings have taken
-    in this workspace, on such a device: those on this data set, or where they say nothing, those on
-    its sisters of as many examples, such as the same pictures with other labels. Where that is
-    known it wins, in training and retraining, and where it is about passes also in the fill.
-
-    Trainings that took next to nothing together say nothing.
-    """
-    return {arch: times for arch, (times, _) in _paces(workspace, dataset, accelerator).items()}
-
-
-def _paces(
-    workspace: Workspace | None, dataset: Dataset, accelerator: Accelerator
-) -> dict[str, tuple[float, float]]:
-    """``measured_pace``, each with the share of the expected time that does not depend on the
-    passes."""
-    if workspace is None:
-        return {}
-    sizes = {split: len(examples) for split, examples in dataset.splits.items()}
-    sisters = {
-        fingerprint
-        for fingerprint, record in workspace.commits.all("dataset").items()
-        if record.facts["splits"] == sizes
-    } - {dataset.fingerprint}
-    return _pace(workspace, dataset, accelerator, sisters) | _pace(
-        workspace, dataset, accelerator, {dataset.fingerprint}
+def _whole_seconds(training: Training, dataset: Dataset, rates: Rates, trainer: str) -> float:
+    """Seconds of one training on its device with all that belongs to it."""
+    shown = input_of(training, dataset)
+    return (
+        training_images(training, dataset) * rates.step(training, shown, trainer)
+        + _pictures_asked(training, dataset) * rates.answer(training, shown)
+        + TRAINING_SECONDS
     )
 
 
-def _pace(
-    workspace: Workspace, dataset: Dataset, accelerator: Accelerator, on: Collection[str]
-) -> dict[str, tuple[float, float]]:
-    """``_paces`` of the trainings on some data sets, by fingerprint, as large as this one."""
-    took: dict[str, float] = {}
-    fixed: dict[str, float] = {}
-    expected: dict[str, float] = {}
-    for training_id, (training, _, _) in planned(workspace).items():
-        if training.dataset.fingerprint not in on:
-            continue
-        commit = workspace.commits.get("training", training_id)
-        if commit is None or not _was_done_on(commit, accelerator):
-            continue
-        done = commit.facts["images"] / max(1, training_images(training, dataset))
-        lanes = "lanes" in str(commit.facts.get("trainer", ""))
-        seconds = _whole_seconds(training, dataset, accelerator, done, lanes=lanes)
-        took[training.arch] = took.get(training.arch, 0.0) + commit.facts["train_seconds"]
-        expected[training.arch] = expected.get(training.arch, 0.0) + seconds
-        fixed[training.arch] = fixed.get(training.arch, 0.0) + _TRAINING_SECONDS
+def _trainers(
+    work: Sequence[Training], dataset: Dataset, device: Accelerator, devices: int
+) -> dict[str, str]:
+    """Who is expected to train each, by id: a batch is 16, or a worker's share of all that there
+    is."""
+    share = -(-len(work) // devices)
     return {
-        arch: (took[arch] / expected[arch], fixed[arch] / expected[arch])
-        for arch in took
-        if took[arch] >= _LEAST_SECONDS
+        training.id: trainer_expected(
+            training,
+            min(_BATCH, share, len(group)),
+            training_images(training, dataset),
+            on_cpu=device.name == "cpu-core",
+        )
+        for group in alike(work)
+        for training in group
     }
-
-
-def _was_done_on(commit: Commit, accelerator: Accelerator) -> bool:
-    """Whether a training has finished, on such a device."""
-    device = str(commit.facts["versions"].get("device", ""))
-    return commit.facts["status"] == "done" and _is_of(device, accelerator)
 
 
 def _done_so_far(
     workspace: Workspace | None,
     dataset: Dataset,
-    jobs: Sequence[Training],
-    accelerator: Accelerator,
+    stages: Mapping[str, Sequence[Training]],
+    tables: Rates,
     devices: int,
-) -> tuple[float, float]:
-    """(seconds that the finished ones of some trainings took, seconds of them by the tables alone):
-    of one device, as if nothing had been measured."""
+) -> dict[str, Done]:
+    """What the finished trainings of each stage took, and the fill of them, beside what the tables
+    say of them."""
     if workspace is None:
-        return 0.0, 0.0
-    found = workspace.commits.some("training", {job.id for job in jobs})
-    done = {
-        job.id: job for job in jobs if job.id in found and _was_done_on(found[job.id], accelerator)
-    }
-    mine = list(done.values())
-    lanes = _in_lanes(mine, dataset, devices) if accelerator.name == "cpu-core" else set()
-    return (
-        sum(float(found[key].facts["train_seconds"]) for key in done),
-        sum(_whole_seconds(job, dataset, accelerator, lanes=job.id in lanes) for job in mine),
-    )
-
-
-def _is_of(device: str, accelerator: Accelerator) -> bool:
-    """Whether a device, by the name that torch gives it (nothing for a CPU), is such a one."""
-    if accelerator.name == "cpu-core":
-        return not device
-    return accelerator.name in device.lower().replace(" ", "")
-
-
-def _whole_seconds(
-    training: Training,
-    dataset: Dataset,
-    accelerator: Accelerator,
-    done: float = 1.0,
-    *,
-    lanes: bool = False,
-) -> float:
-    """Seconds of one training on its device with all that belongs to it; ``done``: the share of its
-    passes that it took, where it stopped early; ``lanes``: in company (``zoo.training.lanes``)."""
-    seconds = training_seconds(training, dataset, accelerator)
-    if lanes:
-        from zoo.training.rule import FASTER  # late, as the room's other modules load torch
-
-        passes = training_images(training, dataset) * _seconds_per_image(
-            training, dataset, accelerator, _PASSES_TRAINING
-        )
-        seconds -= passes * (1 - 1 / FASTER.get(training.arch, 1.0))
-    return done * seconds * _OVERHEAD + _TRAINING_SECONDS
-
-
-def _in_lanes(work: Sequence[Training], dataset: Dataset, devices: int) -> set[str]:
-    """Ids of the trainings that are expected to be trained in lanes: a batch is 16, or a worker's
-    share of all that there is."""
-    from zoo.training.alike import alike
-    from zoo.training.rule import lanes_expected
-
-    share = -(-len(work) // devices)
-    return {
-        training.id
-        for group in alike(work)
-        for training in group
-        if lanes_expected(
-            training, min(_BATCH, share, len(group)), training_images(training, dataset)
-        )
-    }
+        return {}
+    found: dict[str, Done] = {}
+    known: dict[str, tuple[str, Training]] = {}
+    for stage, jobs in stages.items():
+        records = workspace.commits.some("training", {job.id for job in jobs})
+        mine = {
+            job.id: job
+            for job in jobs
+            if job.id in records and was_done_on(records[job.id], tables.device)
+        }
+        known |= {key: (stage, job) for key, job in mine.items()}
+        by = _trainers(list(mine.values()), dataset, tables.device, devices)
+        for key, job in mine.items():
+            facts = records[key].facts
+            planned = _whole_seconds(job, dataset, tables, by[key])
+            took = Done(planned, clock_only=facts["train_seconds"])
+            if tables.device.name == "cpu-core" and "cpu_seconds" in facts:
+                took = Done(planned, facts["cpu_seconds"], facts["train_seconds"])
+            found[stage] = found.get(stage, Done()).plus(took)
+    if tables.device.name == "cpu-core":
+        units = filled_units(workspace.commits.all("answers").values(), dataset.fingerprint)
+        for facts, classifiers in units:
+            asked = [known[key] for key in classifiers if key in known]
+            if len(asked) == len(classifiers):
+                seconds = sum(tables.filled(job, input_of(job, dataset)) for _, job in asked)
+                took = Done(
+                    facts["examples"] * seconds, facts["cpu_seconds"], facts["fill_seconds"]
+                )
+                of_arms = all(stage == "retraining" for stage, _ in asked)
+                stage = "evaluation" if of_arms else "fill"
+                found[stage] = found.get(stage, Done()).plus(took)
+    return found
 
 
 def estimate(
@@ -580,19 +452,18 @@ def estimate(
     again = [*to_come, *(t for t in retrainings if workspace is None or missing(workspace, [t]))]
     work = [*todo, *again]
     images = sum(training_images(t, dataset) for t in work)
-    paces = _paces(workspace, dataset, device)
-    pace = {arch: times for arch, (times, _) in paces.items()}
-    answering = {arch: times for arch, (times, share) in paces.items() if share <= _FIXED_SHARE}
-    lanes = _in_lanes(work, dataset, count) if accelerator == "cpu-core" else set()
-    seconds = sum(
-        _whole_seconds(t, dataset, device, lanes=t.id in lanes) * pace.get(t.arch, 1.0)
-        for t in work
-    )
+    rates = measured(workspace, dataset, device)
+    by = _trainers(work, dataset, device, count)
+    basis: dict[Basis, dict[str, None]] = {}
+    for training in work:
+        shown = input_of(training, dataset)
+        kind = f"{training.arch} {shown.text} {by[training.id]}"
+        basis.setdefault(rates.basis(training, shown, by[training.id]), {})[kind] = None
     splits = [split for split in fill_splits if split in dataset.splits]
     keep_logits = keep_logits or default_keep_logits(classifiers)
     examples = sum(len(dataset.splits[s]) for s in splits)
     guests = [(probe, split) for probe in probes for split in probe.splits if split != "train"]
-    cells = 0
+    cells, filling = 0, 0.0
     for asked, split in [*((dataset, split) for split in splits), *guests]:
         done = (
             set()
@@ -609,27 +480,31 @@ def estimate(
                 classifier_id(training.id, epoch) not in done for epoch in epochs
             )
             cells += open_cells
-            seconds += (
-                open_cells
-                * _seconds_per_image(training, asked, device, 1.0)
-                * _OVERHEAD
-                * answering.get(training.arch, 1.0)
-            )
+            filling += open_cells * rates.filled(training, input_of(training, asked))
     asked_last = sum(
         len(each.splits["test"]) for each in (dataset, *tests) if "test" in each.splits
     )
-    for training in again:  # answers of the last epoch on the test sets
-        seconds += (
-            asked_last
-            * _seconds_per_image(training, dataset, device, 1.0)
-            * _OVERHEAD
-            * answering.get(training.arch, 1.0)
-        )
-    if work or cells:
-        needed = ("train", "test", *splits) if work else splits
-        seconds += _missing_features(workspace, dataset, trainings, needed, device)
-    stages = bool(todo) + bool(cells) + 2 * bool(again)
-    seconds = seconds / count + stages * _STAGE_SECONDS + bool(stages) * _START_SECONDS
+    needed = ("train", "test", *splits) if work else splits if cells else ()
+    work_of = {
+        "features": _missing_features(workspace, dataset, trainings, needed, device),
+        "training": sum(_whole_seconds(t, dataset, rates, by[t.id]) for t in todo),
+        "fill": filling,
+        "retraining": sum(_whole_seconds(t, dataset, rates, by[t.id]) for t in again),
+        # answers of the last epoch on the test sets
+        "evaluation": sum(
+            asked_last * rates.filled(training, input_of(training, dataset)) for training in again
+        ),
+    }
+    begun = {"training": bool(todo), "fill": bool(cells), "retraining": bool(again)}
+    begun["evaluation"] = begun["retraining"]
+    stages = {
+        stage: spent / count + _STAGE_SECONDS * begun.get(stage, False)
+        for stage, spent in work_of.items()
+        if spent or begun.get(stage)
+    }
+    if any(begun.values()):
+        stages = {_START: _START_SECONDS, **stages}
+    seconds = sum(stages.values())
     whole = examples * classifiers
     weights = sum(
         int(models.model(t.arch).parameters * 4) * len(t.snapshots or (1,)) for t in trainings
@@ -642,7 +517,7 @@ def estimate(
     answers = whole + sum(len(probe.splits[split]) for probe, split in guests) * classifiers
     store = answers * _ANSWER_BYTES + logits * (2 * len(dataset.class_names) + 4)
     dollars = None if price is None else seconds / 3600 * count * price
-    took, expected = _done_so_far(workspace, dataset, [*trainings, *retrainings], device, count)
+    asked_for = {"training": trainings, "retraining": retrainings}
     return Estimate(
         trainings=len(trainings),
         trainings_done=len(trainings) - len(todo),
@@ -658,8 +533,9 @@ def estimate(
         store_bytes=store,
         accelerator=accelerator,
         devices=count,
-        done_seconds=took,
-        done_planned_seconds=expected,
+        stages=stages,
+        done=_done_so_far(workspace, dataset, asked_for, Rates(device), count),
+        rates={each: tuple(of) for each, of in basis.items()},
     )
 
 

@@ -1036,9 +1036,10 @@ def cost_of_experiment(
     )
 
 
-def whole_run(workspace: Workspace | None, experiment: Experiment) -> float | None:
-    """Seconds that the stages of an experiment took, each the longest of its runs; None where they
-    are not on record, or an experiment before it has trained the population that it shares."""
+def whole_run(workspace: Workspace | None, experiment: Experiment) -> dict[str, float] | None:
+    """Seconds of the wall's clock that each stage of an experiment took, the longest of its runs;
+    None where they are not on record, or an experiment before it has trained the population that it
+    shares."""
     if workspace is None:
         return None
     try:
@@ -1047,4 +1048,4 @@ def whole_run(workspace: Workspace | None, experiment: Experiment) -> float | No
         return None
     own = {"training"} | ({"retraining"} if any(e.arm_groups for e in experiment.each) else set())
     asked = (experiment.source or experiment.name, experiment.scale)
-    return sum(timings.values()) if (name, scale) == asked and own <= set(timings) else None
+    return timings if (name, scale) == asked and own <= set(timings) else None

@@ -75,13 +75,31 @@ def test_it_is_one() -> None:
 
 
 def test_a_whole_run_is_what_its_stages_took(tmp_path: Path) -> None:
-    """Training, fill and scoring of one run add up; of another scale, of an experiment that found
-    its population trained, and of a new workspace there is nothing to compare a plan with."""
+    """Training, fill and scoring of one run, the longest of each; of another scale, of an
+    experiment that found its population trained, and of a new workspace there is nothing to compare
+    a plan with."""
     space = Workspace.open(str(tmp_path / "w"), create=True)
     assert pipeline.whole_run(None, DECLARED) is None
     assert pipeline.whole_run(space, DECLARED) is None
     record_run(space, DECLARED, {"fill": 2.0, "scoring": 0.5})
     assert pipeline.whole_run(space, DECLARED) is None
     record_run(space, DECLARED, {"training": 4.0, "fill": 1.0})
-    assert pipeline.whole_run(space, DECLARED) == 6.5
+    assert pipeline.whole_run(space, DECLARED) == {
+        "fill": 2.0,
+        "scoring": 0.5,
+        "training": 4.0,
+    }
     assert pipeline.whole_run(space, DECLARED.replace(scale="laptop")) is None
+
+
+def test_a_run_stands_beside_its_plan_stage_by_stage() -> None:
+    """20 s of training and fill by the clock, planned 15; scoring, start and page have nothing
+    beside them. The share of a core is said where it is known."""
+    from zoo.cli.studies import _last_run
+
+    planned = {"start": 7.0, "training": 8.0, "fill": 7.0, "page": 9.0}
+    said = _last_run({"training": 14.0, "fill": 6.0, "scoring": 1.0}, planned, 0.5)
+    assert "training 14s (planned 8s), fill 6s (planned 7s), scoring 1s:" in said
+    assert "took 20s, planned from nothing 15s, -25 %" in said
+    assert "had 50% of a core" in said
+    assert "of a core" not in _last_run({"training": 19.0}, planned, None)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from factories import Tiny, training
 
-import zoo.estimate
+import zoo.rates
 import zoo.training.rule
 from tests.commands import done
 from tests.commands import zoo as command
@@ -93,7 +93,8 @@ def test_lanes_are_expected_where_the_rule_takes_them(
 
 
 def test_a_plan_counts_with_lanes_where_they_will_train(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sixteen LeNet-5s on one core: their passes take 1 / 2.3 of the time, evaluations and what
+    """Sixteen LeNet-5s on one core: their passes take 1 / 2.3 of the time and their steps no time
+    of their own, evaluations and what
     belongs to a training as long as ever; on nine workers, two trainings each, all takes the
     whole."""
     dataset = assumed_dataset("50000,1000,10,32")
@@ -107,9 +108,10 @@ def test_a_plan_counts_with_lanes_where_they_will_train(monkeypatch: pytest.Monk
     a_machine(monkeypatch)
     together = estimate(None, dataset, jobs, devices=1).seconds
     passes = sum(training_images(job, dataset) for job in jobs)
-    device = zoo.estimate.ACCELERATORS["cpu-core"]
-    each = zoo.estimate._seconds_per_image(jobs[0], dataset, device, 3.0)
-    assert apart - together == pytest.approx(passes * each * 1.3 * (1 - 1 / 2.3))
+    core = zoo.rates.ACCELERATORS["cpu-core"]
+    each = zoo.rates.image_seconds(jobs[0], 32, core, trains=True) * 1.3
+    step = zoo.rates._STEP_SECONDS / jobs[0].recipe.batch_size
+    assert apart - together == pytest.approx(passes * (each * (1 - 1 / 2.3) + step))
     assert estimate(None, dataset, jobs, devices=9).seconds == apart_on_nine
 
 

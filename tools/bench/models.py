@@ -1,7 +1,7 @@
 """Speed of the small models: images per second of one core in training (forward, backward, step),
 batches of 64.
 
-The figures behind ``zoo.estimate``: beside each stands what the estimate's constants predict, and
+The figures behind ``zoo.rates``: beside each stands what the estimate's constants predict, and
 below the constants that fit best. Pictures are the models' reference input, noise; float32; one
 thread.
 """
@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from tools.bench.paired import interleave, print_table, ratio_line, settings, since, spread
 from zoo import models
-from zoo.estimate import ACCELERATORS
+from zoo.rates import ACCELERATORS
 
 __all__ = ["main"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -209,6 +210,33 @@ def run(
     pipeline.refuse_diverged(done.diverged)
 
 
+def _last_run(ran: Mapping[str, float], planned: Mapping[str, float], share: float | None) -> str:
+    """Each stage by the wall's clock beside its plan, and all that have one together; and which
+    share of a core the work had, without which the clock says little."""
+    from zoo.progress import duration
+
+    stages = [
+        f"{stage} {duration(took)}"
+        + (f" (planned {duration(planned[stage])})" if stage in planned else "")
+        for stage, took in ran.items()
+    ]
+    both = ran.keys() & planned.keys()
+    took, whole = (sum(of[stage] for stage in both) for of in (ran, planned))
+    lines = [
+        f"last run      {', '.join(stages)}: the longest of each, by the wall's clock",
+        (
+            f"              what has a plan took {duration(took)}, planned from nothing"
+            f" {duration(whole)}, {100 * (whole / took - 1):+.0f} %"
+        ),
+    ]
+    if share:
+        lines.append(
+            f"              its workers had {share:.0%} of a core: what compares on a busy machine"
+            " are the seconds of 'so far'"
+        )
+    return "\n".join(f"  {line}" for line in lines)
+
+
 def plan(
     experiment: Annotated[
         str | None,
@@ -274,7 +302,7 @@ def plan(
     image passes, hours, dollars, disk."""
     from zoo.data import require_trainable
     from zoo.errors import NotFoundError
-    from zoo.estimate import assumed_dataset, total
+    from zoo.estimate import assumed_dataset, busy, total
     from zoo.pipeline import (
         cost_of,
         cost_of_experiment,
@@ -282,7 +310,6 @@ def plan(
         on_features,
         whole_run,
     )
-    from zoo.progress import duration
     from zoo.spec import Experiment
     from zoo.studies import load as experiments
 
@@ -345,10 +372,9 @@ def plan(
     cost, name = total(costs, page=keeps), " and ".join(names)
     ran = None if experiment is None or data or assume else whole_run(space, spec)
     whole = (
-        None
-        if ran is None
-        else cost_of_experiment(None, spec, accelerator=gpu, devices=devices).seconds
+        None if ran is None else cost_of_experiment(None, spec, accelerator=gpu, devices=devices)
     )
+    share = busy(cost.done)
     if as_json:
         print_json(
             {
@@ -358,14 +384,14 @@ def plan(
                 "published_shape": stand_in,
                 "device": gpu,
                 **cost.as_json(),
-                "run_seconds": ran,
-                "run_planned_seconds": whole,
+                "busy": share,
+                "run_seconds": ran and sum(ran.values()),
+                "run_planned_seconds": whole and whole.seconds,
+                "run_stages": ran,
+                "run_planned_stages": whole and whole.stages,
             }
         )
     else:
         print(cost.text(title, f"{name} (not here, by its published shape)" if stand_in else name))
         if ran and whole:
-            print(
-                f"  last run      its stages took {duration(ran)}, the longest of each; planned"
-                f" from nothing {duration(whole)}, {100 * (whole / ran - 1):+.0f} %"
-            )
+            print(_last_run(ran, whole.stages, share))

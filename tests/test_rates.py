@@ -1,0 +1,172 @@
+"""How fast a device is: what a workspace's trainings say of it, worked by hand, else tables."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from factories import tiny_dataset, training, workspace
+
+import zoo.rates
+from zoo.data import Dataset
+from zoo.estimate import estimate
+from zoo.rates import ACCELERATORS, Rates, input_of, measured
+from zoo.spec import Recipe, Training
+from zoo.store import ledger
+from zoo.store.datasets import commit_dataset
+from zoo.store.workspace import Workspace
+from zoo.training.rule import FASTER_THAN_SINGLE, trainer_expected
+
+CORE = ACCELERATORS["cpu-core"]
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Dataset:
+    return tiny_dataset(tmp_path / "pictures")
+
+
+@pytest.fixture
+def space(tmp_path: Path, dataset: Dataset) -> Workspace:
+    found = workspace(tmp_path)
+    commit_dataset(found, dataset, {})
+    return found
+
+
+def done(space: Workspace, job: Training, **changes: Any) -> None:
+    """A training on record that passed 1,000 pictures in steps and was asked for the 30 test
+    pictures once: 20 s of the CPU, 16 of them in steps, 80 s by the clock."""
+    ledger.record_plan(space, "made up", "population", [job])
+    facts = {
+        "status": "done",
+        "images": 1000,
+        "metrics": [{"epoch": 1, "split": split} for split in ("train", "test")],
+        "n_train": 500,
+        "train_seconds": 80.0,
+        "cpu_seconds": 20.0,
+        "steps_cpu_seconds": 16.0,
+        "input": [32, 3],
+        "trainer": "single",
+        "versions": {},
+    } | changes
+    kept = {name: value for name, value in facts.items() if value is not None}
+    space.commits.publish("training", job.id, identity={"spec": job.identity}, facts=kept)
+
+
+def test_rates_are_cpu_seconds_per_picture(space: Workspace, dataset: Dataset) -> None:
+    """Two trainings: 2,000 pictures in 32 s of steps, 60 answers in 2 x (20 - 16) s less what
+    belongs to a training; by architecture, input and trainer, the tables for all others."""
+    tested = len(dataset.splits["test"])
+    jobs = [training(dataset, "lenet5", seed=seed) for seed in (0, 1)]
+    for job in jobs:
+        done(space, job)
+    rates = measured(space, dataset, CORE)
+    shown = zoo.rates.Input(32, 3)
+    assert rates.step(jobs[0], shown) == pytest.approx(0.016)
+    assert rates.answer(jobs[0], shown) == pytest.approx((4 - zoo.rates.TRAINING_SECONDS) / tested)
+    assert rates.basis(jobs[0], shown, "single") == "cpu"
+    tables = Rates(CORE)
+    for other, at, trainer in (
+        (training(dataset, "mlp"), shown, "single"),
+        (jobs[0], shown._replace(side=28), "single"),
+        (jobs[0], shown._replace(channels=1), "single"),
+        (jobs[0], shown, "lanes"),
+    ):
+        assert rates.step(other, at, trainer) == tables.step(other, at, trainer)
+        assert rates.basis(other, at, trainer) == "table"
+    # They are of whatever data: a set of another size is planned by them too.
+    smaller = replace(dataset, splits={"train": dataset.splits["test"]})
+    assert measured(space, smaller, CORE).step(jobs[0], shown) == pytest.approx(0.016)
+    assert measured(space, dataset, ACCELERATORS["h100"]).steps == {}
+    assert measured(None, dataset, CORE) == tables
+
+
+def test_load_does_not_change_a_rate(space: Workspace, dataset: Dataset) -> None:
+    """The same CPU seconds in ten times the clock's: the same plan. Twin: where the clock is all
+    there is, ten times as long."""
+    quiet, busy = (training(dataset, "lenet5", seed=seed) for seed in (0, 1))
+    shown = zoo.rates.Input(32, 3)
+    done(space, quiet)
+    before = measured(space, dataset, CORE).step(quiet, shown)
+    done(space, busy, train_seconds=800.0)
+    assert measured(space, dataset, CORE).step(quiet, shown) == pytest.approx(before)
+
+
+def test_an_older_record_is_taken_by_the_clock(space: Workspace, dataset: Dataset) -> None:
+    """Without CPU seconds and input: 80 s by the clock are shared out as the tables would; only for
+    data of as many examples. A record with CPU seconds wins over any number of them."""
+    old, new = (training(dataset, "lenet5", seed=seed) for seed in (0, 1))
+    shown, tables = input_of(old, dataset), Rates(CORE)
+    by_tables = (
+        1000 * tables.step(old, shown),
+        len(dataset.splits["test"]) * tables.answer(old, shown),
+    )
+    done(space, old, cpu_seconds=None, steps_cpu_seconds=None, input=None, trainer=None)
+    rates = measured(space, dataset, CORE)
+    pace = 80 / (sum(by_tables) + zoo.rates.TRAINING_SECONDS)
+    assert rates.step(old, shown) == pytest.approx(pace * tables.step(old, shown))
+    assert rates.basis(old, shown, "single") == "clock"
+    more = estimate(space, dataset, [old.replace(seed=9)], devices=1)
+    assert more.rates.keys() == {"clock"}
+    assert "records without CPU seconds" in more.text("mine", "pictures")
+    assert more.done == {}
+    smaller = replace(dataset, splits={"train": dataset.splits["test"]})
+    assert measured(space, smaller, CORE).steps == {}
+    done(space, new, input=list(shown[:2]))
+    assert measured(space, dataset, CORE).step(old, shown) == pytest.approx(0.016)
+
+
+def test_what_took_next_to_nothing_says_nothing(space: Workspace, dataset: Dataset) -> None:
+    job = training(dataset, "lenet5")
+    done(space, job, cpu_seconds=0.3, steps_cpu_seconds=0.2)
+    assert measured(space, dataset, CORE).steps == {}
+
+
+def test_what_diverged_or_ran_on_another_device_says_nothing(
+    space: Workspace, dataset: Dataset
+) -> None:
+    """A card's trainings are rates of that card, by the clock: its host's CPU says nothing."""
+    card, broken = (training(dataset, "lenet5", seed=seed) for seed in (0, 1))
+    name = {"device": "NVIDIA H100 80GB HBM3"}
+    done(space, card, versions=name, trainer="stacked", images=10**8)
+    done(space, broken, status="diverged")
+    assert measured(space, dataset, CORE).steps == {}
+    rates = measured(space, dataset, ACCELERATORS["h100"])
+    assert rates.basis(card, zoo.rates.Input(32, 3), "stacked") == "clock"
+
+
+def test_each_trainer_has_a_rate_of_its_own(dataset: Dataset) -> None:
+    """By the tables, over ``single``'s network time; a step of ``single`` has its own cost."""
+    tables = Rates(CORE)
+    shown = zoo.rates.Input(32, 3)
+    for trainer, arch in (("lanes", "lenet5"), ("heads", "head_softmax")):
+        job = training(dataset, arch, features="b-0123456789abcdef" if trainer == "heads" else None)
+        alone = tables.step(job, shown) - zoo.rates._STEP_SECONDS / job.recipe.batch_size
+        faster = FASTER_THAN_SINGLE[trainer][arch]
+        assert tables.step(job, shown, trainer) == pytest.approx(alone / faster)
+    card = Rates(ACCELERATORS["h100"])
+    job = training(dataset, "resnet20")
+    assert card.step(job, shown) == pytest.approx(1.3 / 12_777)
+    assert card.step(job, shown, "stacked") == pytest.approx(1.3 / 51_683)
+
+
+def test_who_will_train_is_known_to_a_plan(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Heads of two or more; on a GPU this package's own networks stacked, those of timm never; one
+    alone by ``single``; another trainer where it is asked for."""
+    monkeypatch.delenv("ZOO_TRAINER", raising=False)
+    head = training(dataset, "head_mlp", features="b-0123456789abcdef")
+    small, large = training(dataset, "lenet5"), training(dataset, "resnet50")
+    assert trainer_expected(head, 2, 1000, on_cpu=True) == "heads"
+    assert trainer_expected(head, 1, 1000, on_cpu=True) == "single"
+    assert trainer_expected(small, 2, 1000, on_cpu=False) == "stacked"
+    assert trainer_expected(small, 1, 1000, on_cpu=False) == "single"
+    assert trainer_expected(small, 2, 1000, on_cpu=True) == "single"
+    assert trainer_expected(large, 9, 1000, on_cpu=False) == "single"
+    cropped = small.replace(recipe=Recipe(augment="resized_crop_flip"))
+    assert trainer_expected(cropped, 2, 1000, on_cpu=False) == "single"
+    monkeypatch.setenv("ZOO_TRAINER", "single")
+    assert trainer_expected(head, 2, 1000, on_cpu=True) == "single"
+    assert trainer_expected(small, 2, 1000, on_cpu=False) == "single"

@@ -1,0 +1,411 @@
+"""How fast a device trains and answers: as its work in a workspace has shown, else by tables. Loads
+no torch.
+
+A rate of the tables is a model: seconds per image = fixed cost + multiply-adds / rate, forward and
+backward three times the forward. Of the small networks the measured rate of one core is in the
+table of models itself (``tools/bench/models.py``, docs/LOG.md). Seconds of a CPU are those that a
+process had of it, so that a rate does not depend on what else the machine did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+from zoo import models
+from zoo.data import Dataset
+from zoo.spec import Training
+from zoo.store.commits import Commit
+from zoo.store.ledger import planned
+from zoo.store.workspace import Workspace
+from zoo.training.rule import FASTER_THAN_SINGLE
+from zoo.trainsets.inputs import geometry
+
+__all__ = [
+    "ACCELERATORS",
+    "TRAINING_SECONDS",
+    "Accelerator",
+    "Basis",
+    "Rates",
+    "image_seconds",
+    "is_of",
+    "measured",
+    "was_done_on",
+]
+
+
+@dataclass(frozen=True)
+class Accelerator:
+    """Speed of one device: sustained multiply-adds per second in training, in units of 1e9, and a
+    fixed cost per image, for networks whose rates are not published.
+
+    ``trains``: how many times as fast as an RTX 3090 in training, for those whose are;
+    ``answers``: table of forward rates and how many times as fast as it. ``float32``: peak in
+    multiply-adds per second, in units of 1e9, without tensor cores (its maker's data sheet): the
+    fill answers in float32, and so does a recipe that is not in bf16.
+    """
+
+    name: str
+    training_gigamacs: float
+    image_seconds: float
+    source: str
+    trains: float | None = None
+    answers: tuple[str, float] = ("rtx3090", 1.0)
+    float32: float | None = None
+
+
+_FLOAT32_SHARE = 0.5
+"""Of its peak in float32 that a network reaches: an assumption."""
+
+ACCELERATORS = {
+    "cpu-core": Accelerator("cpu-core", 30.0, 4e-6, "measured, docs/LOG.md"),
+    # Networks that are not in the tables below: ResNet-50 trains at 1,218 images/s x 4.1 GMAC x 3
+    # there.
+    "rtx3090": Accelerator(
+        "rtx3090",
+        15_000.0,
+        2e-5,
+        "timm benchmark table, PyTorch 1.12",
+        trains=1.0,
+        float32=17_800.0,
+    ),
+    "rtx5090": Accelerator(
+        "rtx5090",
+        50_000.0,
+        6e-6,
+        "timm benchmark table of 2026, PyTorch 2.9.1 compiled; training by that of an RTX 3090",
+        trains=3.37,
+        answers=("rtx5090", 1.0),
+        float32=52_400.0,
+    ),
+    "a100": Accelerator(
+        "a100",
+        32_000.0,
+        1e-5,
+        "RTX 3090 x 2.13, timm issue 1491",
+        trains=2.13,
+        answers=("rtx3090", 2.13),
+        float32=9_750.0,
+    ),
+    "h100": Accelerator(
+        "h100",
+        54_000.0,
+        6e-6,
+        "assumptions: trains 1.7 x an A100, answers as an RTX 5090 in timm's table of 2026",
+        trains=3.6,
+        answers=("rtx5090", 1.0),
+        float32=33_500.0,
+    ),
+}
+
+TRAINING_RTX3090 = {
+    "vgg16": 546,
+    "resnet50": 1218,
+    "resnet101": 748,
+    "inception_v3": 782,
+    "legacy_xception": 498,
+    "densenet121": 914,
+    "densenet169": 753,
+    "densenet201": 563,
+    "efficientnet_b0": 1752,
+    "efficientnet_b2": 849,
+}
+"""Images a second in training on one RTX 3090, at the reference size of the table of models.
+Source: timm's benchmark table, AMP, channels last, PyTorch 1.12. Multiply-adds alone are off by 4
+times for EfficientNet-B0, whose layers wait for memory, and by 2 the other way for VGG-16."""
+
+ANSWERING = {
+    "rtx3090": {
+        "vgg16": 1691,
+        "resnet50": 3676,
+        "resnet101": 2246,
+        "inception_v3": 2512,
+        "legacy_xception": 1578,
+        "densenet121": 2936,
+        "densenet169": 2422,
+        "densenet201": 1869,
+        "efficientnet_b0": 8015,
+        "efficientnet_b2": 3413,
+    },
+    "rtx5090": {
+        "vgg16": 5358,
+        "resnet50": 12_401,
+        "resnet101": 7583,
+        "inception_v3": 9390,
+        "legacy_xception": 4816,
+        "densenet121": 10_179,
+        "densenet169": 8285,
+        "densenet201": 6221,
+        "efficientnet_b0": 18_234,
+        "efficientnet_b2": 8926,
+    },
+}
+"""Images a second forward alone, at the reference size. Sources: the same table of timm; and
+``benchmark-infer-amp-nchw-pt291-cu130-5090-dynamo.csv`` of its results (PyTorch 2.9.1, compiled,
+AMP), EfficientNet-B2 from 256 pixels to 260 by the area."""
+
+SMALL_H100 = {
+    "resnet20": (12_777, 51_683),
+    "resnet8": (20_456, 125_078),
+    "softmax": (60_774, 2_872_094),
+    "mlp": (34_627, 1_619_802),
+    "lenet5": (23_169, 620_816),
+    "nin_mini": (32_587, 482_949),
+    "vgg_mini": (29_114, 581_947),
+    "resnet_mini": (20_643, 383_304),
+    "inception_mini": (25_631, 437_889),
+    "xception_mini": (27_147, 405_824),
+    "densenet_mini": (17_214, 338_836),
+    "efficientnet_mini": (8_768, 286_617),
+}
+"""Images a second in training one by one, and 32 stacked: 32 x 32 x 3, batches of 128, float32, on
+an H200 (the chip of an H100, faster memory). Source: ``python -m tools.bench gpu``, docs/LOG.md.
+One by one they wait for launches, which no other card makes faster."""
+
+_SMALL_SIDE = 32
+
+TRAINING_SECONDS = 0.05
+"""Of a training beside its steps and evaluations: its rows, its network, files and records.
+Measured as CPU seconds of trainings of a few hundred steps, docs/LOG.md."""
+
+_STEP_SECONDS = 0.8e-3
+"""Of a step on a CPU beside what the network takes: gathering, bookkeeping. Measured likewise. A
+trainer of many makes its steps at once."""
+
+_ANSWER_SECONDS = 8e-6
+"""Of an answer beside the network: entropy, ranks, its row in the store. Measured likewise."""
+
+_OVERHEAD = 1.3
+"""Loading and augmentation on top of pure network time."""
+
+_PASSES_TRAINING = 3.0
+
+_LEAST_CPU_SECONDS = 0.5
+_LEAST_SECONDS = 5.0
+"""Of the CPU, or of the wall's clock: before what was measured says more than the tables."""
+
+
+def image_seconds(training: Training, side: int, device: Accelerator, *, trains: bool) -> float:
+    """By the tables, of one picture of this side: a pass forward, and backward where it trains."""
+    model = models.model(training.arch)
+    passes = _PASSES_TRAINING if trains else 1.0
+    area = (side / model.reference_size) ** 2
+    if device.name == "cpu-core" and model.images_per_second is not None:
+        return passes / _PASSES_TRAINING / model.images_per_second * area
+    gigamacs = model.mega_macs_at(side) / 1e3
+    if device.trains is not None and model.name in TRAINING_RTX3090:
+        table, times = device.answers
+        rate = (
+            TRAINING_RTX3090[model.name] * device.trains
+            if trains
+            else ANSWERING[table][model.name] * times
+        )
+        seconds = area / rate
+    else:
+        seconds = device.image_seconds + passes * gigamacs / device.training_gigamacs
+    if device.float32 is None or (trains and training.recipe.precision == "bf16"):
+        return seconds
+    # Published rates are those of half precision on tensor cores.
+    return max(seconds, passes * gigamacs / (device.float32 * _FLOAT32_SHARE))
+
+
+class Input(NamedTuple):
+    """What a network is shown: pictures of a side and channels, or a backbone's features."""
+
+    side: int
+    channels: int = 0
+    features: str = ""
+
+    @property
+    def text(self) -> str:
+        """For people."""
+        return self.features or f"{self.side} x {self.side} x {self.channels}"
+
+
+def input_of(training: Training, dataset: Dataset) -> Input:
+    """What a training's network is shown of a data set."""
+    if training.features is not None:
+        return Input(models.model(training.arch).reference_size, features=training.features)
+    asked = training.arch, training.input_size, training.recipe.augment
+    return Input(geometry(dataset, *asked).size, dataset.channels)
+
+
+Basis = Literal["cpu", "clock", "table"]
+"""What a rate rests on: CPU seconds, or seconds of the wall's clock, of trainings in the workspace;
+or the tables."""
+
+
+@dataclass
+class _Sum:
+    """Pictures, and the seconds they took."""
+
+    pictures: float = 0.0
+    seconds: float = 0.0
+
+    def add(self, pictures: float, seconds: float) -> None:
+        self.pictures += pictures
+        self.seconds += seconds
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Seconds of a picture on a device, by architecture, input and trainer.
+
+    ``steps``, ``answers``: seconds per picture as measured, and on what they rest; where they say
+    nothing, the tables do. ``fill``: how many times as long as by these a fill has taken.
+    """
+
+    device: Accelerator
+    steps: Mapping[tuple[str, Input, str], tuple[float, Basis]] = field(default_factory=dict)
+    answers: Mapping[tuple[str, Input], tuple[float, Basis]] = field(default_factory=dict)
+    fill: float = 1.0
+
+    def step(self, training: Training, shown: Input, trainer: str = "single") -> float:
+        """Seconds of a picture in a step."""
+        known = self.steps.get((training.arch, shown, trainer))
+        if known is not None:
+            return known[0]
+        seconds = image_seconds(training, shown.side, self.device, trains=True) * _OVERHEAD
+        if self.device.trains is not None and training.arch in SMALL_H100:
+            alone, stacked = SMALL_H100[training.arch]
+            if trainer != "stacked":
+                return max(seconds, _OVERHEAD / alone)
+            slower = (ACCELERATORS["h100"].trains or 1.0) / self.device.trains
+            return _OVERHEAD * slower * (shown.side / _SMALL_SIDE) ** 2 / stacked
+        if trainer != "single":
+            return seconds / FASTER_THAN_SINGLE.get(trainer, {}).get(training.arch, 1.0)
+        on_cpu = self.device.name == "cpu-core"
+        return seconds + on_cpu * _STEP_SECONDS / training.recipe.batch_size
+
+    def answer(self, training: Training, shown: Input) -> float:
+        """Seconds of a picture forward alone."""
+        known = self.answers.get((training.arch, shown))
+        if known is not None:
+            return known[0]
+        return image_seconds(training, shown.side, self.device, trains=False) * _OVERHEAD
+
+    def filled(self, training: Training, shown: Input) -> float:
+        """Seconds of a picture in a fill."""
+        write = _ANSWER_SECONDS * (self.device.name == "cpu-core")
+        return self.fill * (self.answer(training, shown) + write)
+
+    def basis(self, training: Training, shown: Input, trainer: str) -> Basis:
+        """What ``step`` rests on."""
+        known = self.steps.get((training.arch, shown, trainer))
+        return "table" if known is None else known[1]
+
+
+def is_of(device: str, accelerator: Accelerator) -> bool:
+    """Whether a device, by the name that torch gives it (nothing for a CPU), is such a one."""
+    if accelerator.name == "cpu-core":
+        return not device
+    return accelerator.name in device.lower().replace(" ", "")
+
+
+def was_done_on(commit: Commit, accelerator: Accelerator) -> bool:
+    """Whether a training has finished, on such a device."""
+    device = str(commit.facts["versions"].get("device", ""))
+    return commit.facts["status"] == "done" and is_of(device, accelerator)
+
+
+def trainer_of(facts: Mapping[str, Any]) -> str:
+    """Who made a training's steps, by its record; the first of several."""
+    return str(facts.get("trainer") or "single").partition("+")[0]
+
+
+def measured(workspace: Workspace | None, dataset: Dataset, device: Accelerator) -> Rates:
+    """What the finished trainings of a workspace on such a device say of its rates, whatever data
+    they were on; an older record, which does not say what its network was shown, only where its
+    data are of as many examples as these.
+
+    On a CPU seconds are the CPU's where a record has them, which win over those by the clock. What
+    took next to nothing says nothing.
+    """
+    tables = Rates(device)
+    if workspace is None:
+        return tables
+    sizes = {split: len(examples) for split, examples in dataset.splits.items()}
+    records = workspace.commits.all("dataset")
+    sums: dict[Basis, tuple[dict[Any, _Sum], dict[Any, _Sum]]] = {
+        "clock": ({}, {}),
+        "cpu": ({}, {}),
+    }
+    shown_to: dict[str, tuple[Training, Input]] = {}
+    plans = planned(workspace)
+    for key, commit in workspace.commits.some("training", plans).items():
+        training, facts = plans[key][0], commit.facts
+        record = records.get(training.dataset.fingerprint)
+        if record is None or not was_done_on(commit, device):
+            continue
+        if training.features is not None or "input" not in facts:
+            if record.facts["splits"] != sizes:
+                continue
+            shown = input_of(training, dataset)
+        else:
+            shown = Input(*facts["input"])
+        shown_to[key] = training, shown
+        trainer, images = trainer_of(facts), facts["images"]
+        asked = _asked(facts, record.facts["splits"].get("test", 0))
+        basis: Basis = "clock"
+        if device.name == "cpu-core" and "cpu_seconds" in facts:
+            basis, steps = "cpu", facts["steps_cpu_seconds"]
+            around = max(0.0, facts["cpu_seconds"] - steps - TRAINING_SECONDS)
+        else:  # shared out as the tables would
+            by_tables = (
+                images * tables.step(training, shown, trainer),
+                asked * tables.answer(training, shown),
+            )
+            pace = facts["train_seconds"] / (sum(by_tables) + TRAINING_SECONDS)
+            steps, around = (pace * seconds for seconds in by_tables)
+        mine, answering = sums[basis]
+        mine.setdefault((training.arch, shown, trainer), _Sum()).add(images, steps)
+        answering.setdefault((training.arch, shown), _Sum()).add(asked, around)
+    found = Rates(device, _rates(sums, 0), _rates(sums, 1))
+    return found if device.name != "cpu-core" else _with_fill(workspace, found, shown_to)
+
+
+def _asked(facts: Mapping[str, Any], tested: int) -> int:
+    """Pictures that a training was asked for on its way."""
+    counts = {"test": tested, "train-eval": int(facts["n_train"])}
+    return sum(counts.get(row["split"], 0) for row in facts["metrics"])
+
+
+def _rates(
+    sums: Mapping[Basis, tuple[Mapping[Any, _Sum], Mapping[Any, _Sum]]], which: int
+) -> dict[Any, tuple[float, Basis]]:
+    """Seconds per picture of what took long enough; of CPU seconds last, so that they win."""
+    least = {"clock": _LEAST_SECONDS, "cpu": _LEAST_CPU_SECONDS}
+    return {
+        key: (total.seconds / total.pictures, basis)
+        for basis, both in sums.items()
+        for key, total in both[which].items()
+        if total.pictures and total.seconds >= least[basis]
+    }
+
+
+def _with_fill(
+    workspace: Workspace, rates: Rates, shown_to: Mapping[str, tuple[Training, Input]]
+) -> Rates:
+    """The same, with what a fill took of the CPU over what is expected of it."""
+    took = expected = 0.0
+    for unit, ids in filled_units(workspace.commits.all("answers").values()):
+        if all(key in shown_to for key in ids):
+            took += unit["cpu_seconds"]
+            expected += unit["examples"] * sum(rates.filled(*shown_to[key]) for key in ids)
+    if took < _LEAST_CPU_SECONDS:
+        return rates
+    return Rates(rates.device, rates.steps, rates.answers, took / expected)
+
+
+def filled_units(
+    records: Iterable[Commit], dataset: str | None = None
+) -> Iterable[tuple[Mapping[str, Any], list[str]]]:
+    """(facts, training of each classifier) of the records of answers that say what they took;
+    ``dataset``: of one alone, by its fingerprint."""
+    for record in records:
+        if "cpu_seconds" in record.facts and dataset in (None, record.identity["dataset"]):
+            yield (
+                record.facts,
+                [name.rpartition("-e")[0] for name in record.identity["classifiers"]],
+            )
