@@ -157,7 +157,8 @@ class Estimate:
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, for ``--json``."""
-        return asdict(self)
+        rates = {basis: list(names) for basis, names in self.rates.items()}
+        return asdict(self) | {"rates": rates}
 
     def text(self, title: str, dataset: str) -> str:
         """The plan for people."""

@@ -225,8 +225,10 @@ class Input(NamedTuple):
 
 def input_of(training: Training, dataset: Dataset) -> Input:
     """What a training's network is shown of a data set."""
-    if training.features is not None:
-        return Input(models.model(training.arch).reference_size, features=training.features)
+    model = models.model(training.arch)
+    if training.features is not None or model.head:
+        # Of a head that is only thought of the backbone may not be known yet.
+        return Input(model.reference_size, features=training.features or "features")
     asked = training.arch, training.input_size, training.recipe.augment
     return Input(geometry(dataset, *asked).size, dataset.channels)
 

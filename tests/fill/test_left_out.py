@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -24,6 +24,7 @@ from zoo.scores.population import choose_population
 from zoo.store import answers, ledger
 from zoo.store.answers import answer_parts
 from zoo.store.commits import Commit
+from zoo.store.files import Files
 from zoo.store.workspace import Workspace
 
 RUNNER = LocalRunner("cpu")
@@ -54,13 +55,17 @@ def spoil(
     monkeypatch: pytest.MonkeyPatch, names: set[str], how: Callable[[nn.Module], nn.Module]
 ) -> None:
     """Networks of these classifiers are damaged when they are loaded."""
-    load = predict.load_classifier
+    load = predict.load_classifiers
 
-    def loaded(files: object, commit: Commit, device: torch.device) -> object:
-        network, preprocessing = load(files, commit, device)  # type: ignore[arg-type]
-        return (how(network) if commit.key in names else network), preprocessing
+    def loaded(files: Files, commits: Sequence[Commit], device: torch.device) -> object:
+        return [
+            (how(network) if commit.key in names else network, preprocessing)
+            for commit, (network, preprocessing) in zip(
+                commits, load(files, commits, device), strict=True
+            )
+        ]
 
-    monkeypatch.setattr(predict, "load_classifier", loaded)
+    monkeypatch.setattr(predict, "load_classifiers", loaded)
 
 
 def nan(network: nn.Module) -> nn.Module:
