@@ -55,7 +55,8 @@ __all__ = [
 
 _START, _PAGE = "start", "page"
 _HOG_GIGAMACS = 0.027
-"""Of a picture of 64 x 64: 0.9 ms on a core, measured (docs/LOG.md), as a network's would take."""
+"""Of a picture of 64 x 64: what makes 0.9 ms of a core at a network's pace; 0.7 to 0.9 were
+measured (docs/LOG.md)."""
 
 _START_SECONDS = 7.0
 """Start of a session on this machine."""
