@@ -334,18 +334,22 @@ def epochs_of(
     return lambda: timed(course.alone, device), images
 
 
-def compiled(archs: Sequence[str], seconds: float) -> float:
+def compiled(archs: Sequence[str], seconds: float) -> dict[str, Any]:
     """Compile what the networks' steps need, each architecture in a process of its own, into the
-    folder where Triton keeps it; how long that took."""
+    folder where Triton keeps it: how long that took, and which broke off or came to no end; their
+    measurement compiles again, or says why not."""
     began = time.perf_counter()
     asked = [sys.executable, "-m", "tools.bench.gpu", "--compile"]
     silence = subprocess.DEVNULL
-    running = [subprocess.Popen([*asked, arch], stdout=silence, stderr=silence) for arch in archs]
-    for process in running:
+    running = {a: subprocess.Popen([*asked, a], stdout=silence, stderr=silence) for a in archs}
+    for process in running.values():
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(max(1.0, seconds - since(began)))
         process.kill()
-    return since(began)
+    return {
+        "seconds": since(began),
+        "not compiled": [arch for arch, process in running.items() if process.wait() != 0],
+    }
 
 
 def process_of(arch: str, steps: int, device: str) -> Callable[[], object]:
@@ -526,7 +530,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     about = settle(device) | {"torch": torch.__version__, "machine": machine()}
     found: dict[str, Any] = {"about": about}
     if device.type == "cuda":
-        found["compiled, seconds"] = compiled(ARCHS, 75)
+        found["compiled"] = compiled(ARCHS, 75)
     found["right"] = right(device, options.quick)
     found["wrong"] = verdicts(found["right"])
     print(json.dumps(found["right"], indent=1), *found["wrong"], sep="\n", flush=True)

@@ -144,7 +144,8 @@ class ShardWorker:
             rows = block.rows(task.shard)
             wall, cpu = time.monotonic(), time.process_time()
             receipt = self(task, images[rows], unreadable[rows])
-            if isinstance(receipt, Receipt):
+            # A GPU's work is not what this process takes of the CPU: no rate of a CPU follows.
+            if isinstance(receipt, Receipt) and self.device.type == "cpu":
                 spent = time.monotonic() - wall, time.process_time() - cpu
                 receipt = replace(receipt, seconds=spent)
             yield task, receipt

@@ -152,7 +152,7 @@ class AnswerUnit:
 class Receipt:
     """What a worker hands back for one shard: files, and the counts the driver checks before it
     commits. ``seconds``: of the wall's clock and of the CPU that it took; None where an earlier
-    attempt made it."""
+    attempt or a GPU made it."""
 
     shard: int
     rows: int

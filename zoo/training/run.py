@@ -312,37 +312,25 @@ def _begin(
     has no example. From here on it has its share of the process's time."""
     began = clock.enter(training.id)
     with clock.aside():
-        return _opened(workspace, training, device, report, should_stop, clock, began)
-
-
-def _opened(
-    workspace: Workspace,
-    training: Training,
-    device: torch.device,
-    report: Callable[[int], None],
-    should_stop: Callable[[], bool],
-    clock: Clock,
-    began: Spent,
-) -> _Course | None:
-    settle(device)
-    if training.recipe.version < 2 and training.recipe.augment == "resized_crop_flip":
-        raise UsageError(
-            f"training {training.id}: version = {training.recipe.version} of a recipe with"
-            " augment=resized_crop_flip, whose crops were not the standard ones. The loop makes"
-            " version 2 now. Leave version out of the recipe; that makes another training."
-        )
-    data = prepare(workspace, training)
-    if not len(data.rows.example_ids):
-        _commit_outcome(workspace, training, data, Outcome("empty", _EMPTY, 0, 0), [], device)
-        clock.leave(training.id)
-        return None
-    course = _Course(workspace, training, data, device, report, should_stop, clock, began)
-    if course.resume():
-        return course
-    # Snapshots asked for only now, or whose commit is gone, need the epochs before the state: start
-    # over, the same numbers come out.
-    checkpoint.drop_resume(workspace.files, training.id)
-    return _Course(workspace, training, data, device, report, should_stop, clock, began)
+        settle(device)
+        if training.recipe.version < 2 and training.recipe.augment == "resized_crop_flip":
+            raise UsageError(
+                f"training {training.id}: version = {training.recipe.version} of a recipe with"
+                " augment=resized_crop_flip, whose crops were not the standard ones. The loop makes"
+                " version 2 now. Leave version out of the recipe; that makes another training."
+            )
+        data = prepare(workspace, training)
+        if not len(data.rows.example_ids):
+            _commit_outcome(workspace, training, data, Outcome("empty", _EMPTY, 0, 0), [], device)
+            clock.leave(training.id)
+            return None
+        course = _Course(workspace, training, data, device, report, should_stop, clock, began)
+        if course.resume():
+            return course
+        # Snapshots asked for only now, or whose commit is gone, need the epochs before the state:
+        #     start over, the same numbers come out.
+        checkpoint.drop_resume(workspace.files, training.id)
+        return _Course(workspace, training, data, device, report, should_stop, clock, began)
 
 
 class _Course:
@@ -627,7 +615,7 @@ def settle(device: torch.device) -> dict[str, str]:
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = False
     torch.use_deterministic_algorithms(True, warn_only=True)
-    # Else every new tensor is filled with NaN first, which is a diagnosis and takes 3 % of a step.
+    # Else every new tensor is filled with NaN first, which is a diagnosis and takes time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     return {
         "device": torch.cuda.get_device_name(device),
@@ -692,7 +680,7 @@ def _commit_outcome(
         "input": [data.preprocessing.size, data.preprocessing.channels],
         "threads": torch.get_num_threads(),
         "trainer": trainer,
-        "versions": _versions(device) | trainers.versions(trainer, device),
+        "versions": _versions(device) | trainers.versions(trainer, device, training.recipe),
     }
     seen = np.zeros(data.examples, dtype=np.uint16)
     seen[unique] = np.minimum(copies, np.iinfo(np.uint16).max)

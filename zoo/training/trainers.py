@@ -223,14 +223,14 @@ def _images(data: TrainingData, recipe: Recipe) -> int:
     return len(data.rows.example_ids)
 
 
-def versions(trainer: str, device: torch.device) -> dict[str, str]:
+def versions(trainer: str, device: torch.device, recipe: Recipe) -> dict[str, str]:
     """What else than torch made the steps."""
     found: dict[str, str] = {}
     if "lanes" in trainer:
         from zoo.training.lanes.vectors import LANES
 
         found |= {"numba": version("numba"), "lanes": str(LANES)}
-    if "stacked" in trainer and device.type == "cuda":
+    if "stacked" in trainer and device.type == "cuda" and recipe.precision == "fp32":
         from zoo.training.stacked import has_kernels
 
         # Not TF32, which is off: three products of it for one of float32.
