@@ -357,17 +357,19 @@ def test_a_plan_says_what_was_planned_for_what_is_done(trained: Tiny) -> None:
     assert zoo.estimate.busy({}) is None
 
 
-def test_records_without_cpu_seconds_are_said_to_be_by_the_clock() -> None:
-    """Ten seconds by the clock alone beside 4 of the CPU in 8: 14 in all, planned 7."""
-    done = Done(planned=3, cpu=4, clock=8).plus(Done(planned=4, clock_only=10))
-    assert done.took == 14
+def test_records_without_cpu_seconds_are_compared_by_themselves() -> None:
+    """4 s of the CPU in 8 were planned as 3; others took 10 s by the clock alone, planned as 4."""
+    done = Done(planned=3, cpu=4, clock=8).plus(Done(clock_planned=4, clock_only=10))
     said = done.text("training")
     for part in (
-        "took 14s of one device, planned 7s, -50 %",
-        "10s of it by the wall's clock",
-        "50% of a core (8s)",
+        "training took 4s of one device, planned 3s, -25 %; it had 50% of a core (8s)",
+        "other parts took 10s by the wall's clock",
+        "planned 4s, -60 %",
     ):
         assert part in said
+    alone = Done(clock_planned=4, clock_only=10).text("fill")
+    assert alone.startswith("fill took 10s by the wall's clock")
+    assert "of one device" not in alone
 
 
 @pytest.mark.parametrize(

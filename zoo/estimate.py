@@ -85,19 +85,15 @@ _BASES: dict[Basis, str] = {
 @dataclass(frozen=True)
 class Done:
     """A stage's work that is done, added up, each part on one device. ``planned``: seconds by the
-    tables, before anything was measured. ``cpu``, ``clock``: seconds of the CPU and of the wall's
-    clock of the parts whose records have both; ``clock_only``: of the others."""
+    tables, before anything was measured, of the parts whose records know seconds of the CPU;
+    ``cpu``, ``clock``: what these took of the CPU and by the wall's clock. ``clock_planned``,
+    ``clock_only``: the same of the others, by the clock alone."""
 
     planned: float = 0.0
     cpu: float = 0.0
     clock: float = 0.0
+    clock_planned: float = 0.0
     clock_only: float = 0.0
-
-    @property
-    def took(self) -> float:
-        """What compares with ``planned``: seconds of the CPU, by the clock where they are not
-        known."""
-        return self.cpu + self.clock_only
 
     def plus(self, other: Done) -> Done:
         return Done(
@@ -105,19 +101,26 @@ class Done:
         )
 
     def text(self, stage: str) -> str:
-        off = self.planned / self.took - 1
-        said = (
-            f"{stage} took {duration(self.took)} of one device, planned {duration(self.planned)},"
-            f" {100 * off:+.0f} %"
-        )
-        if self.clock_only:
-            said += (
-                f"; {duration(self.clock_only)} of it by the wall's clock, which other work on the"
-                " machine stretches"
+        """What it took beside what was planned, of each kind apart: seconds by the clock, which
+        other work stretches, say little of those of a device."""
+        said = []
+        if self.cpu:
+            said.append(
+                f"took {duration(self.cpu)} of one device, planned {duration(self.planned)},"
+                f" {_off(self.planned, self.cpu)}; it had {self.cpu / self.clock:.0%} of a core"
+                f" ({duration(self.clock)})"
             )
-        if self.clock:
-            said += f"; it had {self.cpu / self.clock:.0%} of a core ({duration(self.clock)})"
-        return said
+        if self.clock_only:
+            said.append(
+                f"{'other parts ' * bool(said)}took {duration(self.clock_only)} by the wall's"
+                f" clock, which other work on the machine stretches, planned"
+                f" {duration(self.clock_planned)}, {_off(self.clock_planned, self.clock_only)}"
+            )
+        return f"{stage} {'; '.join(said)}"
+
+
+def _off(planned: float, took: float) -> str:
+    return f"{100 * (planned / took - 1):+.0f} %"
 
 
 def _values(done: Done) -> list[float]:
@@ -199,7 +202,9 @@ class Estimate:
         kinds = [f"{len(of)} {_BASES[basis]}" for basis, of in self.rates.items() if of]
         if kinds:
             lines.append(f"  {'rates':<13} by kind of training: {'; '.join(kinds)}")
-        told = [done.text(stage) for stage, done in self.done.items() if done.took and done.planned]
+        told = [
+            done.text(stage) for stage, done in self.done.items() if done.cpu or done.clock_only
+        ]
         lines += [f"  {'so far' * (not n):<13} {text}" for n, text in enumerate(told)]
         return "\n".join([f"{title} on {dataset} (an estimate)", *lines])
 
@@ -393,7 +398,7 @@ def _done_so_far(
         for key, job in mine.items():
             facts = records[key].facts
             planned = _whole_seconds(job, dataset, tables, by[key])
-            took = Done(planned, clock_only=facts["train_seconds"])
+            took = Done(clock_planned=planned, clock_only=facts["train_seconds"])
             if tables.device.name == "cpu-core" and "cpu_seconds" in facts:
                 took = Done(planned, facts["cpu_seconds"], facts["train_seconds"])
             found[stage] = found.get(stage, Done()).plus(took)
