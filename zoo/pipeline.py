@@ -448,18 +448,28 @@ def fill(
     *,
     stage: str = "fill",
     guests: bool = False,
+    program: str | None = None,
 ) -> None:
     """Stream splits through those of some committed classifiers (None = all) that have no answers
     on them yet; see ``zoo.fill.plan.plan_fill``.
 
     Raises:
         NotFoundError: if there is no classifier at all.
+        UsageError: if the program that is asked for is none.
     """
     # Alive before the plan is made: it finds parts of an earlier try, and from then on they are
     #     needed.
     with heartbeat(workspace):
         while True:
-            plan = plan_fill(workspace, dataset, classifiers, splits, keep_logits, guests=guests)
+            plan = plan_fill(
+                workspace,
+                dataset,
+                classifiers,
+                splits,
+                keep_logits,
+                guests=guests,
+                program=program,
+            )
             if plan.tasks:
                 workspace.check_writable()
                 shown = [(task.geometry.features, task.unit.split) for task in plan.tasks]
@@ -475,7 +485,7 @@ def fill(
                     )
                     bar.text = (
                         f"{cells:,} answers of {counted(count, 'classifier')} on"
-                        f" {' and '.join(splits)}"
+                        f" {' and '.join(splits)}{_by_lanes(plan, count)}"
                     )
             if not plan.refused:
                 return
@@ -491,6 +501,15 @@ def fill(
                 classifiers = {
                     name: commit for name, commit in classifiers.items() if name not in plan.refused
                 }
+
+
+def _by_lanes(plan: FillPlan, classifiers: int) -> str:
+    """How many answered many at once, where they might have."""
+    asked = {name for task in plan.tasks for group in task.lanes for name in group}
+    if not asked:
+        return ""
+    there = len(plan.in_lanes)
+    return f", {'all' if there == classifiers else there or 'none'} of them in lanes"
 
 
 # ---------------------------------------------------------------- scores and selections

@@ -44,7 +44,10 @@ OPTIONS = {
         " --input-size --recipe --runner --scale --seeds --snapshots --trainer --treatment"
         " --weights --workspace EXPERIMENT"
     ),
-    "fill": ("--address --cpus --data --gpus --keep-logits --runner --splits --where --workspace"),
+    "fill": (
+        "--address --cpus --data --gpus --keep-logits --program --runner --splits --where"
+        " --workspace"
+    ),
     "score": ("--data --json --label-column --output --snapshot --split --top --where --workspace"),
     "select": (
         "--balance --below --by-class --data --draws --drop --empty --joint --json --keep"

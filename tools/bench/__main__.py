@@ -19,6 +19,7 @@ NAMES = (
     "training",
     "population",
     "filling",
+    "together",
     "fill_shares",
     "feeding",
     "scoring",

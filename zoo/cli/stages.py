@@ -190,6 +190,17 @@ def fill(
         str | None,
         typer.Option("--where", help="SQL condition over the classifiers table: fill these alone."),
     ] = None,
+    program: Annotated[
+        Literal["auto", "single", "lanes"],
+        typer.Option(
+            "--program",
+            help=(
+                "Who answers: single (one network after the other), lanes (as many of one"
+                " architecture as a vector register of a CPU holds; needs numba). auto: lanes where"
+                " they were measured to be faster."
+            ),
+        ),
+    ] = "auto",
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     runner: RunnerOption = "ray",
     address: AddressOption = None,
@@ -217,6 +228,7 @@ def fill(
             keep_logits,
             make,
             Progress(),
+            program=None if program == "auto" else program,
         )
     some, again = (
         ("", "") if where is None else (f" where {where}", f" --where {shlex.quote(where)}")

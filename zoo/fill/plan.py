@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from zoo.data import Dataset, decode_examples
 from zoo.errors import DataError, NotFoundError, UnknownNameError
+from zoo.fill.program import asked, lanes_of
 from zoo.spec import DatasetRef, Preprocessing, canonical_json, content_id
 from zoo.store.answers import (
     PARTS,
@@ -78,12 +79,18 @@ thousands of them."""
 
 @dataclass(frozen=True)
 class FillTask:
-    """One shard for one group of classifiers: what has a part and a receipt."""
+    """One shard for one group of classifiers: what has a part and a receipt.
+
+    ``lanes``: groups of these classifiers that answer together (``zoo.fill.program``); ``wanted``:
+    on every CPU that has numba, because that was asked for.
+    """
 
     dataset: DatasetRef
     unit: AnswerUnit
     shard: Shard
     geometry: Geometry
+    lanes: tuple[tuple[str, ...], ...] = ()
+    wanted: bool = False
 
 
 @dataclass(frozen=True)
@@ -122,12 +129,15 @@ class FillBlock:
     def to_json(self) -> str:
         shards, units = self.shards, {task.unit.key: task.unit for task in self.tasks}
         positions = {key: i for i, key in enumerate(units)}
+        lanes = {task.unit.key: task.lanes for task in self.tasks}
         first = self.tasks[0]
         return canonical_json(
             {
                 "dataset": first.dataset.as_json(),
                 "geometry": asdict(first.geometry),
                 "units": [unit.identity for unit in units.values()],
+                "lanes": [lanes[key] for key in units],
+                "wanted": first.wanted,
                 "shards": [asdict(shard) for shard in shards],
                 "tasks": [
                     [positions[task.unit.key], shards.index(task.shard)] for task in self.tasks
@@ -141,9 +151,10 @@ class FillBlock:
         dataset, geometry = DatasetRef(**body["dataset"]), Geometry(**body["geometry"])
         units = [AnswerUnit.from_identity(unit) for unit in body["units"]]
         cut = [Shard(**shard) for shard in body["shards"]]
+        lanes = [tuple(tuple(group) for group in of) for of in body["lanes"]]
         return cls(
             tuple(
-                FillTask(dataset, units[unit], cut[shard], geometry)
+                FillTask(dataset, units[unit], cut[shard], geometry, lanes[unit], body["wanted"])
                 for unit, shard in body["tasks"]
             )
         )
@@ -169,6 +180,7 @@ def receipt_from_json(text: str) -> tuple[str, Receipt | Refusal]:
         answers,
         logits,
         body["seconds"] and tuple(body["seconds"]),
+        tuple(body["lanes"]),
     )
 
 
@@ -190,6 +202,7 @@ class FillPlan:
     ``preprocessing``: as the checkpoint of each classifier of the units records it; goes into the
         record of their answers.
     ``weights``: bytes of each of these classifiers.
+    ``lanes``: unit -> which of its classifiers answer together; ``wanted``: as in ``FillTask``.
     """
 
     def __init__(
@@ -199,6 +212,9 @@ class FillPlan:
         units: Sequence[tuple[AnswerUnit, Geometry]],
         preprocessing: Mapping[str, Mapping[str, Any]],
         weights: Mapping[str, int],
+        lanes: Mapping[str, tuple[tuple[str, ...], ...]] | None = None,
+        *,
+        wanted: bool = False,
     ) -> None:
         self._workspace, self._dataset, self._preprocessing = workspace, dataset, preprocessing
         self._weights = weights
@@ -208,11 +224,15 @@ class FillPlan:
         self.refused: dict[str, str] = {}
         self.tasks: list[FillTask] = []
         begun = set(workspace.files.names(PARTS)) if units else set()
-        asked: list[tuple[str, FillTask]] = []
+        shown: list[tuple[str, FillTask]] = []
         for (unit, geometry), key in zip(units, self._units, strict=True):
             cut = shards(len(dataset.splits[unit.split]), geometry.bytes_per_example)
             self._shards[key] = len(cut)
-            asked += [(key, FillTask(dataset.ref, unit, shard, geometry)) for shard in cut]
+            together = (lanes or {}).get(key, ())
+            shown += [
+                (key, FillTask(dataset.ref, unit, shard, geometry, together, wanted))
+                for shard in cut
+            ]
 
         def finished(of: tuple[str, FillTask]) -> Receipt | None:
             # A part finished before a kill is found by its name and hash, and not computed again.
@@ -220,7 +240,7 @@ class FillPlan:
             return find_receipt(workspace.files, task.unit, task.shard) if key in begun else None
 
         for (key, task), receipt in zip(
-            asked, workspace.files.together(finished, asked), strict=True
+            shown, workspace.files.together(finished, shown), strict=True
         ):
             if receipt is not None:
                 self._receipts[key].append(receipt)
@@ -232,6 +252,16 @@ class FillPlan:
     @property
     def units(self) -> list[AnswerUnit]:
         return list(self._units.values())
+
+    @property
+    def in_lanes(self) -> set[str]:
+        """Classifiers of which a part at least was answered in lanes."""
+        return {
+            name
+            for receipts in self._receipts.values()
+            for found in receipts
+            for name in found.lanes
+        }
 
     @property
     def cells(self) -> int:
@@ -309,6 +339,7 @@ def plan_fill(
     keep_logits: KeepLogits | None,
     *,
     guests: bool = False,
+    program: str | None = None,
 ) -> FillPlan:
     """Group what has no committed answers: by split and input geometry, in sorted order, so that a
     rerun makes the same groups.
@@ -319,13 +350,14 @@ def plan_fill(
         keep_logits: None = ``default_keep_logits`` of the workspace's population.
         guests: whether classifiers that were trained on another data set with the same class list
             answer this one too; else they are passed over.
+        program: who answers, see ``zoo.fill.program``; None = by its rule.
 
     Raises:
         NotFoundError: if there is no classifier at all.
         UnknownNameError: if a split does not exist.
         DataError: if a classifier belongs to another class list.
     """
-    splits = list(splits)
+    splits, by = list(splits), asked(program)
     for split in splits:
         if split not in dataset.splits:
             raise UnknownNameError(
@@ -400,7 +432,12 @@ def plan_fill(
         for name in unit.classifiers
     }
     weights = {name: classifiers[name].files[0].bytes for name in preprocessing}
-    return FillPlan(workspace, dataset, units, preprocessing, weights)
+    lanes = {
+        unit.key: lanes_of(unit.classifiers, classifiers, len(dataset.splits[unit.split]), by)
+        for unit, _ in units
+    }
+    wanted = by == "lanes"
+    return FillPlan(workspace, dataset, units, preprocessing, weights, lanes, wanted=wanted)
 
 
 def _chunks(names: Sequence[str], classifiers: Mapping[str, Commit]) -> list[list[str]]:

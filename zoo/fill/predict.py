@@ -7,9 +7,12 @@ p(label), entropy, margin and the five most probable classes are made in ``answe
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,6 +21,7 @@ from torch import Tensor, nn
 
 from zoo.errors import NotFoundError
 from zoo.fill.plan import MOST_WEIGHTS, FillBlock, FillTask, Refusal, membership
+from zoo.fill.program import WIDTH
 from zoo.spec import Preprocessing
 from zoo.store.answers import Answers, Receipt, write_part
 from zoo.store.commits import Commit
@@ -30,15 +34,22 @@ from zoo.training.run import settle
 from zoo.training.tensors import normalise
 from zoo.trainsets.inputs import Inputs, open_features, open_verified
 
-__all__ = ["ClassifierGroup", "ShardWorker", "answers_of"]
+if TYPE_CHECKING:
+    from zoo.training.lanes.evaluation import Evaluation, Weights
+
+__all__ = ["ClassifierGroup", "ShardWorker", "Together", "answers_of"]
 
 
 @dataclass(frozen=True)
 class ClassifierGroup:
-    """Classifiers with the same input geometry, on one device."""
+    """Classifiers with the same input geometry, on one device.
+
+    ``together``: some of them, by place, that answer many at once.
+    """
 
     members: tuple[tuple[nn.Module, Preprocessing], ...]
     device: torch.device
+    together: tuple[Together, ...] = ()
 
     @classmethod
     def load(cls, files: Files, commits: Sequence[Commit], device: torch.device) -> ClassifierGroup:
@@ -54,17 +65,100 @@ class ClassifierGroup:
             raw = torch.tensor(images, device=self.device)
             return [z.cpu().numpy() for z in logits_of_heads([n for n, _ in self.members], raw)]
         found: list[list[Tensor]] = [[] for _ in self.members]
+        in_lanes = {i for group in self.together for i in group.places}
+        alone = [i for i in range(len(self.members)) if i not in in_lanes]
         size = evaluation_batch(images.shape[1], self.device)
         for start in range(0, len(images), size):
             raw = torch.from_numpy(np.ascontiguousarray(images[start : start + size]))
             raw = raw.to(self.device)
             normalised: dict[Preprocessing, Tensor] = {}
-            for index, (network, preprocessing) in enumerate(self.members):
+            for index in (*alone, *(group.places[0] for group in self.together)):
+                preprocessing = self.members[index][1]
                 if preprocessing not in normalised:
                     normalised[preprocessing] = normalise(raw, preprocessing)
+            for index in alone:
+                network, preprocessing = self.members[index]
                 found[index].append(network(normalised[preprocessing]).float())
+            for group in self.together:
+                shown = normalised[self.members[group.places[0]][1]].numpy()
+                for index, logits in zip(group.places, group.logits(shown), strict=True):
+                    found[index].append(torch.from_numpy(logits))
         # Read once for each network: a GPU is told all its work without waiting in between.
         return [torch.cat(parts).cpu().numpy() for parts in found]
+
+    def in_lanes(self, groups: Sequence[Sequence[int]], *, wanted: bool) -> ClassifierGroup:
+        """The same, some groups of members (by place) of one architecture and preprocessing in
+        lanes, where this device has them.
+
+        Args:
+            wanted: on every CPU that has numba; else where a register holds so many as were
+                measured.
+        """
+        if not groups or self.device.type != "cpu" or find_spec("numba") is None:
+            return self
+        from zoo.training.lanes.graph import Unsupported
+        from zoo.training.lanes.vectors import LANES
+
+        if LANES < WIDTH and not wanted:
+            return self
+        made = []
+        for places in groups:
+            with contextlib.suppress(Unsupported):
+                made.append(Together.of(self.members, places))
+        return replace(self, together=tuple(made))
+
+
+@dataclass(frozen=True)
+class Together:
+    """Members of a group in the lanes of registers. ``sets``: weights of as many as fill one."""
+
+    places: tuple[int, ...]
+    program: Evaluation
+    sets: tuple[Weights, ...]
+
+    @classmethod
+    def of(
+        cls, members: Sequence[tuple[nn.Module, Preprocessing]], places: Sequence[int]
+    ) -> Together:
+        """Of the members at these places, which are of one architecture.
+
+        Raises:
+            Unsupported: if a layer has no kernel.
+        """
+        from zoo.training.lanes.evaluation import Evaluation, Weights
+        from zoo.training.lanes.graph import describe
+        from zoo.training.lanes.vectors import LANES
+
+        first, shape = members[places[0]]
+        states = [
+            {name: tensor.numpy() for name, tensor in members[i][0].state_dict().items()}
+            for i in places
+        ]
+        program = Evaluation(
+            describe(first, shape.channels, shape.size, evaluated=True),
+            {name: value.shape for name, value in states[0].items()},
+        )
+        sets = []
+        for start in range(0, len(places), LANES):
+            sets.append(Weights(program))
+            for lane, state in enumerate(states[start : start + LANES]):
+                sets[-1].put(lane, state)
+        return cls(tuple(places), program, tuple(sets))
+
+    @property
+    def bytes(self) -> int:
+        return self.program.bytes + sum(weights.bytes for weights in self.sets)
+
+    def logits(self, pictures: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        """float32 [n, M] of each on normalised pictures [n, K, H, W]; the same bits whatever is
+        beside it."""
+        from zoo.training.lanes.evaluation import laid
+
+        found: list[NDArray[np.float32]] = []
+        shown = laid(pictures)
+        for weights in self.sets:
+            found += list(self.program.logits(weights, shown, len(pictures)))
+        return found[: len(self.places)]
 
 
 @torch.inference_mode()
@@ -172,7 +266,8 @@ class ShardWorker:
                 self.workspace, task.dataset.fingerprint, task.unit.split, features
             )
             shown, unreadable = held.vectors[part], held.unreadable[part]
-        logits = self._group(task.unit.classifiers).logits(shown)
+        group = self._group(task)
+        logits = group.logits(shown)
         answers = [answers_of(values, labels) for values in logits]
         bad = {
             name: (
@@ -187,11 +282,22 @@ class ShardWorker:
             return Refusal(task.shard.index, bad)
         kept = logits if task.unit.logits else None
         in_train = membership(self.workspace, task)
+        names = task.unit.classifiers
+        in_lanes = sorted(names[i] for together in group.together for i in together.places)
         return write_part(
-            self.workspace.files, task.unit, task.shard, answers, unreadable, labels, in_train, kept
+            self.workspace.files,
+            task.unit,
+            task.shard,
+            answers,
+            unreadable,
+            labels,
+            in_train,
+            kept,
+            in_lanes,
         )
 
-    def _group(self, classifiers: tuple[str, ...]) -> ClassifierGroup:
+    def _group(self, task: FillTask) -> ClassifierGroup:
+        classifiers = task.unit.classifiers
         if classifiers not in self._groups:
             records = self.workspace.commits
             there = records.some("checkpoint", classifiers)
@@ -210,6 +316,9 @@ class ShardWorker:
             ):
                 del self._groups[next(iter(self._groups))]
             group = ClassifierGroup.load(self.workspace.files, found, self.device)
+            places = [[classifiers.index(name) for name in names] for names in task.lanes]
+            group = group.in_lanes(places, wanted=task.wanted)
+            weights += sum(together.bytes for together in group.together)
             self._groups[classifiers] = group, weights
         else:  # the newest is the last to go
             self._groups[classifiers] = self._groups.pop(classifiers)

@@ -152,7 +152,8 @@ class AnswerUnit:
 class Receipt:
     """What a worker hands back for one shard: files, and the counts the driver checks before it
     commits. ``seconds``: of the wall's clock and of the CPU that it took; None where an earlier
-    attempt or a GPU made it."""
+    attempt or a GPU made it. ``lanes``: the classifiers that answered many at once
+    (``zoo.fill.program``)."""
 
     shard: int
     rows: int
@@ -161,6 +162,7 @@ class Receipt:
     answers: FileRef
     logits: FileRef | None
     seconds: tuple[float, float] | None = None
+    lanes: tuple[str, ...] = ()
 
 
 def write_part(
@@ -172,6 +174,7 @@ def write_part(
     labels: NDArray[np.int64],
     in_train: Sequence[NDArray[np.bool_] | None] | NDArray[np.bool_] | None,
     logits: Iterable[NDArray[np.floating[Any]]] | None,
+    lanes: Sequence[str] = (),
 ) -> Receipt:
     """Write one part: the answers of each classifier of the unit (in its order) on one shard of n
     examples.
@@ -195,7 +198,9 @@ def write_part(
             )
     rows, lost = len(answers) * (shard.stop - shard.start), int(unreadable.sum())
     hits = [int(((a.prediction == labels) & ~unreadable).sum()) for a in answers]
-    receipt = {"rows": rows, "unreadable": lost, "hits": hits}
+    receipt: dict[str, Any] = {"rows": rows, "unreadable": lost, "hits": hits}
+    if lanes:
+        receipt["lanes"] = list(lanes)
     schema = ANSWER_SCHEMA.with_metadata(
         {"zoo": canonical_json({"unit": unit.identity, "shard": shard.index, "receipt": receipt})}
     )
@@ -241,7 +246,9 @@ def write_part(
     logits_ref = (
         files.seal(unit.folder, pair, ".arrow", write_logits) if logits is not None else None
     )
-    return Receipt(shard.index, rows, lost, tuple(hits), answers_ref, logits_ref)
+    return Receipt(
+        shard.index, rows, lost, tuple(hits), answers_ref, logits_ref, lanes=tuple(lanes)
+    )
 
 
 def logits_schema(unit: AnswerUnit) -> pa.Schema:
@@ -328,6 +335,7 @@ def _found(files: Files, unit: AnswerUnit, shard: Shard) -> Receipt | None:
             tuple(counts["hits"]),
             refs[0],
             halves[0] if unit.logits else None,
+            lanes=tuple(counts.get("lanes", ())),
         )
     return None
 
@@ -389,6 +397,7 @@ def commit_unit(
         "hits": dict(zip(unit.classifiers, hits.tolist(), strict=True)),
         "labelled": labelled,
         **_seconds(ordered),
+        **_lanes(ordered),
         **(
             {}
             if preprocessing is None
@@ -407,6 +416,15 @@ def _seconds(receipts: Sequence[Receipt]) -> dict[str, float]:
         return {}
     wall, cpu = (round(sum(column), 4) for column in zip(*known, strict=True))
     return {"fill_seconds": wall, "cpu_seconds": cpu}
+
+
+def _lanes(receipts: Sequence[Receipt]) -> dict[str, dict[str, int]]:
+    """Of how many shards each classifier answered in lanes, where some did."""
+    found: dict[str, int] = {}
+    for receipt in receipts:
+        for name in receipt.lanes:
+            found[name] = found.get(name, 0) + 1
+    return {"lanes": found} if found else {}
 
 
 # ---------------------------------------------------------------- reading

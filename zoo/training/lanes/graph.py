@@ -22,8 +22,9 @@ class Unsupported(Exception):
 
 @dataclass(frozen=True)
 class Layer:
-    """One operation. ``kind``: convolution, norm, activation, max_pool, average_pool, mean, add,
-    join, part, gate.
+    """One operation. ``kind``: convolution, norm, activation, max_pool, average_pool, add, join,
+    part, gate; where no gradient is wanted also thinned (every ``stride``-th row and column) and
+    widened (channels of zeros around; ``first``: how many come before).
 
     ``inputs``, ``output``: numbers of values. ``tensors``: role -> name in the module's state.
     ``settings``: kernel (height, width), stride, pad, groups, activation, epsilon, momentum,
@@ -47,8 +48,11 @@ class Network:
     answer: int
 
 
-def describe(module: nn.Module, channels: int, size: int) -> Network:
+def describe(module: nn.Module, channels: int, size: int, *, evaluated: bool = False) -> Network:
     """The operations of a network on pictures of [channels, size, size].
+
+    Args:
+        evaluated: as in evaluation mode, where no gradient is wanted.
 
     Raises:
         Unsupported: naming what has no kernel.
@@ -58,7 +62,7 @@ def describe(module: nn.Module, channels: int, size: int) -> Network:
         ShapeProp(traced).propagate(torch.zeros(2, channels, size, size))
     except Exception as error:
         raise Unsupported(f"its graph cannot be read ({type(error).__name__})") from error
-    return _Reader(traced).read()
+    return _Reader(traced, evaluated=evaluated).read()
 
 
 def _one(value: Any, what: str) -> int:
@@ -75,8 +79,8 @@ def _one(value: Any, what: str) -> int:
 class _Reader:
     """Walks a traced graph once."""
 
-    def __init__(self, traced: fx.GraphModule) -> None:
-        self._traced = traced
+    def __init__(self, traced: fx.GraphModule, *, evaluated: bool) -> None:
+        self._traced, self._evaluated = traced, evaluated
         self._modules = dict(traced.named_modules())
         self._layers: list[Layer] = []
         self._shapes: list[tuple[int, int, int]] = []
@@ -182,7 +186,7 @@ class _Reader:
                 self._pool(node, "average_pool", x, module, padded=module.count_include_pad)
             case nn.AdaptiveAvgPool2d() if module.output_size in (1, (1, 1)):
                 self._mean(node, x)
-            case nn.Dropout(p=0.0):
+            case nn.Dropout() | nn.Dropout2d() if self._evaluated or module.p == 0:
                 self._value[node] = x
             case _:
                 raise Unsupported(f"{type(module).__name__} ({node.target})")
@@ -247,12 +251,31 @@ class _Reader:
             self._value[node] = x[arguments[1]]
         elif target is operator.getitem and arguments[1] == (slice(None), slice(None), None, None):
             self._value[node] = x
+        elif target is operator.getitem and (stride := _thinned(arguments[1])):
+            if stride == 1:
+                self._value[node] = x
+            elif self._evaluated:
+                self._add(node, "thinned", (x,), stride=stride)
+            else:
+                raise Unsupported(f"every {stride}. row and column ({node.name})")
+        elif target is functional.pad and self._evaluated:
+            self._widened(node, x, arguments[1:], options)
         elif target == "mean" and options.get("dim", arguments[1:2]) in ((2, 3), ((2, 3),), [2, 3]):
             self._mean(node, x)
         elif target in ("flatten", torch.flatten) and (*arguments[1:], *options.values()) == (1,):
             self._value[node] = x
         else:
             raise Unsupported(f"{getattr(target, '__name__', target)} ({node.name})")
+
+    def _widened(self, node: fx.Node, x: Any, arguments: Any, options: Any) -> None:
+        sides = options.get("pad", arguments[0] if arguments else ())
+        mode, value = (
+            options.get(name, arguments[i] if len(arguments) > i else other)
+            for i, name, other in ((1, "mode", "constant"), (2, "value", None))
+        )
+        if (*sides[:4],) != (0,) * 4 or len(sides) != 6 or mode != "constant" or value:
+            raise Unsupported(f"{node.name} pads {tuple(sides)} ({mode})")
+        self._add(node, "widened", (x,), first=sides[4])
 
     def _pair(self, node: fx.Node, kind: str) -> None:
         if not all(isinstance(argument, fx.Node) for argument in node.args):
@@ -278,6 +301,17 @@ class _Reader:
             first += self._shapes[number][2]
             parts.append(number)
         self._value[node] = parts
+
+
+def _thinned(index: Any) -> int:
+    """n of ``[:, :, ::n, ::n]``, 0 of another index."""
+    whole = slice(None)
+    match index:
+        case (a, b, slice(start=None, stop=None, step=int() as rows), slice() as columns) if (
+            a == b == whole and columns == slice(None, None, rows) and rows > 0
+        ):
+            return rows
+    return 0
 
 
 def _shape(shape: torch.Size) -> tuple[int, int, int]:

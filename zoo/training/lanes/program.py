@@ -23,7 +23,7 @@ from zoo.training.lanes.graph import Layer, Network
 from zoo.training.lanes.kernels import ACTIVATIONS, IMAGES
 from zoo.training.lanes.vectors import LANES, allocate
 
-__all__ = ["Program", "Rule"]
+__all__ = ["Place", "Program", "Rule", "Slot", "is_depthwise", "slots"]
 
 _CACHE_BYTES = 1 << 20
 """Half of a second-level cache: what a phase may touch at a time."""
@@ -47,7 +47,7 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class _Place:
+class Place:
     """Where a value lies: of block b at ``start + b * step`` vectors of the array; a step of 0 is
     scratch, used again for every few blocks."""
 
@@ -60,7 +60,7 @@ class _Place:
 
 
 @dataclass(frozen=True)
-class _Slot:
+class Slot:
     """A parameter: its place in the flat arrays and how torch's axes lie there."""
 
     start: int
@@ -141,7 +141,7 @@ class Program:
     ) -> None:
         self.network, self.rule, self.dtype = network, rule, dtype
         self._most = -(-images // IMAGES)
-        self._slots = _slots(network, parameters)
+        self._slots = slots(network, parameters)
         size = sum(slot.size for slot in self._slots.values())
         self.weights, self._gradients = (allocate(size, dtype) for _ in range(2))
         moments = 2 if rule.optimizer != "sgd" else 1
@@ -198,11 +198,11 @@ class Program:
     def get_moment(self, which: int, lane: int, name: str) -> Array:
         return self._out(self.moments[which], self._slots[name], lane)
 
-    def _into(self, flat: Array, slot: _Slot, lane: int, tensor: Array) -> None:
+    def _into(self, flat: Array, slot: Slot, lane: int, tensor: Array) -> None:
         rows = flat.reshape(-1, LANES)[slot.start : slot.start + slot.size]
         rows[:, lane] = slot.packed(np.asarray(tensor))
 
-    def _out(self, flat: Array, slot: _Slot, lane: int) -> Array:
+    def _out(self, flat: Array, slot: Slot, lane: int) -> Array:
         rows = flat.reshape(-1, LANES)[slot.start : slot.start + slot.size]
         return slot.unpacked(rows[:, lane])
 
@@ -390,10 +390,10 @@ class Program:
         for i, layer in enumerate(layers):
             if self._heavy(layer):
                 self._groups[self._phase[i]] = _HEAVY_BLOCKS
-        self._values: dict[int, _Place] = {}
-        self._upstream: dict[int, _Place] = {}
+        self._values: dict[int, Place] = {}
+        self._upstream: dict[int, Place] = {}
         ends = [0] * self._phases
-        scratch: list[tuple[dict[int, _Place], int, int]] = []
+        scratch: list[tuple[dict[int, Place], int, int]] = []
         for value, (height, width, channels) in enumerate(network.shapes):
             size = height * width * channels * IMAGES
             for places, is_kept in (
@@ -405,7 +405,7 @@ class Program:
                 if value not in self._known:
                     continue
                 if is_kept:
-                    places[value] = _Place(allocate(self._most * size, self.dtype), 0, size)
+                    places[value] = Place(allocate(self._most * size, self.dtype), 0, size)
                 else:
                     # Not made by a heavy layer, so that layer and value are of one phase.
                     phase = self._known[value]
@@ -413,7 +413,7 @@ class Program:
                     ends[phase] += self._groups[phase] * size
         arena = allocate(max(ends), self.dtype)
         for places, value, start in scratch:
-            places[value] = _Place(arena, start, 0)
+            places[value] = Place(arena, start, 0)
 
     def _bind(self) -> None:
         """The work of each phase, forward and backward."""
@@ -467,11 +467,6 @@ class Program:
             of["pad"],
             of["groups"],
         )
-
-    def _is_depthwise(self, layer: Layer) -> bool:
-        channels = self.network.shapes[layer.inputs[0]][2]
-        outputs = self.network.shapes[layer.output][2]
-        return layer.settings["groups"] == channels == outputs > 1 and "bias" not in layer.tensors
 
     def _ahead(self, i: int) -> Work:
         """The forward of a layer."""
@@ -568,7 +563,7 @@ class Program:
                 raise ValueError(layer.kind)
         return work
 
-    def _copies(self, layer: Layer) -> list[tuple[_Place, int, int, int, int, int]]:
+    def _copies(self, layer: Layer) -> list[tuple[Place, int, int, int, int, int]]:
         """(source, its channels, first, channels of the target, first there, how many) of a join or
         a part."""
         shapes = self.network.shapes
@@ -592,10 +587,10 @@ class Program:
             first += count
         return copies
 
-    def _convolution(self, layer: Layer, x: _Place, z: _Place) -> Work:
+    def _convolution(self, layer: Layer, x: Place, z: Place) -> Work:
         g, w = self._geometry(layer), self._slots[layer.tensors["weight"]].start
         weights = self.weights
-        if self._is_depthwise(layer):
+        if is_depthwise(self.network, layer):
             return lambda b, n: kernels.depthwise(
                 x.array, x.at(b), weights, w, z.array, z.at(b), n, g
             )
@@ -772,7 +767,7 @@ class Program:
         shapes, dz = self.network.shapes, self._upstream[layer.output]
         outputs = shapes[layer.output][2]
         height, width, _ = shapes[layer.output]
-        copies: list[tuple[_Place, int, int, int, int, bool]] = []
+        copies: list[tuple[Place, int, int, int, int, bool]] = []
         first = 0
         for number, value in enumerate(layer.inputs):
             own = add if number == 0 else value in written
@@ -819,7 +814,7 @@ class Program:
         dx = self._upstream[value] if value else None
         add = value in written
         written.add(value)
-        alone = self._is_depthwise(layer)
+        alone = is_depthwise(self.network, layer)
         of_weights = kernels.depthwise_weights if alone else kernels.convolve_weights
 
         def work(b: int, n: int) -> None:
@@ -844,14 +839,20 @@ def _nothing(_block: int, _blocks: int) -> None:
     """Pictures need no gradient."""
 
 
-def _slots(network: Network, parameters: Mapping[str, tuple[int, ...]]) -> dict[str, _Slot]:
+def is_depthwise(network: Network, layer: Layer) -> bool:
+    """Whether a convolution has one filter per channel and no bias: it has kernels of its own."""
+    channels, outputs = network.shapes[layer.inputs[0]][2], network.shapes[layer.output][2]
+    return layer.settings["groups"] == channels == outputs > 1 and "bias" not in layer.tensors
+
+
+def slots(network: Network, parameters: Mapping[str, tuple[int, ...]]) -> dict[str, Slot]:
     """Where each parameter lies: convolutions as ``[group][ky][kx][out][in]``, all else as torch
     has it."""
     shapes = network.shapes
     layers = {
         layer.tensors["weight"]: layer for layer in network.layers if layer.kind == "convolution"
     }
-    slots: dict[str, _Slot] = {}
+    found: dict[str, Slot] = {}
     start = 0
     for name, shape in parameters.items():
         if name in layers:
@@ -860,10 +861,10 @@ def _slots(network: Network, parameters: Mapping[str, tuple[int, ...]]) -> dict[
             outputs, inputs = shapes[layers[name].output][2], shapes[layers[name].inputs[0]][2]
             split = (groups, outputs // groups, inputs // groups, *of["kernel"])
             # A filter per channel has one output and one input per group: [ky][kx][channel].
-            alone = groups == inputs == outputs > 1 and "bias" not in layers[name].tensors
+            alone = is_depthwise(network, layers[name])
             order = (3, 4, 1, 2, 0) if alone else (0, 3, 4, 1, 2)
-            slots[name] = _Slot(start, shape, split, order)
+            found[name] = Slot(start, shape, split, order)
         else:
-            slots[name] = _Slot(start, shape, shape, tuple(range(len(shape))))
-        start += slots[name].size
-    return slots
+            found[name] = Slot(start, shape, shape, tuple(range(len(shape))))
+        start += found[name].size
+    return found

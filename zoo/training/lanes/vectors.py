@@ -309,6 +309,78 @@ def exponential(_context: Any, value: Any) -> Any:
 # ---------------------------------------------------------------- the loop that counts
 
 
+def _right(emit: Any, kind: Any, pointer: Any, align: int) -> Any:
+    """What loads a vector of the right factor at a place: of an array of two axes, a number that
+    all networks share, in every lane."""
+    if kind.ndim == 1:
+        return lambda place: emit.load(emit.gep(pointer, [place]), align=align)
+    element = _vector(kind.dtype).element
+    numbers = emit.bitcast(pointer, element.as_pointer())
+    vector = _vector(kind.dtype)
+    undefined = ir.Constant(vector, ir.Undefined)
+    first = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+
+    def shared(place: Any) -> Any:
+        number = emit.load(emit.gep(numbers, [place]), align=align)
+        alone = emit.insert_element(undefined, number, ir.IntType(32)(0))
+        return emit.shuffle_vector(alone, undefined, first)
+
+    return shared
+
+
+def _place(emit: Any, first: Any, *steps: tuple[Any, int]) -> Any:
+    """first + the sum of step * times."""
+    for step, times in steps:
+        if times:
+            first = emit.add(first, emit.mul(step, ir.IntType(64)(times)))
+    return first
+
+
+def _sums(
+    context: Any,
+    emit: Any,
+    tile: tuple[int, int],
+    kinds: tuple[Any, Any, Any],
+    arrays: tuple[Any, Any, Any],
+    places: tuple[Any, Any, Any],
+    counts: Any,
+) -> dict[tuple[int, int], Any]:
+    """The sums of a tile, in registers; see ``tile``. Of (begin, left, right): types, arrays and
+    unpacked places."""
+    rows, columns = tile
+    vector, align = _vector(kinds[0].dtype), _align(kinds[0].dtype)
+    start, x, y = (
+        _pointer(context, emit, kind, array) for kind, array in zip(kinds, arrays, strict=True)
+    )
+    of_begin, of_left, of_right = places
+    load_right = _right(emit, kinds[2], y, align)
+    sums = {(t, n): cgutils.alloca_once(emit, vector) for t in range(rows) for n in range(columns)}
+    for (t, n), total in sums.items():
+        place = _place(emit, of_begin[0], (of_begin[1], t), (of_begin[2], n))
+        emit.store(emit.load(emit.gep(start, [place]), align=align), total)
+
+    def along(level: int, left: Any, right: Any) -> None:
+        if level < 3:
+            with cgutils.for_range(emit, counts[level]) as loop:
+                along(
+                    level + 1,
+                    emit.add(left, emit.mul(loop.index, of_left[level + 2])),
+                    emit.add(right, emit.mul(loop.index, of_right[level + 2])),
+                )
+            return
+        columns_now = [load_right(_place(emit, right, (of_right[1], n))) for n in range(columns)]
+        for t in range(rows):
+            place = _place(emit, left, (of_left[1], t))
+            value = emit.load(emit.gep(x, [place]), align=align)
+            for n, column in enumerate(columns_now):
+                product = emit.fmul(value, column, flags=_CONTRACT)
+                total = emit.fadd(product, emit.load(sums[t, n]), flags=_CONTRACT)
+                emit.store(total, sums[t, n])
+
+    along(0, of_left[0], of_right[0])
+    return sums
+
+
 @_inline(prefer_literal=True)
 def tile(
     _context: Any,
@@ -330,59 +402,77 @@ def tile(
     All places are affine: ``out_at`` and ``begin_at`` are (start, step of t, step of n),
     ``left_at`` is (start, steps of t, a, b, c), ``right_at`` (start, steps of n, a, b, c),
     ``counts`` how many a, b, c there are. ``rows`` and ``columns`` are written as numbers.
+    ``right`` may be [places, 1]: numbers that all networks share.
     """
     three, five = types.UniTuple(types.int64, 3), types.UniTuple(types.int64, 5)
 
     def generate(context: Any, emit: Any, _signature: Any, arguments: Any) -> Any:
-        unpack = {
-            name: cgutils.unpack_tuple(emit, arguments[i])
-            for name, i in (("out", 3), ("begin", 5), ("left", 7), ("right", 9), ("counts", 10))
-        }
-        to, start, x, y = (
-            _pointer(context, emit, kind, arguments[i])
-            for kind, i in ((out, 2), (begin, 4), (left, 6), (right, 8))
+        unpacked = [cgutils.unpack_tuple(emit, arguments[i]) for i in (3, 5, 7, 9, 10)]
+        of_out, *places, counts = unpacked
+        sums = _sums(
+            context,
+            emit,
+            (rows.literal_value, columns.literal_value),
+            (begin, left, right),
+            (arguments[4], arguments[6], arguments[8]),
+            (places[0], places[1], places[2]),
+            counts,
         )
-        vector, align = _vector(out.dtype), _align(out.dtype)
-        places = [(t, n) for t in range(rows.literal_value) for n in range(columns.literal_value)]
-
-        def at(pointer: Any, first: Any, *steps: tuple[Any, int]) -> Any:
-            place = first
-            for step, times in steps:
-                if times:
-                    place = emit.add(place, emit.mul(step, ir.IntType(64)(times)))
-            return emit.gep(pointer, [place])
-
-        sums = {place: cgutils.alloca_once(emit, vector) for place in places}
-        first, of_t, of_n = unpack["begin"]
-        for t, n in places:
-            emit.store(emit.load(at(start, first, (of_t, t), (of_n, n)), align=align), sums[t, n])
-
-        def along(level: int, of_left: Any, of_right: Any) -> None:
-            if level < 3:
-                with cgutils.for_range(emit, unpack["counts"][level]) as loop:
-                    along(
-                        level + 1,
-                        emit.add(of_left, emit.mul(loop.index, unpack["left"][level + 2])),
-                        emit.add(of_right, emit.mul(loop.index, unpack["right"][level + 2])),
-                    )
-                return
-            of = unpack["right"][1]
-            columns_now = [
-                emit.load(at(y, of_right, (of, n)), align=align)
-                for n in range(columns.literal_value)
-            ]
-            for t in range(rows.literal_value):
-                value = emit.load(at(x, of_left, (unpack["left"][1], t)), align=align)
-                for n, column in enumerate(columns_now):
-                    product = emit.fmul(value, column, flags=_CONTRACT)
-                    total = emit.fadd(product, emit.load(sums[t, n]), flags=_CONTRACT)
-                    emit.store(total, sums[t, n])
-
-        along(0, unpack["left"][0], unpack["right"][0])
-        first, of_t, of_n = unpack["out"]
-        for t, n in places:
-            emit.store(emit.load(sums[t, n]), at(to, first, (of_t, t), (of_n, n)), align=align)
+        to = _pointer(context, emit, out, arguments[2])
+        for (t, n), total in sums.items():
+            place = _place(emit, of_out[0], (of_out[1], t), (of_out[2], n))
+            emit.store(emit.load(total), emit.gep(to, [place]), align=_align(out.dtype))
         return context.get_dummy_value()
 
     kinds = (rows, columns, out, three, begin, three, left, five, right, five, three)
     return types.void(*kinds), generate
+
+
+@_inline(prefer_literal=True)
+def tile_above(
+    _context: Any,
+    rows: Any,
+    columns: Any,
+    out: Any,
+    _out_at: Any,
+    begin: Any,
+    _begin_at: Any,
+    left: Any,
+    _left_at: Any,
+    right: Any,
+    _right_at: Any,
+    _counts: Any,
+    more: Any,
+    _more_at: Any,
+    floor: Any,
+) -> Any:
+    """``tile``, with ``more[t, n]`` added at the end, and at least ``floor[0]``: 0 for a ReLU,
+    minus infinity for none. NaN stays NaN."""
+    three, five = types.UniTuple(types.int64, 3), types.UniTuple(types.int64, 5)
+
+    def generate(context: Any, emit: Any, _signature: Any, arguments: Any) -> Any:
+        unpacked = [cgutils.unpack_tuple(emit, arguments[i]) for i in (3, 5, 7, 9, 10, 12)]
+        of_out, *places, counts, of_more = unpacked
+        sums = _sums(
+            context,
+            emit,
+            (rows.literal_value, columns.literal_value),
+            (begin, left, right),
+            (arguments[4], arguments[6], arguments[8]),
+            (places[0], places[1], places[2]),
+            counts,
+        )
+        align = _align(out.dtype)
+        to, other = (_pointer(context, emit, k, arguments[i]) for k, i in ((out, 2), (more, 11)))
+        lowest = emit.load(_pointer(context, emit, floor, arguments[13]), align=align)
+        for (t, n), total in sums.items():
+            place = _place(emit, of_more[0], (of_more[1], t), (of_more[2], n))
+            value = emit.load(emit.gep(other, [place]), align=align)
+            value = emit.fadd(emit.load(total), value)
+            value = emit.select(emit.fcmp_ordered("<", value, lowest), lowest, value)
+            place = _place(emit, of_out[0], (of_out[1], t), (of_out[2], n))
+            emit.store(value, emit.gep(to, [place]), align=align)
+        return context.get_dummy_value()
+
+    kinds = (rows, columns, out, three, begin, three, left, five, right, five, three)
+    return types.void(*kinds, more, three, floor), generate

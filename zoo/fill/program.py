@@ -1,0 +1,108 @@
+"""Who answers: which classifiers of a unit a fill takes together, and the rule by which that is
+chosen. Loads no torch.
+
+``single``: one network after the other, by torch; the reference.
+``lanes``: as many networks of one architecture as a vector register holds, on the same pictures
+(``zoo.training.lanes.evaluation``): the same logits to float rounding.
+docs/ARCHITECTURE.md, "The fill", has the rule in words.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from zoo import models
+from zoo.errors import UsageError
+from zoo.store.commits import Commit
+
+__all__ = ["FASTER", "LEAST", "PROGRAMS", "SETTING", "WIDTH", "asked", "lanes_of"]
+
+PROGRAMS = ("single", "lanes")
+SETTING = "ZOO_PROGRAM"
+FASTER: Mapping[str, float] = {
+    "resnet_mini": 8.6,
+    "lenet5": 7.4,
+    "inception_mini": 7.0,
+    "nin_mini": 6.0,
+    "mobilenet_mini": 4.9,
+    "xception_mini": 4.9,
+    "vgg_mini": 4.5,
+    "efficientnet_mini": 4.2,
+    "densenet_mini": 3.8,
+    "resnet20": 2.3,
+    "resnet8": 2.3,
+}
+"""Architectures that lanes are chosen for: logits per second of a core, over those of ``single``,
+of 16 networks on the same pictures, 32 x 32 x 3 (``python -m tools.bench together``). Twofold is
+asked for."""
+LEAST = 8
+"""Networks of one architecture that fill enough of the lanes."""
+WIDTH = 16
+"""Lanes the figures were measured with; with fewer they answer only when asked for."""
+WORTH_SECONDS = 20.0
+"""Of one core by ``single``, for the networks of a unit: below, compiling or loading the kernels
+takes what is won."""
+
+
+def asked(name: str | None) -> str | None:
+    """The program that is asked for, by name or by ``ZOO_PROGRAM``; None = the rule decides.
+
+    Raises:
+        UsageError: for a name that is none.
+    """
+    setting = SETTING if name is None else "program"
+    name = name or os.environ.get(SETTING) or None
+    if name is not None and name not in PROGRAMS:
+        raise UsageError(
+            f"{setting}={name}: there is no such program. Allowed: {', '.join(PROGRAMS)}. Leave it"
+            " out, and lanes answer where they were measured to be faster."
+        )
+    return name
+
+
+def lanes_of(
+    names: Sequence[str], classifiers: Mapping[str, Commit], examples: int, asked: str | None
+) -> tuple[tuple[str, ...], ...]:
+    """The classifiers of a unit that may answer in lanes, those that can share a register in one
+    group, in order. It follows from the unit and what is asked for alone, so that a rerun and every
+    worker do the same.
+
+    Args:
+        examples: of the split.
+    """
+    if asked == "single":
+        return ()
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        facts = classifiers[name].facts
+        if _own(facts):
+            groups.setdefault(f"{facts['arch']} {facts['preprocessing']}", []).append(name)
+    found = []
+    for group in groups.values():
+        arch = classifiers[group[0]].facts["arch"]
+        rate = models.model(arch).images_per_second
+        # Of the last register, too few would take as long as sixteen.
+        left = len(group) % WIDTH
+        whole = len(group) if left == 0 or left >= LEAST else len(group) - left
+        worth = rate is not None and _FORWARD * whole * examples / rate >= WORTH_SECONDS
+        if asked == "lanes":
+            found.append(tuple(group))
+        elif arch in FASTER and whole and worth:
+            found.append(tuple(group[:whole]))
+    return tuple(found)
+
+
+_FORWARD = 1 / 3
+"""Of a training step's time, about what an answer takes."""
+
+
+def _own(facts: Mapping[str, Any]) -> bool:
+    """Whether a classifier is a network of this package on pictures: not a head, no pretrained
+    network with outputs of its own."""
+    arch = facts.get("arch")
+    if "network" in facts or "columns" in facts or arch not in models.MODELS:
+        return False
+    model = models.model(arch)
+    return not model.head and not model.build.startswith("timm:")
