@@ -4,7 +4,8 @@ them against plain torch loops that write nothing.
 Logits: 16 networks of each small architecture on the same pictures in memory, 32 x 32 x 3.
 
 Fills: pictures are PNGs in Parquet; one process and one thread each, and CPU time counts, so that a
-busy machine spoils less. Sides, for 16 LeNet-5s (28 x 28 x 1) and 16 ResNet-20s (32 x 32 x 3):
+busy machine spoils less. Sides, for 16 and 32 LeNet-5s (28 x 28 x 1) and 16 ResNet-20s
+(32 x 32 x 3):
 
 1. *passes*: a loop for each of eight networks: read, decode with PIL, normalise, predict.
 2. *loop*: the same for all at once: pictures are decoded once.
@@ -84,9 +85,9 @@ def _coloured(images: pa.ChunkedArray) -> pa.Array:
 class Sides:
     """The same pictures and networks, four ways; each gives its seconds of the CPU."""
 
-    def __init__(self, arch: str, dataset: Dataset, scratch: Path) -> None:
-        self.dataset, self.scratch = dataset, scratch
-        self.template = with_classifiers(scratch / "template", dataset, (arch,) * NETWORKS)
+    def __init__(self, arch: str, count: int, dataset: Dataset, scratch: Path) -> None:
+        self.dataset, self.scratch, self.count = dataset, scratch, count
+        self.template = with_classifiers(scratch / "template", dataset, (arch,) * count)
         self.commits = list(ledger.population(self.template).values())
         self.mode = "L" if arch == "lenet5" else "RGB"
 
@@ -148,7 +149,7 @@ class Sides:
         )
         (runner or LocalRunner("cpu")).fill(space, plan, lambda _: None)
         seconds = clock() - began
-        assert len(plan.in_lanes) == (NETWORKS if program == "lanes" else 0)
+        assert len(plan.in_lanes) == (self.count if program == "lanes" else 0)
         shutil.rmtree(root)
         return seconds
 
@@ -195,7 +196,7 @@ def both_cores(arch: str, sizes: tuple[int, int], rounds: int) -> None:
             scratch = Path(folder) / str(size)
             scratch.mkdir()
             dataset = pictures(scratch / "pictures", size, colour=arch != "lenet5")
-            sides = Sides(arch, dataset, scratch)
+            sides = Sides(arch, NETWORKS, dataset, scratch)
             found[size] = interleave(
                 {"ray": sides.on_ray, "loop": sides.loop_on_both}, rounds, warm_up=False
             )
@@ -215,13 +216,17 @@ def both_cores(arch: str, sizes: tuple[int, int], rounds: int) -> None:
 
 
 def compare(
-    arch: str, examples: int, rounds: int, targets: tuple[float | None, float | None]
+    arch: str,
+    count: int,
+    examples: int,
+    rounds: int,
+    targets: tuple[float | None, float | None],
 ) -> None:
-    """One architecture. ``targets``: of eight passes over the fill per answer, of the loop over the
-    fill."""
+    """So many networks of one architecture. ``targets``: of passes over the fill, of the loop over
+    the fill, by answer."""
     with tempfile.TemporaryDirectory() as folder:
         dataset = pictures(Path(folder) / "pictures", examples, colour=arch != "lenet5")
-        sides = Sides(arch, dataset, Path(folder))
+        sides = Sides(arch, count, dataset, Path(folder))
         seconds = interleave(
             {
                 "passes": sides.passes,
@@ -231,7 +236,7 @@ def compare(
             },
             rounds,
         )
-    answers = {side: examples * (PASSES if side == "passes" else NETWORKS) for side in seconds}
+    answers = {side: examples * (PASSES if side == "passes" else count) for side in seconds}
     each = {side: [s / answers[side] for s in values] for side, values in seconds.items()}
     rows: list[dict[str, str | float | int]] = [
         {
@@ -242,7 +247,7 @@ def compare(
         }
         for side, values in each.items()
     ]
-    print_table(rows, f"{NETWORKS} networks, {arch}, {examples:,} PNG pictures, one thread")
+    print_table(rows, f"{count} networks, {arch}, {examples:,} PNG pictures, one thread")
     of_passes, of_loop = targets
     lanes = each["lanes"]
     ratio_line(
@@ -263,8 +268,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = settings(str(__doc__), rounds=5, argv=argv)
     for arch in FASTER:
         logits(arch, options.rounds)
-    compare("lenet5", 2048 if options.quick else 8192, options.rounds, (8.0, None))
-    compare("resnet20", 256 if options.quick else 1024, options.rounds, (None, 3.0))
+    for count in (NETWORKS, 2 * NETWORKS):
+        compare("lenet5", count, 2048 if options.quick else 8192, options.rounds, (8.0, None))
+    compare("resnet20", NETWORKS, 256 if options.quick else 1024, options.rounds, (None, 3.0))
     if not options.quick:
         both_cores("resnet20", (4096, 8192), min(options.rounds, 3))
     return 0

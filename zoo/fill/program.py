@@ -22,21 +22,21 @@ __all__ = ["FASTER", "LEAST", "PROGRAMS", "SETTING", "WIDTH", "asked", "lanes_of
 PROGRAMS = ("single", "lanes")
 SETTING = "ZOO_PROGRAM"
 FASTER: Mapping[str, float] = {
-    "resnet_mini": 8.6,
-    "lenet5": 7.4,
-    "inception_mini": 7.0,
-    "nin_mini": 6.0,
-    "mobilenet_mini": 4.9,
-    "xception_mini": 4.9,
-    "vgg_mini": 4.5,
-    "efficientnet_mini": 4.2,
-    "densenet_mini": 3.8,
-    "resnet20": 2.3,
-    "resnet8": 2.3,
+    "resnet_mini": 6.9,
+    "inception_mini": 6.8,
+    "lenet5": 6.5,
+    "xception_mini": 5.3,
+    "nin_mini": 4.9,
+    "efficientnet_mini": 3.9,
+    "vgg_mini": 3.9,
+    "mobilenet_mini": 3.6,
+    "densenet_mini": 3.6,
+    "resnet20": 2.1,
+    "resnet8": 1.7,
 }
 """Architectures that lanes are chosen for: logits per second of a core, over those of ``single``,
-of 16 networks on the same pictures, 32 x 32 x 3 (``python -m tools.bench together``). Twofold is
-asked for."""
+of 16 networks on the same pictures, 32 x 32 x 3 (``python -m tools.bench together``). One and a
+half times is asked for."""
 LEAST = 8
 """Networks of one architecture that fill enough of the lanes."""
 WIDTH = 16
@@ -101,7 +101,7 @@ _FORWARD = 1 / 3
 def _own(facts: Mapping[str, Any]) -> bool:
     """Whether a classifier is a network of this package on pictures: not a head, no pretrained
     network with outputs of its own."""
-    arch = facts.get("arch")
+    arch = str(facts.get("arch"))
     if "network" in facts or "columns" in facts or arch not in models.MODELS:
         return False
     model = models.model(arch)

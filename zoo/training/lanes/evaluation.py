@@ -353,6 +353,16 @@ class Evaluation:
 
         elif is_threes(self.network, layer):
             return [self._threes(step, z), *self._last(step, z)]
+        elif step.more is None and _is_dense(g):
+            shape = (*g[:3], channels)
+
+            def work(b: int, n: int) -> None:
+                array, at = source(b)
+                packed, addend = self._now.packed, self._now.scales[step.output][1]
+                own.dense(
+                    array, at, packed, w, addend, self._zero, floor, z.array, z.at(b), n, shape
+                )
+
         else:
             more = self._more(step)
 
@@ -390,11 +400,12 @@ class Evaluation:
         layer, slot = step.layer, self.slots[step.layer.tensors["weight"]]
         height, width, inputs = self.network.shapes[layer.inputs[0]]
         g = height, width, inputs, self.network.shapes[layer.output][2]
-        strip = _strip(g)
+        strip, some = _strip(g), _part(inputs)
         x, more = self._places[layer.inputs[0]], self._more(step)
         floor = self._zero if step.activation == "relu" else self._none
-        room = 2 * (strip + 2) * -(-width // 4) * inputs * IMAGES
-        v, m = (allocate(size, self.dtype) for size in (room, 8 * IMAGES))
+        tiles = -(-width // 4)
+        rooms = 6 * (strip + 2) * tiles * inputs * IMAGES, 6 * strip * tiles * g[3] * IMAGES
+        v, m = (allocate(size, self.dtype) for size in rooms)
 
         def work(b: int, n: int) -> None:
             own.convolve_threes(
@@ -412,6 +423,7 @@ class Evaluation:
                 n,
                 g,
                 strip,
+                some,
                 v,
                 m,
             )
@@ -485,8 +497,9 @@ _TO_PRODUCTS = np.array(
     ]
 )
 """A row of a kernel -> what its six products are made with (``evaluation_kernels``)."""
+_CHANNELS = 16
 _STRIP_BYTES = 3 << 19
-"""Of what a strip of rows touches: most of a second-level cache."""
+"""Most of a second-level cache."""
 
 
 def is_threes(network: Network, layer: Layer) -> bool:
@@ -497,9 +510,15 @@ def is_threes(network: Network, layer: Layer) -> bool:
     return shaped and layer.inputs[0] != 0 and inputs >= 8 and outputs % 4 == 0 and width >= 4
 
 
+def _is_dense(g: tuple[int, ...]) -> bool:
+    """Whether a kernel of several rows is the whole picture."""
+    height, width, _, high, wide, _, ky, kx, _, pad, groups = g
+    return (high, wide, ky, kx, pad, groups) == (1, 1, height, width, 0, 1) and height > 1
+
+
 def _transformed(network: Network, found: Mapping[str, Slot]) -> dict[str, Slot]:
-    """Slots in which kernels whose products are halved have six numbers to a row, ``[6][3][out]
-    [in]``."""
+    """Slots in which kernels whose products are halved have six numbers to a row, ``[6][part of the
+    channels][3][out][in]``."""
     threes = {
         layer.tensors["weight"]
         for layer in network.layers
@@ -508,25 +527,32 @@ def _transformed(network: Network, found: Mapping[str, Slot]) -> dict[str, Slot]
     made: dict[str, Slot] = {}
     start = 0
     for name, slot in found.items():
-        shape = (*slot.shape[:3], 6)
-        made[name] = (
-            Slot(start, shape, shape, (3, 2, 0, 1))
-            if name in threes
-            else replace(slot, start=start)
-        )
+        if name in threes:
+            outputs, inputs, rows, _ = slot.shape
+            some = _part(inputs)
+            split = (outputs, inputs // some, some, rows, 6)
+            made[name] = Slot(start, (outputs, inputs, rows, 6), split, (4, 1, 3, 0, 2))
+        else:
+            made[name] = replace(slot, start=start)
         start += made[name].size
     return made
 
 
+def _part(inputs: int) -> int:
+    """Channels that are multiplied at a time: weights and what they are multiplied with fill half
+    of a first-level cache."""
+    return _CHANNELS if inputs % _CHANNELS == 0 else inputs
+
+
 def _strip(g: tuple[int, int, int, int]) -> int:
-    """Rows that are made at a time, so that what they touch and the weights stay in the cache."""
+    """Rows that are made at a time: as many as keep what is made on the way in the cache, or all
+    where the weights, which are read anew for every strip, do not fit either."""
     height, width, inputs, outputs = g
     item = LANES * 4
-    weights = 18 * inputs * outputs * item
-    row = (width * (inputs + outputs) + 2 * -(-width // 4) * inputs) * IMAGES * item
-    if weights > _STRIP_BYTES:  # they are read anew for every strip
+    if 18 * inputs * outputs * item > _STRIP_BYTES:
         return height
-    return int(min(height, max(2, (_STRIP_BYTES - weights) // row)))
+    row = 6 * -(-width // 4) * (inputs + outputs) * IMAGES * item
+    return int(min(height, max(2, _STRIP_BYTES // row)))
 
 
 def _window(network: Network) -> int:

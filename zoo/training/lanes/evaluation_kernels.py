@@ -22,7 +22,7 @@ from zoo.training.lanes.vectors import (
     where_equal,
 )
 
-__all__ = ["convolve", "convolve_pooled", "spread", "thin", "widen"]
+__all__ = ["convolve", "convolve_pooled", "convolve_threes", "dense", "spread", "thin", "widen"]
 
 
 @compiled
@@ -150,6 +150,66 @@ def convolve(
 
 
 @compiled
+def dense(
+    x: Any,
+    at: int,
+    w: Any,
+    w_at: int,
+    b: Any,
+    zero: Any,
+    floor: Any,
+    z: Any,
+    z_at: int,
+    blocks: int,
+    g: Any,
+) -> None:
+    """``convolve`` of a kernel that is the whole picture, row after row of it: what a row's weights
+    are multiplied with for all blocks stays in the first cache. ``zero``: a vector of zeros."""
+    height, width, inputs, outputs = g
+    row, step = width * inputs * IMAGES, outputs * inputs
+    o = 0
+    while o < outputs:
+        few = _few(outputs - o)
+        for y in range(height):
+            taps = w_at + (y * width * outputs + o) * inputs
+            weights = (taps, inputs, 0, step, 1)
+            for block in range(blocks):
+                to = z_at + (block * outputs + o) * IMAGES
+                target, begin = (to, IMAGES, 1), (to, IMAGES, 1)
+                images = (at + (block * height + y) * row, 1, 0, inputs * IMAGES, IMAGES)
+                n = (1, width, inputs)
+                if y == 0:
+                    for i in range(few * IMAGES):
+                        store(z, to + i, load(b, o + i // IMAGES))
+                if y < height - 1:
+                    if few == 4:
+                        tile(4, 4, z, target, z, begin, w, weights, x, images, n)
+                    elif few == 6:
+                        tile(6, 4, z, target, z, begin, w, weights, x, images, n)
+                    elif few == 2:
+                        tile(2, 4, z, target, z, begin, w, weights, x, images, n)
+                    else:
+                        tile(1, 4, z, target, z, begin, w, weights, x, images, n)
+                elif few == 4:
+                    tile_above(
+                        4, 4, z, target, z, begin, w, weights, x, images, n, zero, (0, 0, 0), floor
+                    )
+                elif few == 6:
+                    tile_above(
+                        6, 4, z, target, z, begin, w, weights, x, images, n, zero, (0, 0, 0), floor
+                    )
+                elif few == 2:
+                    tile_above(
+                        2, 4, z, target, z, begin, w, weights, x, images, n, zero, (0, 0, 0), floor
+                    )
+                else:
+                    tile_above(
+                        1, 4, z, target, z, begin, w, weights, x, images, n, zero, (0, 0, 0), floor
+                    )
+        o += few
+
+
+@compiled
 def convolve_pooled(
     x: Any,
     at: int,
@@ -274,125 +334,175 @@ def convolve_threes(
     blocks: int,
     g: Any,
     strip: int,
+    some: int,
     v: Any,
     m: Any,
 ) -> None:
     """``convolve`` of 3 x 3 kernels of stride 1 and padding 1 to a multiple of 4 channels, with
     half of the products: F(4, 3) of Winograd 1980 (Lavin, Gray 2016) along rows, points 0, 1, -1,
     2, -2 and infinity. Four neighbours of a row are made of six products of transformed numbers;
-    the rows of the kernel are summed before they are transformed back.
+    the rows of the kernel are summed before they are transformed back. Loops are in such an order
+    that what a tile reads stays in the first cache: of the second, it is read too slowly.
 
     Args:
-        u: transformed weights ``[6][3][out][in]`` (``zoo.training.lanes.evaluation``).
+        u: transformed weights ``[6][part of the channels][3][out][in]``
+            (``zoo.training.lanes.evaluation``).
         zero: a vector of zeros.
         strip: rows that are made at a time.
-        v: room for ``2 * (strip + 2) * ceil(width / 4) * channels * IMAGES`` vectors.
-        m: room for ``8 * IMAGES`` vectors.
+        some: channels of a part.
+        v: room for ``6 * (strip + 2) * ceil(width / 4) * channels * IMAGES`` vectors.
+        m: room for ``6 * strip * ceil(width / 4) * outputs * IMAGES`` vectors.
     """
     height, width, inputs, outputs = g
     tiles = (width + 3) // 4
-    added = more_at >= 0
-    none, lowest = load(zero, 0), load(floor, 0)
-    four, five = every_lane(x, x.dtype.type(4)), every_lane(x, x.dtype.type(5))
-    two, eight = every_lane(x, x.dtype.type(2)), every_lane(x, x.dtype.type(8))
-    in_row = tiles * inputs * IMAGES
-    half = (strip + 2) * in_row
-    per_row = outputs * inputs
+    column = inputs * IMAGES
+    in_row = tiles * column
+    of_product = (strip + 2) * in_row
     for block in range(blocks):
         for start in range(0, height, strip):
             end = min(height, start + strip)
             low, high = max(0, start - 1), min(height, end + 1)
-            for phase in range(3):
-                for y in range(low, high):
-                    for t in range(tiles):
-                        first, rest = 4 * t - 1, width - 4 * t  # rest: columns from 4 t on
-                        seen = at + ((block * height + y) * width + first) * inputs * IMAGES
-                        to = (y - low) * in_row + t * inputs * IMAGES
-                        step = inputs * IMAGES
-                        for i in range(inputs * IMAGES):
-                            x1 = load(x, seen + step + i)
-                            x2 = x3 = x4 = none
-                            if rest > 1:
-                                x2 = load(x, seen + 2 * step + i)
-                            if rest > 2:
-                                x3 = load(x, seen + 3 * step + i)
-                            if rest > 3:
-                                x4 = load(x, seen + 4 * step + i)
-                            if phase == 0:
-                                x0 = x5 = none
-                                if first >= 0:
-                                    x0 = load(x, seen + i)
-                                if rest > 4:
-                                    x5 = load(x, seen + 5 * step + i)
-                                store(v, to + i, four * x0 - five * x2 + x4)
-                                store(v, half + to + i, four * x1 - five * x3 + x5)
-                            elif phase == 1:
-                                even, odd = x4 - four * x2, x3 - four * x1
-                                store(v, to + i, even + odd)
-                                store(v, half + to + i, even - odd)
-                            else:
-                                even, odd = x4 - x2, two * (x3 - x1)
-                                store(v, to + i, even + odd)
-                                store(v, half + to + i, even - odd)
-                one, other = (0, 5) if phase == 0 else (2 * phase - 1, 2 * phase)
+            first = at + block * height * width * column
+            _products(x, first, low, high, width, column, zero, v, of_product)
+            for product in range(6):
                 for o in range(0, outputs, 4):
-                    for y in range(start, end):
-                        top = max(0, 1 - y)
-                        rows = min(3, height + 1 - y) - top
-                        row = (y - 1 + top - low) * in_row
-                        counts = (rows, 1, inputs)
+                    for part in range(0, inputs, some):
+                        source, held = (m, 1) if part else (zero, 0)
+                        taps = u_at + product * 3 * outputs * inputs
+                        taps += part * 3 * outputs + o * some
                         for t in range(tiles):
-                            of_v = row + t * inputs * IMAGES
-                            of_u = u_at + ((one * 3 + top) * outputs + o) * inputs
-                            left = (of_u, inputs, per_row, 0, 1)
-                            right = (of_v, 1, in_row, 0, IMAGES)
-                            begin = (0, 0, 0)
-                            target = (0, IMAGES, 1)
-                            tile(4, 4, m, target, zero, begin, u, left, v, right, counts)
-                            of_u = u_at + ((other * 3 + top) * outputs + o) * inputs
-                            left = (of_u, inputs, per_row, 0, 1)
-                            right = (half + of_v, 1, in_row, 0, IMAGES)
-                            target = (4 * IMAGES, IMAGES, 1)
-                            tile(4, 4, m, target, zero, begin, u, left, v, right, counts)
-                            place = ((block * height + y) * width + 4 * t) * outputs + o
-                            there = min(4, width - 4 * t)
-                            step = outputs * IMAGES
-                            for i in range(4 * IMAGES):
-                                to = place * IMAGES + i
-                                m0, m1 = load(m, i), load(m, 4 * IMAGES + i)
-                                if phase == 0:
-                                    bias = load(b, o + i // IMAGES)
-                                    for c in range(there):
-                                        value = bias
-                                        if added:
-                                            value = value + load(more, more_at + to + c * step)
-                                        if c == 0:
-                                            value = value + m0
-                                        elif c == 3:
-                                            value = value + m1
-                                        store(z, z_at + to + c * step, value)
-                                else:
-                                    even, odd = m0 + m1, m0 - m1
-                                    z_to = z_at + to
-                                    a0, a1, a2, a3 = even, odd, even, odd
-                                    if phase == 2:
-                                        a1, a2, a3 = two * odd, four * even, eight * odd
-                                    a0 = load(z, z_to) + a0
-                                    if phase == 2:
-                                        a0 = where_below(a0, lowest, lowest, a0)
-                                    store(z, z_to, a0)
-                                    if there > 1:
-                                        a1 = load(z, z_to + step) + a1
-                                        if phase == 2:
-                                            a1 = where_below(a1, lowest, lowest, a1)
-                                        store(z, z_to + step, a1)
-                                    if there > 2:
-                                        a2 = load(z, z_to + 2 * step) + a2
-                                        if phase == 2:
-                                            a2 = where_below(a2, lowest, lowest, a2)
-                                        store(z, z_to + 2 * step, a2)
-                                    if there > 3:
-                                        a3 = load(z, z_to + 3 * step) + a3
-                                        if phase == 2:
-                                            a3 = where_below(a3, lowest, lowest, a3)
-                                        store(z, z_to + 3 * step, a3)
+                            for y in range(start, end):
+                                top = max(0, 1 - y)
+                                rows = min(3, height + 1 - y) - top
+                                seen = product * of_product + (y - 1 + top - low) * in_row
+                                seen += t * column + part * IMAGES
+                                to = ((product * outputs + o) * tiles + t * 4) * strip
+                                to = (to + (y - start) * 4) * IMAGES
+                                tile(
+                                    4,
+                                    4,
+                                    m,
+                                    (to, IMAGES, 1),
+                                    source,
+                                    (held * to, held * IMAGES, held),
+                                    u,
+                                    (taps + top * outputs * some, some, outputs * some, 0, 1),
+                                    v,
+                                    (seen, 1, in_row, 0, IMAGES),
+                                    (rows, 1, some),
+                                )
+            each = outputs * tiles * strip * IMAGES
+            for o in range(0, outputs, 4):
+                for t in range(tiles):
+                    for y in range(start, end):
+                        place = (((block * height + y) * width + 4 * t) * outputs + o) * IMAGES
+                        of_m = ((o * tiles + t * 4) * strip + (y - start) * 4) * IMAGES
+                        there = min(4, width - 4 * t)
+                        _summed(
+                            m,
+                            of_m,
+                            each,
+                            b,
+                            o,
+                            more,
+                            more_at,
+                            floor,
+                            z,
+                            z_at,
+                            place,
+                            outputs,
+                            there,
+                        )
+
+
+@compiled
+def _products(
+    x: Any,
+    at: int,
+    low: int,
+    high: int,
+    width: int,
+    column: int,
+    zero: Any,
+    v: Any,
+    of_product: int,
+) -> None:
+    """Rows ``low`` to ``high`` of a picture as six products take them, ``v[6][row][tile][channel]
+    [image]``. ``column``: vectors of a place."""
+    none = load(zero, 0)
+    two, four = every_lane(x, x.dtype.type(2)), every_lane(x, x.dtype.type(4))
+    five = every_lane(x, x.dtype.type(5))
+    tiles = (width + 3) // 4
+    for y in range(low, high):
+        for t in range(tiles):
+            rest = width - 4 * t  # columns from the second of the six on
+            seen = at + (y * width + 4 * t - 1) * column
+            to = ((y - low) * tiles + t) * column
+            for i in range(column):
+                x0 = x2 = x3 = x4 = x5 = none
+                if t > 0:
+                    x0 = load(x, seen + i)
+                x1 = load(x, seen + column + i)
+                if rest > 1:
+                    x2 = load(x, seen + 2 * column + i)
+                if rest > 2:
+                    x3 = load(x, seen + 3 * column + i)
+                if rest > 3:
+                    x4 = load(x, seen + 4 * column + i)
+                if rest > 4:
+                    x5 = load(x, seen + 5 * column + i)
+                store(v, to + i, four * x0 - five * x2 + x4)
+                even, odd = x4 - four * x2, x3 - four * x1
+                store(v, of_product + to + i, even + odd)
+                store(v, 2 * of_product + to + i, even - odd)
+                even, odd = x4 - x2, two * (x3 - x1)
+                store(v, 3 * of_product + to + i, even + odd)
+                store(v, 4 * of_product + to + i, even - odd)
+                store(v, 5 * of_product + to + i, four * x1 - five * x3 + x5)
+
+
+@compiled
+def _summed(
+    m: Any,
+    at: int,
+    each: int,
+    b: Any,
+    o: int,
+    more: Any,
+    more_at: int,
+    floor: Any,
+    z: Any,
+    z_at: int,
+    place: int,
+    outputs: int,
+    there: int,
+) -> None:
+    """``there`` neighbours of a row, of four channels, from six products that lie ``each`` apart;
+    with the bias and what is added, and at least ``floor``."""
+    lowest, step = load(floor, 0), outputs * IMAGES
+    two, four = every_lane(m, m.dtype.type(2)), every_lane(m, m.dtype.type(4))
+    eight = every_lane(m, m.dtype.type(8))
+    for i in range(4 * IMAGES):
+        to, bias = place + i, load(b, o + i // IMAGES)
+        m1, m2 = load(m, at + each + i), load(m, at + 2 * each + i)
+        m3, m4 = load(m, at + 3 * each + i), load(m, at + 4 * each + i)
+        even, odd, even2, odd2 = m1 + m2, m1 - m2, m3 + m4, m3 - m4
+        value = load(m, at + i) + even + even2 + bias
+        if more_at >= 0:
+            value = value + load(more, more_at + to)
+        store(z, z_at + to, where_below(value, lowest, lowest, value))
+        if there > 1:
+            value = odd + two * odd2 + bias
+            if more_at >= 0:
+                value = value + load(more, more_at + to + step)
+            store(z, z_at + to + step, where_below(value, lowest, lowest, value))
+        if there > 2:
+            value = even + four * even2 + bias
+            if more_at >= 0:
+                value = value + load(more, more_at + to + 2 * step)
+            store(z, z_at + to + 2 * step, where_below(value, lowest, lowest, value))
+        if there > 3:
+            value = odd + eight * odd2 + load(m, at + 5 * each + i) + bias
+            if more_at >= 0:
+                value = value + load(more, more_at + to + 3 * step)
+            store(z, z_at + to + 3 * step, where_below(value, lowest, lowest, value))
