@@ -73,7 +73,27 @@ class Made:
 def test_a_batch_is_a_share_of_what_is_left(
     costs: list[float], left: float, workers: int, count: int
 ) -> None:
-    assert batch_size(costs, left, workers) == count
+    assert batch_size(costs, left, workers, 16) == count
+
+
+@pytest.mark.parametrize(
+    ("arch", "features", "on_cpu", "count"),
+    [
+        ("lenet5", None, True, 16),
+        ("lenet5", None, False, 32),
+        ("head_softmax", "hog-1", True, 256),
+    ],
+)
+def test_a_batch_is_as_many_as_a_trainer_holds_at_once(
+    arch: str, features: str | None, on_cpu: bool, count: int
+) -> None:
+    """Of 300 alike for one worker: 16 lanes on a CPU, 32 stacked on a GPU, heads 256."""
+    jobs = [job.replace(features=features) for job in sweep([arch], 300)]
+    queue = Queue(
+        jobs, {job.id: 1e-3 for job in jobs}, lambda _: "", lambda *_: None, on_cpu=on_cpu
+    )
+    queue.nodes({"A": "host-A"}, "A", "", 1)
+    assert len(queue.next("A:1", "A")) == count
 
 
 def test_a_batch_is_of_one_kind_and_the_dearest_comes_first() -> None:

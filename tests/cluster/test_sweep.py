@@ -180,7 +180,7 @@ def test_a_worker_that_is_alive_and_says_nothing_is_replaced(
     from zoo.store import ledger
     from zoo.store.workspace import Workspace
 
-    class Impatient(sweep._Keeper):
+    class Impatient(sweep.Keeper):
         def __init__(self, *arguments: object) -> None:
             from zoo.cluster import queue
 
@@ -199,7 +199,7 @@ def test_a_worker_that_is_alive_and_says_nothing_is_replaced(
             for pid in stopped:
                 os.kill(pid, signal.SIGSTOP)
 
-    monkeypatch.setattr(sweep, "_Keeper", Impatient)
+    monkeypatch.setattr(sweep, "Keeper", Impatient)
     # As in tests.commands.environment: on a busy machine a worker that is well says nothing for
     # seconds otherwise.
     monkeypatch.setenv("RAY_worker_niceness", "0")

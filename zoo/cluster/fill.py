@@ -171,6 +171,7 @@ def _streamed(
 ) -> Iterator[str]:
     """Receipts of rows of work, as JSON, in the order in which they are done."""
     hush()
+    workers = max(1, min(len(work), int(workers_of_fill(ray.cluster_resources(), gpus))))
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
@@ -189,7 +190,8 @@ def _streamed(
     receipts = rows.map(read, fn_args=(gate,), **decode, **labels).flat_map(
         worker,
         fn_constructor_args=(workspace.location, gpus, gate),
-        compute=ActorPoolStrategy(min_size=1, max_size=len(work)),
+        # As many at once as there is room for: Ray adds another one only after seconds.
+        compute=ActorPoolStrategy(min_size=1, max_size=len(work), initial_size=workers),
         **classify,
         **labels,
     )

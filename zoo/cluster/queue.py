@@ -16,11 +16,9 @@ from typing import Literal
 
 from zoo.spec import Training
 from zoo.training.alike import kind
+from zoo.training.rule import most
 
-__all__ = ["BATCH", "END", "WAIT", "Order", "Queue", "State", "batch_size", "of_the_host"]
-
-BATCH = 16
-"""Most trainings in a batch: so many networks at once are worth a trainer's while."""
+__all__ = ["END", "WAIT", "Order", "Queue", "State", "batch_size", "of_the_host"]
 
 _EVEN_SECONDS = 300.0
 _WORTH_A_WORKER = 10.0
@@ -35,22 +33,23 @@ WAIT: Literal["wait"] = "wait"
 END: Literal["end"] = "end"
 
 
-def batch_size(costs: Sequence[float], left: float, workers: int) -> int:
+def batch_size(costs: Sequence[float], left: float, workers: int, most: int) -> int:
     """How many of the next trainings, all alike, go out together.
 
     Args:
         costs: estimated seconds of each of them, in their order.
         left: of all that is waiting, these included.
         workers: that share it, the one that asks included.
+        most: that are worth a trainer's while (``zoo.training.rule.most``).
 
     Returns:
-        At least 1, at most ``BATCH``, and no more than one worker's share of what is waiting; where
+        At least 1, at most ``most``, and no more than one worker's share of what is waiting; where
         a share is more than minutes, half of it, so that the end evens out.
     """
     share = left / workers
     limit = max(share / 2, min(share, _EVEN_SECONDS)) * (1 + 1e-9)
     count, total = 1, costs[0]
-    while count < min(len(costs), BATCH) and total + costs[count] <= limit:
+    while count < min(len(costs), most) and total + costs[count] <= limit:
         total += costs[count]
         count += 1
     return count
@@ -136,6 +135,7 @@ class Queue:
             committed.
         fail: writes down that a training failed: its id, why, and a traceback or "".
         clock: seconds, monotonic.
+        on_cpu: whether workers train on a CPU; else on a GPU.
     """
 
     def __init__(
@@ -145,8 +145,11 @@ class Queue:
         newest: Callable[[str], str | None],
         fail: Callable[[str, str, str], None],
         clock: Callable[[], float] = time.monotonic,
+        *,
+        on_cpu: bool = True,
     ) -> None:
         self._newest, self._fail, self._clock = newest, fail, clock
+        self._on_cpu = on_cpu
         self._costs = dict(costs)
         self._all: dict[str, Training] = {}
         self._kind: dict[str, str] = {}
@@ -198,7 +201,9 @@ class Queue:
             best = [name for name in best if self._losses.get(name, (0, ""))[0] <= 1]
             left = sum(self._costs[name] for ids in self._waiting.values() for name in ids)
             sharing = max(self._slots, sum(bool(w.given) for w in self._workers.values()) + 1)
-            taken = best[: batch_size([self._costs[name] for name in best], left, sharing)]
+            at_once = most(self._all[best[0]], on_cpu=self._on_cpu)
+            costs = [self._costs[name] for name in best[:at_once]]
+            taken = best[: batch_size(costs, left, sharing, at_once)]
         self._waiting[self._kind[taken[0]]] = [
             name for name in self._waiting[self._kind[taken[0]]] if name not in set(taken)
         ]

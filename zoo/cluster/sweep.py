@@ -23,8 +23,9 @@ from ray.tune.search import Searcher
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from zoo.cluster.capacity import Resources
+from zoo.cluster.keeper import Keeper
 from zoo.cluster.nodes import Nodes, here
-from zoo.cluster.queue import END, WAIT, Queue, State
+from zoo.cluster.queue import END, WAIT, State
 from zoo.cluster.session import hush, last_words, longer
 from zoo.errors import StoreError
 from zoo.progress import announce
@@ -39,32 +40,6 @@ _SECONDS_TO_SAVE = 20.0
 _SECONDS_TO_END = 5.0
 _STARTS = 6
 """Workers that may be lost in a row before they ask for anything: what starts them is broken."""
-
-
-# ---------------------------------------------------------------- the queue's process
-
-
-class _Keeper:
-    """The actor around the queue, on the driver's own node: it outlives every worker."""
-
-    def __init__(self, location: str, trainings: Sequence[str], costs: Mapping[str, float]) -> None:
-        self._workspace = Workspace.open(location)
-        jobs = {job.id: job for job in (Training(**json.loads(text)) for text in trainings)}
-        self._jobs = jobs
-        self._queue = Queue(jobs.values(), costs, self._newest, self._fail)
-
-    def call(self, method: str, *arguments: Any) -> Any:
-        """One method of ``Queue``; an actor runs one at a time."""
-        return getattr(self._queue, method)(*arguments)
-
-    def _newest(self, training_id: str) -> str | None:
-        if not ledger.missing(self._workspace, [self._jobs[training_id]]):
-            return None
-        return "".join(self._workspace.files.names(f"resume/{training_id}")[-1:])
-
-    def _fail(self, training_id: str, reason: str, details: str) -> None:
-        details = details or ledger.failure_details(self._workspace, training_id)
-        ledger.record_failure(self._workspace, training_id, reason, details)
 
 
 # ---------------------------------------------------------------- a worker's process
@@ -224,6 +199,8 @@ class _Driver:
     def ended(self, trial_id: str) -> None:
         self.live.discard(trial_id)
         self.ask("lost", trial_id)  # what it has not given back; nothing more is expected of it
+        # Asked at once, not in a second: by what it knew before, another worker would be wanted.
+        self._asked = -_POLL_SECONDS
 
     def end_silent(self, trials: Sequence[Any]) -> None:
         """End the workers that were taken for lost because they said nothing. Tune then starts them
@@ -320,10 +297,10 @@ def run_sweep(
     hush()
     name = f"zoo-queue-{secrets.token_hex(4)}"
     texts = [json.dumps(training.as_json()) for training in trainings]
-    keeper = ray.remote(num_cpus=0)(_Keeper)
+    keeper = ray.remote(num_cpus=0)(Keeper)
     queue = keeper.options(
         name=name, scheduling_strategy=NodeAffinitySchedulingStrategy(here(), soft=False)
-    ).remote(workspace.location, texts, dict(costs))
+    ).remote(workspace.location, texts, dict(costs), not resources.get("GPU"))
     driver = _Driver(queue, nodes, on_epoch)
     config = {
         "queue": name,

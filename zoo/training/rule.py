@@ -1,4 +1,5 @@
-"""The part of the rule by which trainers are chosen that a plan can know. Loads no torch."""
+"""The part of the rule by which trainers are chosen that is known before anything is opened: to
+a plan, to who hands out batches, and to ``zoo.training.trainers``. Loads no torch."""
 
 from __future__ import annotations
 
@@ -14,10 +15,15 @@ __all__ = [
     "FASTER",
     "FASTER_THAN_SINGLE",
     "LEAST",
+    "MOST",
     "SETTING",
     "WIDTH",
     "WORTH_SECONDS",
+    "heads_may",
     "lanes_expected",
+    "lanes_may",
+    "most",
+    "stacked_may",
     "trainer_expected",
 ]
 
@@ -43,10 +49,58 @@ FASTER_THAN_SINGLE: Mapping[str, Mapping[str, float]] = {
 (``python -m tools.bench heads``). ``stacked`` wins nothing on a CPU."""
 LEAST = 8
 """Trainings in a batch that fill enough of the lanes."""
+LEAST_STACKED = 2
+"""Trainings in a batch that are worth one program on a GPU."""
 WIDTH = 16
 """Lanes the figures were measured with; with fewer they are trained only when asked for."""
 WORTH_SECONDS = 60.0
 """Of one core, for the whole batch: below, compiling or loading the kernels takes what is won."""
+MOST: Mapping[str, int] = {"lanes": WIDTH, "stacked": 32, "heads": 256}
+"""Trainings that a trainer holds at once: of the stacked a GPU's cache holds no layer of more, of
+heads more gain nothing, and each has its state in memory."""
+
+
+def most(training: Training, *, on_cpu: bool) -> int:
+    """Trainings like this one that are worth a batch, by who may train them."""
+    if models.model(training.arch).head:
+        return MOST["heads"]
+    return MOST["lanes" if on_cpu else "stacked"]
+
+
+def heads_may(training: Training, count: int, asked: str | None) -> bool:
+    """Whether a batch of ``count`` trainings like this one is of heads that are trained at once:
+    unless another trainer is asked for, two or more in float32."""
+    return (
+        asked in (None, "heads")
+        and count > 1
+        and models.model(training.arch).head
+        and training.recipe.precision == "fp32"
+    )
+
+
+def lanes_may(training: Training, count: int, asked: str | None, *, on_cpu: bool) -> bool:
+    """Whether lanes come into question."""
+    if asked not in (None, "lanes") or not on_cpu or find_spec("numba") is None:
+        return False
+    if models.model(training.arch).head:
+        return False
+    recipe = training.recipe
+    if recipe.precision != "fp32" or recipe.augment == "resized_crop_flip":
+        return False
+    return asked == "lanes" or (training.arch in FASTER and count >= LEAST)
+
+
+def stacked_may(training: Training, count: int, asked: str | None, *, on_cpu: bool) -> bool:
+    """Whether a batch may be one program: asked for; or on a GPU, two or more trainings of one of
+    this package's own networks, which are small. Never on a CPU by itself: it wins nothing there.
+    """
+    model = models.model(training.arch)
+    if asked not in (None, "stacked") or model.head:
+        return False
+    if training.recipe.augment == "resized_crop_flip":
+        return False
+    small = not model.build.startswith("timm:")
+    return asked == "stacked" or (not on_cpu and count >= LEAST_STACKED and small)
 
 
 def lanes_expected(training: Training, count: int, images: int) -> bool:
@@ -56,16 +110,13 @@ def lanes_expected(training: Training, count: int, images: int) -> bool:
     Args:
         images: pictures that the training passes.
     """
-    asked, rate = os.environ.get(SETTING), models.model(training.arch).images_per_second
-    if asked not in (None, "", "lanes") or find_spec("numba") is None:
+    asked, rate = os.environ.get(SETTING) or None, models.model(training.arch).images_per_second
+    if not lanes_may(training, count, asked, on_cpu=True):
         return False
-    recipe = training.recipe
-    if recipe.precision != "fp32" or recipe.augment == "resized_crop_flip":
+    if training.arch not in FASTER or rate is None:
         return False
-    if training.arch not in FASTER or training.features is not None or rate is None:
-        return False
-    enough = count >= LEAST and count * images / rate >= WORTH_SECONDS
-    return asked == "lanes" or (enough and vector_lanes() >= WIDTH)
+    worth = count * images / rate >= WORTH_SECONDS and vector_lanes() >= WIDTH
+    return asked == "lanes" or worth
 
 
 def trainer_expected(training: Training, count: int, images: int, *, on_cpu: bool) -> str:
@@ -76,12 +127,9 @@ def trainer_expected(training: Training, count: int, images: int, *, on_cpu: boo
         images: pictures that the training passes.
         on_cpu: of this machine; else on a GPU.
     """
-    asked, model = os.environ.get(SETTING) or None, models.model(training.arch)
-    if model.head:
-        together = asked in (None, "heads") and count > 1 and training.recipe.precision == "fp32"
-        return "heads" if together else "single"
+    asked = os.environ.get(SETTING) or None
+    if heads_may(training, count, asked):
+        return "heads"
     if on_cpu and lanes_expected(training, count, images):
         return "lanes"
-    small = count > 1 and not on_cpu and not model.build.startswith("timm:")
-    stacked = asked == "stacked" or (asked is None and small)
-    return "stacked" if stacked and training.recipe.augment != "resized_crop_flip" else "single"
+    return "stacked" if stacked_may(training, count, asked, on_cpu=on_cpu) else "single"

@@ -11,6 +11,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import functools
+import inspect
 import math
 import os
 import platform
@@ -40,6 +41,7 @@ from zoo.training.alike import alike
 from zoo.training.clock import Clock, Spent
 from zoo.training.heads import train_heads
 from zoo.training.loop import Metrics, StoppedError, Within, evaluate, evaluate_rows, fit
+from zoo.training.rule import MOST
 from zoo.training.schedule import steps_per_epoch
 from zoo.trainsets.prepare import TrainingData, prepare
 
@@ -180,9 +182,9 @@ def _as_heads(
     for training in ledger.missing(workspace, batch):
         groups.setdefault(training.dataset.fingerprint, []).append(training)
     for group in groups.values():
-        for start in range(0, len(group), trainers.MOST_HEADS):
+        for start in range(0, len(group), MOST["heads"]):
             courses = []
-            for training in group[start : start + trainers.MOST_HEADS]:
+            for training in group[start : start + MOST["heads"]]:
                 course = _begun(workspace, training, device, on_epoch, should_stop, clock, fail)
                 if course is not None:
                     courses.append(course)
@@ -545,7 +547,7 @@ def _fault(model: nn.Module, tested: Metrics) -> str | None:
 def optimizer_of(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     match recipe.optimizer:
         case "sgd":
-            return torch.optim.SGD(
+            return _eager(torch.optim.SGD)(
                 model.parameters(),
                 lr=recipe.lr,
                 momentum=recipe.momentum,
@@ -553,13 +555,28 @@ def optimizer_of(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
                 fused=True,
             )
         case "adam":
-            return torch.optim.Adam(
+            return _eager(torch.optim.Adam)(
                 model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True
             )
         case "adamw":
-            return torch.optim.AdamW(
+            return _eager(torch.optim.AdamW)(
                 model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True
             )
+
+
+@functools.cache
+def _eager(kind: type[torch.optim.Optimizer]) -> Callable[..., torch.optim.Optimizer]:
+    """An optimiser of torch, the same steps, without torch's compiler: every optimiser loads it (2
+    s of a core in each process) only to tell it to keep away from the optimiser's methods.
+
+    torch asks a method for the attribute set here before it does; ``step`` is taken from inside
+    what it is wrapped in, which is ``no_grad`` and breaks in graphs that nobody makes here.
+    """
+    for method in vars(torch.optim.Optimizer).values():
+        if (plain := getattr(method, "__wrapped__", None)) is not None:
+            plain.__dynamo_disable = plain
+    step = torch.no_grad()(inspect.unwrap(kind.step))
+    return type(kind.__name__, (kind,), {"step": step})
 
 
 def _commit_checkpoint(
@@ -627,8 +644,8 @@ def settle(device: torch.device) -> dict[str, str]:
 
 @functools.cache
 def _import_once() -> None:
-    """Let torch load what its first optimiser of a process needs (1.5 s of a core), before the time
-    of a training is taken: the first one would be charged for what all have."""
+    """Let torch load what its first optimiser of a process needs, before the time of a training is
+    taken: the first one would be charged for what all have."""
     optimizer_of(nn.Linear(1, 1), Recipe())
 
 

@@ -39,6 +39,7 @@ from torch.overrides import TorchFunctionMode
 
 from zoo import models
 from zoo.spec import Recipe, Training
+from zoo.training import rule
 from zoo.training.course import Company, Course
 from zoo.training.loop import top_hits
 from zoo.training.seat import Block, Seat, after_epoch
@@ -48,7 +49,7 @@ from zoo.trainsets.prepare import TrainingData
 
 __all__ = ["MOST", "Networks", "Stacked", "cost", "has_kernels"]
 
-MOST = 32
+MOST = rule.MOST["stacked"]
 """Networks at once: with 8 a step fills a GPU, with 100 its cache holds no layer of all of them and
 small networks lose a sixth to a third (``python -m tools.bench gpu``, an H200)."""
 _CPU_BYTES = 4 << 30

@@ -22,6 +22,7 @@ from torch import nn
 from zoo import models
 from zoo.errors import UsageError
 from zoo.spec import Recipe, Training
+from zoo.training import rule
 from zoo.training.rule import FASTER
 from zoo.training.rule import LEAST as _LEAST
 from zoo.training.rule import SETTING as _SETTING
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FASTER",
-    "MOST_HEADS",
     "TRAINERS",
     "asked",
     "check",
@@ -49,10 +49,7 @@ __all__ = [
 ]
 
 TRAINERS = ("single", "lanes", "heads", "stacked")
-MOST_HEADS = 256
-"""Heads that are trained at once: more gain nothing, and each holds its state in memory."""
 _MOST_BYTES = 4 << 30
-_LEAST_STACKED = 2
 
 
 def asked(name: str | None) -> str | None:
@@ -137,26 +134,13 @@ def _installed() -> bool:
 
 
 def heads_may(batch: Sequence[Training], asked: str | None) -> bool:
-    """Whether a batch is of heads that are trained at once: unless another trainer is asked for,
-    two or more in float32."""
-    return (
-        asked in (None, "heads")
-        and len(batch) > 1
-        and models.model(batch[0].arch).head
-        and batch[0].recipe.precision == "fp32"
-    )
+    """As ``zoo.training.rule.heads_may``, of a batch."""
+    return bool(batch) and rule.heads_may(batch[0], len(batch), asked)
 
 
 def lanes_may(batch: Sequence[Training], device: torch.device, asked: str | None) -> bool:
-    """Whether lanes come into question, from what is known before anything is opened."""
-    if asked not in (None, "lanes") or device.type != "cpu" or not batch or not _installed():
-        return False
-    if models.model(batch[0].arch).head:
-        return False
-    recipe = batch[0].recipe
-    if recipe.precision != "fp32" or recipe.augment == "resized_crop_flip":
-        return False
-    return asked == "lanes" or (batch[0].arch in FASTER and len(batch) >= _LEAST)
+    """As ``zoo.training.rule.lanes_may``."""
+    return bool(batch) and rule.lanes_may(batch[0], len(batch), asked, on_cpu=device.type == "cpu")
 
 
 def lanes_for(
@@ -189,16 +173,10 @@ def lanes_for(
 
 
 def stacked_may(batch: Sequence[Training], device: torch.device, asked: str | None) -> bool:
-    """Whether a batch may be one program: asked for; or on a GPU, two or more trainings of one of
-    this package's own networks, which are small. Never on a CPU by itself: it wins nothing there.
-    """
-    if asked not in (None, "stacked") or not batch:
-        return False
-    model = models.model(batch[0].arch)
-    if model.head or batch[0].recipe.augment == "resized_crop_flip":
-        return False
-    small = not model.build.startswith("timm:")
-    return asked == "stacked" or (device.type != "cpu" and len(batch) >= _LEAST_STACKED and small)
+    """As ``zoo.training.rule.stacked_may``."""
+    return bool(batch) and rule.stacked_may(
+        batch[0], len(batch), asked, on_cpu=device.type == "cpu"
+    )
 
 
 def stacked_for(course: Course, device: torch.device) -> Stacked | str:
