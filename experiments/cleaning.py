@@ -27,51 +27,33 @@ from zoo.studies import (
     Chart,
     Claim,
     Experiment,
-    Op,
-    Sweep,
     Table,
     heat,
     lines,
+    nested,
+    retrained,
+    similarity,
     verdict_table,
 )
 from zoo.studies.populations import (
+    ABOUT,
     HEADLINE,
     RETRAINED,
     Group,
     arms_on,
     budgets,
+    chain,
+    drawn,
+    ops,
     part,
     retraining,
     single_run,
     words,
 )
 from zoo.studies.results import Part, Results
-from zoo.studies.retrained import (
-    Measure,
-    alike_beyond_chance,
-    alike_when_disjoint,
-    apart,
-    better,
-    curve_rows,
-    disjoint_table,
-    falling,
-    first_step_biggest,
-    gain_rows,
-    ordered_while_training,
-    rise,
-    same_gain,
-    share_of_best,
-    shells,
-    similarity_rows,
-    steps_to,
-    thresholds_table,
-    validation_rows,
-    validation_table,
-)
+from zoo.studies.rivals import CONTROLS, RIVALS, beside
 
 SCALES = ("smoke", "laptop", "gpu", "paper")
-ABOUT = ("cifar10", "imagenet")
-"""Data sets that the claims may be judged on; ImageNet is the paper's."""
 
 MODELS = {"model-1": 0.916, "model-2": 0.809, "model-3": 0.692}
 """Table 1 by the share of the training set that its thresholds keep."""
@@ -98,49 +80,23 @@ FIGURE_3 = {
 }
 
 RIVALS_ON = ("sym20", "conf20")
-"""Where the truth is known."""
+"""Where the truth is known: Model 2 beside other scores and controls that remove as many."""
 
-RIVALS = {
-    "by label quality": "label_quality",
-    "by logit margin": "logit_margin_prior",
-    "by log p": "mean_log_p",
-    "by X held out": "x_heldout",
-    "by EL2N": "el2n",
-    "by forgetting": "forgetting",
-    "by AUM": "aum",
-    "by memorisation": "memorisation_gap",
-    "by X": "x",
-    "by C": "c",
-    "by pooled margin": "pooled_log_margin",
-    "by confident learning": "confident_issues",
-    "by small loss": "small_loss",
-    "by EL2N of one training": "single_el2n",
-    "by forgetting of one training": "single_forgetting",
-    "by AUM of one training": "single_aum",
-    "by loss of one training": "single_loss",
-}
-"""Other orders of suspicion, which remove as many as Model 2 does. X held out is one minus
-Data-OOB. EL2N, forgetting and AUM, which their sources take of one training, are means over all
-trainings, of the snapshots that the population has; ``of one training`` is as the sources do it:
-one network more, with every epoch a snapshot. Confident learning is cleanlab's find_label_issues by
-its defaults on held-out probabilities: what it flags goes first. Small loss is that of one network;
-by log p is the same of all."""
 
-CONTROLS = {
-    "random": "random_like:name={},per_class=true",
-    "noise removed": "drop_errors:like={}",
-    "easiness": "drop_correct:like={}",
-    "true labels": "oracle",
-}
-"""Controls at Model 2's removed share. ``noise removed``: only wrong labels, at random;
-``easiness``: only right ones, the first that Model 2 would drop; by truth."""
+def _keep(share: float) -> str:
+    """Rule: this share of the examples, whatever C and X that is here."""
+    return f"below:share={share},thresholds=joint"
+
 
 GRID = {
     "baseline": "",
-    **{name: f"below:share={share},thresholds=joint" for name, share in MODELS.items()},
+    **{name: _keep(share) for name, share in MODELS.items()},
     "hardest half": "hardest:share=0.5,by=joint,per_class=true",
 }
 
+CLEANED = tuple(MODELS)
+ARMS = ("baseline", *CLEANED)
+"""The paper's own."""
 
 OTHER_DRAW = "model-2, other draw"
 """Model 2 once more, drawn from what no arm beside it drew under its seed: for similarities of
@@ -148,50 +104,39 @@ networks that have no training example in common. One arm is enough: each of the
 with it, the baseline too."""
 
 
+def _ladder_on(scale: str) -> str:
+    """The part whose worst are removed step by step."""
+    return "clean" if scale == "paper" else "sym20"
+
+
 def _groups(scale: str, word: str) -> list[Group]:
+    """Thresholds by budgets; on noisy labels rivals and controls; ladders on one part."""
     small, large = budgets(scale)
     grid = retraining(scale, RETRAINED[scale])
-    headline = retraining(scale, HEADLINE[scale], eval_every=2)
-    model_2 = f"{word}-model-2"
-    models = {name: GRID[name] for name in ("baseline", *MODELS)}
-    mild = {"mild": f"below:share={MILD},thresholds=joint"}
-    drawn = [f"without:name={word}-{name}-{small}" for name in models]
-    other = {OTHER_DRAW: "+".join((GRID["model-2"], *drawn))}
-    rivals = {name: f"worst:like={model_2},by={score}" for name, score in RIVALS.items()} | {
-        name: rule.format(model_2) for name, rule in CONTROLS.items()
-    }
-    ladder = {"0 %": ""} | {rung: f"worst:share={s},by=joint" for rung, s in LADDER.items()}
     groups = []
     if word != "conf20":
-        again = {"baseline again": "per_class:seed=1000"}
+        models = {name: GRID[name] for name in ARMS}
+        again = {"baseline again": f"per_class:count={large},seed=1000"}
+        others = [f"without:name={word}-{name}-{small}" for name in ARMS]
+        second = {"mild": _keep(MILD), OTHER_DRAW: chain(GRID["model-2"], *others)}
+        headline = retraining(scale, HEADLINE[scale], eval_every=2)
         groups = [
-            _group("headline", models | again, large, headline),
-            _group(f"{small} per class", GRID | mild | other, small, grid),
-            _group("all", GRID, None, grid),
+            Group("headline", drawn(models, large) | again, headline, str(large)),
+            Group(f"{small} per class", drawn(GRID | second, small), grid, str(small)),
+            Group("all", GRID, grid, "all"),
         ]
-    groups.append(_group(f"{large} per class", GRID, large, grid))
+    groups.append(Group(f"{large} per class", drawn(GRID, large), grid, str(large)))
     if word in RIVALS_ON:
-        beside = {name: GRID[name] for name in ("baseline", "model-2")}
-        groups.append(_group("rivals", beside | rivals, large, grid))
-    if word == ("clean" if scale == "paper" else "sym20"):
+        model_2 = {name: GRID[name] for name in ("baseline", "model-2")}
+        rivals = drawn(model_2 | beside(f"{word}-model-2"), large)
+        groups.append(Group("rivals", rivals, grid, str(large)))
+    if word == _ladder_on(scale):
+        ladder = {"0 %": ""} | {rung: f"worst:share={s},by=joint" for rung, s in LADDER.items()}
         groups += [
-            _group(f"ladder, {large} per class", ladder, large, grid),
-            _group("ladder, all", ladder, None, grid),
+            Group(f"ladder, {large} per class", drawn(ladder, large), grid, str(large)),
+            Group("ladder, all", ladder, grid, "all"),
         ]
     return groups
-
-
-def _group(title: str, arms: Mapping[str, str], budget: int | None, sweep: Sweep) -> Group:
-    """The arms of a group, of whose examples so many of each class are drawn; None: all are
-    used."""
-    if budget is None:
-        return Group(title, arms, sweep, "all")
-    drawn = {}
-    for arm, rule in arms.items():
-        kept, _, seed = rule.partition("per_class:")
-        draw = ",".join(filter(None, (f"per_class:count={budget}", seed)))
-        drawn[arm] = "+".join(filter(None, (kept, draw)))
-    return Group(title, drawn, sweep, str(budget))
 
 
 def experiment(scale: str) -> Experiment:
@@ -206,10 +151,7 @@ def experiment(scale: str) -> Experiment:
                 scale,
                 word,
                 **arms_on(word, _groups(scale, word), {name: GRID[name] for name in MODELS}),
-                on=tuple(
-                    Op(name="below", params={"share": share, "thresholds": "joint"})
-                    for share in VALIDATION
-                ),
+                on=tuple(step for share in VALIDATION for step in ops(_keep(share))),
                 single=single_run(scale) if word in RIVALS_ON else None,
             )
             for word in words(scale)
@@ -225,170 +167,173 @@ def experiment(scale: str) -> Experiment:
 def measures(part: Part) -> Mapping[str, Table]:
     """The cleaned validation sets with how good the population is on them; table 1: what the
     thresholds keep as they stand and by share; similarities of networks with disjoint draws."""
-    small, _ = budgets(part.experiment.scale)
-    group = f"{part.name}: {small} per class"
-    apart = {} if part.name == "conf20" else {"disjoint": disjoint_table(part, group, OTHER_DRAW)}
-    return apart | {
-        "validation": validation_table(part),
-        "thresholds": thresholds_table(
-            part,
-            {name: GRID[name] for name in MODELS}
-            | {f"{name}, literal": rule for name, rule in LITERAL.items()},
-        ),
+    literal = {f"{name}, literal": rule for name, rule in LITERAL.items()}
+    chains = {name: GRID[name] for name in MODELS} | literal
+    tables = {
+        "validation": nested.validation_table(part),
+        "thresholds": nested.thresholds_table(part, chains),
     }
+    if part.name == "conf20":
+        return tables
+    group = f"{part.name}: {budgets(part.experiment.scale)[0]} per class"
+    return {"disjoint": similarity.disjoint_table(part, group, OTHER_DRAW)} | tables
 
 
 # ---------------------------------------------------------- claims, with the rules that decide them
 
-_M = tuple(MODELS)
+
+def _claims(scale: str) -> list[Claim]:
+    large, on = budgets(scale)[1], _ladder_on(scale)
+    return [claim for word in words(scale, confusion=False) for claim in _about(scale, word)] + [
+        Claim(
+            f"S2.5 {title}",
+            "Removed ten per cent at a time, the first step gains most",
+            '"the most harmful"',
+            f"{title}: the first step's gain minus each later one's above 0.",
+            retrained.first_step_biggest(on, f"{on}: ladder, {title}", ("0 %", *LADDER)),
+        )
+        for title in (f"{large} per class", "all")
+    ]
 
 
-def _claims(results: Results) -> list[Claim]:
-    small, large = budgets(results.scale)
-    claims = []
+def _about(scale: str, word: str) -> list[Claim]:
+    """Of one part."""
+    small, large = budgets(scale)
+    head, second = f"{word}: headline", f"{word}: {small} per class"
+    grid = f"{RETRAINED[scale]}, {small} per class"
     # of ten classes five guesses say little: two stand beside them
-    guesses = ("acc5",) if results.scale == "paper" else ("acc2", "acc5")
-
-    def claim(number: str, statement: str, published: str, rule: str, measure: Measure) -> None:
-        claims.append(Claim(number, statement, published, rule, measure))
-
-    for word in (w for w in words(results.scale) if w != "conf20"):
-        head, second = f"{word}: headline", f"{word}: {small} per class"
-        claim(
+    guesses = ("acc5",) if scale == "paper" else ("acc2", "acc5")
+    return [
+        Claim(
             f"S2.1 {word}",
             "Each cleaned set beats the baseline on the whole test set",
             "+2.6, +3.1, +3.0 points",
-            f"{HEADLINE[results.scale]}, {large} per class: gain of Models 1, 2 and 3 each above 0."
+            f"{HEADLINE[scale]}, {large} per class: gain of Models 1, 2 and 3 each above 0."
             " Measured: mean of the three.",
-            better(word, head, _M),
-        )
-        claim(
+            retrained.better(word, head, CLEANED),
+        ),
+        Claim(
             f"S2.1 size {word}",
             "Each cleaned set gains more than 2 points",
             "+2.6, +3.1, +3.0 points",
             "As S2.1, each above 2 points.",
-            better(word, head, _M, least=0.02),
-        )
-        for metric in guesses:
-            claim(
+            retrained.better(word, head, CLEANED, least=0.02),
+        ),
+        *(
+            Claim(
                 f"S2.1 {metric} {word}",
                 f"Top-{metric[-1]} accuracy does not fall by cleaning",
                 "+1.1, +0.8, +0.1 points" if metric == "acc5" else "not reported",
                 f"Gain in {metric} of Models 1, 2 and 3 each above -0.1 points.",
-                better(word, head, _M, least=-0.001, metric=metric),
+                retrained.better(word, head, CLEANED, least=-0.001, metric=metric),
             )
-        claim(
+            for metric in guesses
+        ),
+        Claim(
             f"S2.2 {word}",
             "The three cleaned sets are within 1 point of each other",
             "66.0, 66.5, 66.38 %",
             "Each pair equal within 1 point (90 % interval inside the margin). Measured: Model 3"
             " minus Model 1.",
-            apart(word, head, _M, 0.01),
-        )
-        for metric in guesses:
-            claim(
+            retrained.apart(word, head, CLEANED, 0.01),
+        ),
+        *(
+            Claim(
                 f"S2.2 {metric} {word}",
                 f"Top-{metric[-1]} accuracy falls with stricter cleaning",
                 "85.2 > 84.9 > 84.2 %" if metric == "acc5" else "not reported",
                 f"{metric} of Model 1 minus that of Model 2, and of Model 2 minus that of Model 3,"
                 " above 0. Measured: Model 1 minus Model 3.",
-                falling(word, head, _M, metric=metric),
+                retrained.falling(word, head, CLEANED, metric=metric),
             )
-        claim(
+            for metric in guesses
+        ),
+        Claim(
             f"S2.3 {word}",
             "The cleaner the set, the higher the training accuracy at every epoch",
             "figure 3",
             "Running training accuracy Model 3 > 2 > 1 > baseline at 95 % of the epochs after the"
             " first. Measured: the share of epochs.",
-            ordered_while_training(word, head, ("baseline", *_M)),
-        )
-        claim(
+            retrained.ordered_while_training(word, head, ARMS),
+        ),
+        Claim(
             f"S2.3 speed {word}",
             '"Cleaner sets converge faster": fewer epochs to a fixed test accuracy',
             "figures 3 and 4",
             "Epochs to nine tenths of the baseline's last test accuracy: fewer for each of Models"
             " 1, 2 and 3. A lower loss on easier data alone is arithmetic. Measured: epochs saved.",
-            steps_to(word, head, _M),
-        )
-        claim(
+            retrained.steps_to(word, head, CLEANED),
+        ),
+        Claim(
             f"S2.4 {word}",
             "Every network's accuracy rises from each validation set to the next cleaner one",
             "63.4, 69.3, 75.5, 80.3 %",
             "The rise from each set to the next stricter one above 0 in all four arms. Measured:"
             " whole to strictest, baseline.",
-            rise(word, head, ("baseline", *_M)),
-        )
-        claim(
+            nested.rise(word, head, ARMS),
+        ),
+        Claim(
             f"S2.4 beyond {word}",
             "It rises more than the population's own accuracy",
             "not reported",
             "As S2.4, after the population's mean accuracy on each set is taken off: rising along"
             " sets that the population found easy is no news.",
-            rise(word, head, ("baseline", *_M), beyond=True),
-        )
-        claim(
+            nested.rise(word, head, ARMS, beyond=True),
+        ),
+        Claim(
             f"S2.4 shells {word}",
             "The pictures that cleaning leaves out are the harder ones, shell by shell",
             "80.3, 49.8, 31.4, 43.0 %: not monotone",
             "Accuracy on the shells between the sets falls outwards in all four arms. Fails:"
             " scores and pictures are misaligned, as the paper's own table suggests of itself.",
-            shells(word, head, ("baseline", *_M)),
-        )
-        claim(
+            nested.shells(word, head, ARMS),
+        ),
+        Claim(
             f"S2.6 {word}",
             "Networks trained on cleaned sets agree more with each other than with the baseline",
             ".8624, .8577, .8736 against .8415, .8382, .8332",
             "kappa(Mi, Mj) - kappa(baseline, Mi) above 0 for all pairs, with different seeds: other"
             " weights, orders and draws.",
-            alike_beyond_chance(word, head, _M),
-        )
-        claim(
+            similarity.alike_beyond_chance(word, head, CLEANED),
+        ),
+        Claim(
             f"S2.6 disjoint {word}",
             "So do networks that have no training example in common",
             "not reported",
-            f"{RETRAINED[results.scale]}, {small} per class: kappa of Models 1 and 3 with a second"
-            " Model 2, drawn from what none of the three and the baseline drew, each above the"
-            " baseline's with it. Weights at the start are one seed's, for all of them.",
-            alike_when_disjoint(word, ("model-1", "model-3"), "baseline", "model-2"),
-        )
-        claim(
+            f"{grid}: kappa of Models 1 and 3 with a second Model 2, drawn from what none of the"
+            " three and the baseline drew, each above the baseline's with it. Weights at the start"
+            " are one seed's, for all of them.",
+            similarity.alike_when_disjoint(word, ("model-1", "model-3"), "baseline", "model-2"),
+        ),
+        Claim(
             f"S2.7 {word}",
             "A second network at 200 per class gains too",
             "+3.8, +3.7, +4.1 points",
-            f"{RETRAINED[results.scale]}, {small} per class: gain of Model 1, the mild filter and"
-            " Model 2 each above 0. Measured: mean of the three.",
-            better(word, second, ("model-1", "mild", "model-2")),
-        )
-        claim(
+            f"{grid}: gain of Model 1, the mild filter and Model 2 each above 0. Measured: mean of"
+            " the three.",
+            retrained.better(word, second, ("model-1", "mild", "model-2")),
+        ),
+        Claim(
             f"S2.7 mild {word}",
             "There a mild filter gains as much as the strict ones",
             "53.79 against 53.87 and 54.2 %",
             "Gain of C < 6, X < .95 (by share) at least .9 of Model 1's.",
-            same_gain(word, second, "mild", "model-1", share=0.9),
-        )
-        claim(
+            retrained.same_gain(word, second, "mild", "model-1", share=0.9),
+        ),
+        Claim(
             f"S2.10 {word}",
             "Leaving out X > .7 or C > 10 alone gives all the gain",
             "66.0 of 66.5 %",
             "Gain of Model 1 at least .9 of the best, by a bootstrap over seeds; undecided if the"
             " best gain's 95 % interval holds 0.",
-            share_of_best(word, head, "model-1", _M, share=0.9),
-        )
-    word = "clean" if results.scale == "paper" else "sym20"
-    for title in (f"{large} per class", "all"):
-        claim(
-            f"S2.5 {title}",
-            "Removed ten per cent at a time, the first step gains most",
-            '"the most harmful"',
-            f"{title}: the first step's gain minus each later one's above 0.",
-            first_step_biggest(word, f"{word}: ladder, {title}", ("0 %", *LADDER)),
-        )
-    return claims
+            retrained.share_of_best(word, head, "model-1", CLEANED, share=0.9),
+        ),
+    ]
 
 
 def verdicts(results: Results) -> Table:
     """S2.1 to S2.7 and S2.10; each on clean labels and on labels with symmetric noise."""
-    return verdict_table(_claims(results), results, about=ABOUT)
+    return verdict_table(_claims(results.scale), results, about=ABOUT)
 
 
 # ---------------------------------------------------------------- figures
@@ -399,9 +344,7 @@ def charts(results: Results) -> tuple[Chart, ...]:
     ladders."""
     small, large = budgets(results.scale)
     by_budget = {f"{small} per class": 0, f"{large} per class": 1, "all": 2}
-    three = [w for w in words(results.scale) if w != "conf20"]
-    noisy = [w for w in words(results.scale) if w != "clean"]
-    base = [*_M, "hardest half"]
+    noisy = [w for w in words(results.scale) if w in RIVALS_ON]
     found = [
         Chart(
             "gain-by-budget",
@@ -410,9 +353,9 @@ def charts(results: Results) -> tuple[Chart, ...]:
             lines(
                 row
                 for word in words(results.scale)
-                for arm in base
+                for arm in (*CLEANED, "hardest half")
                 for title, at in by_budget.items()
-                for row in gain_rows(
+                for row in retrained.gain_rows(
                     results, word, f"{word}: {title}", {arm: (at, title)}, word, arm
                 )
             ),
@@ -433,7 +376,7 @@ def charts(results: Results) -> tuple[Chart, ...]:
                 lines(
                     row
                     for word in noisy
-                    for row in gain_rows(
+                    for row in retrained.gain_rows(
                         results, word, f"{word}: rivals", rivals, f"{large} per class", word
                     )
                 ),
@@ -443,53 +386,9 @@ def charts(results: Results) -> tuple[Chart, ...]:
                 " control at random, the true labels, and rivals.",
             )
         )
-    for word in three:
-        head, arms = f"{word}: headline", ("baseline", *_M)
-        found += [
-            Chart(
-                f"figure-3-{word}",
-                f"Accuracy by epoch ({word})",
-                "lines",
-                lines(curve_rows(results, word, head, arms, FIGURE_3)),
-                "epoch",
-                "accuracy",
-                "The paper's figure 3: running training accuracy on an arm's own set, and test"
-                " accuracy.",
-            ),
-            Chart(
-                f"figure-4-{word}",
-                f"Training loss by epoch ({word})",
-                "lines",
-                lines(curve_rows(results, word, head, arms, {"": ("train", "loss")})),
-                "epoch",
-                "cross-entropy [nats]",
-                "The paper's figure 4.",
-                percent=False,
-            ),
-            Chart(
-                f"validation-{word}",
-                f"Accuracy on cleaned test sets ({word})",
-                "lines",
-                lines(validation_rows(results, word, head, arms)),
-                "share of the test set kept",
-                "accuracy",
-                "The paper's tables 2 and 3. Dashed: the population's own mean there.",
-                x_scale="even",
-            ),
-            Chart(
-                f"figures-5-6-{word}",
-                f"Similarity of the arms ({word})",
-                "heat",
-                heat(similarity_rows(results, word, head, ("baseline", "baseline again", *_M))),
-                "arm",
-                "arm",
-                "The paper's figures 5 (0/1) and 6 (prediction), and kappa, which takes off what"
-                " the accuracies alone give. Different seeds throughout, the diagonal too: two"
-                " seeds of one arm are the control.",
-                percent=False,
-            ),
-        ]
-    word = "clean" if results.scale == "paper" else "sym20"
+    for word in words(results.scale, confusion=False):
+        found += _headline(results, word)
+    word = _ladder_on(results.scale)
     rungs = {rung: (100 * share, f"{100 * share:.0f}") for rung, share in LADDER.items()}
     found.append(
         Chart(
@@ -499,7 +398,9 @@ def charts(results: Results) -> tuple[Chart, ...]:
             lines(
                 row
                 for title in (f"{large} per class", "all")
-                for row in gain_rows(results, word, f"{word}: ladder, {title}", rungs, word, title)
+                for row in retrained.gain_rows(
+                    results, word, f"{word}: ladder, {title}", rungs, word, title
+                )
             ),
             "removed, worst first [%]",
             "gain over nothing removed [points]",
@@ -507,3 +408,56 @@ def charts(results: Results) -> tuple[Chart, ...]:
         )
     )
     return tuple(found)
+
+
+def _headline(results: Results, word: str) -> list[Chart]:
+    """Of one part: accuracy and loss by epoch, nested test sets, similarities."""
+    head = f"{word}: headline"
+    return [
+        Chart(
+            f"figure-3-{word}",
+            f"Accuracy by epoch ({word})",
+            "lines",
+            lines(retrained.curve_rows(results, word, head, ARMS, FIGURE_3)),
+            "epoch",
+            "accuracy",
+            "The paper's figure 3: running training accuracy on an arm's own set, and test"
+            " accuracy.",
+        ),
+        Chart(
+            f"figure-4-{word}",
+            f"Training loss by epoch ({word})",
+            "lines",
+            lines(retrained.curve_rows(results, word, head, ARMS, {"": ("train", "loss")})),
+            "epoch",
+            "cross-entropy [nats]",
+            "The paper's figure 4.",
+            percent=False,
+        ),
+        Chart(
+            f"validation-{word}",
+            f"Accuracy on cleaned test sets ({word})",
+            "lines",
+            lines(nested.validation_rows(results, word, head, ARMS)),
+            "share of the test set kept",
+            "accuracy",
+            "The paper's tables 2 and 3. Dashed: the population's own mean there.",
+            x_scale="even",
+        ),
+        Chart(
+            f"figures-5-6-{word}",
+            f"Similarity of the arms ({word})",
+            "heat",
+            heat(
+                similarity.similarity_rows(
+                    results, word, head, ("baseline", "baseline again", *CLEANED)
+                )
+            ),
+            "arm",
+            "arm",
+            "The paper's figures 5 (0/1) and 6 (prediction), and kappa, which takes off what"
+            " the accuracies alone give. Different seeds throughout, the diagonal too: two"
+            " seeds of one arm are the control.",
+            percent=False,
+        ),
+    ]

@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from zoo.studies import Chart, Claim, Experiment, Table, heat, lines, verdict_table
-from zoo.studies.populations import data, part, words
+from zoo.studies.populations import ABOUT, data, part, words
 from zoo.studies.results import Part, Results
 from zoo.studies.scored import (
     bin_rows,
@@ -49,8 +49,6 @@ from zoo.studies.scored import (
 )
 
 SCALES = ("smoke", "laptop", "gpu", "paper")
-ABOUT = ("cifar10", "imagenet")
-"""Data sets that the claims may be judged on; ImageNet is the paper's."""
 
 CLEAN = "clean"
 

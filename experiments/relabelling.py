@@ -22,46 +22,38 @@ Cost: ask ``zoo plan relabelling``. Command: ``zoo run relabelling --scale lapto
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from functools import partial
 
-from zoo.studies import (
-    Chart,
-    Claim,
-    Experiment,
-    Finding,
-    NotFoundError,
-    Table,
-    below,
-    lines,
-    points_text,
-    value,
-    verdict_table,
-)
+from zoo.studies import Chart, Claim, Experiment, Table, lines, verdict_table
 from zoo.studies.label_errors import (
-    changed_labels,
+    judged_rows,
     judged_sets,
+    lowers,
     mostly_wrong,
+    neutral,
     per_changed_label,
     sheet_rows,
     shown_sets,
+    slope_rows,
+    target_rows,
     target_table,
 )
 from zoo.studies.populations import (
+    ABOUT,
     RETRAINED,
     Group,
     arms_on,
     budgets,
+    chain,
     part,
     retraining,
     words,
 )
 from zoo.studies.results import Part, Results
-from zoo.studies.retrained import equal, gain_rows
+from zoo.studies.retrained import gain_rows
 from zoo.studies.scored import pictured
 
 SCALES = ("smoke", "laptop", "gpu", "paper")
-ABOUT = ("cifar10", "imagenet")
-"""Data sets that the claims may be judged on; ImageNet is the paper's."""
 
 SET_A = "x > 0.95"
 
@@ -122,7 +114,7 @@ def _groups(scale: str, word: str) -> list[Group]:
     arms = {"baseline": "", **_models(scale), **_larger(scale), **truth}
     if scale == "paper":
         draw = f"per_class:count={budgets(scale)[1]}"
-        arms = {name: "+".join(filter(None, (draw, rule))) for name, rule in arms.items()}
+        arms = {name: chain(draw, rule) for name, rule in arms.items()}
     network, passes = RETRAINED[scale], 1 if scale == "paper" else 2
     decide = ("baseline", *_decide(scale))
     beside = ("baseline", *(name for name in arms if name not in decide))
@@ -193,37 +185,24 @@ def measures(part: Part) -> Mapping[str, Table]:
 # ---------------------------------------------------------- claims, with the rules that decide them
 
 
-def _claims(results: Results) -> list[Claim]:
+def _claims(scale: str) -> list[Claim]:
     claims = []
-    for word in (w for w in words(results.scale) if w != "conf20"):
+    for word in words(scale, confusion=False):
         group = f"{word}: relabelled"
-
-        def lowers(results: Results, word: str = word, group: str = group) -> Finding:
-            gain = results.gain(word, group, "model-4")
-            changed = changed_labels(results, word, group, "model-4").mean()
-            return Finding(below(gain, 0.0), gain, note=f"{changed:,.0f} labels changed.")
-
-        def neutral(results: Results, word: str = word, group: str = group) -> Finding:
-            gain = results.gain(word, group, "model-5")
-            other = results.gain(word, group, "model-5", over="model-4")
-            changed = changed_labels(results, word, group, "model-5").mean()
-            note = f"{changed:,.0f} labels changed. Minus Model 4: {points_text(other)}."
-            return Finding(equal(gain, 0.005), gain, note=note)
-
         claims += [
             Claim(
                 f"S2.8 A {word}",
                 "Relabelling set A to its top confusion lowers the accuracy",
                 '"2 % lower than baseline"',
-                f"{RETRAINED[results.scale]} on the whole set: gain of Model 4 below 0.",
-                lowers,
+                f"{RETRAINED[scale]} on the whole set: gain of Model 4 below 0.",
+                lowers(word, group, "model-4"),
             ),
             Claim(
                 f"S2.8 B {word}",
                 "Relabelling set B to its top confusion changes nothing",
                 '"almost equal"',
                 "Gain of Model 5 equal to 0 within .5 points (90 % interval inside the margin).",
-                neutral,
+                neutral(word, group, "model-5", within=0.005, beside="model-4", called="Model 4"),
             ),
             Claim(
                 f"S2.8 A slope {word}",
@@ -240,7 +219,7 @@ def _claims(results: Results) -> list[Claim]:
                 per_changed_label(word, group, "model-5 x10"),
             ),
         ]
-    for word in words(results.scale):
+    for word in words(scale):
         claims += [
             Claim(
                 f"S2.9 {title} {word}".replace("  ", " "),
@@ -266,16 +245,19 @@ def _claims(results: Results) -> list[Claim]:
 
 def verdicts(results: Results) -> Table:
     """S2.8 and S2.9, by kind of label noise."""
-    return verdict_table(_claims(results), results, about=ABOUT)
+    return verdict_table(_claims(results.scale), results, about=ABOUT)
 
 
 # ---------------------------------------------------------------- figures
+
+SLOPES = {model: (model, f"{model} x5", f"{model} x10") for model in ("model-4", "model-5")}
+"""By how many labels are changed."""
 
 
 def charts(results: Results) -> tuple[Chart, ...]:
     """The sets by truth, what relabelling gains, by how many labels, what it repairs, and contact
     sheets of sets A and B."""
-    trained = [word for word in words(results.scale) if word != "conf20"]
+    every, trained = words(results.scale), words(results.scale, confusion=False)
     arms = [*_models(results.scale), "true labels"]
     sets = list(_sets(results.scale))
     places = {arm: (float(n), arm) for n, arm in enumerate(arms)}
@@ -284,12 +266,7 @@ def charts(results: Results) -> tuple[Chart, ...]:
             "sets-by-truth",
             "How many labels of the sets are wrong",
             "bars",
-            lines(
-                value(panel, word, sets.index(row["set"]), [row[panel]], x_text=row["set"])
-                for word in words(results.scale)
-                for row in _told(results, "judged", word)
-                for panel in ("precision", "recall")
-            ),
+            lines(judged_rows(results, every, sets)),
             "set of suspects",
             "share",
             "By the known truth: share of a set whose labels are wrong, and share of all n wrong"
@@ -317,7 +294,13 @@ def charts(results: Results) -> tuple[Chart, ...]:
             "slopes",
             "Gain by number of changed labels",
             "lines",
-            lines(row for word in trained for row in _slope_rows(results, word)),
+            lines(
+                row
+                for word in trained
+                for row in slope_rows(
+                    results, word, partial(_group_of, results.scale, word), SLOPES
+                )
+            ),
             "labels changed",
             "gain over the given labels [points]",
             "Sets A and B at their own size, five and ten times as many (the next by X), each given"
@@ -327,18 +310,7 @@ def charts(results: Results) -> tuple[Chart, ...]:
             "repaired-and-broken",
             "What replacing the labels of a set repairs and breaks",
             "bars",
-            lines(
-                value(
-                    f"{word}, to {str(row['to']).replace('_', ' ')}",
-                    kind,
-                    sets.index(row["set"]),
-                    [row[kind] / row["changed"]],
-                    x_text=row["set"],
-                )
-                for word in words(results.scale)
-                for row in _told(results, "targets", word)
-                for kind in ("repaired", "broken", "moved")
-            ),
+            lines(target_rows(results, every, sets)),
             "set",
             "share of the changed labels",
             "Repaired: wrong before, right after. Broken: right before. Moved: wrong before and"
@@ -356,32 +328,7 @@ def charts(results: Results) -> tuple[Chart, ...]:
                 " quality: label, C and X, top confusion, and the true class where it is known and"
                 " another. The paper's figure 7 has four of set B.",
             )
-            for word in words(results.scale)
+            for word in every
             if word in set(results["shown"]["part"])
         ),
     )
-
-
-def _told(results: Results, table: str, word: str) -> list[dict[str, Any]]:
-    """The rows of a table of sets that truth says something of: sets that are not empty, in a part
-    that knows it."""
-    try:
-        found = results.of(table, word)
-    except NotFoundError:
-        return []
-    told = found["precision"].notna() if table == "judged" else found["repaired"].notna()
-    rows = found[told & (found["n"] > 0)].to_dict(orient="records")
-    return [{str(k): v for k, v in row.items()} for row in rows if row.get("changed", 1)]
-
-
-def _slope_rows(results: Results, word: str) -> list[dict[str, object]]:
-    rows = []
-    for model in ("model-4", "model-5"):
-        for arm in (model, f"{model} x5", f"{model} x10"):
-            name = _group_of(results.scale, word, arm)
-            try:
-                changed = float(changed_labels(results, word, name, arm).mean())
-                rows.append(value(word, model, changed, results.gain(word, name, arm)))
-            except NotFoundError:
-                continue
-    return rows

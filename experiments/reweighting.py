@@ -23,45 +23,44 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
-
 from zoo.studies import (
     RECIPES,
     Chart,
     Claim,
     Experiment,
-    Finding,
-    NotFoundError,
-    Op,
     Sweep,
     Table,
-    above,
-    all_of,
-    below,
     lines,
-    points_text,
-    value,
     verdict_table,
 )
 from zoo.studies.class_groups import (
-    GROUPS,
     group_accuracies,
-    group_gain,
     group_gains,
+    group_rows,
+    pruned_class_rows,
     pruned_classes,
+    pruned_rows,
     pruned_shares,
 )
-from zoo.studies.populations import RETRAINED, Group, arms_on, part, retraining, words
+from zoo.studies.populations import (
+    ABOUT,
+    RETRAINED,
+    Group,
+    arms_on,
+    ops,
+    part,
+    retraining,
+    words,
+)
 from zoo.studies.results import Part, Results
-from zoo.studies.retrained import better, equal, gain_rows
+from zoo.studies.retrained import as_good, better, gain_rows, no_better, worse
 
 SCALES = ("smoke", "laptop", "gpu", "paper")
-ABOUT = ("cifar10", "imagenet")
-"""Data sets that the claims may be judged on; ImageNet is the source's."""
 
 PERCENTILES = (95, 90, 85)
 HARD = "x >= 0.8"
 """The second validation set: test examples that most classifiers miss."""
+(_ON_HARD,) = ops(f"keep:set={HARD}")
 
 _AGAIN = "+balance:empty=keep"
 PRUNED = {
@@ -72,7 +71,8 @@ PRUNED = {
     "mislabelled pruned": f"keep:set=not (x >= 0.8 and percentile(c) <= 30){_AGAIN}",
 }
 WEIGHTED = {"X weights": "weigh:by=x", "C weights": "weigh:by=c"}
-RAW = {f"{name}, raw": f"{rule},raw=true" for name, rule in WEIGHTED.items()}
+RAW_OF = {f"{name}, raw": name for name in WEIGHTED}
+RAW = {raw: f"{WEIGHTED[name]},raw=true" for raw, name in RAW_OF.items()}
 ARMS = {"baseline": "", **PRUNED, **WEIGHTED, **RAW}
 
 SECOND = "imagenetv2+numbered:of=imagenet"
@@ -97,11 +97,6 @@ def _retraining(scale: str, word: str) -> Sweep:
     return Sweep(archs=("mobilenetv2_100",), recipe=recipe, seeds=(0, 1, 2))
 
 
-def _shown(scale: str) -> list[str]:
-    """Words of the parts: noise by confusion is left out."""
-    return [word for word in words(scale) if word != "conf20"]
-
-
 def experiment(scale: str) -> Experiment:
     """Every arm on clean labels and with symmetric noise, the whole training set."""
     return Experiment(
@@ -114,10 +109,10 @@ def experiment(scale: str) -> Experiment:
                 scale,
                 word,
                 **arms_on(word, [Group("reweighted", ARMS, _retraining(scale, word))]),
-                on=(Op(name="keep", params={"set": HARD}),),
+                on=(_ON_HARD,),
                 tests=(SECOND,) if scale == "paper" else (),
             )
-            for word in _shown(scale)
+            for word in words(scale, confusion=False)
         ),
         sections=("summary", "verdicts", "charts", "rerun"),
         next_command=(
@@ -139,36 +134,10 @@ def measures(part: Part) -> Mapping[str, Table]:
 
 # ---------------------------------------------------------- claims, with the rules that decide them
 
-_ON_HARD = Op(name="keep", params={"set": HARD}).text
-
 
 def _claims(scale: str) -> list[Claim]:
     word, group = JUDGED, f"{JUDGED}: reweighted"
-
-    def no_help(results: Results) -> Finding:
-        gains = {f"pruned {p}": results.gain(word, group, f"pruned {p}") for p in PERCENTILES}
-        note = "; ".join(f"{arm} {points_text(gain)}" for arm, gain in gains.items()) + "."
-        mean = np.mean(list(gains.values()), axis=0)
-        return Finding(all_of([below(g, 0.005) for g in gains.values()]), mean, note=note)
-
-    def rate(results: Results) -> Finding:
-        extra = {arm: results.gain(word, group, f"{arm}, raw", over=arm) for arm in WEIGHTED}
-        note = "; ".join(f"{arm} {points_text(d)}" for arm, d in extra.items()) + "."
-        mean = np.mean(list(extra.values()), axis=0)
-        return Finding(all_of([equal(d, 0.005) for d in extra.values()]), mean, note=note)
-
-    def hard_images(results: Results) -> Finding:
-        gain = results.gain(word, group, "pruned 85", on=_ON_HARD)
-        base = results.accuracy(word, group, "baseline", on=_ON_HARD)
-        note = f"Baseline there: {points_text(base.to_numpy(), 'share')}."
-        return Finding(below(gain, 0.0), gain, note=note)
-
-    def second_set(results: Results) -> Finding:
-        gains = {arm: results.gain(word, group, arm, on=SECOND) for arm in RAW}
-        note = "; ".join(f"{arm} {points_text(gain)}" for arm, gain in gains.items()) + "."
-        mean = np.mean(list(gains.values()), axis=0)
-        return Finding(all_of([above(g, 0.0) for g in gains.values()]), mean, note=note)
-
+    pruned = tuple(f"pruned {p}" for p in PERCENTILES)
     second = [
         Claim(
             f"later 7 {word}",
@@ -176,7 +145,7 @@ def _claims(scale: str) -> list[Claim]:
             "48.26 to 48.68 and 48.48 %",
             "ImageNetV2, raw weights: gain by X and by C each above 0. Measured: mean of the two."
             " Not tested where it is not here.",
-            second_set,
+            better(word, group, tuple(RAW), on=SECOND),
         ),
     ]
     return [
@@ -187,7 +156,7 @@ def _claims(scale: str) -> list[Claim]:
             "-0.06, 0.00, -0.42 points",
             "Gain of pruning at the 95th, 90th and 85th percentile of C or X each below +.5"
             " points. Measured: mean of the three.",
-            no_help,
+            no_better(word, group, pruned, most=0.005),
         ),
         Claim(
             f"later 2 {word}",
@@ -217,7 +186,7 @@ def _claims(scale: str) -> list[Claim]:
             "not reported",
             "Raw minus mean 1 equal to 0 within .5 points, by X and by C. Fails: part of the"
             " published gain is the learning rate's. Measured: mean of the two.",
-            rate,
+            as_good(word, group, RAW_OF, 0.005),
         ),
         Claim(
             f"later 4 {word}",
@@ -239,7 +208,7 @@ def _claims(scale: str) -> list[Claim]:
             "Strict pruning costs accuracy on hard images",
             "4.88 to 3.57 %",
             "Pruned at the 85th percentile: gain on test images of X >= .8 below 0.",
-            hard_images,
+            worse(word, group, "pruned 85", on=_ON_HARD.text, beside="baseline"),
         ),
     ]
 
@@ -254,7 +223,7 @@ def verdicts(results: Results) -> Table:
 
 def charts(results: Results) -> tuple[Chart, ...]:
     """Gains on all and on hard test images and by group of classes; what pruning takes."""
-    shown = _shown(results.scale)
+    shown = words(results.scale, confusion=False)
     arms = [arm for arm in ARMS if arm != "baseline"]
     return (
         Chart(
@@ -265,7 +234,7 @@ def charts(results: Results) -> tuple[Chart, ...]:
                 row
                 for on, panel in (
                     ("full", "all test images"),
-                    (_ON_HARD, f"test images of {HARD}"),
+                    (_ON_HARD.text, f"test images of {HARD}"),
                     (SECOND, "ImageNetV2"),
                 )
                 for word in shown
@@ -281,7 +250,11 @@ def charts(results: Results) -> tuple[Chart, ...]:
             "class-groups",
             "Gain by group of classes",
             "bars",
-            lines(row for word in shown for row in _group_rows(results, word, arms)),
+            lines(
+                row
+                for word in shown
+                for row in group_rows(results, word, f"{word}: reweighted", arms)
+            ),
             "arm",
             "gain over the given set [points]",
             "Classes by their mean X on the test set: easy (ranks 3 to 8 %), mid (65 to 70 %), hard"
@@ -291,13 +264,7 @@ def charts(results: Results) -> tuple[Chart, ...]:
             "pruned-shares",
             "What pruning at a percentile takes",
             "lines",
-            lines(
-                value(word, kind, float(p), [share])
-                for word in shown
-                for p, kind, share in results.of("pruned", word)[
-                    ["percentile", "kind", "share"]
-                ].itertuples(index=False)
-            ),
+            lines(pruned_rows(results, shown)),
             "percentile",
             "share of the training set",
             "Above the percentile of C, of X, of both, of either (the rule). Published for either:"
@@ -307,47 +274,10 @@ def charts(results: Results) -> tuple[Chart, ...]:
             "pruned-classes",
             "Which classes pruning takes most from",
             "bars",
-            lines(
-                value(word, f"{p} %", float(at), [share], x_text=name)
-                for word in shown
-                for at, (name, shares) in enumerate(_class_shares(results, word))
-                for p, share in shares
-            ),
+            lines(pruned_class_rows(results, shown)),
             "class, by its share at the 85th percentile",
             "share of the class that is left out",
             "By C or X above a percentile of the whole training set. Published: up to 33 % of a"
             " class at the 95th percentile, 69 % at the 85th.",
         ),
     )
-
-
-def _group_rows(results: Results, word: str, arms: list[str]) -> list[dict[str, object]]:
-    rows = []
-    for at, arm in enumerate(arms):
-        for name in GROUPS:
-            try:
-                gain = group_gain(results, word, f"{word}: reweighted", arm, name)
-            except NotFoundError:
-                continue
-            rows.append(value(word, name, float(at), gain, x_text=arm))
-    return rows
-
-
-def _class_shares(results: Results, word: str) -> list[tuple[str, list[tuple[int, float]]]]:
-    """The ten classes that lose most at the strictest percentile, each with what it loses at every
-    one where it is among the ten."""
-    table = results.of("pruned_classes", word)
-    strictest = table[table["percentile"] == min(PERCENTILES)].sort_values("rank")
-    found = []
-    for name in strictest["class"]:
-        mine = table[table["class"] == name]
-        found.append(
-            (
-                str(name),
-                [
-                    (int(p), float(s))
-                    for p, s in zip(mine["percentile"], mine["share"], strict=True)
-                ],
-            )
-        )
-    return found

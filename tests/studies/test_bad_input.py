@@ -18,8 +18,8 @@ from zoo.scores.population import choose_population, population_of
 from zoo.spec import Experiment, Recipe, Sweep
 from zoo.studies.class_groups import pruned_shares
 from zoo.studies.load import judge_of, load
+from zoo.studies.nested import thresholds_table
 from zoo.studies.results import Part, Results
-from zoo.studies.retrained import thresholds_table
 from zoo.trainsets.rules import build, manifest_summary, parse
 
 NAMES = ("cleaning", "relabelling", "reweighting")

@@ -15,7 +15,7 @@ from zoo.store.workspace import Workspace
 from zoo.studies.arms import read_test_answers
 from zoo.studies.compare import similarity_table
 from zoo.studies.populations import Group, arms_on
-from zoo.studies.retrained import disjoint_table
+from zoo.studies.similarity import disjoint_table
 
 QUIET = Progress(quiet=True)
 SWEEP = Sweep(archs=("softmax",), recipe=RECIPES["adam"].replace(epochs=1))

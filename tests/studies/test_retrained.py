@@ -9,8 +9,10 @@ import pandas as pd
 import pytest
 
 from zoo.studies import retrained
-from zoo.studies.claims import Finding, NotTested
+from zoo.studies.claims import Finding, NotTested, equal
+from zoo.studies.nested import rise, shells, validation_rows
 from zoo.studies.results import Results
+from zoo.studies.similarity import alike_beyond_chance, alike_when_disjoint
 
 SEEDS = range(4)
 JITTER = np.array([0.001, -0.001, 0.002, -0.002])
@@ -53,14 +55,14 @@ def verdict(finding: Finding) -> str:
     ],
 )
 def test_equal_within_a_margin(values: list[float], said: str) -> None:
-    assert retrained.equal(values, 0.01).verdict == said
+    assert equal(values, 0.01).verdict == said
 
 
 def test_equality_is_two_one_sided_tests_at_five_per_cent() -> None:
     """Mean 0, sd .01, n = 4: standard error .005; t(.95, 3) = 2.3534: 90 % interval +-.011767."""
     values = np.array([1, 1, -1, -1]) * 0.01 * np.sqrt(3) / 2
-    assert retrained.equal(values, 0.01177).verdict == "holds"
-    assert retrained.equal(values, 0.01176).verdict == "undecided"
+    assert equal(values, 0.01177).verdict == "holds"
+    assert equal(values, 0.01176).verdict == "undecided"
 
 
 def test_gains_of_all_arms() -> None:
@@ -71,6 +73,30 @@ def test_gains_of_all_arms() -> None:
     assert found.values.mean() == pytest.approx(0.025)
     assert verdict(retrained.better("p", "g", ("a", "b"), least=0.025)(table)) == "fails"
     assert verdict(retrained.better("p", "g", ("b",), least=0.025)(table)) == "holds"
+
+
+def test_arms_that_gain_too_little_or_no_more_than_another() -> None:
+    """Gains of .02 and .03: both under .035, not both under .025; .01 apart."""
+    table = results(arms=arms(around(base=0.5, a=0.52, b=0.53)))
+    assert verdict(retrained.no_better("p", "g", ("a", "b"), most=0.035)(table)) == "holds"
+    found = retrained.no_better("p", "g", ("a", "b"), most=0.025)(table)
+    assert verdict(found) == "fails"
+    assert found.values.mean() == pytest.approx(0.025)
+    found = retrained.as_good("p", "g", {"b": "a"}, 0.015)(table)
+    assert verdict(found) == "holds"
+    assert found.values.mean() == pytest.approx(0.01)
+    assert verdict(retrained.as_good("p", "g", {"b": "a"}, 0.005)(table)) == "fails"
+
+
+def test_an_arm_that_loses_on_a_test_set_of_its_own() -> None:
+    """On the hard ones .2 of .3, on all .6 of .5."""
+    parts = [arms(around(base=0.5, a=0.6)), arms(around(base=0.3, a=0.2), on="hard")]
+    table = results(arms=pd.concat(parts))
+    found = retrained.worse("p", "g", "a", on="hard", beside="base")(table)
+    assert verdict(found) == "holds"
+    assert found.values.mean() == pytest.approx(-0.1)
+    assert found.note.startswith("Base there: 30.0")
+    assert verdict(retrained.worse("p", "g", "a", on="full", beside="base")(table)) == "fails"
 
 
 def test_arms_apart_and_falling() -> None:
@@ -187,13 +213,13 @@ def nested() -> Results:
 
 def test_accuracy_rises_along_nested_sets_less_than_the_populations() -> None:
     """Steps .1 and .2 of the arm, .2 and .2 of the population: rises, not beyond it."""
-    assert verdict(retrained.rise("p", "g", ("base",))(nested())) == "holds"
-    assert verdict(retrained.rise("p", "g", ("base",), beyond=True)(nested())) == "fails"
+    assert verdict(rise("p", "g", ("base",))(nested())) == "holds"
+    assert verdict(rise("p", "g", ("base",), beyond=True)(nested())) == "fails"
 
 
 def test_shells_get_harder_outwards() -> None:
     """(50 - 36) / 40 = .35, (36 - 24) / 30 = .4, 24 / 30 = .8."""
-    found = retrained.shells("p", "g", ("base",))(nested())
+    found = shells("p", "g", ("base",))(nested())
     assert verdict(found) == "holds"
     assert found.values.mean() == pytest.approx(0.8 - 0.35, abs=1e-3)
     assert "35.0, 40.0, 80.0" in found.note
@@ -203,7 +229,7 @@ def test_one_test_set_has_no_shells() -> None:
     one = nested()
     tables = {**one.tables, "validation": one.tables["validation"].iloc[:1]}
     with pytest.raises(NotTested, match="nothing is nested"):
-        retrained.shells("p", "g", ("base",))(Results(tables, scale="tiny", dataset="any"))
+        shells("p", "g", ("base",))(Results(tables, scale="tiny", dataset="any"))
 
 
 def alike(pairs: Mapping[tuple[str, str], float]) -> Results:
@@ -233,13 +259,11 @@ def test_cleaned_networks_agree_more_with_each_other() -> None:
         ("base", "base"): 0.61,
         ("m2", "m2"): 0.7,
     }
-    found = retrained.alike_beyond_chance("p", "g", ("m1", "m2"))(alike(pairs))
+    found = alike_beyond_chance("p", "g", ("m1", "m2"))(alike(pairs))
     assert verdict(found) == "holds"
     assert found.values.mean() == pytest.approx(0.09)
     assert "Two seeds of base: 0.61" in found.note
-    less = retrained.alike_beyond_chance("p", "g", ("m1", "m2"))(
-        alike({**pairs, ("m1", "m2"): 0.5})
-    )
+    less = alike_beyond_chance("p", "g", ("m1", "m2"))(alike({**pairs, ("m1", "m2"): 0.5}))
     assert verdict(less) == "fails"
 
 
@@ -258,7 +282,7 @@ def test_networks_of_disjoint_draws() -> None:
         rows += [{**row, "arm": "hardest", "shared": 9} for row in rows if row["arm"] == "m1"]
         return results(disjoint=pd.DataFrame(rows))
 
-    measure = retrained.alike_when_disjoint("p", ("m1", "m3"), "baseline", "m2")
+    measure = alike_when_disjoint("p", ("m1", "m3"), "baseline", "m2")
     found = measure(table())
     assert verdict(found) == "holds"
     assert found.values.mean() == pytest.approx(0.07)
@@ -277,6 +301,6 @@ def test_rows_of_charts() -> None:
     assert [(row["x"], row["x_text"], row["y"]) for row in rows] == [(1.0, "one", 0.0)]
     (row,) = retrained.gain_rows(table, "p", "g", ["none", "base"], "", "s")
     assert (row["x"], row["x_text"]) == (1.0, "base")
-    lines = retrained.validation_rows(table, "p", "g", ["base"])
+    lines = validation_rows(table, "p", "g", ["base"])
     assert [row["x_text"] for row in lines[:3]] == ["100 %", "60 %", "30 %"]
     assert [row["y"] for row in lines if row["reference"]] == [0.5, 0.7, 0.9]

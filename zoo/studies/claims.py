@@ -19,7 +19,7 @@ interval is over seeds (initial weights, order, draw of the damage), not over da
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -40,6 +40,7 @@ __all__ = [
     "Claim",
     "Evidence",
     "Finding",
+    "Measure",
     "NotTested",
     "Verdict",
     "above",
@@ -48,6 +49,9 @@ __all__ = [
     "below",
     "between",
     "class_matters",
+    "each_text",
+    "equal",
+    "mean_over",
     "points_text",
     "require_memorised",
     "verdict_table",
@@ -108,6 +112,10 @@ class Finding:
     note: str = ""
 
 
+Measure = Callable[[Results], Finding]
+"""What a claim about scores and arms measures."""
+
+
 @dataclass(frozen=True)
 class Claim:
     """One claim.
@@ -145,6 +153,16 @@ def between(values: ArrayLike, low: float, high: float) -> Evidence:
     sides, so neither side is corrected."""
     floor, ceiling = above(values, low), below(values, high)
     return Evidence(max(floor.holds, ceiling.holds), min(floor.fails, ceiling.fails))
+
+
+def equal(values: ArrayLike, margin: float) -> Evidence:
+    """Whether the mean of the values is 0 within a margin: holds if the whole 90 % interval lies
+    inside (two one-sided tests at 5 %: Schuirmann, J. Pharmacokinet. Biopharm. 15 (1987) 657),
+    fails if the whole 95 % interval lies outside."""
+    x = np.asarray(values, dtype=np.float64)
+    low, high = above(x, -margin), above(-x, -margin)
+    # p is two-sided there; a one-sided test asks for half of it.
+    return Evidence(max(low.holds, high.holds) / 2, min(low.fails, high.fails))
 
 
 def all_of(parts: Sequence[Evidence]) -> Evidence:
@@ -187,6 +205,18 @@ def points_text(values: ArrayLike, unit: Unit = "points") -> str:
     spread = f" \u00b1 {factor * float(x.std(ddof=1)):.{digits}f}" if len(x) > 1 else ""
     # + 0.0: no minus before a zero
     return f"{round(factor * float(x.mean()), digits) + 0.0:.{digits}f}{spread}{word}"
+
+
+def each_text(
+    values: Mapping[str, ArrayLike], unit: Unit = "points", *, between: str = "; "
+) -> str:
+    """``model-1 9.1 \u00b1 0.3 points; model-2 ...``: each name with its values."""
+    return between.join(f"{name} {points_text(mine, unit)}" for name, mine in values.items())
+
+
+def mean_over(values: Mapping[Any, NDArray[np.float64]]) -> NDArray[np.float64]:
+    """The mean over several measures, one number per seed."""
+    return np.asarray(np.mean(list(values.values()), axis=0), dtype=np.float64)
 
 
 def require_memorised(

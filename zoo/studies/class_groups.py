@@ -7,7 +7,7 @@ validation set. Letters: M classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from zoo.arrays import Floats, Ints
 from zoo.errors import NotFoundError
 from zoo.studies.arms import read_test_answers
-from zoo.studies.claims import Finding, above, below, points_text
+from zoo.studies.claims import Finding, Measure, above, below, each_text
 from zoo.studies.compare import acc1
+from zoo.studies.measures import Row, value
 from zoo.studies.results import Part, Results
 from zoo.trainsets.scored import scored
 
@@ -28,7 +29,10 @@ __all__ = [
     "group_accuracies",
     "group_gain",
     "group_gains",
+    "group_rows",
+    "pruned_class_rows",
     "pruned_classes",
+    "pruned_rows",
     "pruned_shares",
 ]
 
@@ -169,13 +173,55 @@ def group_gain(
 
 def group_gains(
     part: str, group: str, arm: str, classes: str, *, side: Literal["above", "below"]
-) -> Callable[[Results], Finding]:
+) -> Measure:
     """An arm gains (loses) on a group of classes. Measured: its gain."""
 
     def measure(results: Results) -> Finding:
         gains = {name: group_gain(results, part, group, arm, name) for name in GROUPS}
-        note = "; ".join(f"{name} {points_text(gain)}" for name, gain in gains.items()) + "."
         decide = above if side == "above" else below
-        return Finding(decide(gains[classes], 0.0), gains[classes], note=note)
+        return Finding(decide(gains[classes], 0.0), gains[classes], note=f"{each_text(gains)}.")
 
     return measure
+
+
+# ---------------------------------------------------------------- rows of charts
+
+
+def group_rows(results: Results, part: str, group: str, arms: Sequence[str]) -> list[Row]:
+    """Gain of each arm on each group of classes, a series per group of classes; arms without a
+    result are left out."""
+    rows = []
+    for at, arm in enumerate(arms):
+        for name in GROUPS:
+            try:
+                gain = group_gain(results, part, group, arm, name)
+            except NotFoundError:
+                continue
+            rows.append(value(part, name, float(at), gain, x_text=arm))
+    return rows
+
+
+def pruned_rows(results: Results, parts: Sequence[str]) -> list[Row]:
+    """What pruning at a percentile takes, a panel per part, a series per kind."""
+    columns = ["percentile", "kind", "share"]
+    return [
+        value(part, kind, float(p), [share])
+        for part in parts
+        for p, kind, share in results.of("pruned", part)[columns].itertuples(index=False)
+    ]
+
+
+def pruned_class_rows(results: Results, parts: Sequence[str]) -> list[Row]:
+    """The ten classes of a part that lose most at the strictest percentile, each with what it loses
+    at every one where it is among the ten; a series per percentile."""
+    rows = []
+    for part in parts:
+        table = results.of("pruned_classes", part)
+        strictest = table[table["percentile"] == table["percentile"].min()].sort_values("rank")
+        for at, name in enumerate(strictest["class"]):
+            mine = table[table["class"] == name]
+            rows += [
+                value(part, f"{int(p)} %", float(at), [float(share)], x_text=str(name))
+                for p, share in zip(mine["percentile"], mine["share"], strict=True)
+            ]
+    return rows

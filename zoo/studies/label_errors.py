@@ -9,6 +9,7 @@ examples.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,24 +18,36 @@ from numpy.typing import NDArray
 from zoo.arrays import Mask
 from zoo.errors import NotFoundError
 from zoo.statistics import wilson_interval
-from zoo.studies.claims import Evidence, Finding, NotTested, points_text
+from zoo.studies.claims import (
+    Evidence,
+    Finding,
+    Measure,
+    NotTested,
+    below,
+    equal,
+    points_text,
+)
+from zoo.studies.measures import Row, value
 from zoo.studies.results import Results
 from zoo.trainsets.scored import Scored, scored
 
 __all__ = [
     "TARGETS",
     "changed_labels",
+    "judged_rows",
     "judged_sets",
+    "lowers",
     "mostly_wrong",
+    "neutral",
     "per_changed_label",
     "share_above",
     "sheet_rows",
     "shown_sets",
+    "slope_rows",
     "suspected",
+    "target_rows",
     "target_table",
 ]
-
-Measure = Callable[[Results], Finding]
 
 TARGETS = ("top_confusion", "top_probability")
 """Labels that a suspected one may be replaced by: most votes, largest mean probability."""
@@ -172,25 +185,6 @@ def _names(scores: pd.DataFrame, column: str, class_names: Sequence[str]) -> lis
     return [None if pd.isna(k) or k < 0 else class_names[int(k)] for k in scores[column].tolist()]
 
 
-def sheet_rows(results: Results, part: str) -> pd.DataFrame:
-    """The sets' most suspicious examples as the table of a chart of kind ``pictures``: label, C and
-    X, top confusion, and what the label truly is, where that is known."""
-    shown = results.of("shown", part)
-    texts = []
-    for row in shown.to_dict(orient="records"):
-        lines = [
-            str(row["label_name"]),
-            f"C {row['c']:.2f}  X {100 * row['x']:.1f} %",
-            f"\u2192 {row['top_name']}",
-        ]
-        if pd.notna(row["true_name"]):
-            right = row["true_name"] == row["label_name"]
-            lines.append("label right" if right else f"true: {row['true_name']}")
-        texts.append("\n".join(lines))
-    panels = [f"set {name}" for name in shown["set"]]
-    return pd.DataFrame({"panel": panels, "picture": shown["picture"].tolist(), "text": texts})
-
-
 def _truth(rows: Scored) -> tuple[Mask, Mask]:
     """(known to be wrong, known to be right), bool [n]; nothing is, where no truth is known."""
     try:
@@ -251,14 +245,43 @@ def changed_labels(results: Results, part: str, group: str, arm: str) -> NDArray
     return mine["relabelled"].to_numpy(dtype=np.float64)
 
 
+def lowers(part: str, group: str, arm: str) -> Measure:
+    """An arm that changes labels loses. Measured: its gain."""
+
+    def measure(results: Results) -> Finding:
+        gain = results.gain(part, group, arm)
+        return Finding(below(gain, 0.0), gain, note=_changed_text(results, part, group, arm))
+
+    return measure
+
+
+def neutral(part: str, group: str, arm: str, *, within: float, beside: str, called: str) -> Measure:
+    """An arm that changes labels neither gains nor loses, within a margin. Measured: its gain.
+
+    Args:
+        beside: another arm; what the arm gains over it is noted.
+        called: what the note calls that arm.
+    """
+
+    def measure(results: Results) -> Finding:
+        gain = results.gain(part, group, arm)
+        other = results.gain(part, group, arm, over=beside)
+        note = f"{_changed_text(results, part, group, arm)} Minus {called}: {points_text(other)}."
+        return Finding(equal(gain, within), gain, note=note)
+
+    return measure
+
+
+def _changed_text(results: Results, part: str, group: str, arm: str) -> str:
+    return f"{changed_labels(results, part, group, arm).mean():,.0f} labels changed."
+
+
 def per_changed_label(part: str, group: str, arm: str) -> Measure:
     """What a hundred changed labels do to the test accuracy: an arm's gain over the group's first,
     divided by how many labels it changes, by seed. Below 0 where relabelling harms. Measured:
     points per hundred labels."""
 
     def measure(results: Results) -> Finding:
-        from zoo.studies.claims import below
-
         gain, changed = (
             results.gain(part, group, arm),
             changed_labels(results, part, group, arm),
@@ -270,3 +293,97 @@ def per_changed_label(part: str, group: str, arm: str) -> Measure:
         return Finding(below(slope, 0.0), slope, unit="slope", note=note)
 
     return measure
+
+
+# ---------------------------------------------------------------- rows of charts
+
+
+def judged_rows(results: Results, parts: Sequence[str], sets: Sequence[str]) -> list[Row]:
+    """Precision and recall of the sets by truth, a panel each, a series per part.
+
+    Args:
+        sets: in the order to be shown.
+    """
+    return [
+        value(panel, part, sets.index(row["set"]), [row[panel]], x_text=row["set"])
+        for part in parts
+        for row in _told(results, "judged", part, "precision")
+        for panel in ("precision", "recall")
+    ]
+
+
+def target_rows(results: Results, parts: Sequence[str], sets: Sequence[str]) -> list[Row]:
+    """Share of the changed labels of each set that are repaired, broken and moved by each target, a
+    panel per part and target.
+
+    Args:
+        sets: in the order to be shown.
+    """
+    return [
+        value(
+            f"{part}, to {str(row['to']).replace('_', ' ')}",
+            kind,
+            sets.index(row["set"]),
+            [row[kind] / row["changed"]],
+            x_text=row["set"],
+        )
+        for part in parts
+        for row in _told(results, "targets", part, "repaired")
+        for kind in ("repaired", "broken", "moved")
+        if row["changed"]
+    ]
+
+
+def _told(results: Results, table: str, part: str, column: str) -> list[dict[str, Any]]:
+    """The rows of a table of sets that truth says something of: sets that are not empty, in a part
+    that knows it.
+
+    Args:
+        column: null where no truth is known.
+    """
+    try:
+        found = results.of(table, part)
+    except NotFoundError:
+        return []
+    rows = found[found[column].notna() & (found["n"] > 0)].to_dict(orient="records")
+    return [{str(k): v for k, v in row.items()} for row in rows]
+
+
+def slope_rows(
+    results: Results, part: str, group_of: Callable[[str], str], models: Mapping[str, Sequence[str]]
+) -> list[Row]:
+    """Gain of arms by how many labels they change; arms without a result are left out.
+
+    Args:
+        group_of: arm -> the group that it is in.
+        models: series -> its arms.
+    """
+    rows = []
+    for model, arms in models.items():
+        for arm in arms:
+            group = group_of(arm)
+            try:
+                changed = float(changed_labels(results, part, group, arm).mean())
+                rows.append(value(part, model, changed, results.gain(part, group, arm)))
+            except NotFoundError:
+                continue
+    return rows
+
+
+def sheet_rows(results: Results, part: str) -> pd.DataFrame:
+    """The sets' most suspicious examples as the table of a chart of kind ``pictures``: label, C and
+    X, top confusion, and what the label truly is, where that is known."""
+    shown = results.of("shown", part)
+    texts = []
+    for row in shown.to_dict(orient="records"):
+        lines = [
+            str(row["label_name"]),
+            f"C {row['c']:.2f}  X {100 * row['x']:.1f} %",
+            f"\u2192 {row['top_name']}",
+        ]
+        if pd.notna(row["true_name"]):
+            right = row["true_name"] == row["label_name"]
+            lines.append("label right" if right else f"true: {row['true_name']}")
+        texts.append("\n".join(lines))
+    panels = [f"set {name}" for name in shown["set"]]
+    return pd.DataFrame({"panel": panels, "picture": shown["picture"].tolist(), "text": texts})

@@ -21,6 +21,7 @@ from zoo.trainsets import rules
 from zoo.trainsets.treatments import op
 
 __all__ = [
+    "ABOUT",
     "HEADLINE",
     "PAPER_BUDGETS",
     "RETRAINED",
@@ -29,7 +30,10 @@ __all__ = [
     "Group",
     "arms_on",
     "budgets",
+    "chain",
     "data",
+    "drawn",
+    "ops",
     "part",
     "population",
     "retraining",
@@ -38,6 +42,9 @@ __all__ = [
 ]
 
 SCALES: Final = ("smoke", "laptop", "gpu", "paper")
+
+ABOUT: Final = ("cifar10", "imagenet")
+"""Data sets that the claims may be judged on; ImageNet is the paper's."""
 
 SCORING: Final = {
     "smoke": ("softmax", "mlp", "lenet5"),
@@ -92,12 +99,16 @@ PAPER_BUDGETS: Final = (200, 500)
 """Examples per class that the paper retrains on, of 1,281: its second and its first network."""
 
 
-def words(scale: str) -> tuple[str, ...]:
+def words(scale: str, *, confusion: bool = True) -> tuple[str, ...]:
     """Words of the parts at a scale. ImageNet gets no planted noise: its own labels are studied;
-    the smallest scale leaves out what takes a network of its own."""
+    the smallest scale leaves out what takes a network of its own.
+
+    Args:
+        confusion: False = without the part whose noise is by confusion.
+    """
     if scale == "paper":
         return ("clean",)
-    return ("clean", "sym20") if scale == "smoke" else tuple(_NOISE)
+    return tuple(_NOISE) if confusion and scale != "smoke" else ("clean", "sym20")
 
 
 def data(scale: str, word: str) -> str:
@@ -186,6 +197,21 @@ def retraining(
     )
 
 
+def chain(*steps: str) -> str:
+    """Selection rules as text, one after the other; "" is none."""
+    return "+".join(filter(None, steps))
+
+
+def drawn(arms: Mapping[str, str], count: int) -> dict[str, str]:
+    """Arms whose examples are drawn, so many of each class, from what their rules leave."""
+    return {arm: chain(rule, f"per_class:count={count}") for arm, rule in arms.items()}
+
+
+def ops(text: str) -> tuple[Op, ...]:
+    """Selection rules as text -> steps."""
+    return tuple(Op(name=rule, params=params) for rule, params in rules.parse(text))
+
+
 class Group(NamedTuple):
     """Arms that are compared with each other, as an experiment declares them.
 
@@ -219,7 +245,7 @@ def arms_on(
     for group in groups:
         arms = []
         for arm, rule in group.arms.items():
-            name = next((known for known, chain in chains.items() if chain == rule), None)
+            name = next((known for known, text in chains.items() if text == rule), None)
             if name is None and rule:
                 name = _selection(word, arm, group.tag)
                 assert name not in chains, f"two selections are called {name}: give a tag"
@@ -230,11 +256,7 @@ def arms_on(
         )
     return {
         "selections": tuple(
-            SelectionRule(
-                name=name,
-                rules=tuple(Op(name=rule, params=params) for rule, params in rules.parse(chain)),
-            )
-            for name, chain in chains.items()
+            SelectionRule(name=name, rules=ops(text)) for name, text in chains.items()
         ),
         "arm_groups": tuple(made),
     }

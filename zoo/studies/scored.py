@@ -8,7 +8,7 @@ read again from its stored tables.
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -24,7 +24,7 @@ from zoo.scores.marginals import class_confusion, classifier_means
 from zoo.scores.population import population_of
 from zoo.store.ledger import classifiers_frame
 from zoo.studies import perplexity as measures
-from zoo.studies.claims import UNKNOWN, Evidence, Finding, NotTested, all_of
+from zoo.studies.claims import UNKNOWN, Evidence, Finding, Measure, NotTested, all_of
 from zoo.studies.findings import DENSITY_COLUMNS
 from zoo.studies.measures import Row, value
 from zoo.studies.results import Part, Results
@@ -54,8 +54,6 @@ __all__ = [
     "plane_rows",
     "tables_of",
 ]
-
-Measure = Callable[[Results], Finding]
 
 _PAIRS: Final = 400
 """Pairs of classes that are kept, the most frequent first: all of up to 20 classes."""
