@@ -19,7 +19,7 @@ few points, 67 % needs bytes that wrap around. Cost: ``laptop`` under an hour on
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,30 +29,27 @@ from zoo.studies import (
     Chart,
     Claim,
     Experiment,
-    Finding,
     Outcomes,
     Point,
     Row,
     Table,
     above,
     accuracy_line,
-    all_of,
-    any_of,
-    below,
     between,
-    beyond_ceiling,
     class_matters,
     lines,
     matched_harm,
     op,
-    points_text,
     power_law_table,
     reference_line,
-    require_memorised,
     sweeps_of,
     value,
     verdict_table,
 )
+from zoo.studies.claims import of_network
+from zoo.studies.class_changes import beyond_rows, deleted_rows, deleting_costs
+from zoo.studies.drops import costs_little, some_factor_costs, stronger_is_worse
+from zoo.studies.wrong_labels import harm_most, memorised_drop
 
 SCALES = ("laptop", "smoke", "paper")
 
@@ -175,51 +172,12 @@ def experiment(scale: str) -> Experiment:
 # ---------------------------------------------------------- claims, with the rules that decide them
 
 
-def _deleted(outcomes: Outcomes) -> Finding:
-    classes = outcomes.settings("delete_class")
-    drops = {int(c): outcomes.drop("delete_class", c, arch=ARCH) for c in classes}
-    beyond = np.mean(
-        [beyond_ceiling(outcomes, "delete_class", c, arch=ARCH) for c in drops], axis=0
-    )
-    least = min(drops.values(), key=lambda drop: float(drop.mean()))
-    note = (
-        f"Class with the smallest drop: {points_text(least)}. No network can avoid losing the"
-        f" deleted class's own share; beyond that share the mean drop is {points_text(beyond)}."
-    )
-    return Finding(
-        all_of([above(drop, 0.05) for drop in drops.values()]),
-        np.mean(list(drops.values()), axis=0),
-        note=note,
-    )
+_lenet = partial(of_network, arch=ARCH)
+_near_90 = partial(between, low=0.03, high=0.13)
+_at_chance = partial(above, threshold=0.83)
 
 
-def _size(outcomes: Outcomes) -> Finding:
-    half, tenth = outcomes.drop("delete", 0.5, arch=ARCH), outcomes.drop("delete", 0.9, arch=ARCH)
-    note = f"Drop at 50 % deleted {points_text(half)}, at 90 % deleted {points_text(tenth)}."
-    return Finding(all_of([below(half, 0.01), below(tenth, 0.03)]), tenth, note=note)
-
-
-def _noise_ends_at_90(aspect: str) -> Callable[[Outcomes], Finding]:
-    def measure(outcomes: Outcomes) -> Finding:
-        require_memorised(outcomes, aspect, [0.2], arch=ARCH)
-        drop = outcomes.drop(aspect, 0.2, arch=ARCH)
-        note = f"Accuracy {points_text(outcomes.acc(aspect, 0.2, arch=ARCH), 'share')}."
-        return Finding(between(drop, 0.03, 0.13), drop, note=note)
-
-    return measure
-
-
-def _noise_is_chance_at_15(aspect: str) -> Callable[[Outcomes], Finding]:
-    def measure(outcomes: Outcomes) -> Finding:
-        require_memorised(outcomes, aspect, [0.15], arch=ARCH)
-        drop = outcomes.drop(aspect, 0.15, arch=ARCH)
-        note = f"Accuracy {points_text(outcomes.acc(aspect, 0.15, arch=ARCH), 'share')}."
-        return Finding(above(drop, 0.83), drop, note=note)
-
-    return measure
-
-
-def _harms(outcomes: Outcomes, percent: int) -> dict[str, NDArray[np.float64]]:
+def _harms(outcomes: Outcomes, arch: str, percent: int) -> dict[str, NDArray[np.float64]]:
     """Drop at ``percent`` % of the examples affected. One class of ten is 10 % of the examples."""
     share = percent / 100
     groups = {
@@ -229,69 +187,7 @@ def _harms(outcomes: Outcomes, percent: int) -> dict[str, NDArray[np.float64]]:
     }
     if percent == 10:
         groups["class deleted (mean)"] = outcomes.changes("delete_class")
-    return matched_harm(outcomes, groups, arch=ARCH)
-
-
-def _labels_harm_most(outcomes: Outcomes) -> Finding:
-    require_memorised(outcomes, "noise_random", [0.1, 0.2], arch=ARCH)
-    parts, notes = [], []
-    for percent in (10, 20):
-        harms = _harms(outcomes, percent)
-        noise = harms[f"{percent} % random wrong labels"]
-        others = {name: harm for name, harm in harms.items() if "labels" not in name}
-        parts += [above(noise - harm, 0.0) for harm in others.values()]
-        notes.append(", ".join(f"{name} {points_text(harm)}" for name, harm in harms.items()))
-    return Finding(
-        all_of(parts),
-        _harms(outcomes, 20)["20 % random wrong labels"],
-        note="Drops: " + "; ".join(notes) + ".",
-    )
-
-
-def _contrast(
-    aspect: str, *, weaker: bool, low: float, high: float
-) -> Callable[[Outcomes], Finding]:
-    """Holds if at some factor of that direction the drop lies between low and high; fails if at all
-    of them it lies outside."""
-
-    def measure(outcomes: Outcomes) -> Finding:
-        factors = [k for k in outcomes.settings(aspect) if (k < 1) == weaker]
-        drops = {k: outcomes.drop(aspect, k, arch=ARCH) for k in factors}
-        note = (
-            "Drop by factor: "
-            + ", ".join(f"k = {k:g}: {points_text(drop)}" for k, drop in drops.items())
-            + "."
-        )
-        if not weaker:
-            under = [k for k in factors if float(outcomes.acc(aspect, k, arch=ARCH).mean()) <= 0.67]
-            note += (
-                f" 67 % is reached from k = {min(under):g} on."
-                if under
-                else " 67 % is reached at no k of the grid."
-            )
-        strongest = min(factors) if weaker else max(factors)
-        return Finding(
-            any_of([between(drop, low, high) for drop in drops.values()]),
-            drops[strongest],
-            note=note,
-        )
-
-    return measure
-
-
-def _stronger_is_worse(outcomes: Outcomes) -> Finding:
-    factors = [k for k in outcomes.settings("contrast") if np.isfinite(k)]
-    weaker, stronger = (
-        np.mean(
-            [outcomes.drop("contrast", k, arch=ARCH) for k in factors if (k < 1) == side], axis=0
-        )
-        for side in (True, False)
-    )
-    note = (
-        f"Mean drop of the weaker contrasts {points_text(weaker)}, of the stronger ones"
-        f" {points_text(stronger)} (clipped)."
-    )
-    return Finding(above(stronger - weaker, 0.0), stronger - weaker, note=note)
+    return matched_harm(outcomes, groups, arch=arch)
 
 
 CLAIMS = (
@@ -301,7 +197,7 @@ CLAIMS = (
         '"decreases significantly"',
         "Drop against the baseline of the same seed above 5 points for every class. Measured: mean"
         " over the classes.",
-        _deleted,
+        _lenet(deleting_costs(0.05)),
     ),
     class_matters(ARCH),
     Claim(
@@ -310,7 +206,7 @@ CLAIMS = (
         '"not significantly influence"',
         "Drop at 50 % deleted under 1 point and at 90 % deleted under 3 points. Measured: the drop"
         " at 90 %.",
-        _size,
+        _lenet(costs_little("delete", 0.01, 0.03)),
     ),
     Claim(
         "S1.8 random",
@@ -319,14 +215,14 @@ CLAIMS = (
         "From 98 to about 90 %: drop at 20 % wrong labels, the end of the fine grid, between 3 and"
         " 13 points. Judged where these trainings memorised the wrong labels (reached the stop"
         " rule).",
-        _noise_ends_at_90("noise_random"),
+        _lenet(memorised_drop("noise_random", 0.2, _near_90)),
     ),
     Claim(
         "S1.8 to 0",
         "With labels set to 0 the accuracy decreases to about 90 %",
         "about 90 %",
         "As S1.8 random, for labels set to 0.",
-        _noise_ends_at_90("noise_to_0"),
+        _lenet(memorised_drop("noise_to_0", 0.2, _near_90)),
     ),
     Claim(
         "S1.9 random",
@@ -335,14 +231,14 @@ CLAIMS = (
         "From 98 % to guessing: drop at 15 % wrong labels above 83 points. Judged where these"
         " trainings memorised the wrong labels (reached the stop rule). The paper contradicts"
         " itself here (S1.8): both are judged.",
-        _noise_is_chance_at_15("noise_random"),
+        _lenet(memorised_drop("noise_random", 0.15, _at_chance)),
     ),
     Claim(
         "S1.9 to 0",
         "At 15 % labels set to 0 the accuracy is that of guessing",
         "10 % at 15 %",
         "As S1.9 random, for labels set to 0.",
-        _noise_is_chance_at_15("noise_to_0"),
+        _lenet(memorised_drop("noise_to_0", 0.15, _at_chance)),
     ),
     Claim(
         "S1.11",
@@ -351,7 +247,7 @@ CLAIMS = (
         "At 10 % and at 20 % of the examples affected: the drop by random wrong labels exceeds that"
         " by random deletion and (10 %) that by deleting one class (mean over the classes). Judged"
         " where the wrong labels were memorised. Measured: drop at 20 % wrong labels.",
-        _labels_harm_most,
+        _lenet(harm_most(_harms, (10, 20), said="Drops: ", each="")),
     ),
     Claim(
         "S1.12 weaker",
@@ -359,7 +255,7 @@ CLAIMS = (
         "98 % to 95 %",
         "At some factor of the grid under 1 the drop lies between 1.5 and 6 points. Measured: the"
         " drop at the smallest factor.",
-        _contrast("contrast", weaker=True, low=0.015, high=0.06),
+        _lenet(some_factor_costs("contrast", 0.015, 0.06, weaker=True)),
     ),
     Claim(
         "S1.12 stronger",
@@ -367,7 +263,7 @@ CLAIMS = (
         "98 % to 67 %",
         "At some clipped factor of the grid over 1 (or infinite) the drop lies between 20 and 45"
         " points. Measured: the drop at the largest factor.",
-        _contrast("contrast", weaker=False, low=0.2, high=0.45),
+        _lenet(some_factor_costs("contrast", 0.2, 0.45, weaker=False)),
     ),
     Claim(
         "S1.12 wrapped",
@@ -375,7 +271,7 @@ CLAIMS = (
         "98 % to 67 %",
         "As S1.12 stronger, for values taken modulo 256 instead of clipped: what an unchecked"
         " computation on bytes would have done.",
-        _contrast("contrast_wrap", weaker=False, low=0.2, high=0.45),
+        _lenet(some_factor_costs("contrast_wrap", 0.2, 0.45, weaker=False)),
     ),
     Claim(
         "S1.12 order",
@@ -383,7 +279,7 @@ CLAIMS = (
         "-31 against -3 points",
         "Mean drop over the stronger (clipped, finite) factors minus mean drop over the weaker"
         " ones, above 0.",
-        _stronger_is_worse,
+        _lenet(stronger_is_worse),
     ),
 )
 
@@ -421,35 +317,6 @@ def verdicts(outcomes: Outcomes) -> Table:
 
 def charts(outcomes: Outcomes) -> tuple[Chart, ...]:
     """Figures 1, 4, 6, 7, 10 of the paper, and three that it lacks."""
-    classes = [int(c) for c in outcomes.settings("delete_class")]
-    name = outcomes.class_names.__getitem__
-    first, beyond = [], []
-    for c in classes:
-        rows = outcomes.rows("delete_class", c, arch=ARCH)
-        others = np.delete(np.arange(len(outcomes.class_names)), c)
-        weights = outcomes.class_shares[others]
-        rest = outcomes.recalls(rows)[:, others] @ weights / weights.sum()
-        first += [
-            value("", "all classes", c, outcomes.acc("delete_class", c, arch=ARCH), x_text=name(c)),
-            value("", "the other classes", c, rest, x_text=name(c)),
-            value(
-                "",
-                "ceiling: all but the deleted class",
-                c,
-                [1 - outcomes.class_shares[c]],
-                x_text=name(c),
-                reference=True,
-            ),
-        ]
-        beyond.append(
-            value(
-                "",
-                "drop beyond the ceiling",
-                c,
-                beyond_ceiling(outcomes, "delete_class", c, arch=ARCH),
-                x_text=name(c),
-            )
-        )
     factors = [value("", "clipped", 1.0, outcomes.acc("baseline", arch=ARCH), x_text="1")]
     for aspect, series in (("contrast", "clipped"), ("contrast_wrap", "wrapped around")):
         factors += accuracy_line(outcomes, aspect, arch=ARCH, series=series)
@@ -468,7 +335,7 @@ def charts(outcomes: Outcomes) -> tuple[Chart, ...]:
             x_text=kind.replace(f"{percent} % ", ""),
         )
         for percent in (10, 20)
-        for position, (kind, harm) in enumerate(_harms(outcomes, percent).items())
+        for position, (kind, harm) in enumerate(_harms(outcomes, ARCH, percent).items())
     ]
     size_rows, law = power_law_table(outcomes, ["delete", "keep"], arch=ARCH, series="LeNet-5")
     noise = {"noise_to_0": "labels set to 0", "noise_random": "random wrong labels"}
@@ -478,7 +345,7 @@ def charts(outcomes: Outcomes) -> tuple[Chart, ...]:
             "figure-01",
             "Figure 1: accuracy when one class is deleted",
             "bars",
-            lines(first),
+            lines(deleted_rows(outcomes, arch=ARCH)),
             "class deleted",
             "test accuracy",
             "Accuracy on the whole test set, and on the classes that were not deleted. Bars: mean"
@@ -488,7 +355,15 @@ def charts(outcomes: Outcomes) -> tuple[Chart, ...]:
             "beyond-ceiling",
             "Accuracy lost beyond the class-deletion ceiling",
             "bars",
-            lines(beyond),
+            lines(
+                beyond_rows(
+                    outcomes,
+                    outcomes.changes("delete_class"),
+                    {"delete_class": ""},
+                    arch=ARCH,
+                    series="drop beyond the ceiling",
+                )
+            ),
             "class deleted",
             "drop beyond the ceiling",
             "Drop against the baseline of the same seed minus the deleted class's share of the test"

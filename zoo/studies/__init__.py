@@ -27,11 +27,10 @@ if TYPE_CHECKING:
         any_of,
         below,
         between,
-        class_matters,
         points_text,
-        require_memorised,
         verdict_table,
     )
+    from zoo.studies.class_changes import class_matters
     from zoo.studies.findings import Chart
     from zoo.studies.measures import (
         Row,
@@ -51,6 +50,7 @@ if TYPE_CHECKING:
     )
     from zoo.studies.outcomes import Outcomes
     from zoo.studies.points import Point, sweeps_of
+    from zoo.studies.wrong_labels import require_memorised
     from zoo.trainsets.rules import parse as rules
     from zoo.trainsets.treatments import op
 
@@ -85,11 +85,10 @@ _HOMES = {
         "any_of",
         "below",
         "between",
-        "class_matters",
         "points_text",
-        "require_memorised",
         "verdict_table",
     ),
+    "zoo.studies.class_changes": ("class_matters",),
     "zoo.studies.findings": ("Chart",),
     "zoo.studies.measures": (
         "Row",
@@ -112,6 +111,7 @@ _HOMES = {
         "Point",
         "sweeps_of",
     ),
+    "zoo.studies.wrong_labels": ("require_memorised",),
     "zoo.trainsets.rules": ("rules",),
     "zoo.trainsets.treatments": ("op",),
 }

@@ -30,7 +30,6 @@ from numpy.typing import ArrayLike, NDArray
 from zoo import statistics
 from zoo.errors import NotFoundError
 from zoo.store.schema import SCHEMA
-from zoo.studies.measures import beyond_ceiling
 from zoo.studies.outcomes import Outcomes
 from zoo.studies.results import Results
 
@@ -41,6 +40,7 @@ __all__ = [
     "Evidence",
     "Finding",
     "Measure",
+    "NetworkMeasure",
     "NotTested",
     "Verdict",
     "above",
@@ -48,12 +48,11 @@ __all__ = [
     "any_of",
     "below",
     "between",
-    "class_matters",
     "each_text",
     "equal",
     "mean_over",
+    "of_network",
     "points_text",
-    "require_memorised",
     "verdict_table",
 ]
 
@@ -62,9 +61,6 @@ Verdict = Literal["holds", "fails", "undecided"]
 
 LEVEL = 0.05
 """Two-sided: that of a 95 % interval."""
-
-NO_DIFFERENCE = 0.005
-"""Margin of ``class_matters``: classes that differ by less (sd) count as alike."""
 
 
 Unit = Literal["points", "slope", "share", ""]
@@ -114,6 +110,14 @@ class Finding:
 
 Measure = Callable[[Results], Finding]
 """What a claim about scores and arms measures."""
+
+NetworkMeasure = Callable[[Outcomes, str], Finding]
+"""What a claim about damaged training sets measures of one network, named by its architecture."""
+
+
+def of_network(measure: NetworkMeasure, arch: str) -> Callable[[Outcomes], Finding]:
+    """The measure of this network."""
+    return lambda outcomes: measure(outcomes, arch)
 
 
 @dataclass(frozen=True)
@@ -217,58 +221,6 @@ def each_text(
 def mean_over(values: Mapping[Any, NDArray[np.float64]]) -> NDArray[np.float64]:
     """The mean over several measures, one number per seed."""
     return np.asarray(np.mean(list(values.values()), axis=0), dtype=np.float64)
-
-
-def require_memorised(
-    outcomes: Outcomes, aspect: str, settings: Sequence[float], *, arch: str
-) -> None:
-    """A claim about memorised wrong labels is judged only where they were memorised: every training
-    reached the stop rule.
-
-    Raises:
-        NotTested: where one did not.
-    """
-    rows = np.concatenate([outcomes.rows(aspect, setting, arch=arch) for setting in settings])
-    of_claim = outcomes.table.loc[rows]
-    reached = of_claim["reached"].astype(bool)
-    if not reached.all():
-        accuracy = of_claim["train_acc1"].astype(float)
-        raise NotTested(
-            f"The wrong labels were not memorised: {int(reached.sum())} of {len(rows)} trainings"
-            f" reached the stop rule; the training accuracy ended at {accuracy.min():.1%} to"
-            f" {accuracy.max():.1%}. Train longer: --scale paper."
-        )
-
-
-def class_matters(arch: str) -> Claim:
-    """S1.4: what deleting a class costs beyond its own share of the test set depends on the
-    class."""
-
-    def measure(outcomes: Outcomes) -> Finding:
-        beyond = [
-            beyond_ceiling(outcomes, "delete_class", int(c), arch=arch)
-            for c in outcomes.settings("delete_class")
-        ]
-        mean = np.stack(beyond).mean(axis=0)
-        if min(len(beyond), len(mean)) < 2:
-            return Finding(UNKNOWN, mean, note="One class or one seed: no spread to compare with.")
-        found = statistics.blocks(beyond)
-        note = (
-            f"Sd between classes {100 * found.size:.2f} points with the noise taken off; sd of one"
-            f" training {100 * found.noise:.2f} points; p = {found.p:.2g} (randomised blocks)."
-        )
-        return Finding(Evidence(found.p, found.p_under(NO_DIFFERENCE)), mean, note=note)
-
-    return Claim(
-        "S1.4",
-        "What deleting a class costs depends on the class",
-        '"varies with the content of that class"',
-        "Drop beyond the class's own share of the test set: the classes differ, p < .05 in an"
-        " analysis of variance with the seeds as blocks, in which the baseline that all classes of"
-        " a seed share cancels; fails if they do not and the 95 % interval of the sd between"
-        f" classes ends under {100 * NO_DIFFERENCE:g} points. Measured: mean over the classes.",
-        measure,
-    )
 
 
 def verdict_table(

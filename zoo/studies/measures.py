@@ -31,6 +31,7 @@ __all__ = [
     "power_law_table",
     "reference_line",
     "seed_noise",
+    "size_line",
     "size_of",
     "value",
 ]
@@ -193,6 +194,17 @@ def matched_harm(
 def size_of(outcomes: Outcomes, aspect: str, setting: float, *, arch: str) -> int:
     """Training examples of a point."""
     return int(outcomes.table.loc[outcomes.rows(aspect, setting, arch=arch)[0], "n_train"])
+
+
+def size_line(outcomes: Outcomes, *, arch: str) -> list[Row]:
+    """Test accuracy against the size of the training set: the whole, and what deleting examples at
+    random leaves."""
+    points = [("baseline", 0.0), *(("delete", share) for share in outcomes.settings("delete"))]
+    rows = [
+        value("", arch, size_of(outcomes, *point, arch=arch), outcomes.acc(*point, arch=arch))
+        for point in points
+    ]
+    return sorted(rows, key=lambda row: float(row["x"]))
 
 
 def power_law_table(
