@@ -13,7 +13,7 @@ from zoo.errors import UsageError
 from zoo.scores.catalog import Listed
 from zoo.scores.marginals import ClassConfusion
 from zoo.statistics import rank_interval, wilson_interval
-from zoo.studies import perplexity as measures
+from zoo.studies import dependence, perplexity
 
 CLASSES = ("cat", "dog", "ox")
 
@@ -29,7 +29,7 @@ def scored(**columns: Any) -> pd.DataFrame:
 
 def test_ten_equal_bins_of_x_and_c_by_hand() -> None:
     table = scored(x_perplexity=[0.0, 0.05, 0.1, 1.0], c_perplexity=[1.0, 1.4, 2.9, 11.0])
-    found = measures.distributions({"test": table})
+    found = perplexity.distributions({"test": table})
     x, c = (found[found["measure"] == name] for name in ("x", "c"))
     assert x["n"].tolist() == [
         2,
@@ -50,9 +50,9 @@ def test_ten_equal_bins_of_x_and_c_by_hand() -> None:
 
 
 def test_the_published_distributions_have_the_same_columns_and_bins() -> None:
-    found = measures.published_distributions()
+    found = perplexity.published_distributions()
     table = scored(x_perplexity=[0.5], c_perplexity=[2.0])
-    assert list(found) == list(measures.distributions({"test": table}))
+    assert list(found) == list(perplexity.distributions({"test": table}))
     sums = found.groupby(["split", "measure"])["share"].sum()
     assert sums["train", "x"] == pytest.approx(0.999)  # digitised
     assert sums["test", "x"] == pytest.approx(1.001)
@@ -61,12 +61,12 @@ def test_the_published_distributions_have_the_same_columns_and_bins() -> None:
 
 
 def test_no_scores_no_distribution_but_its_columns() -> None:
-    assert list(measures.distributions({})) == list(measures.published_distributions())
+    assert list(perplexity.distributions({})) == list(perplexity.published_distributions())
 
 
 def test_summary_by_hand() -> None:
     table = scored(x_perplexity=[0.0, 0.0, 0.5, 1.0], c_perplexity=[1.0, 2.0, 3.0, np.nan])
-    found = measures.summary({"train": table}).set_index(["measure", "statistic"])
+    found = perplexity.summary({"train": table}).set_index(["measure", "statistic"])
     assert found.loc[("x", "mean"), "value"] == 0.375
     assert found.loc[("x", "share_of_0"), "value"] == 0.5
     assert found.loc[("x", "share_of_1"), "value"] == 0.25
@@ -77,7 +77,7 @@ def test_summary_by_hand() -> None:
 
 
 def test_all_twelve_bins_are_listed_and_what_has_none_is_not_counted() -> None:
-    found = measures.label_bins({"train": scored(x_bin=["0", "0", "0.9-1", None])})
+    found = perplexity.label_bins({"train": scored(x_bin=["0", "0", "0.9-1", None])})
     assert len(found) == 12
     assert found["n"].tolist() == [2, *[0] * 9, 1, 0]
     assert found["share"].sum() == pytest.approx(1)
@@ -85,11 +85,11 @@ def test_all_twelve_bins_are_listed_and_what_has_none_is_not_counted() -> None:
 
 def test_a_cell_of_the_joint_density_holds_whole_levels_of_x() -> None:
     table = scored(x_perplexity=[0.0, 0.25, 0.25, 1.0], c_perplexity=[1.0, 4.0, 4.0, 2.1])
-    found = measures.joint_density(table, bins=2)  # 5 levels of X: 3 to a bin
+    found = perplexity.joint_density(table, bins=2)  # 5 levels of X: 3 to a bin
     assert found["n"].tolist() == [1, 2, 1]
     assert found["x_low"].tolist() == pytest.approx([-0.125, -0.125, 0.625])
     assert found["c_low"].tolist() == pytest.approx([1, 2, 2])  # equal steps of log C
-    assert measures.joint_density(table.iloc[:0]).empty
+    assert perplexity.joint_density(table.iloc[:0]).empty
 
 
 # ---------------------------------------------------------------- examples
@@ -100,7 +100,7 @@ def test_examples_are_those_nearest_to_the_corners_of_their_own_quarters() -> No
         x_perplexity=[1.0, 0.75, 1.0, 0.0, 0.25, np.nan, 1.0],
         c_perplexity=[1.0, 1.0, 4.0, 1.0, 1.0, 4.0, 1.0],
     )
-    found = measures.corner_examples(table, per_corner=2)
+    found = perplexity.corner_examples(table, per_corner=2)
     chosen = {name: rows["row"].tolist() for name, rows in found.groupby("corner", sort=False)}
     # 0 and 6 lie in the corner, the lower id first; nothing is easy to label and ambiguous
     assert chosen == {"mislabelled-looking": [0, 6], "hard": [2], "easy": [3, 4]}
@@ -116,7 +116,7 @@ def test_an_example_is_shown_with_label_c_x_and_top_confusion() -> None:
         top_confusion=[1, 1],
         top_confusion_share=[0.75, 1.0],
     )
-    found = measures.shown_examples(table, CLASSES)
+    found = perplexity.shown_examples(table, CLASSES)
     shown = found[["corner", "key", "label_name", "c", "x", "top_name", "top_share"]]
     assert shown.to_numpy().tolist() == [
         ["mislabelled-looking", "a.png", "cat", 1.0, 1.0, "dog", 0.75],
@@ -130,14 +130,14 @@ def test_confusion_indices_are_shares_of_votes_and_of_bits() -> None:
         top5_x=[[{"class": 1, "votes": 3}, {"class": 0, "votes": 1}]],
         top5_c=[[{"class": 1, "value": 0.5}]],
     )
-    found = measures.confusion_lists(table, CLASSES, [0])
+    found = perplexity.confusion_lists(table, CLASSES, [0])
     assert found.to_numpy().tolist() == [
         [0, "x", 1, "dog", 0.75],
         [0, "x", 2, "cat", 0.25],
         [0, "c", 1, "dog", 0.5],
     ]
     exact = Listed(np.array([[2, 1, -1]]), np.array([[0.6, 0.5, 0.0]]))
-    found = measures.confusion_lists(table, CLASSES, [0], exact)
+    found = perplexity.confusion_lists(table, CLASSES, [0], exact)
     assert found.loc[found["kind"] == "c", ["class_name", "index"]].to_numpy().tolist() == [
         ["ox", 0.6],
         ["dog", 0.5],
@@ -152,7 +152,7 @@ def test_the_perplexity_of_a_class_is_the_mean_of_its_examples() -> None:
         x_heldout=[0.5, np.nan, 0.25, np.nan],
         c_heldout=[1.0, np.nan, 4.0, 3.0],
     )
-    found = measures.class_perplexity(table, CLASSES)
+    found = perplexity.class_perplexity(table, CLASSES)
     assert found["class_name"].tolist() == ["cat", "ox"]
     assert found["n"].tolist() == [2, 1]
     assert found["mean_x"].tolist() == [0.75, 0.25]
@@ -164,14 +164,14 @@ def test_confusion_pairs_by_hand() -> None:
     """Two cats and a dog under four classifiers: one cat is taken for a dog by three of them."""
     table = scored(label=[0, 0, 1], top_confusion=[0, 1, 1])
     votes = np.array([[5, 3, 0], [0, 3, 1], [0, 0, 0]])
-    found = measures.confusion_pairs(table, CLASSES, ClassConfusion(votes, None))
+    found = perplexity.confusion_pairs(table, CLASSES, ClassConfusion(votes, None))
     assert found[["label_name", "other_name", "n", "share", "x_index"]].to_numpy().tolist() == [
         ["cat", "dog", 1, 0.5, 0.375],
         ["dog", "ox", 0, 0.0, 0.25],
     ]
     assert found["c_index"].isna().all()
     surprise = np.arange(9.0).reshape(3, 3)
-    found = measures.confusion_pairs(table, CLASSES, ClassConfusion(votes, surprise))
+    found = perplexity.confusion_pairs(table, CLASSES, ClassConfusion(votes, surprise))
     assert found["c_index"].tolist() == [1, 5]
 
 
@@ -192,7 +192,7 @@ def halves() -> pd.DataFrame:
 
 
 def test_x_and_c_in_sample_and_held_out_are_of_the_same_examples() -> None:
-    found = measures.held_out(halves()).set_index(["measure", "of"])
+    found = dependence.held_out(halves()).set_index(["measure", "of"])
     assert found["n"].unique().tolist() == [1]
     assert found.loc["x", "mean"].to_dict() == {
         "all": 0.5,
@@ -209,7 +209,7 @@ def test_in_sample_share_by_hand_and_the_expected_one() -> None:
     """Two classifiers of one set of a quarter, two of two halves: an example is in all three with
     probability 1/16."""
     design = pd.DataFrame({"fraction": [0.25, 0.25, 0.5, 0.5], "replica": [1, 1, 1, 2]})
-    found = measures.in_sample(halves(), design).iloc[0]
+    found = dependence.in_sample(halves(), design).iloc[0]
     assert (found["mean_share"], found["expected"]) == (0.5, 0.375)
     assert (found["min_share"], found["max_share"], found["seen_by_all"]) == (0, 1, 1)
     assert found["expected_seen_by_all"] == 3 / 16
@@ -221,7 +221,7 @@ def test_the_paper_s_design_has_55_per_cent_in_sample() -> None:
         [(f, r) for f in (0.25, 0.5, 0.75) for r in (1, 2, 3)] + [(1.0, 1)],
         columns=["fraction", "replica"],
     )
-    found = measures.in_sample(halves(), design).iloc[0]
+    found = dependence.in_sample(halves(), design).iloc[0]
     assert found["expected"] == pytest.approx(0.55)
     assert found["expected_seen_by_all"] / 3 == pytest.approx((0.75 * 0.5 * 0.25) ** 3)
 
@@ -229,14 +229,14 @@ def test_the_paper_s_design_has_55_per_cent_in_sample() -> None:
 def test_in_sample_shares_are_refused_where_membership_is_not_known() -> None:
     design = pd.DataFrame({"fraction": [0.5], "replica": [1]})
     with pytest.raises(UsageError, match="of 1 of 3 examples it is not known which"):
-        measures.in_sample(halves().assign(n_heldout=[2, None, 4]), design)
-    read = measures.in_sample(halves().assign(n=[4, 4, 0], n_heldout=[2, 0, 0]), design)
+        dependence.in_sample(halves().assign(n_heldout=[2, None, 4]), design)
+    read = dependence.in_sample(halves().assign(n=[4, 4, 0], n_heldout=[2, 0, 0]), design)
     assert read["n"].tolist() == [2]  # an unreadable picture is no example
 
 
 def test_the_gap_of_each_example_is_held_out_minus_in_sample() -> None:
     table = scored(x_heldout=[1.0, 0.3, 0.5, np.nan], x_insample=[0.0, 0.2, 0.5, 0.1])
-    found = measures.gaps(table)
+    found = dependence.gaps(table)
     assert found["n"].sum() == 3
     # .3 - .2 is .09999... and still begins the bin of .1
     assert found[found["n"] > 0]["low"].tolist() == pytest.approx([0.0, 0.1, 0.9])
@@ -256,7 +256,7 @@ def test_main_effects_by_hand() -> None:
         ],
         columns=["arch", "fraction", "epoch", "error", "entropy"],
     )
-    found = measures.main_effects(table).set_index(["factor", "level"])
+    found = dependence.main_effects(table).set_index(["factor", "level"])
     assert found.index.tolist()[:2] == [("arch", "strong"), ("arch", "weak")]  # by X
     assert found.loc[("arch", "weak"), "mean_x"] == pytest.approx(0.7)
     assert found.loc[("arch", "weak"), "mean_c"] == pytest.approx(2**1.2)
@@ -278,7 +278,7 @@ def test_the_fast_mode_has_the_last_snapshot_of_each_training() -> None:
             "epoch": [2, 10, 10, 2],
         }
     )
-    assert measures.last_snapshots(table) == ["a-e10", "b-e10"]
+    assert dependence.last_snapshots(table) == ["a-e10", "b-e10"]
 
 
 def test_agreement_by_hand() -> None:
@@ -292,7 +292,7 @@ def test_agreement_by_hand() -> None:
         c_perplexity=[1.0, 1.5, 2.0, 3.0],
         top_confusion=[0, 1, 2, 2],
     ).iloc[::-1]  # joined by id, not by place
-    found = measures.agreement(one, other).set_index("measure")["value"]
+    found = dependence.agreement(one, other).set_index("measure")["value"]
     assert found["n"] == 4
     assert found["spearman_x"] == 1
     assert found["spearman_c"] == pytest.approx(0.8)  # 1 - 6 * 2 / (4 * 15)
@@ -302,7 +302,7 @@ def test_agreement_by_hand() -> None:
     assert found["overlap_a"] == 0.5
     assert found["overlap_b"] == 0
     with pytest.raises(UsageError, match="share no example"):
-        measures.agreement(one, other.assign(example_id=range(10, 14)))
+        dependence.agreement(one, other.assign(example_id=range(10, 14)))
 
 
 def test_ranks_agree_where_the_order_is_one_and_disagree_where_it_is_turned_round() -> None:
@@ -310,21 +310,21 @@ def test_ranks_agree_where_the_order_is_one_and_disagree_where_it_is_turned_roun
     c = rng.random(100)
     one = pd.DataFrame({"example_id": range(100), "c_perplexity": c})
     votes = pd.DataFrame({"example_id": range(100), "entropy": c + rng.normal(0, 0.1, 100)})
-    same = measures.rank_agreement(one, "c_perplexity", votes, "entropy").iloc[0]
+    same = dependence.rank_agreement(one, "c_perplexity", votes, "entropy").iloc[0]
     assert same["low"] > 0
-    turned = measures.rank_agreement(
+    turned = dependence.rank_agreement(
         one, "c_perplexity", votes.assign(entropy=-votes["entropy"]), "entropy"
     ).iloc[0]
     assert turned["high"] < 0
     assert turned["value"] == pytest.approx(-same["value"])
     votes.loc[:9, "entropy"] = np.nan  # nobody voted
-    assert measures.rank_agreement(one, "c_perplexity", votes, "entropy")["n"].tolist() == [90]
+    assert dependence.rank_agreement(one, "c_perplexity", votes, "entropy")["n"].tolist() == [90]
 
 
 def test_the_entropy_of_votes_by_hand() -> None:
     votes = [[10, 0, 0], [5, 5, 0], [1, 1, 2], [0, 0, 0]]
-    assert measures.vote_entropy(np.array(votes))[:3].tolist() == [0, 1, 1.5]
-    assert np.isnan(measures.vote_entropy(np.array(votes))[3])
+    assert dependence.vote_entropy(np.array(votes))[:3].tolist() == [0, 1, 1.5]
+    assert np.isnan(dependence.vote_entropy(np.array(votes))[3])
 
 
 def test_composites_are_above_both_parents_or_not() -> None:
@@ -338,7 +338,7 @@ def test_composites_are_above_both_parents_or_not() -> None:
     )
     composites = scored(c_perplexity=[3.0, 1.9, 4.0])
     parents = scored(c_perplexity=[1.0, 2.0, 1.0])
-    found = measures.composite_shares(composites, parents, pairs).set_index("kind")
+    found = dependence.composite_shares(composites, parents, pairs).set_index("kind")
     assert found["n_above"].to_dict() == {"one class": 1, "two classes": 1}
     assert found["share"].to_dict() == {"one class": 1.0, "two classes": 0.5}
     assert found.loc["one class", "mean_c_parents"] == 1
@@ -370,6 +370,6 @@ def test_the_interval_of_a_rank_correlation_holds_zero_in_19_of_20_where_there_i
 def test_the_measures_leave_their_input_alone() -> None:
     table = halves()
     before = table.copy()
-    measures.held_out(table)
-    measures.in_sample(table, pd.DataFrame({"fraction": [0.5], "replica": [1]}))
+    dependence.held_out(table)
+    dependence.in_sample(table, pd.DataFrame({"fraction": [0.5], "replica": [1]}))
     assert_frame_equal(table, before)

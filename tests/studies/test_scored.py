@@ -23,7 +23,7 @@ from zoo.spec import Experiment
 from zoo.store.workspace import Workspace
 from zoo.studies import scored
 from zoo.studies.claims import Finding, NotTested
-from zoo.studies.perplexity import rank_agreement
+from zoo.studies.dependence import rank_agreement
 from zoo.studies.results import Part, Results, gathered
 
 ROOT = Path(__file__).parents[2]

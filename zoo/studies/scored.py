@@ -1,8 +1,8 @@
 """What a population's scores say of its data set: the tables of the experiment ``perplexity``, the
 findings its claims rest on, and rows for its charts.
 
-The measures are those of ``zoo.studies.perplexity``; here they are asked of a part of a study and
-read again from its stored tables.
+The measures are those of ``zoo.studies.perplexity`` and ``zoo.studies.dependence``; here they are
+asked of a part of a study and read again from its stored tables.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from zoo.scores.convergence import convergence_table
 from zoo.scores.marginals import class_confusion, classifier_means
 from zoo.scores.population import population_of
 from zoo.store.ledger import classifiers_frame
-from zoo.studies import perplexity as measures
+from zoo.studies import dependence, perplexity
 from zoo.studies.claims import UNKNOWN, Evidence, Finding, Measure, NotTested, all_of
 from zoo.studies.findings import DENSITY_COLUMNS
 from zoo.studies.measures import Row, value
@@ -64,8 +64,9 @@ _SAMPLE: Final = 2000
 
 
 def tables_of(part: Part) -> Mapping[str, pd.DataFrame]:
-    """All small tables of a part that claims and charts need; see ``zoo.studies.perplexity`` for
-    what each holds. ``split`` stands in front where there is one row set per split.
+    """All small tables of a part that claims and charts need; see ``zoo.studies.perplexity`` and
+    ``zoo.studies.dependence`` for what each holds. ``split`` stands in front where there is one row
+    set per split.
 
     Raises:
         NotFoundError: if the part has no scores.
@@ -78,7 +79,7 @@ def tables_of(part: Part) -> Mapping[str, pd.DataFrame]:
     classifiers = classifiers_frame(part.workspace).set_index("classifier_id").loc[ids]
     classifiers = classifiers.reset_index()
     fast = population_of(
-        part.workspace, population.fingerprint, measures.last_snapshots(classifiers)
+        part.workspace, population.fingerprint, dependence.last_snapshots(classifiers)
     )
     by_split: dict[str, dict[str, pd.DataFrame]] = {}
     for split, scores in part.scores.items():
@@ -88,16 +89,16 @@ def tables_of(part: Part) -> Mapping[str, pd.DataFrame]:
         confusion = class_confusion(part.workspace, population, split)
         quick = from_store.score(part.workspace, fast, split).to_pandas()
         by_split[split] = {
-            "density": measures.joint_density(scores),
-            "shown": pictured(part, split, measures.shown_examples(scores, names, _SHOWN)),
+            "density": perplexity.joint_density(scores),
+            "shown": pictured(part, split, perplexity.shown_examples(scores, names, _SHOWN)),
             "confusions": _confusions(part, split),
-            "classes": measures.class_perplexity(scores, names),
-            "pairs": measures.confusion_pairs(scores, names, confusion).head(_PAIRS),
-            "effects": measures.main_effects(means),
-            "fast": measures.agreement(scores, quick).assign(classifiers=len(fast.classifiers)),
+            "classes": perplexity.class_perplexity(scores, names),
+            "pairs": perplexity.confusion_pairs(scores, names, confusion).head(_PAIRS),
+            "effects": dependence.main_effects(means),
+            "fast": dependence.agreement(scores, quick).assign(classifiers=len(fast.classifiers)),
         }
-    measured = measures.distributions(part.scores).assign(source="measured")
-    published = measures.published_distributions().assign(source="published")
+    measured = perplexity.distributions(part.scores).assign(source="measured")
+    published = perplexity.published_distributions().assign(source="published")
     tables = {
         name: pd.concat(
             [found[name].assign(split=split) for split, found in by_split.items()],
@@ -106,14 +107,14 @@ def tables_of(part: Part) -> Mapping[str, pd.DataFrame]:
         for name in next(iter(by_split.values()))
     } | {
         "distributions": pd.concat([measured, published], ignore_index=True),
-        "summary": measures.summary(part.scores),
-        "bins": measures.label_bins(part.scores),
+        "summary": perplexity.summary(part.scores),
+        "bins": perplexity.label_bins(part.scores),
     }
     if "train" in part.scores:
         tables |= {
-            "in_sample": measures.in_sample(part.scores["train"], classifiers),
-            "held_out": measures.held_out(part.scores["train"]),
-            "gaps": measures.gaps(part.scores["train"]),
+            "in_sample": dependence.in_sample(part.scores["train"], classifiers),
+            "held_out": dependence.held_out(part.scores["train"]),
+            "gaps": dependence.gaps(part.scores["train"]),
         }
         if len(population.classifiers) > 1:
             tables["enough"] = convergence_table(part.workspace, population)
@@ -125,13 +126,13 @@ def tables_of(part: Part) -> Mapping[str, pd.DataFrame]:
             told = pd.DataFrame(
                 {
                     "example_id": np.arange(len(votes)),
-                    "human_entropy": measures.vote_entropy(votes),
+                    "human_entropy": dependence.vote_entropy(votes),
                 }
             )
-            tables["human"] = measures.rank_agreement(test, "c_perplexity", told, "human_entropy")
+            tables["human"] = dependence.rank_agreement(test, "c_perplexity", told, "human_entropy")
     for probe in part.probes.values():
         if COMPOSITES in probe.scores:
-            tables["composites"] = measures.composite_shares(
+            tables["composites"] = dependence.composite_shares(
                 probe.scores[COMPOSITES], part.scores["test"], pairs_of(probe.dataset)
             )
     return tables
@@ -151,9 +152,9 @@ def _confusions(part: Part, split: str) -> pd.DataFrame:
     """The five X- and C-confusions of the examples shown, with their indices."""
     assert part.population is not None
     scores = part.scores[split]
-    rows = measures.corner_examples(scores, _SHOWN)["row"].to_numpy()
+    rows = perplexity.corner_examples(scores, _SHOWN)["row"].to_numpy()
     exact = from_store.entropy_classes(part.workspace, part.population, split)
-    return measures.confusion_lists(scores, part.dataset.class_names, rows, exact)
+    return perplexity.confusion_lists(scores, part.dataset.class_names, rows, exact)
 
 
 # ---------------------------------------------------------------- findings
@@ -257,7 +258,7 @@ def label_free(part: str, other: str, *, least: float = 0.8) -> Measure:
 
     def measure(results: Results) -> Finding:
         tables = [results.of("c_sample", name) for name in (part, other)]
-        found = measures.rank_agreement(tables[0], "c_perplexity", tables[1], "c_perplexity")
+        found = dependence.rank_agreement(tables[0], "c_perplexity", tables[1], "c_perplexity")
         return _by_rank(found.iloc[0], least)
 
     return measure
