@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from tests.store.far_away import FarAway, workspace_on
-from tools.bench.store import dataset_of
+from tools.bench.synthetic_store import dataset_of
 from zoo import models
 from zoo.data import Dataset
 from zoo.fill.plan import FillTask, membership, plan_fill

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
-from tools.bench.store import (
+from tools.bench.synthetic_store import (
     answers_pool,
     dataset_of,
     filled,
