@@ -165,8 +165,12 @@ def _number(value: float) -> str:
 
 
 def _values_text(chart: Chart) -> FuncFormatter:
+    # Differences of shares are in points, which their axis says.
+    unit = "" if "[points]" in chart.y_label else " %"
     return FuncFormatter(
-        lambda value, _: f"{_number(round(100 * value, 8))} %" if chart.percent else _number(value)
+        lambda value, _: (
+            f"{_number(round(100 * value, 8))}{unit}" if chart.percent else _number(value)
+        )
     )
 
 
