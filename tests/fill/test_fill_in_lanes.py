@@ -192,10 +192,10 @@ def lenet_is_faster(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("lenet_is_faster")
 @pytest.mark.parametrize(
-    ("there", "taken"), [(7, []), (8, [8]), (16, [16]), (20, [16]), (24, [24])]
+    ("there", "taken"), [(5, []), (6, [6]), (16, [16]), (20, [16]), (22, [22])]
 )
 def test_lanes_are_chosen_where_enough_of_them_are_filled(there: int, taken: list[int]) -> None:
-    """Eight fill a register of sixteen well enough, also the last one of a group."""
+    """Six, four times as fast as sixteen are, are 1.5 times as fast; also in the last register."""
     assert counts(classifiers(*["lenet5"] * there)) == taken
 
 

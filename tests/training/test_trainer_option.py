@@ -80,7 +80,10 @@ def test_lanes_are_expected_where_the_rule_takes_them(
     assert lanes_expected(job, 8, images)
     assert not lanes_expected(job, 7, images)
     assert not lanes_expected(job, 8, 1000)
-    assert not lanes_expected(job.replace(arch="nin_mini"), 8, images)
+    assert not lanes_expected(job.replace(arch="mlp"), 16, images)
+    for arch, enough in (("vgg_mini", 10), ("densenet_mini", 12)):  # 16 / 1.7, 16 / 1.4
+        assert lanes_expected(job.replace(arch=arch), enough, images)
+        assert not lanes_expected(job.replace(arch=arch), enough - 1, images)
     assert not lanes_expected(job.replace(recipe=Recipe(precision="bf16")), 8, images)
     monkeypatch.setenv("ZOO_TRAINER", "single")
     assert not lanes_expected(job, 8, images)

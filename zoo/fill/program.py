@@ -17,7 +17,7 @@ from zoo import models
 from zoo.errors import UsageError
 from zoo.store.commits import Commit
 
-__all__ = ["FASTER", "LEAST", "PROGRAMS", "SETTING", "WIDTH", "asked", "lanes_of"]
+__all__ = ["FASTER", "GAIN", "PROGRAMS", "SETTING", "WIDTH", "asked", "lanes_of"]
 
 PROGRAMS = ("single", "lanes")
 SETTING = "ZOO_PROGRAM"
@@ -35,10 +35,9 @@ FASTER: Mapping[str, float] = {
     "resnet8": 1.7,
 }
 """Architectures that lanes are chosen for: logits per second of a core, over those of ``single``,
-of 16 networks on the same pictures, 32 x 32 x 3 (``python -m tools.bench together``). One and a
-half times is asked for."""
-LEAST = 8
-"""Networks of one architecture that fill enough of the lanes."""
+of 16 networks on the same pictures, 32 x 32 x 3 (``python -m tools.bench together``)."""
+GAIN = 1.5
+"""How many times as fast the networks of a register have to be together, though lanes are empty."""
 WIDTH = 16
 """Lanes the figures were measured with; with fewer they answer only when asked for."""
 WORTH_SECONDS = 20.0
@@ -83,9 +82,7 @@ def lanes_of(
     for group in groups.values():
         arch = classifiers[group[0]].facts["arch"]
         rate = models.model(arch).images_per_second
-        # Of the last register, too few would take as long as sixteen.
-        left = len(group) % WIDTH
-        whole = len(group) if left == 0 or left >= LEAST else len(group) - left
+        whole = _taken(len(group), arch)
         worth = rate is not None and _FORWARD * whole * examples / rate >= WORTH_SECONDS
         if asked == "lanes":
             found.append(tuple(group))
@@ -96,6 +93,13 @@ def lanes_of(
 
 _FORWARD = 1 / 3
 """Of a training step's time, about what an answer takes."""
+
+
+def _taken(count: int, arch: str) -> int:
+    """How many of so many networks answer in lanes: of the last register, too few would take as
+    long as sixteen."""
+    left = count % WIDTH
+    return count - left if left * FASTER.get(arch, 0.0) < GAIN * WIDTH else count
 
 
 def _own(facts: Mapping[str, Any]) -> bool:

@@ -3,6 +3,7 @@ a plan, to who hands out batches, and to ``zoo.training.trainers``. Loads no tor
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -14,7 +15,6 @@ from zoo.spec import Training
 __all__ = [
     "FASTER",
     "FASTER_THAN_SINGLE",
-    "LEAST",
     "MOST",
     "SETTING",
     "WIDTH",
@@ -22,6 +22,7 @@ __all__ = [
     "heads_may",
     "lanes_expected",
     "lanes_may",
+    "least",
     "most",
     "stacked_may",
     "trainer_expected",
@@ -37,18 +38,19 @@ FASTER: Mapping[str, float] = {
     "inception_mini": 2.6,
     "xception_mini": 2.1,
     "efficientnet_mini": 2.1,
+    "nin_mini": 1.7,
+    "vgg_mini": 1.7,
+    "densenet_mini": 1.4,
 }
 """Architectures that lanes are chosen for: images per second of a core, over those of ``single``,
-at 32 x 32 x 3 in batches of 128 with 16 lanes (``python -m tools.bench lanes``). Twofold is asked
-for."""
+at 32 x 32 x 3 in batches of 128 with 16 lanes (``python -m tools.bench lanes``)."""
 FASTER_THAN_SINGLE: Mapping[str, Mapping[str, float]] = {
     "lanes": FASTER,
     "heads": {"head_softmax": 4.1, "head_mlp": 2.1},
 }
 """By trainer, the same of a CPU's core. Heads: 200 at once on 10,000 x 1,280 features
 (``python -m tools.bench heads``). ``stacked`` wins nothing on a CPU."""
-LEAST = 8
-"""Trainings in a batch that fill enough of the lanes."""
+_LEAST = 8
 LEAST_STACKED = 2
 """Trainings in a batch that are worth one program on a GPU."""
 WIDTH = 16
@@ -78,6 +80,12 @@ def heads_may(training: Training, count: int, asked: str | None) -> bool:
     )
 
 
+def least(arch: str) -> int:
+    """Trainings of an architecture that fill enough of the lanes: with fewer, those that are
+    empty take what is won."""
+    return max(_LEAST, math.ceil(WIDTH / FASTER.get(arch, 1.0)))
+
+
 def lanes_may(training: Training, count: int, asked: str | None, *, on_cpu: bool) -> bool:
     """Whether lanes come into question."""
     if asked not in (None, "lanes") or not on_cpu or find_spec("numba") is None:
@@ -87,7 +95,7 @@ def lanes_may(training: Training, count: int, asked: str | None, *, on_cpu: bool
     recipe = training.recipe
     if recipe.precision != "fp32" or recipe.augment == "resized_crop_flip":
         return False
-    return asked == "lanes" or (training.arch in FASTER and count >= LEAST)
+    return asked == "lanes" or (training.arch in FASTER and count >= least(training.arch))
 
 
 def stacked_may(training: Training, count: int, asked: str | None, *, on_cpu: bool) -> bool:

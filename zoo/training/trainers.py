@@ -23,8 +23,7 @@ from zoo import models
 from zoo.errors import UsageError
 from zoo.spec import Recipe, Training
 from zoo.training import rule
-from zoo.training.rule import FASTER
-from zoo.training.rule import LEAST as _LEAST
+from zoo.training.rule import FASTER, least
 from zoo.training.rule import SETTING as _SETTING
 from zoo.training.rule import WIDTH as _WIDTH
 from zoo.training.rule import WORTH_SECONDS as _WORTH_SECONDS
@@ -153,8 +152,8 @@ def lanes_for(
     if asked is None:
         rate = models.model(training.arch).images_per_second
         images = count * training.recipe.epochs * _images(data, training.recipe)
-        if count < _LEAST:
-            return f"{count} trainings fill too few lanes; {_LEAST} are enough"
+        if count < least(training.arch):
+            return f"{count} trainings fill too few lanes; {least(training.arch)} are enough"
         if rate is None or images / rate < _WORTH_SECONDS:
             return f"the batch takes less than {_WORTH_SECONDS:g} s of one core"
     from zoo.training.lanes.fit import Lanes
