@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -153,6 +154,29 @@ def test_killed_twice_while_filling(experiment: Path, calm: Path, tmp_path: Path
         )
         assert len(named) < 4
     finish(tmp_path, experiment, calm)
+
+
+@pytest.mark.skipif(find_spec("numba") is None, reason="numba (the extra 'fast') is not installed")
+def test_killed_while_filling_in_lanes(calm: Path, tmp_path: Path) -> None:
+    """kill -9 when two parts of a fill in lanes are there: they are kept, and the same command
+    gives the bytes of one that nobody disturbed; these say who answered."""
+    spaces = tmp_path / "undisturbed", tmp_path / "killed"
+    for space in spaces:
+        shutil.copytree(calm, space, ignore=shutil.ignore_patterns("answers", "results", "scores"))
+    words = [("fill", "--program", "lanes", "-w", space, *LOCAL) for space in spaces]
+    assert run_command(tmp_path, *words[0]).code == 0
+    with start(tmp_path, *words[1]) as running:
+        running.wait_for(lambda: parts(spaces[1]) >= 2, "part 2")
+        running.send(signal.SIGKILL)
+        assert running.finish().code == -signal.SIGKILL
+    before = files(spaces[1])
+    assert run_command(tmp_path, *words[1]).code == 0
+    assert untouched(before, spaces[1])
+    assert content(spaces[1]) == content(spaces[0])
+    records = [json.loads(path.read_text()) for path in spaces[1].glob("commits/answers/*.json")]
+    assert {name for record in records for name in record["facts"]["lanes"]} == {
+        path.name.partition(".")[0] for path in spaces[1].glob("commits/checkpoint/*.json")
+    }
 
 
 def test_interrupted_at_every_stage(experiment: Path, calm: Path, tmp_path: Path) -> None:
