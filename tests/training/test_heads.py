@@ -10,6 +10,7 @@ from torch.nn import functional
 from zoo import models
 from zoo.spec import Recipe
 from zoo.training.heads import HeadStack
+from zoo.training.lanes.vectors import LANES
 from zoo.training.run import optimizer_of
 
 HEADS, EXAMPLES, WIDTH, CLASSES, BATCH = 5, 40, 11, 4, 8
@@ -24,10 +25,10 @@ RECIPES = {
 }
 
 
-def heads(arch: str) -> list[torch.nn.Module]:
+def heads(arch: str, width: int = WIDTH, classes: int = CLASSES) -> list[torch.nn.Module]:
     torch.manual_seed(0)
     return [
-        models.build(arch, num_classes=CLASSES, in_channels=WIDTH, size=1).double()
+        models.build(arch, num_classes=classes, in_channels=width, size=1).double()
         for _ in range(HEADS)
     ]
 
@@ -37,18 +38,64 @@ def heads(arch: str) -> list[torch.nn.Module]:
 def test_steps_of_a_stack_are_torchs_own_in_float64(arch: str, recipe: Recipe) -> None:
     """Losses and weights within 1e-12 after four steps of torch's modules and optimisers, with
     weights of examples (one of them 0), batches of different size and a rate for each head."""
+    own = heads(arch)
+    compare(own, HeadStack(own, recipe), recipe)
+
+
+@pytest.mark.parametrize("classes", [2, 6])
+@pytest.mark.parametrize("vectors", [1, 6])
+def test_steps_in_one_pass_are_torchs_own_in_float64(vectors: int, classes: int) -> None:
+    """The same where they are compiled, of all sizes of tiles: vectors by four and one, classes by
+    five and one, examples by four and one."""
+    pytest.importorskip("numba")
+    recipe, width = RECIPES["adam, decay, smoothing"], vectors * LANES
+    own = heads("head_softmax", width, classes)
+    stack = HeadStack(own, recipe, fused=True)
+    compare(own, stack, recipe, width, classes, batch=9)
+    assert stack._kernel is not None
+
+
+def test_what_has_no_kernel_is_left_to_torch() -> None:
+    """Two layers, and vectors that fill no register, whether it was asked for or not."""
+    for arch, width in (("head_mlp", 2 * LANES), ("head_softmax", LANES + 1)):
+        own = heads(arch, width)
+        stack = HeadStack(own, RECIPES["sgd"], fused=True)
+        compare(own, stack, RECIPES["sgd"], width)
+        assert stack._kernel is None
+
+
+def test_a_loss_that_is_not_finite_stays_so_in_one_pass() -> None:
+    """Of two heads on a feature that is infinite one sees it: its loss alone is not finite."""
+    pytest.importorskip("numba")
+    stack = HeadStack(heads("head_softmax", LANES)[:2], RECIPES["sgd"], fused=True)
+    features = torch.zeros(2, LANES, dtype=torch.float64)
+    features[1, 0] = torch.inf
+    examples, labels = torch.tensor([[0], [1]]), torch.zeros(2, 1, dtype=torch.int64)
+    share, rates = torch.ones(2, 1).double(), torch.ones(2).double()
+    losses, hits = stack.step(features, examples, labels, share, torch.tensor([1, 1]), rates)
+    assert torch.isfinite(losses).tolist() == [True, False]
+    assert hits[1].tolist() == [0, 0]
+
+
+def compare(
+    own: list[torch.nn.Module],
+    stack: HeadStack,
+    recipe: Recipe,
+    width: int = WIDTH,
+    classes: int = CLASSES,
+    batch: int = BATCH,
+) -> None:
+    """Four steps of a stack and of torch's own modules and optimisers."""
     rng = np.random.default_rng(0)
-    features = torch.from_numpy(rng.normal(size=(EXAMPLES, WIDTH)))
-    truth = torch.from_numpy(rng.integers(0, CLASSES, EXAMPLES))
+    features = torch.from_numpy(rng.normal(size=(EXAMPLES, width)))
+    truth = torch.from_numpy(rng.integers(0, classes, EXAMPLES))
     weights = torch.from_numpy(rng.random(EXAMPLES))
     weights[3] = 0
-    own = heads(arch)
-    stack = HeadStack(own, recipe)
     optimizers = [optimizer_of(head, recipe) for head in own]
     for _ in range(4):
-        examples = torch.from_numpy(rng.integers(0, EXAMPLES, (HEADS, BATCH)))
-        counts = torch.tensor([BATCH, BATCH, BATCH - 3, BATCH, 1])
-        there = torch.arange(BATCH) < counts[:, None]
+        examples = torch.from_numpy(rng.integers(0, EXAMPLES, (HEADS, batch)))
+        counts = torch.tensor([batch, batch, batch - 3, batch, 1])
+        there = torch.arange(batch) < counts[:, None]
         share = torch.where(there, weights[examples], 0.0) / counts[:, None]
         rates = torch.tensor([recipe.lr * (k + 1) for k in range(HEADS)], dtype=torch.float64)
         losses, hits = stack.step(features, examples, truth[examples], share, counts, rates)
@@ -65,7 +112,8 @@ def test_steps_of_a_stack_are_torchs_own_in_float64(arch: str, recipe: Recipe) -
             optimizer.step()
             assert abs(float(losses[k]) - float(loss.detach())) < 1e-12
             assert int(hits[k, 0]) == int((logits.argmax(1) == truth[chosen]).sum())
-            assert int(hits[k, 1]) == int(counts[k])
+            top5 = logits.topk(min(5, classes)).indices == truth[chosen, None]
+            assert int(hits[k, 1]) == int(top5.sum())
     for name, stacked in stack.of(stack.values).items():
         for k, head in enumerate(own):
             expected = dict(head.named_parameters())[name]

@@ -27,6 +27,7 @@ from zoo import models
 from zoo.models.heads import standardise
 from zoo.spec import DatasetRef, Preprocessing, Recipe, Training
 from zoo.training.heads import train_heads
+from zoo.training.lanes.vectors import AVAILABLE
 from zoo.training.loop import Metrics, Within, fit
 from zoo.training.run import optimizer_of
 from zoo.training.schedule import steps_per_epoch
@@ -117,7 +118,7 @@ def sides(
     def stacked() -> float:
         given = list(courses(arch, held, labels, heads, recipe))
         began = time.process_time()
-        train_heads(given, CPU, _fail, lambda: False)
+        train_heads(given, CPU, _fail, lambda: False, fused=AVAILABLE)
         return (time.process_time() - began) / (heads * steps)
 
     def single() -> float:

@@ -3,9 +3,11 @@
 Weights of K heads lie as one tensor [K, out, in], as do their gradients and moments, so that the
 optimiser's step is a handful of operations for all; the products with the features are one small
 matrix product per head, of rows gathered into a buffer that stays in the core's cache (on a GPU one
-batched product for all). Each head has its own examples, labels, weights, order and steps, drawn by
-the same keys as in the one training loop (``zoo.training.loop``), and what follows an epoch is the
-same code for every trainer. Gradients are written out: heads are linear layers with ReLU between.
+batched product for all). On a CPU, heads of one layer are done in one compiled pass each where
+numba is installed and there is enough to do (``zoo.training.lanes.heads``). Each head has its own
+examples, labels, weights, order and steps, drawn by the same keys as in the one training loop
+(``zoo.training.loop``), and what follows an epoch is the same code for every trainer. Gradients are
+written out: heads are linear layers with ReLU between.
 
 Shape letters: K heads, B examples of a step, D numbers of a feature vector, M classes.
 """
@@ -13,6 +15,7 @@ Shape letters: K heads, B examples of a step, D numbers of a feature vector, M c
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -21,8 +24,12 @@ from torch import Tensor, nn
 from zoo.models.heads import Standardised
 from zoo.spec import Recipe, Training
 from zoo.training.course import Course
+from zoo.training.schedule import steps_per_epoch
 from zoo.training.seat import Block, Seat, after_epoch
 from zoo.training.stack import Stack
+
+if TYPE_CHECKING:
+    from zoo.training.lanes.heads import Kernel
 
 __all__ = ["HeadStack", "logits_of_heads", "train_heads"]
 
@@ -31,6 +38,9 @@ _CACHE_BYTES = 6_000_000
 in a cache; below, more calls of small operations cost more than the cache saves (measured)."""
 _BLOCK = 64
 """Steps whose examples are looked up at once."""
+_WORTH_OPERATIONS = 4e11
+"""Multiplications and additions, which take torch some 20 s of a core: below, compiling the kernel
+(5 s, once per machine) or loading it takes what is won."""
 
 
 # ---------------------------------------------------------------- the computation
@@ -42,11 +52,15 @@ class HeadStack(Stack):
     Args:
         heads: networks of ``zoo.models.heads``; their values are copied.
         recipe: optimiser and label smoothing.
+        fused: whether steps of softmax regressions are made by ``zoo.training.lanes.heads``; torch
+            makes those that it has no kernel for.
     """
 
-    def __init__(self, heads: Sequence[nn.Module], recipe: Recipe) -> None:
+    def __init__(self, heads: Sequence[nn.Module], recipe: Recipe, *, fused: bool = False) -> None:
         super().__init__(heads, recipe)
         shapes = list(self.shapes.values())
+        self._fused = fused and _has_kernel(self)
+        self._kernel: Kernel | None = None
         if [len(shape) for shape in shapes] != [2, 1] * (len(shapes) // 2):
             raise ValueError(f"{self.shapes}: not the weights and biases of linear layers")
         self._gradients = torch.zeros_like(self.values)
@@ -84,13 +98,16 @@ class HeadStack(Stack):
         if features.device.type == "cpu":
             row_bytes = batch * width * features.element_size()
             group = max(1, min(heads, _CACHE_BYTES // row_bytes))
-        if self._rows.shape != (group, batch, width) or self._rows.dtype != features.dtype:
+        if not self._fused and (
+            self._rows.shape != (group, batch, width) or self._rows.dtype != features.dtype
+        ):
             self._rows = features.new_empty(group, batch, width)
+        backward = self._in_one_pass if self._fused else self._backward
         pace = self.counted(slice(heads), rates)
         found = []
         for start in range(0, heads, group):
             part = slice(start, min(start + group, heads))
-            found.append(self._backward(features, part, examples[part], labels[part], share[part]))
+            found.append(backward(features, part, examples[part], labels[part], share[part]))
             self.update(part, self._gradients[part], pace.of(part))
         z, loss = (torch.cat(parts) for parts in zip(*found, strict=True))
         there = torch.arange(batch, device=counts.device) < counts[:, None]  # [k, B]
@@ -140,9 +157,57 @@ class HeadStack(Stack):
                 delta *= inputs[number] > 0
         return z, loss
 
+    def _in_one_pass(
+        self,
+        features: Tensor,
+        part: slice,
+        examples: Tensor,
+        labels: Tensor,
+        share: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """As ``_backward``, compiled."""
+        count, batch = examples.shape
+        (weights, *_) = self.shapes.values()
+        if self._kernel is None or self._kernel.batch != batch:
+            from zoo.training.lanes.heads import Kernel
+
+            self._kernel = Kernel(batch, weights[1], weights[0], features.numpy().dtype)
+        z = features.new_empty(count, weights[0], batch)
+        loss = features.new_empty(count, batch)
+        self._kernel(
+            features.numpy(),
+            examples.numpy(),
+            labels.numpy(),
+            share.numpy(),
+            self.values[part].numpy(),
+            self.recipe.label_smoothing,
+            self._gradients[part].numpy(),
+            z.numpy(),
+            loss.numpy(),
+        )
+        return z, loss
+
     def keep(self, order: Sequence[int]) -> None:
         super().keep(order)
         self._gradients = torch.zeros_like(self.values)
+
+
+def _has_kernel(stack: Stack) -> bool:
+    """Whether steps of these may be made in one pass: of one layer, on a CPU, with numba."""
+    shapes = list(stack.shapes.values())
+    if len(shapes) > 2 or stack.values.device.type != "cpu":
+        return False
+    from zoo.training.lanes.heads import fits
+
+    return fits(shapes[0][1])
+
+
+def _worth(courses: Sequence[Course]) -> bool:
+    """Whether what these take is much more than what compiling takes."""
+    recipe = courses[0].training.recipe
+    steps = sum(steps_per_epoch(len(course.data.rows), recipe) for course in courses)
+    numbers = sum(p.numel() for p in courses[0].model.parameters())
+    return steps * recipe.epochs * recipe.batch_size * numbers * 4 >= _WORTH_OPERATIONS
 
 
 def _products(left: Tensor, right: Tensor, out: Tensor | None = None) -> Tensor:
@@ -201,11 +266,14 @@ def train_heads(
     device: torch.device,
     fail: Callable[[Training, Exception], None],
     should_stop: Callable[[], bool],
+    *,
+    fused: bool | None = None,
 ) -> None:
     """Train heads of one architecture, recipe and data set to their ends.
 
     Args:
         fail: told of a training that raised; it leaves, the others go on.
+        fused: as ``HeadStack`` takes it; None = where there is enough to do.
 
     Raises:
         StoppedError: if ``should_stop`` said so; all states are saved.
@@ -214,7 +282,8 @@ def train_heads(
         return
     features = _standardised(courses[0], device)
     recipe = courses[0].training.recipe
-    stack = HeadStack([course.model for course in courses], recipe)
+    fused = _worth(courses) if fused is None else fused
+    stack = HeadStack([course.model for course in courses], recipe, fused=fused)
     seats = [Seat(course, device) for course in courses]
     for number, seat in enumerate(seats):
         seat.course.used("heads")

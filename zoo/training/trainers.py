@@ -11,6 +11,7 @@ docs/ARCHITECTURE.md, "Trainers", has the rule in words.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -207,6 +208,8 @@ def versions(trainer: str, device: torch.device, recipe: Recipe) -> dict[str, st
         from zoo.training.lanes.vectors import LANES
 
         found |= {"numba": version("numba"), "lanes": str(LANES)}
+    if "heads" in trainer and "zoo.training.lanes.heads" in sys.modules:
+        found |= {"numba": version("numba")}
     if "stacked" in trainer and device.type == "cuda" and recipe.precision == "fp32":
         from zoo.training.stacked import has_kernels
 
