@@ -30,6 +30,7 @@ from zoo.rates import (
     filled_units,
     image_seconds,
     input_of,
+    is_of,
     measured,
     was_done_on,
 )
@@ -45,6 +46,7 @@ from zoo.trainsets.treatments import TREATMENTS, apply_rows
 __all__ = [
     "Done",
     "Estimate",
+    "accelerator_of",
     "assumed_dataset",
     "estimate",
     "feature_seconds",
@@ -305,6 +307,13 @@ def training_seconds(
         training_images(training, dataset) * per_image
         + _pictures_asked(training, dataset) * per_answer
     )
+
+
+def accelerator_of(device: str) -> Accelerator:
+    """What a device, by the name that torch gives it (nothing for a CPU), counts as; a GPU that is
+    not in the table as the slowest one that is."""
+    known = (each for each in ACCELERATORS.values() if is_of(device, each))
+    return next(known, ACCELERATORS["rtx3090"])
 
 
 def feature_seconds(

@@ -14,7 +14,7 @@ from zoo.spec import Training
 from zoo.store.workspace import Workspace
 from zoo.training import trainers
 from zoo.training.alike import alike
-from zoo.training.device import device_for
+from zoo.training.device import device_for, name_of
 from zoo.training.run import run
 
 __all__ = ["LocalRunner"]
@@ -33,6 +33,10 @@ class LocalRunner:
         ``zoo.training.trainers``; None = by its rule."""
         self.device = torch.device(device) if device is not None else device_for(gpus)
         self.trainer = trainer
+
+    @property
+    def device_name(self) -> str:
+        return name_of(self.device)
 
     def start(self) -> None:
         """Nothing to start."""

@@ -22,7 +22,14 @@ from numpy.typing import NDArray
 
 from zoo.data import Dataset, open_dataset, open_or_published, require_split, require_trainable
 from zoo.errors import FailedTrainingsError, NotFoundError, UnknownNameError, UsageError
-from zoo.estimate import Estimate, estimate, total, training_images, training_seconds
+from zoo.estimate import (
+    Estimate,
+    accelerator_of,
+    estimate,
+    total,
+    training_images,
+    training_seconds,
+)
 from zoo.fill.features import FeaturePlan
 from zoo.fill.plan import FillPlan, KeepLogits, plan_fill
 from zoo.manifest import Manifest
@@ -87,6 +94,11 @@ class Runner(Protocol):
     @property
     def starting(self) -> str | None:
         """What ``start`` has to do, in words for a display; None if nothing."""
+        ...
+
+    @property
+    def device_name(self) -> str:
+        """What a training runs on, by the name that torch gives it; empty for a CPU."""
         ...
 
     def start(self) -> None:
@@ -286,9 +298,7 @@ def train(
         if backbones:
             with heartbeat(workspace):
                 make_features(workspace, dataset, backbones, shown, runner, progress)
-        costs = {t.id: max(1e-3, training_seconds(t, dataset)) for t in todo}
         epochs: dict[str, int] = {}
-        per_epoch = {t.id: costs[t.id] / t.recipe.epochs for t in todo}
         images = sum(training_images(t, dataset) for t in todo)
         if others := ledger.other_sources(workspace):
             progress.say(
@@ -298,23 +308,23 @@ def train(
             )
         # A failure of an earlier run is history once the training is tried again.
         ledger.forget_failures(workspace, todo)
-        with (
-            heartbeat(workspace, costs),
-            _started(runner, progress) as work,
-            progress.stage(stage, sum(costs.values())) as bar,
-        ):
-            bar.note("waiting for the first worker")
+        with heartbeat(workspace, [t.id for t in todo]), _started(runner, progress) as work:
+            device = accelerator_of(work.device_name)
+            costs = {t.id: max(1e-3, training_seconds(t, dataset, device)) for t in todo}
+            per_epoch = {t.id: costs[t.id] / t.recipe.epochs for t in todo}
+            with progress.stage(stage, sum(costs.values())) as bar:
+                bar.note("waiting for the first worker")
 
-            def on_epoch(training_id: str, epoch: int) -> None:
-                gained = epoch - epochs.get(training_id, 0)
-                epochs[training_id] = epoch
-                bar.advance(
-                    per_epoch[training_id] * max(0, gained),
-                    f"{len(epochs)} of {len(todo)} trainings begun",
-                )
+                def on_epoch(training_id: str, epoch: int) -> None:
+                    gained = epoch - epochs.get(training_id, 0)
+                    epochs[training_id] = epoch
+                    bar.advance(
+                        per_epoch[training_id] * max(0, gained),
+                        f"{len(epochs)} of {len(todo)} trainings begun",
+                    )
 
-            work.train(workspace, todo, costs, on_epoch)
-            bar.text = f"{counted(len(todo), 'training')}, {images:,} image passes"
+                work.train(workspace, todo, costs, on_epoch)
+                bar.text = f"{counted(len(todo), 'training')}, {images:,} image passes"
     _say_empty(workspace, dataset, trainings, progress)
     return _diverged(workspace, trainings)
 

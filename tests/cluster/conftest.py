@@ -48,4 +48,4 @@ def three(monkeypatch: pytest.MonkeyPatch) -> Iterator[Three]:
     authenticate_again()
     made = Three()
     yield made
-    made.cluster.shutdown()
+    made.close()

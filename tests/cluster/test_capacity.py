@@ -255,8 +255,62 @@ def test_an_autoscaler_s_node_types_are_read_from_what_ray_tells(
         None, {"active_nodes": {"node_" + "0a" * 28: 1}, "idle_nodes": None, "pending_launches": {}}
     )
     assert capacity.node_types() == []
-    tell(None, {"active_nodes": {"ray.head.default": 1, "worker": 2}})
-    assert (capacity.node_types(), capacity.growth(0.0)) == (None, capacity._UNTOLD)
+    for report in (
+        {"active_nodes": {"ray.head.default": 1, "worker": 2}},
+        {"active_nodes": {"ray.head.default": 1}},  # nothing but the head yet
+        {"active_nodes": {}, "pending_nodes": [["10.0.0.2", "worker", "setting-up"]]},
+        {"active_nodes": {}},  # has not told yet
+    ):
+        tell(None, report)
+        assert (capacity.node_types(), capacity.growth(0.0)) == (None, capacity._UNTOLD)
+
+
+_TYPES = """
+max_workers: 8
+head_node_type: head
+available_node_types:
+  head: {resources: {CPU: 0}, node_config: {}}
+  small: {resources: {CPU: 2}, node_config: {}, max_workers: 3}
+  large: {resources: {CPU: 8, GPU: 1}, node_config: {}}
+  never: {resources: {CPU: 64}, node_config: {}, max_workers: 0}
+"""
+
+
+@pytest.mark.parametrize(
+    ("given", "types"),
+    [
+        (_TYPES, [({"CPU": 2}, 3), ({"CPU": 8, "GPU": 1}, 8)]),
+        (_TYPES.replace("{CPU: 2}", "{}"), None),  # on machines of one's own nobody says
+        (None, []),  # this head's monitor starts nothing
+        ("[", None),
+    ],
+)
+def test_on_the_head_the_autoscaler_s_own_file_says_what_it_may_start(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    given: str | None,
+    types: list[tuple[dict[str, float], int]] | None,
+) -> None:
+    """The file of this cluster's monitor, not of another one's on the same machine; where there is
+    none on it, nothing is known."""
+    import ray
+
+    (tmp_path / "mine.yaml").write_text(given or "")
+    (tmp_path / "other.yaml").write_text(_TYPES.replace("2", "1"))
+    option = f"--autoscaling-config={tmp_path}/"
+    monitor = ["python", "-u", "/ray/monitor.py", "--gcs-address=10.0.0.1:6379"]
+    lines = [
+        monitor if given is None else [*monitor, f"{option}mine.yaml"],
+        ["python", "-u", "/ray/dashboard.py", "--gcs-address=10.0.0.1:6379"],
+        [*monitor[:3], "--gcs-address=10.0.0.1:7000", f"{option}other.yaml"],
+    ]
+    context = mock.Mock(gcs_address="10.0.0.1:6379")
+    monkeypatch.setattr(ray, "is_initialized", lambda: True)
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: context)
+    monkeypatch.setattr(capacity, "_command_lines", lambda: iter(lines))
+    assert capacity._configured() == types
+    context.gcs_address = "10.0.0.2:6379"
+    assert capacity._configured() is None
 
 
 def test_a_head_that_was_just_started_is_given_time_to_tell(
@@ -285,6 +339,42 @@ def test_where_ray_has_moved_what_it_tells_nothing_is_known(
 
     monkeypatch.setattr(ray._private.state.state, "get_cluster_config", gone)
     assert capacity.node_types() is None
+
+
+def test_who_joins_is_lost_or_about_to_go_has_a_line_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two nodes; one more joins, one of the same host name as another; one is drained, one is
+    gone. Nothing is said of those that were there at first, and nothing twice."""
+    from zoo.cluster import nodes
+
+    def node(name: str, number: str) -> dict[str, object]:
+        return {
+            "NodeID": number * 56,
+            "NodeManagerHostname": name,
+            "Alive": True,
+            "Resources": {"CPU": 1.0},
+        }
+
+    said: list[str] = []
+    there = [node("a", "1"), node("b", "2")]
+    going: set[str] = set()
+    monkeypatch.setattr(nodes, "_say", said.append)
+    monkeypatch.setattr(nodes.ray, "nodes", lambda: list(there))
+    monkeypatch.setattr(nodes, "draining", lambda: set(going))
+    watched = nodes.Nodes({"CPU": 1.0}, mock.Mock(watch=list))
+    watched.look()
+    assert said == []
+    there.append(node("b", "3"))
+    watched.look()
+    going.add("1" * 56)
+    watched.look()
+    del there[0]
+    watched.look()
+    watched.look()
+    assert said == [
+        "node b (33333333) joined; 3 nodes now.",
+        "node a is about to go; its trainings are saved and go elsewhere.",
+        "node a is lost; 2 nodes are left.",
+    ]
 
 
 def test_while_no_node_can_do_the_work_it_is_said_what_is_waited_for(

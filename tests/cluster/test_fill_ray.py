@@ -1,5 +1,5 @@
-"""The fill on Ray Data: an actor that is killed is replaced, the loss of the head is said, and
-nothing of it shows in the results."""
+"""The fill on Ray Data: an actor that is killed or hangs is replaced, the loss of the head is said,
+and nothing of it shows in the results."""
 
 from __future__ import annotations
 
@@ -13,8 +13,18 @@ import pytest
 
 from tests.cluster.several import Three, other_code, processes
 from tests.cluster.test_sweep import OURS
-from tests.commands import Running, content, files, parts, run, start, untouched
+from tests.commands import (
+    Running,
+    command_line,
+    content,
+    files,
+    parts,
+    run,
+    start,
+    untouched,
+)
 from zoo.cluster.fill import needs
+from zoo.progress import listening
 
 LOOKS = """
 import pathlib
@@ -132,3 +142,43 @@ def test_a_node_that_joins_a_fill_is_probed_before_it_gets_work(
     assert "is left out: it runs other code of zoo (" in result.err
     assert "got work" not in result.err
     assert content(unfilled) == content(calm)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_worker_of_a_fill_that_hangs_is_replaced(
+    experiment: Path, calm: Path, unfilled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The only worker is stopped (SIGSTOP) after its first part, for ever: Ray sees nothing wrong
+    with it. It is ended, another one does the rest, and answers are the same bytes."""
+    from zoo.cluster import pulse
+    from zoo.cluster.runner import RayRunner
+    from zoo.data.catalog import open_dataset
+    from zoo.fill.plan import plan_fill
+    from zoo.store.workspace import Workspace
+
+    hanging: list[int] = []
+
+    def stop_it(_cells: int) -> None:
+        if not hanging:
+            hanging.extend(processes("_Classify"))
+            for pid in hanging:
+                os.kill(pid, signal.SIGSTOP)
+
+    monkeypatch.setattr(pulse, "SILENT_SECONDS", 6.0)
+    monkeypatch.setenv("RAY_worker_niceness", "0")
+    space = Workspace.open(unfilled)
+    plan = plan_fill(
+        space, open_dataset(str(experiment.parent / "corners")), None, ("train", "test"), None
+    )
+    runner, said = RayRunner(cpus=1), list[str]()
+    try:
+        with listening(said.append):
+            runner.fill(space, plan, stop_it)
+    finally:
+        runner.close()
+    (pid,) = hanging
+    assert not command_line(pid)
+    assert [line for line in said if line.endswith("hangs; another one takes its work.")]
+    answers = [{k: v for k, v in content(s).items() if "answers" in k} for s in (unfilled, calm)]
+    assert answers[0] == answers[1] != {}

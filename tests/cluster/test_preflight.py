@@ -12,12 +12,13 @@ import pytest
 import ray
 from factories import tiny_dataset
 
-from tests.commands import zoo
+from tests.commands import corners, zoo
 from zoo.cluster import preflight, reach
 from zoo.cluster.preflight import Preflight, Report, Wanted, faults, look
 from zoo.errors import UsageError
 from zoo.machine import source_hash
 from zoo.progress import listening
+from zoo.store import ledger
 
 OWN = Report(
     "head", "abcdef0123456789", "3.11.2", {"torch": "2.9.0", "numpy": "2.4.0"}, [], 1 << 40, 1 << 40
@@ -245,7 +246,19 @@ def test_what_listens_and_is_no_ray_is_told_from_nothing_that_listens(
     assert "bug" not in result.err
 
 
-def test_the_code_that_made_something_is_on_record(tmp_path: Path) -> None:
-    """16 hex digits over every module of zoo."""
-    assert len(source_hash()) == 16
-    assert int(source_hash(), 16) >= 0
+def test_the_code_that_made_something_is_on_record_and_another_one_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """16 hex digits over every module of zoo, in every record of a training and a checkpoint. Once
+    other code trains there, its command says so."""
+    own, space = source_hash(), tmp_path / "space"
+    assert len(own) == 16
+    assert int(own, 16) >= 0
+    shape = ("--data", corners(tmp_path / "corners"), "--archs", "softmax", "--epochs", "1")
+    line = ("train", *shape, "--runner", "local", "-w", space, "--seeds")
+    assert "other code of zoo" not in zoo(*line, "0").err
+    for kind in ("checkpoint", "training"):
+        (record,) = (space / "commits" / kind).glob("[!.]*.json")
+        assert f'"source":"{own}"' in record.read_text().replace(" ", "")
+    monkeypatch.setattr(ledger, "source_hash", lambda: "0" * 16)
+    assert f"holds trainings of other code of zoo too ({own})" in zoo(*line, "1").err

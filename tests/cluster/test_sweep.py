@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import re
@@ -20,6 +21,8 @@ from tests.commands import (
     command_line,
     content,
     descendants,
+    done,
+    environment,
     files,
     finished,
     run,
@@ -77,15 +80,29 @@ def finish(folder: Path, experiment: Path, calm: Path) -> None:
     assert not list((space / "attempts").glob("tune-*"))
 
 
+def lossy(percent: int) -> dict[str, str]:
+    """An environment in which Ray loses so many of its messages of work, on their way there or
+    back: tasks, and the leases of workers for them."""
+    share = {"num_failures": -1, "req_failure_prob": percent, "resp_failure_prob": percent}
+    calls = (
+        "CoreWorkerService.grpc_client.PushTask",
+        "NodeManagerService.grpc_client.RequestWorkerLease",
+    )
+    return environment() | {
+        "RAY_testing_rpc_failure": json.dumps(dict.fromkeys(calls, share)),
+        "RAY_testing_rpc_failure_avoid_intra_node_failures": "0",
+    }
+
+
 @pytest.mark.ray
 @pytest.mark.slow
-def test_a_killed_worker_costs_nothing_but_time(
+def test_a_killed_worker_and_lost_messages_cost_nothing_but_time(
     experiment: Path, calm: Path, tmp_path: Path
 ) -> None:
-    """kill -9 of the first worker of a sweep: the command itself ends well, quietly, with the same
-    results."""
+    """kill -9 of the first worker of a sweep, and one in 50 of Ray's messages is lost, and one
+    answer in 50: the command itself ends well, quietly, with the same results."""
     space = tmp_path / "space"
-    with start(tmp_path, *command(experiment, space)) as running:
+    with start(tmp_path, *command(experiment, space), env=lossy(2)) as running:
         kill_workers(running, signal.SIGKILL, lambda: finished(space, "training") < TRAININGS)
         assert finished(space, "training") < TRAININGS
         result = running.finish()
@@ -184,7 +201,7 @@ def test_a_worker_that_is_alive_and_says_nothing_is_replaced(
         def __init__(self, *arguments: object) -> None:
             from zoo.cluster import queue
 
-            queue._SILENT_SECONDS = 6.0
+            queue.SILENT_SECONDS = 6.0
             super().__init__(*arguments)  # type: ignore[arg-type]
 
     stopped: list[int] = []
@@ -247,6 +264,9 @@ def test_a_lost_training_goes_on_and_a_stopped_one_saves_its_state(tmp_path: Pat
         assert all(OURS.match(line) for line in running.err.splitlines()), running.err
     kept, files_then = newest(), files(space)
     assert "s" in kept.split("-")[0]
+    assert "2 times a training was told to stop and saved where it stood" in done(
+        "status", "-w", space
+    )
     result = run(tmp_path, *line, "--cpus", "1", "-w", space)
     assert result.code == 0, result
     assert untouched(files_then, space)

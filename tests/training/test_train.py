@@ -31,7 +31,9 @@ import zoo.trainsets.inputs
 from zoo import keyed, models, pipeline
 from zoo.data import Dataset, Decoded, open_dataset
 from zoo.errors import StoreError
+from zoo.estimate import training_seconds
 from zoo.local import LocalRunner
+from zoo.rates import ACCELERATORS
 from zoo.spec import DatasetRef, Op, Preprocessing, Recipe, Training, classifier_id
 from zoo.store import ledger
 from zoo.store.workspace import Workspace
@@ -1256,6 +1258,29 @@ def test_an_extended_grid_trains_only_what_is_new(tmp_path: Path, dataset: Datas
     after = everything(space, but=("cache", "resume", "attempts"))
     assert {name: after[name] for name in before} == before
     assert len(ledger.population(space)) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "accelerator"),
+    [("", "cpu-core"), ("NVIDIA H100 80GB HBM3", "h100"), ("Some GPU of 2030", "rtx3090")],
+)
+def test_a_runner_is_told_what_trainings_take_on_its_device(
+    tmp_path: Path, dataset: Dataset, name: str, accelerator: str
+) -> None:
+    """A GPU that nobody knows counts as the slowest one that is known."""
+    told: dict[str, float] = {}
+
+    class Noting(LocalRunner):
+        device_name = name
+
+        def train(self, space, trainings, costs, on_epoch):  # type: ignore[no-untyped-def]
+            told.update(costs)
+            super().train(space, trainings, costs, on_epoch)
+
+    job, made = training(dataset, epochs=1), Noting("cpu")
+    pipeline.train(workspace(tmp_path), dataset, "test", "population", [job], lambda: made, QUIET)
+    seconds = training_seconds(job, dataset, ACCELERATORS[accelerator])
+    assert told == {job.id: max(1e-3, seconds)}
 
 
 def test_initial_weights_are_shared_by_seed(dataset: Dataset, tmp_path: Path) -> None:

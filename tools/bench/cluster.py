@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tools.bench.paired import print_table, settings, since
-from zoo.cluster.queue import _MESSAGES_PER_SECOND
+from zoo.cluster.queue import MESSAGES_PER_SECOND
 from zoo.data import open_dataset
 from zoo.spec import Recipe, Sweep
 from zoo.store import ledger
@@ -199,7 +199,7 @@ def on_paper(size: Size) -> dict[str, str | float | int]:
     return {
         "size": size.name,
         "trials": size.gpus,
-        "messages_per_second": min(float(size.gpus), _MESSAGES_PER_SECOND),
+        "messages_per_second": min(float(size.gpus), MESSAGES_PER_SECOND),
         "trainings_per_second": per_second,
         "driver_share_of_a_core": per_second * _DRIVER_SECONDS,
         "commits_per_second": per_second * records,

@@ -6,10 +6,12 @@ Ray lets such work wait, without a word, for a node that never comes.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from zoo.errors import UsageError
@@ -31,6 +33,7 @@ Resources = Mapping[str, float]
 
 _SHOWN = ("CPU", "GPU")
 _SECONDS_TO_TELL = 10.0
+_MONITOR, _CONFIG = "/monitor.py", "--autoscaling-config="
 _UNTOLD = 16
 """Workers that work is cut for where an autoscaler does not tell how many it may start."""
 
@@ -129,6 +132,8 @@ def _types() -> list[tuple[dict[str, float], int]] | None:
     import ray
     from ray.experimental.internal_kv import _internal_kv_get
 
+    if (configured := _configured()) is not None:
+        return configured
     # Ray tells this only inside; where it has moved, or the connection cannot carry it, nothing is
     # known. A head that was started a moment ago has not told anything yet.
     until = time.monotonic() + _SECONDS_TO_TELL
@@ -138,7 +143,8 @@ def _types() -> list[tuple[dict[str, float], int]] | None:
             status: Any = _internal_kv_get("__autoscaling_status")
         except Exception:  # noqa: BLE001
             return None
-        told = config is not None or status is not None or _second_version()
+        named = _named(json.loads(status).get("autoscaler_report") or {}) if status else set()
+        told = config is not None or bool(named) or _second_version()
         if told or time.monotonic() >= until:
             break
         time.sleep(_SECONDS_TO_TELL / 20)
@@ -147,19 +153,54 @@ def _types() -> list[tuple[dict[str, float], int]] | None:
         return [(dict(g.resources), int(g.max_count)) for g in groups if g.max_count]
     if _second_version():
         return None
-    report = (json.loads(status).get("autoscaler_report") or {}) if status else {}
-    named = {
+    # A cluster without an autoscaler has a monitor all the same: it calls each node a type of its
+    # own. One that names no node at all has not told yet.
+    own = all(re.fullmatch(r"node_[0-9a-f]+", name) for name in named)
+    return [] if own and (named or not status) else None
+
+
+def _configured() -> list[tuple[dict[str, float], int]] | None:
+    """The same from the file that this cluster's autoscaler was started with, which Ray does not
+    pass on: on the head, where submitted commands run. None elsewhere, and where a type does not
+    say what it has."""
+    import ray
+    import yaml  # type: ignore[import-untyped]
+
+    if not ray.is_initialized():  # it would connect to whatever cluster it finds
+        return None
+    try:
+        mine = f"--gcs-address={ray.get_runtime_context().gcs_address}"
+        (line,) = (words for words in _command_lines() if mine in words and _MONITOR in words[2])
+        named = [word.partition("=")[2] for word in line if word.startswith(_CONFIG)]
+        if not named:
+            return []
+        config = yaml.safe_load(Path(named[0]).expanduser().read_text())
+        most, types = int(config["max_workers"]), dict(config["available_node_types"])
+        types[config["head_node_type"]] = {"max_workers": 0} | types[config["head_node_type"]]
+        counts = {name: min(most, int(has.get("max_workers", most))) for name, has in types.items()}
+        found = [(dict(types[name]["resources"]), count) for name, count in counts.items() if count]
+    except Exception:  # noqa: BLE001 - wherever it is, it is not to be had here
+        return None
+    return found if all(resources for resources, _ in found) else None
+
+
+def _command_lines() -> Iterator[list[str]]:
+    """Of every process of this machine."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            words = path.read_bytes().decode(errors="replace").split("\0")
+            if len(words) > 2:
+                yield words
+
+
+def _named(report: Mapping[str, Any]) -> set[str]:
+    """Types of nodes that an autoscaler's report names, those of nodes it is starting too."""
+    return {
         *(report.get("active_nodes") or {}),
         *(report.get("idle_nodes") or {}),
         *(report.get("pending_launches") or {}),
+        *(node[1] for node in report.get("pending_nodes") or ()),
     }
-    # A cluster without an autoscaler has a monitor all the same: it calls each node a type of its
-    # own.
-    return (
-        []
-        if all(re.fullmatch(r"node_[0-9a-f]+|ray\.head\.default", name) for name in named)
-        else None
-    )
 
 
 def _second_version() -> bool:

@@ -19,6 +19,7 @@ from ray.data import ActorPoolStrategy, DataContext
 from zoo.cluster.capacity import workers_of_fill
 from zoo.cluster.nodes import Nodes
 from zoo.cluster.preflight import Gate
+from zoo.cluster.pulse import Pulse, watched
 from zoo.cluster.session import hush
 from zoo.fill.features import FeaturePlan, FeatureTask, decode_pictures
 from zoo.fill.plan import (
@@ -71,7 +72,10 @@ def _pictures(row: dict[str, Any], read: Callable[[], _Pictures]) -> _Pictures:
 class _Classify:
     """One actor: the groups of classifiers of every block that comes by, run on it."""
 
-    def __init__(self, root: str, gpus: float, gate: Gate | None = None) -> None:
+    def __init__(
+        self, root: str, gpus: float, gate: Gate | None = None, pulses: Any = None
+    ) -> None:
+        pulse = Pulse(pulses)
         if gate is not None:
             gate.wait()
         import torch
@@ -81,6 +85,7 @@ class _Classify:
 
         torch.set_num_threads(1)
         self._worker = ShardWorker(Workspace.open(root), device_for(gpus))
+        pulse.ready()
 
     def __call__(self, row: dict[str, Any]) -> Iterator[dict[str, Any]]:
         block = FillBlock.from_json(str(row["block"]))
@@ -97,7 +102,10 @@ def _decode_for_features(row: dict[str, Any], gate: Gate | None = None) -> dict[
 class _Extract:
     """One actor: a backbone, run on every shard that comes by."""
 
-    def __init__(self, root: str, gpus: float, gate: Gate | None = None) -> None:
+    def __init__(
+        self, root: str, gpus: float, gate: Gate | None = None, pulses: Any = None
+    ) -> None:
+        pulse = Pulse(pulses)
         if gate is not None:
             gate.wait()
         import torch
@@ -107,6 +115,7 @@ class _Extract:
 
         torch.set_num_threads(1)
         self._worker = FeatureWorker(Workspace.open(root), device_for(gpus))
+        pulse.ready()
 
     def __call__(self, row: dict[str, Any]) -> Iterator[dict[str, Any]]:
         task = FeatureTask.from_json(str(row["task"]))
@@ -123,6 +132,11 @@ def needs(gpus: float) -> tuple[dict[str, float], dict[str, float]]:
     return {"num_cpus": 1}, {"num_cpus": 0, "num_gpus": gpus} if gpus else {"num_cpus": 1}
 
 
+def _workers(nodes: Nodes, gpus: float) -> int:
+    """How many workers there may be, by what there is and what an autoscaler may start."""
+    return max(1, nodes.growth(gpus), int(workers_of_fill(ray.cluster_resources(), gpus)))
+
+
 def run_fill(
     workspace: Workspace,
     plan: FillPlan,
@@ -131,11 +145,9 @@ def run_fill(
     *,
     gpus: float,
 ) -> None:
-    """Run a plan's tasks in one pipeline and hand each receipt to the plan as it arrives. The pool
-    of actors grows with the cluster, up to one per block; blocks are cut for as many as there may
-    be."""
-    workers = max(1, nodes.growth(gpus), int(workers_of_fill(ray.cluster_resources(), gpus)))
-    blocks = plan.blocks(workers, HELD_PICTURES_GPU if gpus else HELD_PICTURES)
+    """Run a plan's tasks in one pipeline and hand each receipt to the plan as it arrives. Blocks
+    are cut for as many workers as there may be."""
+    blocks = plan.blocks(_workers(nodes, gpus), HELD_PICTURES_GPU if gpus else HELD_PICTURES)
     cells = {(task.unit.key, task.shard.index): cells_of(task) for task in plan.tasks}
     rows = [{"block": block.to_json()} for block in blocks]
     for text in _streamed(workspace, rows, _decode, _Classify, nodes, gpus):
@@ -171,7 +183,7 @@ def _streamed(
 ) -> Iterator[str]:
     """Receipts of rows of work, as JSON, in the order in which they are done."""
     hush()
-    workers = max(1, min(len(work), int(workers_of_fill(ray.cluster_resources(), gpus))))
+    workers = min(len(work), _workers(nodes, gpus))
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
@@ -187,14 +199,21 @@ def _streamed(
         labels = {}
     # Those that join later, Ray chooses before the driver has probed them.
     gate = nodes.gate()
-    receipts = rows.map(read, fn_args=(gate,), **decode, **labels).flat_map(
-        worker,
-        fn_constructor_args=(workspace.location, gpus, gate),
-        # As many at once as there is room for: Ray adds another one only after seconds.
-        compute=ActorPoolStrategy(min_size=1, max_size=len(work), initial_size=workers),
-        **classify,
-        **labels,
-    )
-    for row in receipts.iter_rows():
-        nodes.worked()
-        yield str(row["receipt"])
+    with watched() as pulses:
+        receipts = rows.map(read, fn_args=(gate,), **decode, **labels).flat_map(
+            worker,
+            fn_constructor_args=(workspace.location, gpus, gate, pulses),
+            # As many at once as there is room for, or may be: Ray adds another one only after
+            # seconds. An autoscaler starts nodes for actors that wait for one; Ray Data asks it for
+            # none before a block is done. Up to one per block, should yet more nodes join.
+            compute=ActorPoolStrategy(
+                min_size=workers if nodes.growth(gpus) else 1,
+                max_size=len(work),
+                initial_size=workers,
+            ),
+            **classify,
+            **labels,
+        )
+        for row in receipts.iter_rows():
+            nodes.worked()
+            yield str(row["receipt"])

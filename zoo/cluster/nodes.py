@@ -16,7 +16,7 @@ from zoo.cluster.capacity import Resources, asked_words, growth, pending
 from zoo.cluster.preflight import Gate, Preflight
 from zoo.progress import announce
 
-__all__ = ["Nodes", "draining", "fitting", "here", "slots_of"]
+__all__ = ["Nodes", "draining", "fitting", "here", "names", "slots_of"]
 
 _LOOK_SECONDS = 5.0
 _HEAD_SECONDS = 15.0
@@ -43,6 +43,11 @@ def draining() -> set[str]:
 def slots_of(has: Resources, asked: Resources) -> int:
     """How many workers fit on a node."""
     return int(min(has.get(name, 0.0) / amount + 1e-9 for name, amount in asked.items()))
+
+
+def names() -> dict[str, str]:
+    """The living nodes: id -> name."""
+    return _named([node for node in ray.nodes() if node["Alive"]])
 
 
 def fitting(asked: Resources) -> dict[str, str]:

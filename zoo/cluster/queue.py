@@ -18,15 +18,28 @@ from zoo.spec import Training
 from zoo.training.alike import kind
 from zoo.training.rule import most
 
-__all__ = ["END", "WAIT", "Order", "Queue", "State", "batch_size", "of_the_host"]
+__all__ = [
+    "END",
+    "MESSAGES_PER_SECOND",
+    "SILENT_SECONDS",
+    "START_SECONDS",
+    "WAIT",
+    "Order",
+    "Queue",
+    "State",
+    "batch_size",
+    "of_the_host",
+]
 
 _EVEN_SECONDS = 300.0
 _WORTH_A_WORKER = 10.0
 _LOSSES = 3
 _IN_A_ROW = 2
-_MESSAGES_PER_SECOND = 40.0
-_SILENT_SECONDS = 120.0
-_START_SECONDS = 600.0
+MESSAGES_PER_SECOND = 40.0
+"""Of all workers together."""
+SILENT_SECONDS = 120.0
+"""After which a worker is taken for lost."""
+START_SECONDS = 600.0
 """Until a worker that Ray has started asks for its first batch: it imports torch before that."""
 
 WAIT: Literal["wait"] = "wait"
@@ -214,7 +227,7 @@ class Queue:
         """A worker lives, and has finished these epochs."""
         self._epochs |= epochs
         me = self._workers.get(worker)
-        period = max(1.0, len(self._workers) / _MESSAGES_PER_SECOND)
+        period = max(1.0, len(self._workers) / MESSAGES_PER_SECOND)
         if me is None:  # taken for lost meanwhile: others have its trainings
             return Order(stop=True, period=period)
         me.heard = self._clock()
@@ -302,19 +315,19 @@ class Queue:
         """How far it is; what was said and finished since the last time."""
         silent = []
         for trial, since in list(self._starting.items()):
-            if self._clock() - since > _START_SECONDS:
+            if self._clock() - since > START_SECONDS:
                 del self._starting[trial]
                 silent.append(trial)
                 self._lines.append(
-                    f"a worker has not asked for work within {_START_SECONDS:g} s of its start;"
+                    f"a worker has not asked for work within {START_SECONDS:g} s of its start;"
                     " another one is started for it."
                 )
         for name, worker in list(self._workers.items()):
-            if self._clock() - worker.heard > _SILENT_SECONDS:
+            if self._clock() - worker.heard > SILENT_SECONDS:
                 silent.append(_trial(name))
                 self._lines.append(
                     f"a worker on {self._name(worker.host)} has said nothing for"
-                    f" {_SILENT_SECONDS:g} s; its trainings go to others."
+                    f" {SILENT_SECONDS:g} s; its trainings go to others."
                 )
                 self.lost(name)
         busy = self.at_work()

@@ -81,6 +81,17 @@ class RayRunner:
         """What ``start`` will do, in words; None once it is done."""
         return None if self._started else "starting Ray"
 
+    @property
+    def device_name(self) -> str:
+        if not self._gpus:
+            return ""
+        if self._preflight is None:
+            from zoo.training.device import device_for, name_of
+
+            return name_of(device_for(self._gpus))
+        # Of several kinds the one that comes first: what follows is an order and a size of batches.
+        return next((node.gpu for node in self._preflight.good.values() if node.gpu), "GPU")
+
     def start(self) -> None:
         """Start the session on this machine. Does nothing where there is one."""
         if not self._started:

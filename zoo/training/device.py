@@ -7,12 +7,17 @@ import torch
 from zoo.errors import UsageError
 from zoo.machine import gpu_share, own_cpus
 
-__all__ = ["device_for", "visible_gpus"]
+__all__ = ["device_for", "name_of", "visible_gpus"]
 
 
 def visible_gpus() -> int:
     """GPUs that torch can drive from this process."""
     return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def name_of(device: torch.device) -> str:
+    """As its maker calls a GPU; empty for a CPU."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else ""
 
 
 def device_for(gpus: float) -> torch.device:
