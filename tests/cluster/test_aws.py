@@ -18,6 +18,7 @@ import boto3
 from moto import mock_aws
 
 from zoo.cluster import aws
+from zoo.cluster.doctor import examine
 from zoo.errors import ZooError
 
 ROOT = Path(__file__).parents[2]
@@ -106,19 +107,40 @@ def test_ray_leaves_the_group_alone_and_asks_for_what_the_file_says(
     assert aws.machines(config) == []
 
 
+def examined(config: dict[str, Any], folder: Path) -> list[str]:
+    """What ``zoo doctor FILE`` finds in the way on AWS, whatever tools this machine lacks."""
+    (folder / "mine.yaml").write_text(yaml.safe_dump(config))
+    found = examine(folder / "mine.yaml", "", None, None, 0.0)
+    return [fault for fault in found.faults if not fault.startswith("this machine")]
+
+
 def test_without_our_group_ray_opens_ssh_to_everybody(
-    amazon: None, config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    amazon: None, config: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Twin: what the file alone comes to under ``ray up``; and our check finds it."""
+    """Twin: what the file alone comes to under ``ray up``; and our check finds it, and so does
+    ``zoo doctor`` with the file."""
     from ray.autoscaler._private.aws import config as ray_config
     from ray.autoscaler._private.providers import _NODE_PROVIDERS
     from ray.autoscaler._private.util import prepare_config
 
     monkeypatch.setattr(ray_config.time, "sleep", lambda seconds: None)
+    assert examined(config, tmp_path) == []
     given = _NODE_PROVIDERS["aws"](config["provider"]).bootstrap_config(prepare_config(config))
     assert any("0.0.0.0/0" in json.dumps(group["IpPermissions"]) for group in groups(given))
     (fault,) = aws.group_faults(given)
     assert "lets everybody in on ports 22 to 22" in fault
+    assert examined(config, tmp_path) == [fault]
+
+
+def test_what_aws_refuses_is_said_in_a_sentence(
+    amazon: None, config: dict[str, Any], tmp_path: Path
+) -> None:
+    """By ``zoo doctor`` and by what ``zoo up`` does first; here a region that is none."""
+    config["provider"]["region"] = "nowhere/1"
+    (fault,) = examined(config, tmp_path)
+    assert fault.startswith("AWS refuses or cannot be reached: ")
+    with pytest.raises(ZooError, match="AWS refuses or cannot be reached: "):
+        aws.prepared(config)
 
 
 def test_a_group_that_is_open_to_all_is_refused(amazon: None, config: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from zoo.errors import UsageError, ZooError
@@ -21,6 +22,21 @@ _EVERYWHERE = {"0.0.0.0/0", "::/0"}
 _GONE = {"terminated", "shutting-down"}
 
 
+@contextlib.contextmanager
+def _in_words() -> Iterator[None]:
+    """What AWS refuses, or botocore before it is asked, becomes a sentence."""
+    try:
+        yield
+    except Exception as error:
+        if not type(error).__module__.startswith("botocore."):
+            raise
+        raise ZooError(
+            f"AWS refuses or cannot be reached: {error}. Its credentials are those of this"
+            " environment, as for any tool of theirs (aws configure)."
+        ) from error
+
+
+@_in_words()
 def prepared(config: Config, workspace: str = "") -> Config:
     """The same cluster with a security group that is there, and with a profile for its workers
     where the workspace is in a bucket.
@@ -60,24 +76,14 @@ def _client(service: str, config: Config) -> Any:
 def _group(config: Config, asked: Config) -> str:
     """Id of the cluster's security group: all traffic within it, ssh from the addresses asked for,
     nothing else. Made if it is not there."""
+    vpc, there = _standing(config, asked)
+    if there:
+        return there
     ec2 = _client("ec2", config)
-    name = asked.get("GroupName") or f"zoo-{config['cluster_name']}"
-    vpcs = ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"]
-    if not vpcs:
-        raise UsageError(
-            "this region has no default VPC: make a security group by hand and name it and the"
-            " subnets in every node_config (SecurityGroupIds, SubnetIds)."
-        )
-    where = [
-        {"Name": "group-name", "Values": [name]},
-        {"Name": "vpc-id", "Values": [vpcs[0]["VpcId"]]},
-    ]
-    if there := ec2.describe_security_groups(Filters=where)["SecurityGroups"]:
-        return str(there[0]["GroupId"])
     made = ec2.create_security_group(
-        GroupName=name,
+        GroupName=_group_name(config, asked),
         Description=f"zoo cluster {config['cluster_name']}: ssh from one address",
-        VpcId=vpcs[0]["VpcId"],
+        VpcId=vpc,
     )
     within = {"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": made["GroupId"]}]}
     ec2.authorize_security_group_ingress(
@@ -86,19 +92,42 @@ def _group(config: Config, asked: Config) -> str:
     return str(made["GroupId"])
 
 
+def _group_name(config: Config, asked: Config) -> str:
+    return asked.get("GroupName") or f"zoo-{config['cluster_name']}"
+
+
+def _standing(config: Config, asked: Config) -> tuple[str, str]:
+    """Ids of the region's default network and of the cluster's security group in it, empty if it is
+    not there."""
+    ec2 = _client("ec2", config)
+    vpcs = ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"]
+    if not vpcs:
+        raise UsageError(
+            "this region has no default VPC: make a security group by hand and name it and the"
+            " subnets in every node_config (SecurityGroupIds, SubnetIds)."
+        )
+    where = [
+        {"Name": "group-name", "Values": [_group_name(config, asked)]},
+        {"Name": "vpc-id", "Values": [vpcs[0]["VpcId"]]},
+    ]
+    there = ec2.describe_security_groups(Filters=where)["SecurityGroups"]
+    return str(vpcs[0]["VpcId"]), str(there[0]["GroupId"]) if there else ""
+
+
+@_in_words()
 def group_faults(config: Config) -> list[str]:
-    """What the security groups of a cluster's nodes let in and should not, read back from AWS."""
-    ids = sorted(
-        {
-            group
-            for node in config["available_node_types"].values()
-            for group in node["node_config"].get("SecurityGroupIds") or []
-        }
-    )
+    """What the security groups of a cluster's nodes let in and should not, read back from AWS; of
+    nodes that name none, the group that they would be given if it is there already."""
+    nodes = [node["node_config"] for node in config["available_node_types"].values()]
+    ids = {group for node in nodes for group in node.get("SecurityGroupIds") or []}
+    if not all("SecurityGroupIds" in node for node in nodes):
+        ids |= {_standing(config, config["provider"].get("security_group") or {})[1]} - {""}
     if not ids:
         return []
     found = []
-    for group in _client("ec2", config).describe_security_groups(GroupIds=ids)["SecurityGroups"]:
+    for group in _client("ec2", config).describe_security_groups(GroupIds=sorted(ids))[
+        "SecurityGroups"
+    ]:
         for rule in group["IpPermissions"]:
             open_to = {network["CidrIp"] for network in rule.get("IpRanges", ())} | {
                 network["CidrIpv6"] for network in rule.get("Ipv6Ranges", ())
@@ -141,6 +170,7 @@ def _policy(statements: list[dict[str, Any]]) -> str:
     return json.dumps({"Version": "2012-10-17", "Statement": statements})
 
 
+@_in_words()
 def machines(config: Config) -> list[str]:
     """Ids of the cluster's machines that have not been ended."""
     found = _client("ec2", config).describe_instances(

@@ -67,8 +67,9 @@ def _file(path: Path, found: Findings) -> None:
             found.faults.append(f"this machine has no {tool}, by which zoo up reaches the nodes")
     try:
         config = check(path)
-        found.faults += still_examples(config)
-        if config["provider"]["type"] == "aws" and not found.faults:
+        examples = still_examples(config)
+        found.faults += examples
+        if config["provider"]["type"] == "aws" and not examples:
             from zoo.cluster import aws
 
             found.faults += aws.group_faults(config)
