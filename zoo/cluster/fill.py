@@ -8,7 +8,8 @@ resources (no GPU) Ray fuses them into the actor.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -150,10 +151,11 @@ def run_fill(
     blocks = plan.blocks(_workers(nodes, gpus), HELD_PICTURES_GPU if gpus else HELD_PICTURES)
     cells = {(task.unit.key, task.shard.index): cells_of(task) for task in plan.tasks}
     rows = [{"block": block.to_json()} for block in blocks]
-    for text in _streamed(workspace, rows, _decode, _Classify, nodes, gpus):
-        key, receipt = receipt_from_json(text)
-        plan.receive(key, receipt)
-        on_task(cells[key, receipt.shard])
+    with closing(_streamed(workspace, rows, _decode, _Classify, nodes, gpus)) as receipts:
+        for text in receipts:
+            key, receipt = receipt_from_json(text)
+            plan.receive(key, receipt)
+            on_task(cells[key, receipt.shard])
 
 
 def run_features(
@@ -167,10 +169,11 @@ def run_features(
     """``run_fill`` for features."""
     cells = {(task.unit.key, task.shard.index): task.cells for task in plan.tasks}
     rows = [{"task": task.to_json()} for task in plan.tasks]
-    for text in _streamed(workspace, rows, _decode_for_features, _Extract, nodes, gpus):
-        key, receipt = FeaturePlan.receipt_from_json(text)
-        plan.receive(key, receipt)
-        on_task(cells[key, receipt.shard])
+    with closing(_streamed(workspace, rows, _decode_for_features, _Extract, nodes, gpus)) as found:
+        for text in found:
+            key, receipt = FeaturePlan.receipt_from_json(text)
+            plan.receive(key, receipt)
+            on_task(cells[key, receipt.shard])
 
 
 def _streamed(
@@ -180,8 +183,9 @@ def _streamed(
     worker: type[_Classify] | type[_Extract],
     nodes: Nodes,
     gpus: float,
-) -> Iterator[str]:
-    """Receipts of rows of work, as JSON, in the order in which they are done."""
+) -> Generator[str, None, None]:
+    """Receipts of rows of work, as JSON, in the order in which they are done. To be closed while
+    Ray is still there."""
     hush()
     workers = min(len(work), _workers(nodes, gpus))
     context = DataContext.get_current()

@@ -127,7 +127,8 @@ def watched() -> Iterator[Any]:
         yield pulses
     finally:
         over.set()
-        ray.kill(pulses)
+        with contextlib.suppress(Exception):  # Ray may be gone, and with it who was asked
+            ray.kill(pulses)
 
 
 def _end(worker: Process) -> None:
