@@ -1,8 +1,10 @@
 """An autoscaler that starts nodes on this machine, from none to four: in a sweep and in a fill all
-of them are at work, and are given back in between."""
+of them are at work, and are given back in between. ``ASLEEP=5 pytest ...``: each training and each
+part takes so many seconds longer."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -27,6 +29,7 @@ def _together(what):
         if time.monotonic() > until:
             raise RuntimeError("not so many at work: " + what)
         time.sleep(0.05)
+    time.sleep({asleep})
 """
 _TRAINING = """
 def run(workspace, batch, *, on_epoch, **_):
@@ -57,7 +60,12 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Three]:
     from zoo.cluster.session import authenticate_again
 
     code = other_code(tmp_path / "code")
-    together = _TOGETHER.format(folder=str(tmp_path / "at-work"), most=MOST, hangs=HANGS)
+    together = _TOGETHER.format(
+        folder=str(tmp_path / "at-work"),
+        most=MOST,
+        hangs=HANGS,
+        asleep=float(os.environ.get("ASLEEP", "0")),
+    )
     for name, text in (("training/run.py", _TRAINING), ("fill/predict.py", _FILL)):
         with (code / "zoo" / name).open("a") as file:
             file.write(together + text)
