@@ -156,6 +156,25 @@ def test_a_lost_worker_s_trainings_go_out_again() -> None:
     assert not made.queue.tell("t1:y", {}).stop
 
 
+def test_what_a_worker_says_may_arrive_twice() -> None:
+    """Its messages are sent again where the answer was lost. Asked again, the queue gives the same
+    batch, and no training counts as lost; a failure of the host that is told twice counts once."""
+    made = Made(sweep(seeds=6))
+    given = made.take("t1", "A")
+    assert [made.take("t1", "A") for _ in range(4)] == [given] * 4
+    other = made.take("t2", "B")
+    assert isinstance(other, list)
+    for _ in range(2):
+        made.queue.broke("t1", "StoreError: no space")
+    for _ in range(2):
+        made.queue.back("t2", {}, [])
+    assert isinstance(made.take("t1", "A"), list)  # not left out: one failure
+    made.queue.lost("t1")
+    made.queue.lost("t1")
+    assert made.work("t2", "B") == 6 - len(other)
+    assert made.failed == {}
+
+
 def test_a_training_that_gets_on_is_never_given_up() -> None:
     """Six losses with a new state before each: it goes out a seventh time."""
     made = Made(sweep(), "A")

@@ -113,7 +113,7 @@ class Pulse:
 def watched() -> Iterator[Any]:
     """What workers say goes to the actor that is yielded; those that hang are ended meanwhile."""
     place = NodeAffinitySchedulingStrategy(here(), soft=False)
-    made = ray.remote(num_cpus=0)(Pulses).options(scheduling_strategy=place)
+    made = ray.remote(num_cpus=0, max_task_retries=-1)(Pulses).options(scheduling_strategy=place)
     pulses, over = made.remote(SILENT_SECONDS, START_SECONDS), threading.Event()
 
     def watch() -> None:

@@ -188,10 +188,9 @@ class Queue:
         nothing more for it."""
         self._starting.pop(_trial(worker), None)
         me = self._workers.setdefault(worker, _Worker(host))
-        if me.given:
-            self.lost(worker)
-            me = self._workers[worker] = _Worker(host)
         me.heard, me.waits = self._clock(), False
+        if me.given:  # it has asked before, and the answer was lost on its way
+            return [self._all[name] for name in sorted(me.given, key=self._order)]
         there = self._hosts.get(host)
         if self._stopping or not any(self._waiting.values()) or (there and there.draining):
             del self._workers[worker]
@@ -258,7 +257,7 @@ class Queue:
     def broke(self, worker: str, reason: str, details: str = "") -> None:
         """A worker could not even begin a batch, or its storage failed: what it has goes back."""
         me = self._workers.get(worker)
-        if me is None:
+        if me is None or not me.given:
             return
         mine, me.given = me.given, set()
         host = self._hosts.setdefault(me.host, _Host(me.host))
@@ -350,7 +349,10 @@ class Queue:
     def _put_back(self, name: str) -> None:
         ids = self._waiting[self._kind[name]]
         ids.append(name)
-        ids.sort(key=lambda other: (-self._costs[other], other))
+        ids.sort(key=self._order)
+
+    def _order(self, name: str) -> tuple[float, str]:
+        return -self._costs[name], name
 
     def _count_loss(self, name: str, host: str) -> None:
         state = self._newest(name)

@@ -297,7 +297,8 @@ def run_sweep(
     hush()
     name = f"zoo-queue-{secrets.token_hex(4)}"
     texts = [json.dumps(training.as_json()) for training in trainings]
-    keeper = ray.remote(num_cpus=0)(Keeper)
+    # A message that is lost on the way is sent again: what it asks for may be done twice.
+    keeper = ray.remote(num_cpus=0, max_task_retries=-1)(Keeper)
     queue = keeper.options(
         name=name, scheduling_strategy=NodeAffinitySchedulingStrategy(here(), soft=False)
     ).remote(workspace.location, texts, dict(costs), not resources.get("GPU"))
