@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import re
@@ -21,6 +22,7 @@ from tests.commands import (
     content,
     descendants,
     done,
+    environment,
     files,
     finished,
     run,
@@ -78,15 +80,29 @@ def finish(folder: Path, experiment: Path, calm: Path) -> None:
     assert not list((space / "attempts").glob("tune-*"))
 
 
+def lossy(percent: int) -> dict[str, str]:
+    """An environment in which Ray loses so many of its messages of work, on their way there or
+    back: tasks, and the leases of workers for them."""
+    share = {"num_failures": -1, "req_failure_prob": percent, "resp_failure_prob": percent}
+    calls = (
+        "CoreWorkerService.grpc_client.PushTask",
+        "NodeManagerService.grpc_client.RequestWorkerLease",
+    )
+    return environment() | {
+        "RAY_testing_rpc_failure": json.dumps(dict.fromkeys(calls, share)),
+        "RAY_testing_rpc_failure_avoid_intra_node_failures": "0",
+    }
+
+
 @pytest.mark.ray
 @pytest.mark.slow
-def test_a_killed_worker_costs_nothing_but_time(
+def test_a_killed_worker_and_lost_messages_cost_nothing_but_time(
     experiment: Path, calm: Path, tmp_path: Path
 ) -> None:
-    """kill -9 of the first worker of a sweep: the command itself ends well, quietly, with the same
-    results."""
+    """kill -9 of the first worker of a sweep, and one in 50 of Ray's messages is lost, and one
+    answer in 50: the command itself ends well, quietly, with the same results."""
     space = tmp_path / "space"
-    with start(tmp_path, *command(experiment, space)) as running:
+    with start(tmp_path, *command(experiment, space), env=lossy(2)) as running:
         kill_workers(running, signal.SIGKILL, lambda: finished(space, "training") < TRAININGS)
         assert finished(space, "training") < TRAININGS
         result = running.finish()
