@@ -1,26 +1,31 @@
-"""What ``zoo audit`` finds beside cleanlab's way: from networks, and from classical features.
+"""What ``zoo audit`` finds beside cleanlab's way: from networks, and from features.
 
 Sets: of Fashion-MNIST (fashion-mini) 520 and 5,000 pictures, of CIFAR-10 520 and 2,500, of MNIST
-10,000, the last two where ZOO_DATA has them; balanced, with their true labels; 10 % of these are
-made wrong, on all classes alike (symmetric) or where a network takes one class for another
-(confusion). A round is a draw of the noise.
+10,000, the last two where ZOO_DATA has them; balanced, with their true labels. ``crops:N`` are N
+square cuts, 96 to 160 pixels wide, of each of nine photographs that scikit-image and scikit-learn
+ship; which photograph is the class, so it is an easy set. 10 % of the labels are made wrong, on all
+classes alike (symmetric) or where a network takes one class for another (confusion). A round is a
+draw of the noise.
 
 - networks: what ``zoo audit --features none`` trains by its rule and budget.
-- hog: what ``zoo audit --features hog`` trains by its rule and budget, features included.
+- hog, or a network of timm: what ``zoo audit --features hog`` (or that) trains by its rule and
+  budget, features included.
+- networks + hog: both populations as one.
 - five-fold: cross-validation of the audit's first network, as many image passes in all.
 - classical: the histograms of oriented gradients of ``hog`` under scikit-learn's logistic
   regression, five-fold; seconds without the histograms.
 
-Options of its own: --sets (data set and pictures of each class, as fashion-mini:52), --noise and
---budget (seconds of an audit).
+Options of its own: --sets (data set and pictures of each class, as fashion-mini:52), --noise,
+--ways (of the above; a network of timm by its name) and --budget (seconds of an audit).
 
 Each is ranked as cleanlab does by its defaults (``zoo.scores.confident``, which tests compare with
 the package) on its held-out probabilities, by self-confidence and by find_label_issues with what it
-flags first; an audit by label quality too, which is what it shows.
+flags first; an audit by label quality too, which is what it shows, and two together by that alone.
 
 Printed: AUROC, average precision, wrong labels among the first n (n being how many there are),
-image passes (of features, none), seconds and CPU seconds of one process. One process does all;
-other work on the machine makes the seconds longer.
+image passes (of features, none), seconds and CPU seconds of one process; then, of every audit, its
+gain in average precision over networks, paired by set and draw, with a 95 % t interval over sets.
+One process does all; other work on the machine makes the seconds longer.
 """
 
 from __future__ import annotations
@@ -35,10 +40,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from PIL import Image
+
 import zoo
 from tools.bench.detection import written
 from tools.bench.paired import print_table, settings
-from zoo import pipeline
+from zoo import keyed, pipeline
 from zoo.arrays import Floats
 from zoo.auditing import BUDGET, HEADS, Chosen, audit_pictures, choose
 from zoo.data import Dataset, open_dataset
@@ -48,15 +55,17 @@ from zoo.models.at_hand import HOG
 from zoo.progress import Progress
 from zoo.scores.confident import out_of_fold
 from zoo.scores.detection import detection_table
-from zoo.scores.from_store import Probabilities
+from zoo.scores.from_store import Probabilities, score
 from zoo.scores.passes import costs, cross_validated
-from zoo.scores.population import Population, choose_population, population_of
+from zoo.scores.population import Population, population_of
+from zoo.statistics import mean_interval
+from zoo.store import ledger
 from zoo.store.features import feature_vectors
 from zoo.store.results import read_scores
 from zoo.store.workspace import Workspace
 from zoo.trainsets.sweeps import sweep_of
 
-__all__ = ["compared", "main"]
+__all__ = ["compared", "crops", "gains", "main"]
 
 SETS = "fashion-mini:52,cifar10:52,fashion-mini:500,cifar10:250,mnist:1000"
 """Data set and pictures of each class."""
@@ -64,55 +73,93 @@ NOISE = {
     "symmetric": "label_noise:fraction=0.1,seed={seed}",
     "confusion": "label_noise:fraction=0.1,to=confusion,seed={seed}",
 }
+NETWORKS, FIVE_FOLD, CLASSICAL = "networks", "five-fold", "classical"
+WAYS = (NETWORKS, HOG, FIVE_FOLD, CLASSICAL)
+CROPS = "crops"
+_OF_SKIMAGE = ("astronaut", "brick", "chelsea", "coffee", "grass", "gravel", "rocket")
 _QUIET = Progress(quiet=True)
 _MEASURES = ("auroc", "average_precision", "precision_at_n", "n_errors")
 _COLUMNS = ["way", "score", *_MEASURES, "image_passes", "seconds", "cpu"]
 
 
 def compared(
-    base: str, noise: str, seed: int, folder: Path, *, quick: bool, budget: float = BUDGET
+    base: str,
+    noise: str,
+    seed: int,
+    folder: Path,
+    *,
+    quick: bool,
+    budget: float = BUDGET,
+    ways: Sequence[str] = WAYS,
 ) -> pd.DataFrame:
-    """All ways on one set: a row per way and way of ranking. ``budget``: seconds of an audit."""
-    space = zoo.open(folder / "networks", create=True).workspace
+    """All ways on one set: a row per way and way of ranking. ``budget``: seconds of an audit.
+    ``folder``: of the workspace, where a set's draws share the network that confuses."""
+    space = zoo.open(folder, create=True).workspace
     uri = pipeline.with_confusion(
         space, f"{base}+{NOISE[noise].format(seed=seed)}", LocalRunner, _QUIET
     )
     dataset = open_dataset(uri)
-    networks, people, chosen = _audited(space, uri, dataset, None, budget, quick)
-    classical = zoo.open(folder / "hog", create=True).workspace
-    heads, _, _ = _audited(classical, uri, dataset, HOG, budget, quick)
+    rows: list[pd.DataFrame] = []
+    audits: dict[str, tuple[Population, Chosen]] = {}
+    for way in (way for way in ways if way not in (FIVE_FOLD, CLASSICAL)):
+        found, *audits[way] = _audited(space, uri, dataset, way, budget, quick)
+        rows.append(found)
     scores = read_scores(space, dataset.fingerprint, "train")[0]
-    rows = [
-        networks,
-        heads,
-        _five_fold(space, people, chosen, uri, scores),
-        _regression(classical, dataset, scores),
-    ]
+    if NETWORKS in audits:
+        people, chosen = audits[NETWORKS]
+        rows += [
+            _together(space, people, audits[way][0], f"{NETWORKS} + {way}")
+            for way in audits
+            if way != NETWORKS
+        ]
+        if FIVE_FOLD in ways:
+            rows.append(_five_fold(space, people, chosen, uri, scores))
+    if CLASSICAL in ways and HOG in audits:
+        rows.append(_regression(space, dataset, scores))
     return pd.concat(rows, ignore_index=True)[_COLUMNS]
 
 
 def _audited(
-    space: Workspace, uri: str, dataset: Dataset, features: str | None, budget: float, quick: bool
+    space: Workspace, uri: str, dataset: Dataset, way: str, budget: float, quick: bool
 ) -> tuple[pd.DataFrame, Population, Chosen]:
     """What an audit finds, by label quality and by cleanlab's ways on its held-out answers."""
-    chosen = choose(dataset, budget, 1, features or "none")
+    networks = way == NETWORKS
+    chosen = choose(dataset, budget, 1, "none" if networks else way)
     if quick:
-        archs = ("mlp", "softmax") if features is None else HEADS
+        archs = ("mlp", "softmax") if networks else HEADS
         size = chosen.sweep.input_size
         few = sweep_of(archs, None, 4, None, "onecycle:lr=0.002", None, None, size, ["5x2"])
         chosen = Chosen(few, 0.0, "quick", "", chosen.features)
+    before = _classifiers(space, dataset.fingerprint)
     took = _timed(lambda: audit_pictures(space.location, uri, dataset, chosen, LocalRunner, _QUIET))
+    more = _classifiers(space, dataset.fingerprint) - before
+    people = population_of(space, dataset.fingerprint, sorted(more))
     scores = read_scores(space, dataset.fingerprint, "train")[0]
-    people = choose_population(space, dataset=dataset.fingerprint)
-    passes = _passes(space, people) if features is None else 0
+    passes = _passes(space, people) if networks else 0
     table = detection_table(scores)
     answers = Probabilities(space, people, "train")
     rows = [
         table[table["score"] == "label_quality"].assign(image_passes=passes),
         _by_cleanlab(scores, out_of_fold(answers, answers.held_out()), passes),
     ]
-    found = pd.concat(rows, ignore_index=True).assign(way=features or "networks", **took)
+    found = pd.concat(rows, ignore_index=True).assign(way=way, **took)
     return found, people, chosen
+
+
+def _classifiers(space: Workspace, fingerprint: str) -> set[str]:
+    """Those of a data set that may score."""
+    found = ledger.population(space).items()
+    return {key for key, commit in found if commit.facts["dataset"] == fingerprint}
+
+
+def _together(space: Workspace, one: Population, other: Population, way: str) -> pd.DataFrame:
+    """Two populations as one, by label quality. Nothing is trained, so that its seconds are those
+    of scoring."""
+    both = population_of(space, one.fingerprint, sorted({*one.classifiers, *other.classifiers}))
+    tables: list[pd.DataFrame] = []
+    took = _timed(lambda: tables.append(detection_table(score(space, both, "train").to_pandas())))
+    row = tables[0][tables[0]["score"] == "label_quality"]
+    return row.assign(image_passes=_passes(space, one), way=way, **took)
 
 
 def _five_fold(
@@ -120,7 +167,7 @@ def _five_fold(
 ) -> pd.DataFrame:
     passes = _passes(space, people)
     epochs = max(1, round(passes / (len(scores) * 4)))  # five folds of four fifths
-    here = zoo.open(space.location)
+    here, before = zoo.open(space.location), _classifiers(space, people.fingerprint)
 
     def work() -> None:
         here.train(
@@ -135,11 +182,11 @@ def _five_fold(
         here.fill(("train",), data=people.fingerprint, keep_logits="all", runner="local")
 
     took = _timed(work)
-    both = choose_population(space, dataset=people.fingerprint).classifiers
-    folds = population_of(space, people.fingerprint, sorted(set(both) - set(people.classifiers)))
+    more = _classifiers(space, people.fingerprint) - before
+    folds = population_of(space, people.fingerprint, sorted(more))
     answers = Probabilities(space, folds, "train")
     p = out_of_fold(answers, answers.held_out())
-    return _by_cleanlab(scores, p, _passes(space, folds)).assign(way="five-fold", **took)
+    return _by_cleanlab(scores, p, _passes(space, folds)).assign(way=FIVE_FOLD, **took)
 
 
 def _regression(space: Workspace, dataset: Dataset, scores: pd.DataFrame) -> pd.DataFrame:
@@ -153,7 +200,9 @@ def _regression(space: Workspace, dataset: Dataset, scores: pd.DataFrame) -> pd.
     (unit,) = (
         commit
         for commit in space.commits.all("features").values()
-        if commit.identity["split"] == "train"
+        if commit.identity["dataset"] == dataset.fingerprint
+        and commit.identity["split"] == "train"
+        and commit.identity["backbone"].startswith(HOG)
     )
     vectors, _ = feature_vectors(space.files, unit)
     labels = dataset.splits["train"].labels
@@ -170,7 +219,7 @@ def _regression(space: Workspace, dataset: Dataset, scores: pd.DataFrame) -> pd.
     # Classes without an example have no column.
     p = np.zeros((len(labels), len(dataset.class_names)))
     p[:, np.unique(labels)] = answers[0]
-    return _by_cleanlab(scores, p, 0).assign(way="classical", **took)
+    return _by_cleanlab(scores, p, 0).assign(way=CLASSICAL, **took)
 
 
 def _by_cleanlab(scores: pd.DataFrame, p: Floats, passes: int) -> pd.DataFrame:
@@ -191,37 +240,102 @@ def _passes(space: Workspace, people: Population) -> int:
     return sum(most.values())
 
 
+def crops(folder: Path, per_class: int) -> str:
+    """Class folders of squares cut at random places out of photographs, keyed; their path."""
+    from skimage import data  # type: ignore[import-untyped]
+    from sklearn.datasets import load_sample_images  # type: ignore[import-untyped]
+
+    photographs = {name: getattr(data, name)() for name in _OF_SKIMAGE}
+    samples = load_sample_images()
+    photographs |= {
+        Path(name).stem: picture
+        for name, picture in zip(samples.filenames, samples.images, strict=True)
+    }
+    numbers = np.arange(per_class)
+    for name, picture in photographs.items():
+        (folder / name).mkdir(parents=True)
+        draws = keyed.uniform(f"bench/audit/{name}", numbers, 3)
+        for number, (size, row, column) in zip(numbers, draws, strict=True):
+            side = 96 + int(65 * size)
+            top = int(row * (picture.shape[0] - side + 1))
+            left = int(column * (picture.shape[1] - side + 1))
+            cut = Image.fromarray(picture[top : top + side, left : left + side]).convert("RGB")
+            cut.save(folder / name / f"{number:04d}.png")
+    return str(folder)
+
+
+def _made(chosen: str, folder: Path) -> tuple[str, str]:
+    """A set by its name and pictures of each class: its address, and how it is called."""
+    data, _, per_class = chosen.partition(":")
+    if data == CROPS:
+        base = crops(folder / chosen, int(per_class))
+    else:
+        base = written(open_dataset(data), folder / chosen, int(per_class), unbalanced=False)
+    examples = len(open_dataset(base).splits["train"])
+    return base, f"{data} {examples:,}"
+
+
+def gains(table: pd.DataFrame) -> list[dict[str, str | float | int]]:
+    """Of every audit its gain in average precision over networks by label quality.
+
+    Args:
+        table: columns set, draw, way, score, average_precision.
+    """
+    by_quality = table[table["score"] == "label_quality"]
+    each = by_quality.pivot_table(index=["set", "draw"], columns="way", values="average_precision")
+    if NETWORKS not in each:
+        return []
+    rows: list[dict[str, str | float | int]] = []
+    for way in each.columns.drop(NETWORKS):
+        of_sets = (each[way] - each[NETWORKS]).dropna().groupby("set").mean()
+        mean, low, high = mean_interval(of_sets.to_numpy())
+        rows.append(
+            {
+                "way": way,
+                "sets": len(of_sets),
+                "gain": f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]",
+                "least": f"{of_sets.min():+.3f} ({of_sets.idxmin()})",
+            }
+        )
+    return rows
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print a row per set, noise and way, means over the draws."""
+    """Print a row per set, noise and way, means over the draws; then the gains."""
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--sets", default=SETS)
     parser.add_argument("--noise", default=",".join(NOISE))
+    parser.add_argument("--ways", default=",".join(WAYS))
     parser.add_argument("--budget", type=float, default=BUDGET)
     own, rest = parser.parse_known_args(sys.argv[1:] if argv is None else argv)
     options = settings(str(__doc__), rounds=3, argv=rest)
     tables = []
     with tempfile.TemporaryDirectory() as folder:
         for chosen in ["fashion-mini:12"] if options.quick else own.sets.split(","):
-            data, _, per_class = chosen.partition(":")
             try:
-                source = open_dataset(data)
+                base, name = _made(chosen, Path(folder))
             except ZooError as error:
-                print(f"without {data}: {error}", flush=True)
+                print(f"without {chosen}: {error}", flush=True)
                 continue
-            base = written(source, Path(folder) / chosen, int(per_class), unbalanced=False)
             for noise in own.noise.split(","):
                 for seed in range(options.rounds):
-                    place = Path(folder) / f"{data}-{per_class}-{noise}-{seed}"
                     found = compared(
-                        base, noise, seed, place, quick=options.quick, budget=own.budget
-                    )
-                    examples = int(per_class) * len(source.class_names)
-                    tables.append(found.assign(set=f"{data} {examples:,} {noise}"))
-                    print(f"measured {data} {examples:,} {noise} {seed}", flush=True)
+                        base,
+                        noise,
+                        seed,
+                        Path(folder) / f"{chosen}-workspace",
+                        quick=options.quick,
+                        budget=own.budget,
+                        ways=own.ways.split(","),
+                    ).assign(set=f"{name} {noise}", draw=seed)
+                    tables.append(found)
+                    print(f"measured {name} {noise} {seed}", flush=True)
+                    print(found.to_csv(index=False, header=False), file=sys.stderr, flush=True)
     if not tables:
         return 0
+    everything = pd.concat(tables)
     by = ["set", "way", "score"]
-    mean = pd.concat(tables).groupby(by, sort=False, as_index=False).mean(numeric_only=True)
+    mean = everything.groupby(by, sort=False, as_index=False).mean(numeric_only=True)
     print_table(
         [
             {
@@ -236,6 +350,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         ],
         "means over draws of the noise",
     )
+    print_table(gains(everything), "average precision by label quality: gain over networks")
     return 0
 
 
