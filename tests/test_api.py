@@ -98,7 +98,7 @@ def test_the_exported_names_are_these() -> None:
         _ = zoo.Study
 
 
-READ = "classifiers examples logits query scores selection summary suspects trainings verdicts"
+READ = "classifiers examples logits query scores selection summary suspects trainings verdicts x_by"
 MAKE = (
     "compare decide export fill import_ keep_or_drop relabel report retrain score select train"
     " weigh"

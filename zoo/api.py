@@ -20,7 +20,7 @@ from zoo import pipeline
 from zoo.errors import NotFoundError
 from zoo.pipeline import Runner
 from zoo.progress import Progress
-from zoo.scores import issues, population
+from zoo.scores import from_store, issues, population
 from zoo.scores import suspects as ranking
 from zoo.spec import Arm, ArmGroup, Experiment, Op, SelectionRule
 from zoo.store import datasets, ledger, selections
@@ -134,6 +134,37 @@ class Zoo:
             self.workspace, self._population(where, data), split, label_column
         ).to_pandas()
         return table
+
+    def x_by(
+        self,
+        labels: str | Sequence[int] | NDArray[Any],
+        split: str = "train",
+        where: str | None = None,
+        *,
+        data: str | None = None,
+    ) -> pd.Series[float]:
+        """X-perplexity of a split by other labels, by ``example_id``: what became of it after an
+        edit, without scoring all over. The classifiers' answers stay what they are, so only the
+        columns of ``scores`` that need labels differ.
+
+        >>> zoo.open("zoo-workspace").x_by("corrected")                                                # doctest: +SKIP
+
+        Args:
+            labels: the name of a selection, ``label_true``, or one class number per example, -1 =
+                none.
+        """  # noqa: E501
+        scored = self._population(where, data)
+        examples = datasets.examples_of(self.workspace, scored.dataset, split)
+        given = (
+            selections.labels_in(
+                self.workspace, examples, labels, dataset=scored.fingerprint, split=split
+            )
+            if isinstance(labels, str)
+            else np.asarray(labels, dtype=np.int64)
+        )
+        x = from_store.x_by(self.workspace, scored, split, given)
+        ids = pd.Index(np.arange(len(x)), name="example_id")
+        return pd.Series(x, index=ids, name="x_perplexity")
 
     def suspects(
         self,
@@ -542,6 +573,7 @@ class Zoo:
                 scale or (recorded_scale if experiment in (None, name) else None),
             )
             dataset = datasets.shown_of(space, data or spec.each[0].dataset)
+            spec, _ = pipeline.on_backbones(spec, space)
             concluded = concluded_again(space, spec, dataset)
         return write_report(space, spec, dataset, timings, concluded)
 
@@ -624,7 +656,7 @@ def run(
     from zoo.studies import load as experiments
 
     spec = experiments.load(experiment, scale)
-    pipeline.check_experiment(spec)
+    pipeline.check_experiment(spec, str(workspace))
     here = open(workspace, create=True)
     with _running(runner) as make:
         done = pipeline.run(here.workspace, spec, make, QUIET, until=until)

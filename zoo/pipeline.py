@@ -76,6 +76,7 @@ __all__ = [
     "check_experiment",
     "fill",
     "make_features",
+    "on_backbones",
     "on_features",
     "planned",
     "prepare_dataset",
@@ -661,6 +662,9 @@ def run(
     if until not in STAGES:
         raise UnknownNameError("stage", until, STAGES)
     wanted = STAGES[: STAGES.index(until) + 1]
+    experiment, backbones = on_backbones(experiment, workspace)
+    for opened in backbones:
+        opened.commit(workspace)
     done = Run(experiment)
     for each in experiment.each:
         part, measured, diverged = _run_part(workspace, each, runner, progress, wanted)
@@ -882,15 +886,17 @@ def without_confusion(uri: str) -> str:
     return uri
 
 
-def check_experiment(spec: Experiment) -> None:
-    """Find a missing data set, an unknown architecture or too small an input before a workspace is
-    made."""
+def check_experiment(spec: Experiment, workspace: str | None = None) -> None:
+    """Find a missing data set, an unknown architecture or backbone, or too small an input before a
+    workspace is made. ``workspace``: where one may be already, with its backbones."""
+    spec, _ = on_backbones(spec, None if workspace is None else _there(workspace))
+    for each in spec.each:
+        _check_part(each)
+
+
+def _check_part(spec: Experiment) -> None:
     from zoo.trainsets.prepare import check_sweep
 
-    if spec.parts:
-        for part in spec.parts:
-            check_experiment(part)
-        return
     dataset = open_dataset(without_confusion(spec.dataset))
     require_trainable(dataset)
     for split in spec.fill_splits:
@@ -925,18 +931,57 @@ def opened_backbone(workspace: str, features: Features) -> Opened:
     Raises:
         UnknownNameError, UsageError, DataError: as ``zoo.fill.extract.open_backbone``.
     """
+    return _opened(_there(workspace), features)
+
+
+def _there(workspace: str) -> Workspace | None:
+    try:
+        return Workspace.open(workspace)
+    except NotFoundError:  # no workspace yet
+        return None
+
+
+def _opened(space: Workspace | None, features: Features) -> Opened:
     from zoo.fill.extract import open_backbone, recorded_backbone
 
-    if features.weights is None:
-        try:
-            space = Workspace.open(workspace)
-        except NotFoundError:  # no workspace yet
-            pass
-        else:
-            found = recorded_backbone(space, features.backbone, features.input_size)
-            if found is not None:
-                return found
+    if features.weights is None and space is not None:
+        found = recorded_backbone(space, features.backbone, features.input_size)
+        if found is not None:
+            return found
     return open_backbone(features.backbone, features.weights, features.input_size)
+
+
+def on_backbones(
+    experiment: Experiment, space: Workspace | None
+) -> tuple[Experiment, tuple[Opened, ...]]:
+    """An experiment whose sweeps name what makes features as trainings do, by its key, and these
+    backbones. A file in experiments/ says ``features="hog"`` or ``ARCH.TAG`` of timm, and
+    ``input_size`` where it is not to be the backbone's own.
+
+    Raises:
+        UnknownNameError, UsageError, DataError: as ``opened_backbone``.
+    """
+    opened: dict[tuple[str, int | None], Opened] = {}
+
+    def of(sweep: Sweep) -> Sweep:
+        if sweep.features is None:
+            return sweep
+        asked = sweep.features, sweep.input_size
+        if asked not in opened:
+            opened[asked] = _opened(space, Features(sweep.features, None, sweep.input_size))
+        return sweep.replace(features=opened[asked].backbone.key, input_size=None)
+
+    def each(one: Experiment) -> Experiment:
+        return one.replace(
+            sweeps=tuple(map(of, one.sweeps)),
+            arm_groups=tuple(
+                group.replace(retraining=of(group.retraining)) for group in one.arm_groups
+            ),
+            single=None if one.single is None else of(one.single),
+            parts=tuple(map(each, one.parts)),
+        )
+
+    return each(experiment), tuple(opened.values())
 
 
 def on_features(sweep: Sweep, workspace: str, features: Features) -> tuple[Sweep, Opened]:
@@ -1046,6 +1091,7 @@ def cost_of_experiment(
 ) -> Estimate:
     """What is missing of an experiment would cost, all its parts together; data that are not here
     by their published shape."""
+    experiment, _ = on_backbones(experiment, workspace)
     return total(
         [
             cost_of(

@@ -315,7 +315,9 @@ class Training(Spec):
 
 class Sweep(Spec):
     """A grid of trainings: architectures x treatments x seeds, one recipe. ``recipes`` overrides it
-    per architecture. ``features``: as in ``Training``; the architectures are then heads."""
+    per architecture. ``features``: as in ``Training``; the architectures are then heads. In an
+    experiment's file it may be a name too, ``hog`` or ``ARCH.TAG`` of timm, and ``input_size`` is
+    then the backbone's (``zoo.pipeline.on_backbones``)."""
 
     archs: tuple[str, ...] = Field(min_length=1)
     treatments: tuple[tuple[Op, ...], ...] = ((),)

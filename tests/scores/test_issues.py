@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from factories import UNREADABLE_TRAIN, Tiny, manifest
 
+import zoo as library
 from tools.bench.label_count import simulated_truth
+from zoo.errors import UsageError
 from zoo.scores import from_store
 from zoo.scores.catalog import SCORES
 from zoo.scores.issues import issues, no_issues_note, scored
@@ -110,7 +112,7 @@ def test_other_labels_leave_what_does_not_depend_on_labels_untouched(
     trained: Tiny, tmp_path: Path
 ) -> None:
     """A label edit changes no answer: with every label changed, columns that need none stay, bit
-    for bit; those that need one do not."""
+    for bit; those that need one do not. X alone, which is quick, is the same X."""
     shutil.copytree(trained.root, tmp_path / "w")
     space = Workspace.open(tmp_path / "w")
     examples = int(trained.dataset.splits["train"].labels.size)
@@ -125,3 +127,12 @@ def test_other_labels_leave_what_does_not_depend_on_labels_untouched(
     assert given.select(free).equals(other.select(free))
     needing = ("x_perplexity", "mean_p_label", "label_quality", "p_wrong")
     assert not any(given.column(name).equals(other.column(name)) for name in needing)
+    x = library.open(space.location).x_by("edited").to_numpy()
+    assert np.array_equal(x, other.column("x_perplexity").to_numpy(), equal_nan=True)
+    assert np.array_equal(
+        library.open(space.location).x_by(trained.dataset.splits["train"].labels).to_numpy(),
+        given.column("x_perplexity").to_numpy(),
+        equal_nan=True,
+    )
+    with pytest.raises(UsageError, match=r"labels of train have shape \(59,\). Allowed: \(60,\)"):
+        library.open(space.location).x_by(labels[1:])

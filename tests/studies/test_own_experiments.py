@@ -1,5 +1,5 @@
 """Experiments of a user's own: found in ./experiments, blamed by file and line when they are
-wrong."""
+wrong; heads on a named backbone in their population."""
 
 from __future__ import annotations
 
@@ -8,7 +8,12 @@ from pathlib import Path
 import pytest
 
 from tests import commands
+from tests.factories import QUIET
+from zoo import api, pipeline
 from zoo.errors import UnknownNameError, UsageError
+from zoo.local import LocalRunner
+from zoo.store import ledger
+from zoo.store.workspace import Workspace
 from zoo.studies.load import judge_of, load, names, shipped
 
 MINE = """SCALES = ("tiny",)
@@ -101,3 +106,57 @@ def test_an_error_of_zoo_itself_stays_what_it_is(tmp_path: Path) -> None:
     path.write_text(MINE.replace("sweeps=()", "sweeps=(), no_such_field=1"))
     with pytest.raises(UsageError, match=r"^Experiment: no_such_field = 1"):
         load(str(path))
+
+
+HEADS = """SCALES = ("tiny",)
+
+def experiment(scale):
+    from zoo.spec import Experiment, Recipe, Sweep
+    sweeps = (
+        Sweep(archs=("softmax",), recipe=Recipe(epochs=1)),
+        Sweep(archs=("head_softmax",), recipe=Recipe(epochs=1), features="hog", input_size=32),
+    )
+    data = "fashion-mini+take:count=100,stratified=true"
+    return Experiment(name="mine", title="Mine", scale=scale, dataset=data, sweeps=sweeps,
+        fill_splits=("train",), sections=("suspects",))
+"""
+
+
+def test_a_named_backbone_is_a_member_of_a_declared_population(tmp_path: Path) -> None:
+    """A network on pictures and a head on histograms of them score together; run again nothing is
+    done, a plan says so, and the page is made from the file."""
+    path = tmp_path / "mine.py"
+    path.write_text(HEADS)
+    spec = load(str(path))
+    assert pipeline.cost_of_experiment(None, spec).trainings == 2
+    here = api.run(str(path), workspace=tmp_path / "w", until="score", runner="local")
+    assert {(m["arch"], m["features"] is not None) for m in members(here.workspace)} == {
+        ("softmax", False),
+        ("head_softmax", True),
+    }
+    assert here.scores("train")["n"].eq(2).all()
+    (backbone,) = here.workspace.commits.all("backbone").values()
+    assert backbone.key.startswith("hog-")
+    assert backbone.identity["preprocessing"]["size"] == 32
+
+    def none() -> LocalRunner:
+        raise AssertionError("a runner was asked for")
+
+    pipeline.run(here.workspace, spec, none, QUIET, until="score")
+    assert pipeline.cost_of_experiment(here.workspace, spec).seconds == 0
+    assert here.report(str(path)).exists()
+
+
+def members(space: Workspace) -> list[dict[str, object]]:
+    """Architecture and features of every training of the population."""
+    specs = [commit.identity["spec"] for commit in space.commits.all("training").values()]
+    assert len(ledger.population(space)) == len(specs)
+    return [{"arch": spec["arch"], "features": spec.get("features")} for spec in specs]
+
+
+def test_an_unknown_backbone_is_refused_before_a_workspace_is_made(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(HEADS.replace('"hog"', '"hogg"'))
+    with pytest.raises(UnknownNameError, match="hogg"):
+        api.run(str(path), workspace=tmp_path / "w", runner="local")
+    assert not (tmp_path / "w").exists()

@@ -24,6 +24,7 @@ NAMES = (
     "feeding",
     "scoring",
     "tables",
+    "relabelled",
     "detection",
     "audit",
     "alike",

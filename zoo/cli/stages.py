@@ -143,7 +143,7 @@ def train(
         if archs:
             raise UsageError(f"train takes an experiment ({experiment!r}) or --archs, not both.")
         spec = experiments.load(experiment, scale)
-        check_experiment(spec)
+        check_experiment(spec, workspace)
         with runner_for(runner, address, cpus, gpus, workspace, trainer) as make:
             space = open_workspace(workspace, create=True)
             diverged = pipeline.run(space, spec, make, progress, until="train").diverged

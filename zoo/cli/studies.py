@@ -189,7 +189,7 @@ def run(
     spec = experiments.load(experiment, scale)
     if until not in pipeline.STAGES:
         raise UnknownNameError("stage", until, pipeline.STAGES)
-    check_experiment(spec)
+    check_experiment(spec, workspace)
     progress = Progress()
     with runner_for(runner, address, cpus, gpus, workspace, trainer) as make:
         space = open_workspace(workspace, create=True)
@@ -307,6 +307,7 @@ def plan(
         cost_of,
         cost_of_experiment,
         dataset_to_plan,
+        on_backbones,
         on_features,
         whole_run,
     )
@@ -328,7 +329,9 @@ def plan(
         space = open_workspace(workspace)
     except NotFoundError:
         space = None
-    spec = experiments.load(experiment, scale) if experiment is not None else None
+    spec = None
+    if experiment is not None:
+        spec, _ = on_backbones(experiments.load(experiment, scale), space)
     if spec is None:
         sweep = sweep_of(archs, fractions, epochs, snapshots, recipe, None, seeds, None, folds)
         if (made_by := features_of(features, weights)) is not None:

@@ -1,5 +1,5 @@
 """Pictures that are almost the same: one that was saved again by another program, at another
-quality or in another size, brighter or darker.
+quality or in another size, brighter or darker, blurred or sharpened.
 
 1. A picture's *hash* are signs of its low frequencies: of the cosine transform of its grey values,
    averaged to 32 x 32 pixels, 63 of the lowest 8 x 8 (the constant left out) and 64 that follow.
@@ -9,8 +9,11 @@ quality or in another size, brighter or darker.
    two blocks and to compare neighbours: no picture is compared with all others. At most 256
    neighbours are looked at among equal ones. Where more are so alike, pairs may be missed.
 3. A candidate *counts* if the pictures agree themselves: over 32 x 32 pixels a correlation of .995
-   in grey, and of .96 in colour, which files keep more coarsely. That is the check against pictures
-   that are alike and not the same, as digits of one class are (docs/LOG.md).
+   in grey, and of .96 in colour, which files keep more coarsely, as they are or after one of them
+   was blurred (by a Gaussian of up to 2 of these pixels). Of one picture and itself blurred, the
+   cosine transforms differ by one factor for each distance from the constant, so that every width
+   is tried without blurring anything. That is the check against pictures that are alike and not the
+   same, as digits of one class are (docs/LOG.md).
 
 Flat pictures, and those below 8 pixels, have no hash that means anything, and take no part. Small
 pictures that were saved at a low quality, and cut, turned or mirrored ones are not found.
@@ -40,7 +43,9 @@ _FLAT: Final = 4.0
 """Standard deviation, in grey values, below which a picture is flat."""
 _SMALLEST: Final = 8
 """Side in pixels below which a picture has too few frequencies."""
-_PAIRS: Final = 8192
+_PAIRS: Final = 2048
+_BLURS: Final = (0.0, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
+"""Standard deviations, in pixels of 32 x 32, by which one of two may have been blurred."""
 
 Hashes = NDArray[np.uint64]
 
@@ -117,17 +122,59 @@ def thumbnails(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 def same_picture(one: NDArray[np.float32], other: NDArray[np.float32]) -> Mask:
     """Whether thumbnails [P, 32, 32, K] are of the same picture, pair by pair, bool [P]."""
-    grey = _correlation(one.mean(axis=3), other.mean(axis=3))
+    return _agree(_spectra(one), _spectra(other))
+
+
+def _transform() -> NDArray[np.float32]:
+    """[32, 32]: the orthonormal type II cosine transform, by frequency, then pixel."""
+    numbers = np.arange(SIDE)
+    rows = np.cos(np.pi * numbers[:, None] * (numbers + 0.5) / SIDE) * np.sqrt(2 / SIDE)
+    rows[0] /= np.sqrt(2)
+    return rows.astype(np.float32)
+
+
+_COSINES: Final = _transform()
+_DISTANCE: Final = np.rint(np.hypot(*np.indices((SIDE, SIDE)))).astype(np.int64).ravel()
+"""Of each pair of frequencies from the constant."""
+_OUTWARDS: Final = np.argsort(_DISTANCE, kind="stable")
+_RINGS: Final = np.flatnonzero(np.diff(_DISTANCE[_OUTWARDS], prepend=-1))
+"""Where the pairs of each distance begin, [D]."""
+_GAINS: Final = np.exp(
+    -(np.outer(_DISTANCE[_OUTWARDS][_RINGS] * np.pi / SIDE, _BLURS) ** 2) / 2
+).astype(np.float32)
+"""[D, blurs]: what a Gaussian leaves of a frequency, the pictures going on as in a mirror."""
+
+
+def _spectra(pictures: NDArray[np.float32]) -> NDArray[np.float32]:
+    """[n, 32, 32, K] -> [n, K, 1024], the cosine transform, from the constant outwards."""
+    n, _, _, channels = pictures.shape
+    found = np.einsum("us,nstk,vt->nkuv", _COSINES, pictures, _COSINES, optimize=True)
+    outwards: NDArray[np.float32] = found.reshape(n, channels, -1)[:, :, _OUTWARDS]
+    return outwards
+
+
+def _agree(one: NDArray[np.float32], other: NDArray[np.float32]) -> Mask:
+    """``same_picture`` of spectra."""
+    grey = _correlation(*(part.mean(axis=1, keepdims=True) for part in (one, other)))
     same: Mask = (grey >= _GREY) & (_correlation(one, other) >= _COLOUR)
     return same
 
 
 def _correlation(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Over all but the first axis, [P]; 0 where one is constant."""
-    a, b = (part.reshape(len(part), -1) for part in (one, other))
-    a, b = (part - part.mean(axis=1, keepdims=True) for part in (a, b))
-    sizes = np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))
-    found: NDArray[np.float32] = (a * b).sum(axis=1) / np.maximum(sizes, 1e-6)
+    """Of pictures with spectra [P, K, 1024], pair by pair, [P]: the largest over all by how much
+    one of them may have been blurred; 0 where one is constant."""
+    a, b = one.copy(), other.copy()
+    for part in (a, b):
+        part[:, :, 0] -= part[:, :, 0].mean(axis=1, keepdims=True)
+    both, of_a, of_b = (
+        np.add.reduceat((x * y).sum(axis=1), _RINGS, axis=1) for x, y in ((a, b), (a, a), (b, b))
+    )  # [P, D]
+    shared = both @ _GAINS  # [P, blurs]
+    sizes = [
+        np.sqrt((blurred @ _GAINS**2) * whole.sum(axis=1, keepdims=True))
+        for blurred, whole in ((of_a, of_b), (of_b, of_a))
+    ]
+    found: NDArray[np.float32] = (shared / np.maximum(np.minimum(*sizes), 1e-6)).max(axis=1)
     return found
 
 
@@ -148,8 +195,8 @@ def groups(
     for start in range(0, len(pairs), _PAIRS):
         some = pairs[start : start + _PAIRS]
         read, places = np.unique(some, return_inverse=True)
-        small, places = thumbnails_of(read), places.reshape(some.shape)
-        kept.append(some[same_picture(small[places[:, 0]], small[places[:, 1]])])
+        spectra, places = _spectra(thumbnails_of(read)), places.reshape(some.shape)
+        kept.append(some[_agree(spectra[places[:, 0]], spectra[places[:, 1]])])
     one, other = np.concatenate(kept).T
     from scipy.sparse import coo_array  # not loaded by importing the data layer
     from scipy.sparse.csgraph import connected_components

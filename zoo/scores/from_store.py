@@ -13,10 +13,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from zoo import keyed
-from zoo.arrays import Ints
-from zoo.errors import NotFoundError, StoreError
+from zoo.arrays import Floats, Ints
+from zoo.errors import NotFoundError, StoreError, UsageError
 from zoo.scores.accumulate import ScoreAccumulator, entropy_terms, log_shares, padded
-from zoo.scores.catalog import FIXED_ONE, SCORES, Listed
+from zoo.scores.catalog import FIXED_ONE, SCORES, Listed, ratio
 from zoo.scores.outputs import probabilities_of, top_classes
 from zoo.scores.population import Population
 from zoo.store.answers import (
@@ -39,6 +39,7 @@ __all__ = [
     "relabelling_note",
     "sample_answers",
     "score",
+    "x_by",
 ]
 
 
@@ -101,6 +102,38 @@ def score(
         return whole
     about = {b"without_logits": f"{len(kept.without)} of {len(population.classifiers)}".encode()}
     return whole.replace_schema_metadata({**(whole.schema.metadata or {}), **about})
+
+
+def x_by(workspace: Workspace, population: Population, split: str, labels: Ints) -> Floats:
+    """``x_perplexity`` of a split by other labels, bit for bit as ``score`` has it: float64 [E],
+    NaN where nobody answered or there is no label. Answers do not depend on labels, so it is enough
+    to compare the predictions, the one column of the answers that is read.
+
+    Args:
+        labels: int64 [E], -1 = none.
+
+    Raises:
+        StoreError: if a classifier has no answers on the split.
+        UsageError: if there is not one label per example.
+    """
+    examples = int(population.dataset.facts["splits"][split])
+    if labels.shape != (examples,):
+        raise UsageError(
+            f"labels of {split} have shape {labels.shape}. Allowed: ({examples},), one per example"
+            " in the order of example_id. Pass the whole column, with the edits in it."
+        )
+    n, wrong = np.zeros(examples, dtype=np.int64), np.zeros(examples, dtype=np.int64)
+    for block, answers in read_answers(
+        workspace, population.fingerprint, split, population.classifiers, ("prediction",)
+    ):
+        rows = slice(block.start, block.stop)
+        for _, batch in answers:
+            column = batch.column("prediction")
+            predicted = (column.fill_null(-1) if column.null_count else column).to_numpy()
+            answered = predicted >= 0
+            n[rows] += answered
+            wrong[rows] += answered & (predicted != labels[rows])
+    return ratio(wrong, n, labels >= 0)
 
 
 def relabelling_note(table: pa.Table) -> str:
