@@ -124,12 +124,39 @@ def test_predictions_need_no_pictures(tmp_path: Path) -> None:
     assert found["not_held_out"] is None
 
 
+def test_predictions_of_pictures_name_them(tmp_path: Path, photos: Path) -> None:
+    """By class, then file name, labels of the folders: the three planted errors come first by
+    their files, damaged and double files are named, the page shows pictures. Rows that do not
+    match, and labels that are others, are refused."""
+    keys = list(open_dataset(str(photos)).splits["train"].keys)
+    truth = np.array([(int(key[4:6]) // 16 if key[4:6].isdigit() else 0) for key in keys])
+    planted = [keys.index(key) for key in ("ant/00.png", "bee/16.png", "cat/32.png")]
+    truth[planted] = (truth[planted] + 1) % 3
+    p = np.full((2, len(keys), 3), 0.01)
+    p[:, np.arange(len(keys)), truth] = 0.98
+    for name, values in (("a", p[0]), ("b", p[1]), ("short", p[0, 1:]), ("other", truth)):
+        np.save(tmp_path / f"{name}.npy", values)
+    files = [w for n in "ab" for w in ("--predictions", tmp_path / f"{n}.npy")]
+    here = ("--pictures", photos, "-w", tmp_path / "w")
+    found = json.loads(done("audit", *files, *here, "--json"))
+    assert {row["key"] for row in found["suspects"]} >= {"ant/00.png", "bee/16.png", "cat/32.png"}
+    assert found["damaged"] == ["ant/damaged.png"]
+    assert found["conflicting"] == [["bee/20.png", "cat/copy.png"]]
+    assert "<img" in Path(found["report"]).read_text()
+    short = zoo("audit", "--predictions", tmp_path / "short.npy", *here)
+    assert (short.code, "have 49 examples, the labels 50" in short.err) == (1, True), short
+    other = zoo("audit", *files, "--labels", tmp_path / "other.npy", *here)
+    assert other.code == 1
+    assert "other labels: example" in other.err
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
         ((), 2, "audit needs pictures or --predictions, one of them"),
         (("x", "--predictions", "p.npy"), 2, "one of them"),
         (("--predictions", "p.npy"), 2, "--predictions needs --labels FILE"),
+        (("{photos}", "--pictures", "{photos}"), 2, "it belongs to --predictions"),
         (("{photos}", "--budget", "soon"), 2, "--budget 'soon': write it as 90s, 10m or 2h"),
         (("{photos}/ant",), 1, "no data set of a known form"),
     ],

@@ -218,14 +218,7 @@ def audit_pictures(
     Raises:
         DataError: if nothing can be trained on the data set.
     """
-    with progress.stage("checking pictures", sum(map(len, dataset.splits.values()))) as bar:
-        seen: dict[str, int] = {}
-
-        def read(split: str, done: int, _: int) -> None:
-            bar.advance(done - seen.get(split, 0))
-            seen[split] = done
-
-        check = check_dataset(dataset, read)
+    check = _checked(dataset, progress)
     dataset, trainings, workspace = planned(data, chosen.sweep, location, progress, chosen.features)
     train(workspace, dataset, AUDIT, "population", trainings, runner, progress)
     members = ledger.classifiers_of(workspace, trainings)
@@ -235,11 +228,35 @@ def audit_pictures(
     return workspace
 
 
-def audit_predictions(workspace: Workspace, split: str, name: str, progress: Progress) -> None:
-    """Score imported predictions; nothing is trained and no picture is read."""
-    population = choose_population(workspace, "epoch = 0", say=progress.say)
+def audit_predictions(
+    workspace: Workspace,
+    split: str,
+    name: str,
+    progress: Progress,
+    pictures: Dataset | None = None,
+) -> None:
+    """Score imported predictions; nothing is trained. ``pictures``: what they are of, which are
+    checked; None = no picture is read."""
+    check = None if pictures is None else _checked(pictures, progress)
+    population = choose_population(
+        workspace,
+        "epoch = 0",
+        dataset=None if pictures is None else pictures.fingerprint,
+        say=progress.say,
+    )
     why = f"{counted(len(population.classifiers), 'classifier')} that were imported"
-    _conclude(workspace, population, name, None, why, progress, split)
+    _conclude(workspace, population, name, check, why, progress, split)
+
+
+def _checked(dataset: Dataset, progress: Progress) -> DatasetCheck:
+    with progress.stage("checking pictures", sum(map(len, dataset.splits.values()))) as bar:
+        seen: dict[str, int] = {}
+
+        def read(split: str, done: int, _: int) -> None:
+            bar.advance(done - seen.get(split, 0))
+            seen[split] = done
+
+        return check_dataset(dataset, read)
 
 
 def _conclude(

@@ -12,8 +12,8 @@ from zoo.cli import main
 #     into the CHANGELOG.
 OPTIONS = {
     "audit": (
-        "--address --budget --cpus --features --gpus --json --labels --predictions --runner"
-        " --workspace DATA"
+        "--address --budget --cpus --features --gpus --json --labels --pictures --predictions"
+        " --runner --workspace DATA"
     ),
     "demo": "--address --cpus --gpus --runner --scale --workspace",
     "run": "--address --cpus --gpus --runner --scale --trainer --until --workspace EXPERIMENT",

@@ -70,6 +70,16 @@ def audit(
     labels: Annotated[
         Path | None, typer.Option("--labels", help="With --predictions: the labels.")
     ] = None,
+    pictures: Annotated[
+        str | None,
+        typer.Option(
+            "--pictures",
+            help=(
+                "With --predictions: the pictures they are of, by class, then file name; rows of a"
+                " Parquet file with a column key may come in any order. Their labels are taken."
+            ),
+        ),
+    ] = None,
     budget: Annotated[
         str,
         typer.Option("--budget", help="How long to train: 90s, 10m, 2h. More time, more networks."),
@@ -96,7 +106,9 @@ def audit(
     No test split is needed."""
     from zoo.api import Zoo
     from zoo.auditing import audit_pictures, audit_predictions, opened
+    from zoo.data import open_dataset, require_trainable
     from zoo.machine import own_cpus
+    from zoo.pipeline import prepare_dataset
     from zoo.progress import Progress
     from zoo.scores.audited import facts_of, summary
 
@@ -104,15 +116,30 @@ def audit(
         raise UsageError(
             "audit needs pictures or --predictions, one of them. Example: zoo audit ./photos"
         )
+    if pictures is not None and not predictions:
+        raise UsageError(
+            f"--pictures {pictures}: it belongs to --predictions. To train on pictures: zoo audit"
+            f" {pictures}"
+        )
     progress, seconds = Progress(quiet=as_json), _seconds(budget)
     if predictions:
         from zoo.exchange.importing import Request, import_predictions
 
-        if labels is None:
-            raise UsageError("--predictions needs --labels FILE: .npy, .csv, .parquet or .txt.")
-        done = import_predictions(workspace, Request(tuple(predictions), labels), progress)
+        if labels is None and pictures is None:
+            raise UsageError(
+                "--predictions needs --labels FILE: .npy, .csv, .parquet or .txt; or --pictures"
+                " PATH, whose labels are taken."
+            )
+        request, shown = Request(tuple(predictions), labels), None
+        if pictures is not None:
+            shown = open_dataset(pictures)
+            require_trainable(shown)
+            space = open_workspace(workspace, create=True)
+            shown = prepare_dataset(space, pictures, (), progress)
+            request = Request(tuple(predictions), labels, dataset=shown.name)
+        done = import_predictions(workspace, request, progress)
         space = open_workspace(workspace)
-        audit_predictions(space, done.split, done.dataset, progress)
+        audit_predictions(space, done.split, done.dataset, progress, shown)
     else:
         cores = 1 if runner == "local" else cpus or own_cpus()
         dataset, chosen = opened(str(data), seconds, cores, features)
