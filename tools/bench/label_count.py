@@ -5,7 +5,7 @@ with noise of their own and are over- or under-confident; given labels are drawn
 so, with a share of wrong ones. Two kinds of wrong labels: any other class alike, which is what the
 estimate assumes, and half of them the class most like the true one, which it does not.
 
-Run: python -m tools.bench.label_count [--sets 200]
+Run: python -m tools.bench.label_count [--sets 200] [--noise uniform]
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from zoo.scores.label_count import count_wrong
 
 __all__ = ["coverage", "simulated", "simulated_truth"]
+
+_CONFUSING = {"uniform": False, "half-alike": True}
 
 
 def simulated(
@@ -74,9 +76,13 @@ def coverage(sets: int, **about: object) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sets", type=int, default=200)
-    sets = parser.parse_args().sets
+    parser.add_argument("--noise", choices=(*_CONFUSING, "both"), default="both")
+    own = parser.parse_args()
+    sets = own.sets
     print("noise      examples  classes  rate  strength  covered  estimate  true  confident joint")
-    for confusing in (False, True):
+    for name, confusing in _CONFUSING.items():
+        if own.noise not in (name, "both"):
+            continue
         for examples, classes, rate, strength in (
             (500, 5, 0.05, 2.5),
             (1000, 10, 0.05, 2.5),
@@ -92,9 +98,10 @@ def main() -> None:
                 confusing=confusing,
             )
             print(
-                f"{'half alike' if confusing else 'uniform':<10} {examples:>8}  {classes:>7} "
+                f"{name:<10} {examples:>8}  {classes:>7} "
                 f" {rate:.2f}  {strength:>8}  {found['covered']:>7.3f}  {found['estimate']:>8.1f} "
-                f" {found['true']:>4.1f}  {found['confident_joint']:>15.1f}"
+                f" {found['true']:>4.1f}  {found['confident_joint']:>15.1f}",
+                flush=True,
             )
 
 
