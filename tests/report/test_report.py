@@ -950,6 +950,28 @@ def test_the_plane_of_an_audit_is_of_held_out_classifiers(tmp_path: Path) -> Non
         assert said == (held > 0)
 
 
+def test_a_label_that_was_learnt_by_heart_is_not_what_it_is_taken_for(tmp_path: Path) -> None:
+    """Every held-out classifier names class 1 for pictures of class 0, most of all classifiers
+    name the label: plane and classes show what the held-out ones say. Twin: right ones stay."""
+    scores = audited().scores["train"]
+    first = np.arange(len(scores)) < 20
+    table = scores.assign(
+        label=np.where(first, 0, 2),
+        top_confusion=np.where(first, 0, 2),
+        top5_x=[[{"class": 0 if a else 2}, {"class": 1}] for a in first],
+        x_perplexity=np.where(first, 0.3, 0.0),
+        x_heldout=np.where(first, 1.0, 0.0),
+    )
+    page_of(audited(scores={"train": table}), tmp_path)
+    classes = pd.read_csv(tmp_path / "figures" / "per_class.csv").set_index("class")
+    assert classes["mean_x"].to_dict() == {0: 1.0, 2: 0.0}
+    assert classes["confused_n"].to_dict() == {0: 20, 2: 0}
+    drawn = pd.read_csv(tmp_path / "figures" / "xc_plane.csv")
+    corners = drawn[drawn["kind"] == "corner"]
+    assert len(corners)
+    assert ((corners["label_name"] != corners["top_name"]) == (corners["x"] == 1)).all()
+
+
 def test_what_was_done_beside_an_audit_is_shown_too(tmp_path: Path) -> None:
     arms, comparisons = make_arms()
     _, page = page_of(audited(arms=arms, comparisons=comparisons), tmp_path)

@@ -301,9 +301,7 @@ def _xc_plane(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
     parts: list[Part] = []
     ordered = sorted(data.scores, key=lambda name: name != data.main_split)
     for split in ordered:
-        scores, held = data.scores[split], False
-        if data.audit is not None:
-            scores, held = _over_held_out(scores)
+        scores, held = _over_held_out(data, split)
         table = tidy.tabulate_xc_plane(scores, data.class_names)
         if table.empty:
             continue
@@ -323,13 +321,28 @@ def _xc_plane(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
     return parts or Absent("No split has scores yet.")
 
 
-def _over_held_out(scores: pd.DataFrame) -> tuple[pd.DataFrame, bool]:
-    """Scores whose X and C are those over the held-out classifiers, which rank the suspects, and
-    True; as they are, and False, where no example was held out."""
+def _over_held_out(data: ReportData, split: str) -> tuple[pd.DataFrame, bool]:
+    """Of an audit scores whose X and C are those over the held-out classifiers, which rank the
+    suspects, and True; as they are, and False, elsewhere or where no example was held out.
+
+    Which class most held-out classifiers name is not stored. Where most of them miss the label it
+    is taken to be the class that is suggested, not the label, which those trained on it know by
+    heart.
+    """
+    scores = data.scores[split]
     held = scores.get("n_heldout")
-    if held is None or not (held.fillna(0) > 0).any():
+    if data.audit is None or held is None or not (held.fillna(0) > 0).any():
         return scores, False
-    mine = {"x_perplexity": scores["x_heldout"], "c_perplexity": scores["c_heldout"], "n": held}
+    suggested = suspects.suggested_labels(scores)
+    missed = (suspects.score_values(scores, "x_heldout") > 0.5) & ~np.isnan(suggested)
+    mine = {
+        "x_perplexity": scores["x_heldout"],
+        "c_perplexity": scores["c_heldout"],
+        "n": held,
+        "top_confusion": np.where(
+            missed, suggested, suspects.score_values(scores, "top_confusion")
+        ),
+    }
     return scores.assign(**mine), True
 
 
@@ -467,7 +480,8 @@ def _per_class(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
     split = data.main_split
     if split is None:
         return Absent("No split has scores yet.")
-    table = tidy.tabulate_per_class(data.scores[split], data.class_names)
+    scores, held = _over_held_out(data, split)
+    table = tidy.tabulate_per_class(scores, data.class_names)
     drawn = desk.figure("per_class", table, _examples_of(data, split))
     shown = table.head(MAX_CLASSES)
     known = "n_known_errors" in table
@@ -506,7 +520,8 @@ def _per_class(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
         if len(table) == len(shown)
         else f"The {len(shown)} worst of {len(table):,} classes; all are in the CSV"
     )
-    return [drawn, TablePart(f"{told}, split {split}, by mean X.", columns, rows, drawn.csv)]
+    over = " over the classifiers that were not trained on a picture" if held else ""
+    return [drawn, TablePart(f"{told}, split {split}, by mean X{over}.", columns, rows, drawn.csv)]
 
 
 def _arms(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
