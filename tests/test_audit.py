@@ -37,7 +37,8 @@ def photos(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Networks that train at once."""
+    """Networks that train at once, on few pictures too."""
+    monkeypatch.setattr(audit, "_FEW", 0)
     monkeypatch.setattr(audit, "ARCHS", ("softmax", "mlp", "lenet5"))
     monkeypatch.setattr(audit, "_EPOCHS", (12, 12))
 
@@ -175,7 +176,7 @@ def test_the_rule_of_what_is_trained(photos: Path) -> None:
     """More time, more architectures, two at least; more epochs for fewer pictures; the input is the
     pictures' own up to 64 pixels."""
     dataset = open_dataset(str(photos))
-    few, many = audit.choose(dataset, 0.1, 1), audit.choose(dataset, 1e6, 1)
+    few, many = audit.choose(dataset, 0.1, 1, "none"), audit.choose(dataset, 1e6, 1, "none")
     assert few.sweep.archs == audit.ARCHS[:2]
     assert "more than the budget of 0 s" in few.cost
     assert "budget" not in few.why
@@ -184,4 +185,4 @@ def test_the_rule_of_what_is_trained(photos: Path) -> None:
     assert len(few.sweep.treatments) == 10
     larger = open_dataset("fashion-mini")
     assert audit.choose(larger, 1, 1).sweep.recipe.epochs == 16  # 1,000 steps, 63 an epoch
-    assert audit.choose(dataset, 1e6, 4).seconds == pytest.approx(many.seconds / 4)
+    assert audit.choose(dataset, 1e6, 4, "none").seconds == pytest.approx(many.seconds / 4)

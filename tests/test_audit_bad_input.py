@@ -34,12 +34,17 @@ def audited(root: Path, classes: dict[str, int], *, alike: bool = False) -> Work
     )
 
 
-@pytest.fixture(autouse=True)
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(params=["networks", "hog"])
+def small(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two small networks, or what few pictures get where no weights are at hand."""
+    monkeypatch.setattr(auditing, "_FEW", 0 if request.param == "networks" else 100)
+    monkeypatch.setattr(auditing, "at_hand", list)
     monkeypatch.setattr(auditing, "ARCHS", ("softmax", "mlp"))
     monkeypatch.setattr(auditing, "_EPOCHS", (2, 2))
+    monkeypatch.setattr(auditing, "_MOST_REPEATS", 2)
 
 
+@pytest.mark.usefixtures("small")
 def test_two_pictures_of_two_classes(tmp_path: Path) -> None:
     """No fold can hold either out: nothing is counted, nothing is flagged, and both are named."""
     space = audited(tmp_path, {"ant": 1, "bee": 1})
@@ -49,6 +54,7 @@ def test_two_pictures_of_two_classes(tmp_path: Path) -> None:
     assert library.open(space.location).scores("train")["is_label_issue"].isna().all()
 
 
+@pytest.mark.usefixtures("small")
 def test_a_class_of_one_example_is_no_part_of_the_ranking_of_the_others(tmp_path: Path) -> None:
     """It has no held-out answer, hence no probability of being wrong and no flag; the others
     have."""
@@ -61,6 +67,7 @@ def test_a_class_of_one_example_is_no_part_of_the_ranking_of_the_others(tmp_path
     assert scores.loc[~alone, "p_wrong"].notna().all()
 
 
+@pytest.mark.usefixtures("small")
 def test_all_pictures_alike(tmp_path: Path) -> None:
     """One group of twelve under two labels, no near-duplicate beside it, and no trust in the
     order."""
@@ -70,6 +77,7 @@ def test_all_pictures_alike(tmp_path: Path) -> None:
     assert "too weak to trust the order" in said
 
 
+@pytest.mark.usefixtures("small")
 def test_class_names_that_differ_in_case_alone_stay_two_classes(tmp_path: Path) -> None:
     """In the suspects each is shown as it is written."""
     space = audited(tmp_path, {"Ant": 4, "ant": 4})

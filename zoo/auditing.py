@@ -21,7 +21,7 @@ from zoo.data import Dataset, DatasetCheck, check_dataset, open_dataset, require
 from zoo.data.check import Duplicates, NearDuplicates
 from zoo.errors import StoreError, UsageError
 from zoo.estimate import feature_seconds, training_seconds
-from zoo.models.at_hand import at_hand
+from zoo.models.at_hand import HOG, at_hand
 from zoo.pipeline import Features, Runner, fill, planned, score_splits, train
 from zoo.progress import Progress, counted
 from zoo.recipes import RECIPES
@@ -56,6 +56,9 @@ ARCHS: Final = ("resnet_mini", "lenet5", "mlp", "nin_mini", "inception_mini", "s
 
 _FOLDS, _REPEATS, _MOST_REPEATS = 5, 2, 10
 _LARGEST, _SIDE = 64, 48
+_FEW: Final = 260
+"""Pictures of any size up to which features take the place of networks from scratch: the largest
+number measured (docs/LOG.md), by a rule written before (docs/ARCHITECTURE.md, Features)."""
 _STEPS, _EPOCHS = 1_000, (8, 40)
 _SHOWN = 10
 _GROUPS_KEPT = 200
@@ -79,10 +82,11 @@ class Chosen:
 def choose(dataset: Dataset, budget: float, cores: int, features: str | None = None) -> Chosen:
     """Networks, input size and epochs for a data set and a budget.
 
-    **Heads on frozen features** where pictures are larger than 64 pixels, or of several sizes, and
-    pretrained weights are at hand: softmax regressions and small perceptrons on what the network
-    of most multiply-adds makes of them whose pass over all pictures takes no more than half of the
-    budget; the cheapest where none does. Five folds, shared out ten times: a hundred heads.
+    **Heads on frozen features** where pictures are larger than 64 pixels, or of several sizes, or
+    few, and pretrained weights are at hand: softmax regressions and small perceptrons on what the
+    network of most multiply-adds makes of them whose pass over all pictures takes no more than half
+    of the budget; the cheapest where none does. Five folds, shared out ten times: a hundred heads.
+    Where pictures are few and no weights are at hand, the same on histograms of oriented gradients.
 
     **Networks on pictures** else:
 
@@ -97,20 +101,23 @@ def choose(dataset: Dataset, budget: float, cores: int, features: str | None = N
         features: a network of timm whose features are taken whatever the pictures; ``none`` =
             networks on pictures; None = by the rule.
     """
+    examples = len(dataset.splits["train"])
     large = dataset.native_size is None or max(dataset.native_size) > _LARGEST
-    if features is None and large and (names := at_hand()):
-        features = _affordable(names, len(dataset.splits["train"]), budget, cores)
-        because = "pictures are large and its weights are at hand; --features none for networks"
-    elif features is None and large:
-        because = "pictures are large, but no pretrained weights are at hand (zoo models fetch)"
-    else:
-        because = "as asked for"
+    few = f"pictures are few, {_FEW:,} or less" if examples <= _FEW else ""
+    because = "as asked for"
+    if features is None and (why := "pictures are large" if large else few):
+        if names := at_hand():
+            features = _affordable(names, examples, budget, cores)
+            because = f"{why} and its weights are at hand; --features none for networks"
+        else:
+            because = f"{why}, but no pretrained weights are at hand (zoo models fetch)"
+            if few:
+                features, because = HOG, f"{because}; --features none for networks"
     if features not in (None, "none"):
         return _on_features(dataset, str(features), because, budget, cores)
     sides = dataset.native_size
     own = sides is not None and max(sides) <= _LARGEST
     side = max(sides) if own and sides is not None else _SIDE
-    examples = len(dataset.splits["train"])
     recipe = RECIPES["onecycle"].replace(lr=2e-3)
     steps = max(1, math.ceil(examples * (1 - 1 / _FOLDS) / recipe.batch_size))
     epochs = min(max(math.ceil(_STEPS / steps), _EPOCHS[0]), _EPOCHS[1])

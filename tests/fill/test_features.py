@@ -388,6 +388,7 @@ def test_an_audit_takes_features_of_large_pictures_where_weights_are_at_hand(
 ) -> None:
     """And says why; networks of small ones, without weights, or when told so; any features when
     told so. Of several backbones the largest that leaves half of the budget."""
+    monkeypatch.setattr(auditing, "_FEW", 0)
     monkeypatch.setattr(auditing, "at_hand", list)
     assert auditing.choose(large, 60, 1).features is None
     assert (
@@ -405,6 +406,26 @@ def test_an_audit_takes_features_of_large_pictures_where_weights_are_at_hand(
     assert auditing.choose(large, 60, 1, "none").features is None
     assert auditing.choose(photos, 60, 1).features is None
     assert auditing.choose(photos, 60, 1, NETWORK).features == Features(NETWORK)
+
+
+def test_an_audit_takes_features_of_few_pictures(
+    photos: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Small ones too, and says why: of weights at hand, else histograms; networks of one picture
+    more, or when told so."""
+    few = len(photos.splits["train"])
+    monkeypatch.setattr(auditing, "_FEW", few)
+    monkeypatch.setattr(auditing, "at_hand", list)
+    found = auditing.choose(photos, 60, 1)
+    assert found.features == Features("hog")
+    assert f"pictures are few, {few} or less, but no pretrained weights are at hand" in found.why
+    assert auditing.choose(photos, 60, 1, "none").features is None
+    monkeypatch.setattr(auditing, "at_hand", lambda: ["resnet50"])
+    found = auditing.choose(photos, 60, 1)
+    assert found.features == Features("resnet50")
+    assert f"pictures are few, {few} or less and its weights are at hand" in found.why
+    monkeypatch.setattr(auditing, "_FEW", few - 1)
+    assert auditing.choose(photos, 60, 1).features is None
 
 
 def test_weights_are_at_hand_where_the_hub_keeps_them(
