@@ -130,7 +130,8 @@ def _transform() -> NDArray[np.float32]:
     numbers = np.arange(SIDE)
     rows = np.cos(np.pi * numbers[:, None] * (numbers + 0.5) / SIDE) * np.sqrt(2 / SIDE)
     rows[0] /= np.sqrt(2)
-    return rows.astype(np.float32)
+    found: NDArray[np.float32] = rows.astype(np.float32)
+    return found
 
 
 _COSINES: Final = _transform()
