@@ -101,7 +101,8 @@ def compared(
     rows: list[pd.DataFrame] = []
     audits: dict[str, tuple[Population, Chosen]] = {}
     for way in (way for way in ways if way not in (FIVE_FOLD, CLASSICAL)):
-        found, *audits[way] = _audited(space, uri, dataset, way, budget, quick)
+        found, people, chosen = _audited(space, uri, dataset, way, budget, quick)
+        audits[way] = people, chosen
         rows.append(found)
     scores = read_scores(space, dataset.fingerprint, "train")[0]
     if NETWORKS in audits:
@@ -241,7 +242,7 @@ def _passes(space: Workspace, people: Population) -> int:
 
 def crops(folder: Path, per_class: int) -> str:
     """Class folders of squares cut at random places out of photographs, keyed; their path."""
-    from skimage import data  # type: ignore[import-untyped]
+    from skimage import data
     from sklearn.datasets import load_sample_images  # type: ignore[import-untyped]
 
     photographs = {name: getattr(data, name)() for name in _OF_SKIMAGE}

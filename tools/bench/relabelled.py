@@ -18,7 +18,7 @@ import numpy as np
 
 from tools.bench.paired import interleave, print_table, ratio_line, ratios, settings, spread
 from tools.bench.scoring import filled
-from zoo.arrays import Floats, Ints
+from zoo.arrays import Floats
 from zoo.manifest import Manifest
 from zoo.scores.from_store import score, x_by
 from zoo.store.datasets import examples_of, int_column
@@ -51,8 +51,10 @@ def measured(
 
         return work
 
-    def whole() -> Ints | Floats:
-        return score(space, population, "train", "edited").column("x_perplexity").to_numpy()
+    def whole() -> Floats:
+        table = score(space, population, "train", "edited")
+        x: Floats = table.column("x_perplexity").to_numpy()
+        return x
 
     sides = {
         "X by other labels": side("x", lambda: x_by(space, population, "train", edited)),

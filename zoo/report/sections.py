@@ -335,15 +335,16 @@ def _over_held_out(data: ReportData, split: str) -> tuple[pd.DataFrame, bool]:
         return scores, False
     suggested = suspects.suggested_labels(scores)
     missed = (suspects.score_values(scores, "x_heldout") > 0.5) & ~np.isnan(suggested)
-    mine = {
-        "x_perplexity": scores["x_heldout"],
-        "c_perplexity": scores["c_heldout"],
-        "n": held,
-        "top_confusion": np.where(
-            missed, suggested, suspects.score_values(scores, "top_confusion")
+    top = np.where(missed, suggested, suspects.score_values(scores, "top_confusion"))
+    return (
+        scores.assign(
+            x_perplexity=scores["x_heldout"],
+            c_perplexity=scores["c_heldout"],
+            n=held,
+            top_confusion=top,
         ),
-    }
-    return scores.assign(**mine), True
+        True,
+    )
 
 
 def _suspects(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
