@@ -26,6 +26,7 @@ CATALOG = "zoo.scores.catalog"
 are, so it stands on the ground as they do."""
 GROUND = {
     "arrays",
+    "devices",
     "errors",
     "keyed",
     "machine",

@@ -12,6 +12,7 @@ import zoo.estimate
 import zoo.rates
 from zoo import models
 from zoo.data import Dataset
+from zoo.devices import ACCELERATORS, ANSWERING, Accelerator
 from zoo.errors import UnknownNameError, UsageError
 from zoo.estimate import (
     Done,
@@ -22,7 +23,6 @@ from zoo.estimate import (
     training_seconds,
 )
 from zoo.machine import own_cpus
-from zoo.rates import ACCELERATORS, Accelerator
 from zoo.spec import Sweep, Training
 from zoo.trainsets.treatments import op, parse
 
@@ -318,7 +318,7 @@ def test_a_fill_costs_a_forward_pass(planned: Dataset) -> None:
 )
 def test_rates_of_2026_are_timms(arch: str, rate: int) -> None:
     """As in the table of an RTX 5090, for it and for an H100."""
-    assert zoo.rates.ANSWERING["rtx5090"][arch] == rate
+    assert ANSWERING["rtx5090"][arch] == rate
     assert ACCELERATORS["h100"].answers == ("rtx5090", 1.0)
 
 

@@ -11,8 +11,9 @@ from factories import tiny_dataset, training, workspace
 
 import zoo.rates
 from zoo.data import Dataset
+from zoo.devices import ACCELERATORS
 from zoo.estimate import estimate
-from zoo.rates import ACCELERATORS, Rates, input_of, measured
+from zoo.rates import Rates, input_of, measured
 from zoo.spec import Recipe, Training
 from zoo.store import ledger
 from zoo.store.datasets import commit_dataset

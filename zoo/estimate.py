@@ -15,6 +15,7 @@ from typing import Any
 from zoo import models
 from zoo.data import Dataset
 from zoo.data.published import Shape, dataset_of
+from zoo.devices import ACCELERATORS, Accelerator
 from zoo.errors import UnknownNameError, UsageError
 from zoo.fill.plan import KeepLogits, default_keep_logits
 from zoo.machine import own_cpus
@@ -22,9 +23,7 @@ from zoo.manifest import Manifest
 from zoo.models.at_hand import HOG
 from zoo.progress import duration
 from zoo.rates import (
-    ACCELERATORS,
     TRAINING_SECONDS,
-    Accelerator,
     Basis,
     Rates,
     filled_units,

@@ -12,6 +12,7 @@ import zoo.rates
 import zoo.training.rule
 from tests.commands import done
 from tests.commands import zoo as command
+from zoo.devices import ACCELERATORS
 from zoo.errors import UsageError
 from zoo.estimate import assumed_dataset, estimate, training_images
 from zoo.machine import vector_lanes
@@ -111,7 +112,7 @@ def test_a_plan_counts_with_lanes_where_they_will_train(monkeypatch: pytest.Monk
     a_machine(monkeypatch)
     together = estimate(None, dataset, jobs, devices=1).seconds
     passes = sum(training_images(job, dataset) for job in jobs)
-    core = zoo.rates.ACCELERATORS["cpu-core"]
+    core = ACCELERATORS["cpu-core"]
     each = zoo.rates.image_seconds(jobs[0], 32, core, trains=True) * 1.3
     step = zoo.rates._STEP_SECONDS / jobs[0].recipe.batch_size
     assert apart - together == pytest.approx(passes * (each * (1 - 1 / 2.3) + step))

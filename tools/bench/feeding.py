@@ -37,7 +37,7 @@ from tools.bench.paired import interleave, print_table, ratio_line, ratios, sett
 from zoo import keyed
 from zoo.data import Dataset, open_dataset, prepare
 from zoo.data.dataset import EncodedSource
-from zoo.rates import ACCELERATORS, TRAINING_RTX3090
+from zoo.devices import ACCELERATORS, TRAINING_RTX3090
 from zoo.spec import Preprocessing, Recipe
 from zoo.training.tensors import augment, normalise
 from zoo.trainsets.prepare import _CroppedPictures
@@ -169,7 +169,7 @@ def cores(rates: dict[str, float]) -> None:
             }
             for name, rate in TRAINING_RTX3090.items()
         ],
-        "Cores that feed one H100 in training (its rate is an assumption of zoo.rates)",
+        "Cores that feed one H100 in training (its rate is an assumption of zoo.devices)",
     )
 
 

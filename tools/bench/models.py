@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from tools.bench.paired import interleave, print_table, ratio_line, settings, since, spread
 from zoo import models
-from zoo.rates import ACCELERATORS
+from zoo.devices import ACCELERATORS
 
 __all__ = ["main"]
 
