@@ -4,7 +4,8 @@ Populations of 500 classifiers, LeNet-5s and the minis (snapshots of trainings o
 PNG pictures of fashion-mini, through ``plan_fill`` and ``LocalRunner``: one process, one thread,
 answers and logits written and committed. In groups of at most 128, once in blocks, each decoded
 once for all groups, and once with every group decoding for itself, which was how a fill went before
-it had blocks. *networks* is time inside the modules' ``forward`` alone.
+it had blocks. *networks* is time inside the modules' ``forward`` alone, so they answer one by one
+(``--program single``).
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ import torch
 from tools.bench.filling import Passes, with_classifiers, write_pictures
 from tools.bench.paired import interleave, print_table, ratio_line, ratios, settings, spread
 from zoo import local
-from zoo.fill import predict
+from zoo.fill import predict, program
 from zoo.fill.plan import FillBlock, FillPlan, decode_block
 from zoo.local import LocalRunner
 from zoo.models import MODELS
 from zoo.store.answers import write_part
-from zoo.training.checkpoint import load_classifier
+from zoo.training.checkpoint import load_classifiers
 
 __all__ = ["main"]
 
@@ -71,15 +72,17 @@ class Accounts:
         return run
 
     def _loaded(self, *arguments: Any) -> Any:
-        network, preprocessing = load_classifier(*arguments)
-        return _Timed(network, self.spent), preprocessing
+        return [
+            (_Timed(network, self.spent), preprocessing)
+            for network, preprocessing in load_classifiers(*arguments)
+        ]
 
     def fill(self, side: str) -> float:
         """Seconds of processor time of one fill."""
         self.spent = Counter()
         changed: dict[tuple[Any, str], Any] = {
             (local, "decode_block"): self._timed("decoding", decode_block),
-            (predict, "load_classifier"): self._timed("loading", self._loaded),
+            (predict, "load_classifiers"): self._timed("loading", self._loaded),
             (predict, "answers_of"): self._timed("answers", predict.answers_of),
             (predict, "write_part"): self._timed("writing", write_part),
         }
@@ -138,6 +141,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print both tables."""
     options = settings(str(__doc__), rounds=3, argv=argv)
     os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ[program.SETTING] = "single"
     if options.quick:
         population(1, 256, 150)
     else:
