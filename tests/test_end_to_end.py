@@ -162,6 +162,7 @@ def test_the_numbers_of_the_demo_are_those_of_its_answers(on_ray: tuple[Path, Re
     assert means["hardest-half"] < means["baseline"] - 0.02
 
 
+@pytest.mark.long
 def test_the_population_that_the_readme_shows_finds_the_planted_errors(tmp_path: Path) -> None:
     """Scale laptop, up to the scores: 75 classifiers; AUROC at least .975, average precision .85,
     precision .75 at the planted number."""

@@ -15,7 +15,7 @@ import pytest
 from tests.cluster.several import Three, growing, other_code, processes
 from tests.commands import HANGS, content, corners, done, finished, run
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.long]
 
 MOST, TRAININGS = 4, 200
 _TOGETHER = """
