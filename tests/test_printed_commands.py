@@ -173,7 +173,8 @@ def looked_up(words: list[str]) -> None:
         assert (ROOT / f"{words[2].replace('.', '/')}.py").exists(), words
         assert all((ROOT / word).exists() for word in words[3:] if word.endswith(".md"))
     elif words[0] == "pytest":
-        assert all((ROOT / word).exists() for word in words[1:] if not word.startswith("-"))
+        named = [word for word in words[1:] if "/" in word]
+        assert named and all((ROOT / word).exists() for word in named), words
     elif words[0] in ("pip", ".venv/bin/pip", ".venv/bin/python"):
         extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"][
             "optional-dependencies"
