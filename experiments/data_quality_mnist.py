@@ -76,7 +76,7 @@ RECIPE = {
             epochs=24, lr=4e-3, batch_size=128, stop_train_acc=0.999, version=1
         )
     ),
-    "paper": RECIPES["adam"].replace(epochs=100, stop_train_acc=0.999, version=1),
+    "paper": RECIPES["adam"].replace(epochs=60, stop_train_acc=0.999, version=1),
 }
 
 ARCH = "lenet5"
