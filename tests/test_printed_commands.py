@@ -174,7 +174,8 @@ def looked_up(words: list[str]) -> None:
         assert all((ROOT / word).exists() for word in words[3:] if word.endswith(".md"))
     elif words[0] == "pytest":
         named = [word for word in words[1:] if "/" in word]
-        assert named and all((ROOT / word).exists() for word in named), words
+        assert named, words
+        assert all((ROOT / word).exists() for word in named), words
     elif words[0] in ("pip", ".venv/bin/pip", ".venv/bin/python"):
         extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"][
             "optional-dependencies"

@@ -913,3 +913,16 @@ def test_ten_parts_at_their_threshold_fail_a_claim_no_more_often_than_one() -> N
     ]
     assert np.mean([all_of(x).verdict == "fails" for x in parts]) < LEVEL
     assert np.mean([min(part.fails for part in x) < LEVEL for x in parts]) > 0.15
+
+
+def test_a_scale_that_asks_some_questions_has_their_charts_and_judges_no_other() -> None:
+    found = results(CIFAR, {}, arch=RESNET, scale="workstation")
+    names = {chart.name for chart in CIFAR.charts(found)}
+    assert names == {"figure-05", "size-power-law", "figure-11", "figure-12"}
+    judged = {
+        row["claim"].removesuffix(f" {RESNET}")
+        for row in CIFAR.verdicts(found).to_dict("records")
+        if row["claim"].endswith(RESNET) and row["verdict"] != "not tested"
+    }
+    asked = {"S1.13 gain", "S1.13 8", "S1.13 16", "S1.15 darker", "S1.15 never", "S1.17"}
+    assert judged == {"S1.7 scaled", *asked}
