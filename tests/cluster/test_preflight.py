@@ -3,7 +3,10 @@ way of a cluster."""
 
 from __future__ import annotations
 
+import json
 import socket
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +15,7 @@ import pytest
 import ray
 from factories import tiny_dataset
 
-from tests.commands import corners, zoo
+from tests.commands import corners, environment, zoo
 from zoo.cluster import preflight, reach
 from zoo.cluster.preflight import Preflight, Report, Wanted, faults, look
 from zoo.errors import UsageError
@@ -262,3 +265,29 @@ def test_the_code_that_made_something_is_on_record_and_another_one_is_said(
         assert f'"source":"{own}"' in record.read_text().replace(" ", "")
     monkeypatch.setattr(ledger, "source_hash", lambda: "0" * 16)
     assert f"holds trainings of other code of zoo too ({own})" in zoo(*line, "1").err
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_probe_whose_first_message_is_lost_is_sent_again(tmp_path: Path) -> None:
+    lost = {"num_failures": 1, "req_failure_prob": 100, "resp_failure_prob": 0}
+    code = """
+import ray
+from zoo.cluster.preflight import Preflight
+from zoo.progress import listening
+ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
+node = ray.nodes()[0]["NodeID"]
+asked = Preflight("", 0)
+with listening(lambda line: print(line, flush=True)):
+    asked.check({node: "w1"})
+assert list(asked.good) == [node], asked.bad
+"""
+    env = environment() | {
+        "RAY_testing_rpc_failure": json.dumps({"CoreWorkerService.grpc_client.PushTask": lost}),
+        "RAY_testing_rpc_failure_avoid_intra_node_failures": "0",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=env, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done
+    assert "left out" not in done.stdout

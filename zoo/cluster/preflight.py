@@ -325,7 +325,8 @@ class Preflight:
         if self._place:
             self._write_probe()
         wanted = self._wanted()
-        task = ray.remote(num_cpus=0, max_retries=0)(look)
+        # Sent again where the message is lost or the process ends: a look changes nothing.
+        task = ray.remote(num_cpus=0, max_retries=2)(look)
         pinned = NodeAffinitySchedulingStrategy(node, soft=False)
         self._asked[node] = (
             task.options(scheduling_strategy=pinned).remote(wanted),
