@@ -3,7 +3,9 @@ and the loss of the head."""
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -105,3 +107,20 @@ def test_a_drained_node_s_training_goes_on_elsewhere_and_the_head_s_loss_is_said
     assert untouched(kept, space)
     assert run(tmp_path, *line, "--runner", "local", "-w", calm).code == 0
     assert weights(space) == weights(calm)
+
+
+def test_the_head_s_loss_is_said_while_nodes_are_probed(three: Three, tmp_path: Path) -> None:
+    """The only node stands still, so that its probe is waited for; then the head is killed: a
+    sentence, exit 1. Ray would end the command after a minute, without a word."""
+    node, space = three.add(), tmp_path / "space"
+    (raylet,) = node.all_processes["raylet"]
+    line = ("train", "--archs", "softmax", "--epochs", "1", "--address", three.address)
+    os.kill(raylet.process.pid, signal.SIGSTOP)
+    with start(tmp_path, *line, "-w", space) as running:
+        running.wait_for(lambda: any(space.glob(".tmp-*")), "a probe")
+        three.kill_head()
+        result = running.finish()
+    os.kill(raylet.process.pid, signal.SIGCONT)
+    assert result.code == 1, result
+    assert "cluster lost: its head does not answer any more." in result.err
+    assert not space.exists()

@@ -30,6 +30,20 @@ def test_a_worker_that_says_nothing_is_named_once() -> None:
     assert pulses.silent() == [works, starts, Process("node", 4, "2")]
 
 
+def test_a_process_that_has_nothing_more_to_do_may_be_silent() -> None:
+    """Whoever has decoded its block and left is not missed; who begins again is watched again."""
+    now = [0.0]
+    pulses, decodes = Pulses(120.0, 600.0, lambda: now[0]), Process("node", 1, "1")
+    pulses.beat(decodes, ready=True)
+    pulses.leave(decodes)
+    pulses.leave(decodes)
+    now[0] = 1000.0
+    assert pulses.silent() == []
+    pulses.beat(decodes, ready=True)
+    now[0] = 1121.0
+    assert pulses.silent() == [decodes]
+
+
 def test_all_workers_together_say_so_at_most_forty_times_a_second() -> None:
     """One every 5 s; of a thousand each every 25 s; of ten thousand each every 250 s, and none of
     these is taken for hanging before it has missed three."""

@@ -20,7 +20,7 @@ from ray.data import ActorPoolStrategy, DataContext
 from zoo.cluster.capacity import workers_of_fill
 from zoo.cluster.nodes import Nodes
 from zoo.cluster.preflight import Gate
-from zoo.cluster.pulse import Pulse, watched
+from zoo.cluster.pulse import Pulse, beating, watched
 from zoo.cluster.session import hush
 from zoo.fill.features import FeaturePlan, FeatureTask, decode_pictures
 from zoo.fill.plan import (
@@ -43,17 +43,18 @@ _Pictures = tuple[NDArray[np.uint8], NDArray[np.bool_]]
 _NOT_READ = [-1]
 
 
-def _decode(row: dict[str, Any], gate: Gate | None = None) -> dict[str, Any]:
+def _decode(row: dict[str, Any], gate: Gate | None = None, pulses: Any = None) -> dict[str, Any]:
     block = FillBlock.from_json(str(row["block"]))
-    return {"block": row["block"], **_packed(lambda: decode_block(block), gate)}
+    return {"block": row["block"], **_packed(lambda: decode_block(block), gate, pulses)}
 
 
-def _packed(read: Callable[[], _Pictures], gate: Gate | None) -> dict[str, Any]:
+def _packed(read: Callable[[], _Pictures], gate: Gate | None, pulses: Any) -> dict[str, Any]:
     """Pictures as a part of a row. None of them on a node that cannot do the work, which may have
     joined a moment ago: then the actor reads them, which is on one that can."""
-    if gate is not None and not gate.without_gpu.opens():
-        return {"images": b"", "shape": _NOT_READ, "unreadable": b""}
-    images, unreadable = read()
+    with beating(pulses):
+        if gate is not None and not gate.without_gpu.opens():
+            return {"images": b"", "shape": _NOT_READ, "unreadable": b""}
+        images, unreadable = read()
     return {
         "images": images.tobytes(),
         "shape": list(images.shape),
@@ -95,9 +96,11 @@ class _Classify:
             yield {"receipt": receipt_to_json(task.unit, receipt)}
 
 
-def _decode_for_features(row: dict[str, Any], gate: Gate | None = None) -> dict[str, Any]:
+def _decode_for_features(
+    row: dict[str, Any], gate: Gate | None = None, pulses: Any = None
+) -> dict[str, Any]:
     task = FeatureTask.from_json(str(row["task"]))
-    return {"task": row["task"], **_packed(lambda: decode_pictures(task), gate)}
+    return {"task": row["task"], **_packed(lambda: decode_pictures(task), gate, pulses)}
 
 
 class _Extract:
@@ -179,7 +182,7 @@ def run_features(
 def _streamed(
     workspace: Workspace,
     work: list[dict[str, str]],
-    read: Callable[[dict[str, Any], Gate | None], dict[str, Any]],
+    read: Callable[[dict[str, Any], Gate | None, Any], dict[str, Any]],
     worker: type[_Classify] | type[_Extract],
     nodes: Nodes,
     gpus: float,
@@ -204,7 +207,9 @@ def _streamed(
     # Those that join later, Ray chooses before the driver has probed them.
     gate = nodes.gate()
     with watched() as pulses:
-        receipts = rows.map(read, fn_args=(gate,), **decode, **labels).flat_map(
+        # Fused with the actor, whoever decodes is the actor, which says already that it lives.
+        alone = None if decode == classify else pulses
+        receipts = rows.map(read, fn_args=(gate, alone), **decode, **labels).flat_map(
             worker,
             fn_constructor_args=(workspace.location, gpus, gate, pulses),
             # As many at once as there is room for, or may be: Ray adds another one only after

@@ -16,7 +16,7 @@ from zoo.cluster.capacity import Resources, asked_words, growth, pending
 from zoo.cluster.preflight import Gate, Preflight
 from zoo.progress import announce
 
-__all__ = ["Nodes", "draining", "fitting", "here", "names", "slots_of"]
+__all__ = ["Nodes", "draining", "fitting", "head_watched", "here", "names", "slots_of"]
 
 _LOOK_SECONDS = 5.0
 _HEAD_SECONDS = 15.0
@@ -127,43 +127,19 @@ class Nodes:
         self._worked = time.monotonic()
 
     @contextlib.contextmanager
-    def watched(self, on_lost: Callable[[], None]) -> Iterator[None]:
-        """Look every few seconds in the background until the block ends.
-
-        Args:
-            on_lost: called before this process ends where the head has not answered for a while;
-                nothing in this process would notice otherwise.
-        """
+    def watched(self) -> Iterator[None]:
+        """Look every few seconds in the background until the block ends."""
         self.look()
         if self._preflight is None:
             yield
             return
-        over = threading.Event()
-        answered = [time.monotonic()]
 
-        def watch() -> None:
-            while not over.wait(_LOOK_SECONDS):
-                with contextlib.suppress(Exception):
-                    self.look()
-                    answered[0] = time.monotonic()
-                    self._say_waiting()
+        def again() -> None:
+            self.look()
+            self._say_waiting()
 
-        def guard() -> None:
-            while not over.wait(1.0):
-                if time.monotonic() - answered[0] > _HEAD_SECONDS + _LOOK_SECONDS / 2:
-                    _say(
-                        "cluster lost: its head does not answer any more. What is committed is"
-                        " kept. Bring it back (zoo up, or ray up), then run the same command."
-                    )
-                    on_lost()
-                    os._exit(1)
-
-        for body in (watch, guard):
-            threading.Thread(target=body, daemon=True).start()
-        try:
+        with _every(_LOOK_SECONDS, again):
             yield
-        finally:
-            over.set()
 
     def _say_waiting(self) -> None:
         quiet = time.monotonic() - self._worked
@@ -187,6 +163,54 @@ class Nodes:
                 _say(f"node {self._known[node]} is lost; {len(names)} nodes are left.")
         for node in sorted(going - self._going):
             _say(f"node {names[node]} is about to go; its trainings are saved and go elsewhere.")
+
+
+@contextlib.contextmanager
+def head_watched(on_lost: Callable[[], None]) -> Iterator[None]:
+    """Ask the head every few seconds, in the background, whether it is there, until the block ends.
+    Where it has not answered for a while this says so and ends the process (exit 1): nothing in it
+    would notice otherwise, whatever it waits for.
+
+    Args:
+        on_lost: called before the process ends.
+    """
+    answered = [time.monotonic()]
+
+    def ask() -> None:
+        ray.nodes()
+        answered[0] = time.monotonic()
+
+    def guard() -> None:
+        if time.monotonic() - answered[0] > _HEAD_SECONDS + _LOOK_SECONDS / 2:
+            try:
+                _say(
+                    "cluster lost: its head does not answer any more. What is committed is kept."
+                    " Bring it back (zoo up, or ray up), then run the same command."
+                )
+                on_lost()
+            finally:
+                os._exit(1)
+
+    with _every(_LOOK_SECONDS, ask), _every(1.0, guard):
+        yield
+
+
+@contextlib.contextmanager
+def _every(seconds: float, body: Callable[[], None]) -> Iterator[None]:
+    """Call a function again and again in a thread, until the block ends. What it raises is left to
+    those who wait for the same cluster."""
+    over = threading.Event()
+
+    def work() -> None:
+        while not over.wait(seconds):
+            with contextlib.suppress(Exception):
+                body()
+
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
 
 
 def _named(found: list[dict[str, Any]]) -> dict[str, str]:

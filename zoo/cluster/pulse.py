@@ -21,7 +21,7 @@ from zoo.cluster.nodes import here, names
 from zoo.cluster.queue import MESSAGES_PER_SECOND, SILENT_SECONDS, START_SECONDS
 from zoo.progress import announce
 
-__all__ = ["Process", "Pulse", "Pulses", "watched"]
+__all__ = ["Process", "Pulse", "Pulses", "beating", "watched"]
 
 _BEATS = 24
 """As many may be missed, so that a busy machine is not taken for one that hangs."""
@@ -76,6 +76,10 @@ class Pulses:
         self._until[worker] = self._clock() + max(allowed, 3 * period)
         return period
 
+    def leave(self, worker: Process) -> None:
+        """A worker has nothing more to do, and may say nothing."""
+        self._until.pop(worker, None)
+
     def silent(self) -> list[Process]:
         """Workers that hang; each is named once."""
         found = [worker for worker, until in self._until.items() if self._clock() > until]
@@ -92,7 +96,7 @@ class Pulse:
     """
 
     def __init__(self, pulses: Any) -> None:
-        self._ready, self._pulses, self._now = False, pulses, threading.Event()
+        self._ready, self._over, self._pulses, self._now = False, False, pulses, threading.Event()
         if pulses is not None:
             threading.Thread(target=self._beat, daemon=True).start()
 
@@ -101,12 +105,29 @@ class Pulse:
         self._ready = True
         self._now.set()
 
+    def end(self) -> None:
+        """Called once there is nothing more to do in this process."""
+        self._over = True
+        self._now.set()
+
     def _beat(self) -> None:
         me = Process.own()
         with contextlib.suppress(Exception):  # the end: there is nobody left to hear it
-            while True:
+            while not self._over:
                 self._now.wait(ray.get(self._pulses.beat.remote(me, ready=self._ready)))
                 self._now.clear()
+            self._pulses.leave.remote(me)
+
+
+@contextlib.contextmanager
+def beating(pulses: Any) -> Iterator[None]:
+    """As long as the block lasts, this process says that it lives. ``pulses``: as of ``Pulse``."""
+    pulse = Pulse(pulses)
+    pulse.ready()
+    try:
+        yield
+    finally:
+        pulse.end()
 
 
 @contextlib.contextmanager

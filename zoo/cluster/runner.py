@@ -59,6 +59,9 @@ class RayRunner:
                 )
             self.start()
             try:
+                from zoo.cluster.nodes import head_watched
+
+                self._stack.enter_context(head_watched(self._lost))
                 check(
                     worker_resources(self._gpus),
                     nodes(),
@@ -156,7 +159,7 @@ class RayRunner:
         asked = worker_resources(self._gpus)
         grows = self._preflight is not None and node_types() != []
         there = Nodes(asked, self._preflight, grows=grows)
-        with there.watched(ends_well):
+        with there.watched():
             yield there
 
     def _fitting(self) -> dict[str, str]:
@@ -164,6 +167,12 @@ class RayRunner:
         from zoo.cluster.nodes import fitting
 
         return fitting(worker_resources(self._gpus))
+
+    def _lost(self) -> None:
+        """This process is about to end because its cluster is gone."""
+        if self._preflight is not None:
+            self._preflight.close()
+        ends_well()
 
     def close(self) -> None:
         self._stack.close()
