@@ -249,6 +249,20 @@ def test_what_listens_and_is_no_ray_is_told_from_nothing_that_listens(
     assert "bug" not in result.err
 
 
+def test_auto_on_a_node_whose_head_is_gone_is_nothing_that_listens(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    monkeypatch.setattr(reach, "_ASK", f"import sys; sys.exit('ADDRESS 127.0.0.1:{port}')")
+    result = zoo(*("train", "--archs", "mlp", "--address", "auto", "-w", tmp_path / "space"))
+    assert result.code == 1, result
+    assert "cannot reach the Ray cluster at 'auto'" in result.err
+    assert "refused" in result.err
+    assert "--runner local" in result.err
+    assert "something listens" not in result.err
+
+
 def test_the_code_that_made_something_is_on_record_and_another_one_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

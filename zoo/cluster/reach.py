@@ -110,7 +110,11 @@ def reach(address: str) -> None:
 
 def _asked(address: str, script: str) -> tuple[int, str]:
     """Exit code (-1: still waiting when its time was over) and output of a process that asks the
-    head."""
+    head.
+
+    Raises:
+        OSError: if nothing listens there, nor where the address turns out to lead ("auto").
+    """
     if address.startswith("ray://"):
         raise UsageError(
             f"--address {address!r}: ray:// is Ray's client protocol, which keeps the driver away"
@@ -128,13 +132,17 @@ def _asked(address: str, script: str) -> tuple[int, str]:
             stdin=subprocess.DEVNULL,
             cwd="/",
         )
-        return asked.returncode, asked.stdout + asked.stderr
+        code, said = asked.returncode, asked.stdout + asked.stderr
     except subprocess.TimeoutExpired as late:
-        said = (
+        parts = (
             part.decode(errors="replace") if isinstance(part, bytes) else part or ""
             for part in (late.stdout, late.stderr)
         )
-        return -1, "".join(said)
+        code, said = -1, "".join(parts)
+    where = said.partition("ADDRESS ")[2].partition("\n")[0]
+    if where not in ("", address) and "NODES " not in said:
+        listens(where)
+    return code, said
 
 
 def listens(address: str) -> None:
