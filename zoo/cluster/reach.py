@@ -139,9 +139,8 @@ def _asked(address: str, script: str) -> tuple[int, str]:
             for part in (late.stdout, late.stderr)
         )
         code, said = -1, "".join(parts)
-    where = said.partition("ADDRESS ")[2].partition("\n")[0]
-    if where not in ("", address) and "NODES " not in said:
-        listens(where)
+    if ":" not in address and "NODES " not in said:
+        listens(said.partition("ADDRESS ")[2].partition("\n")[0])
     return code, said
 
 
