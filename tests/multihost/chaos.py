@@ -144,20 +144,21 @@ class Chaos:
             return self.ended() == "0"
 
         wait(whole, "the end of the sweep", 1800)
-        with tempfile.TemporaryDirectory() as folder:
-            calm = Path(folder) / "calm"
-            alone = run(Path(folder), *self.line, "--runner", "local", "-w", calm)
-            assert alone.code == 0, alone
-            equal = content(self.space) == content(calm)
-            clean = run(Path(folder), "fsck", "--semantic", "-w", self.space).out == "clean\n"
-        lost = self.trainings - finished(self.space, "training")
         self.hosts.run("client", "zoo", "down", self.file)
+        lost = self.trainings - finished(self.space, "training")
         say(
             f"{sum(self.faults.values())} faults ({dict(self.faults)}), the command submitted"
             f" {self.submitted} times, {self.trainings} trainings of {EPOCHS} epochs: lost {lost},"
-            f" committed files changed after {self.changed} faults, equal to one machine: {equal},"
-            f" fsck --semantic clean: {clean}"
+            f" committed files changed after {self.changed} faults"
         )
+        with tempfile.TemporaryDirectory() as folder:
+            calm = Path(folder) / "calm"
+            line = (*self.line, "--runner", "local", "-w", calm)
+            alone = run(Path(folder), *line, seconds=60 * self.trainings)
+            assert alone.code == 0, alone
+            equal = content(self.space) == content(calm)
+            clean = run(Path(folder), "fsck", "--semantic", "-w", self.space).out == "clean\n"
+        say(f"equal to one machine: {equal}, fsck --semantic clean: {clean}")
         return equal and clean and not lost and not self.changed
 
 
