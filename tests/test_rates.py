@@ -18,7 +18,7 @@ from zoo.spec import Recipe, Training
 from zoo.store import ledger
 from zoo.store.datasets import commit_dataset
 from zoo.store.workspace import Workspace
-from zoo.training.rule import FASTER_THAN_SINGLE, trainer_expected
+from zoo.training.rule import FASTER_THAN_SINGLE, Whole, trainer_expected
 
 CORE = ACCELERATORS["cpu-core"]
 
@@ -160,14 +160,15 @@ def test_who_will_train_is_known_to_a_plan(
     monkeypatch.delenv("ZOO_TRAINER", raising=False)
     head = training(dataset, "head_mlp", features="b-0123456789abcdef")
     small, large = training(dataset, "lenet5"), training(dataset, "resnet50")
-    assert trainer_expected(head, 2, 1000, on_cpu=True) == "heads"
-    assert trainer_expected(head, 1, 1000, on_cpu=True) == "single"
-    assert trainer_expected(small, 2, 1000, on_cpu=False) == "stacked"
-    assert trainer_expected(small, 1, 1000, on_cpu=False) == "single"
-    assert trainer_expected(small, 2, 1000, on_cpu=True) == "single"
-    assert trainer_expected(large, 9, 1000, on_cpu=False) == "single"
+    one, two, nine = (Whole(count, 1000 * count) for count in (1, 2, 9))
+    assert trainer_expected(head, two, on_cpu=True) == "heads"
+    assert trainer_expected(head, one, on_cpu=True) == "single"
+    assert trainer_expected(small, two, on_cpu=False) == "stacked"
+    assert trainer_expected(small, one, on_cpu=False) == "single"
+    assert trainer_expected(small, two, on_cpu=True) == "single"
+    assert trainer_expected(large, nine, on_cpu=False) == "single"
     cropped = small.replace(recipe=Recipe(augment="resized_crop_flip"))
-    assert trainer_expected(cropped, 2, 1000, on_cpu=False) == "single"
+    assert trainer_expected(cropped, two, on_cpu=False) == "single"
     monkeypatch.setenv("ZOO_TRAINER", "single")
-    assert trainer_expected(head, 2, 1000, on_cpu=True) == "single"
-    assert trainer_expected(small, 2, 1000, on_cpu=False) == "single"
+    assert trainer_expected(head, two, on_cpu=True) == "single"
+    assert trainer_expected(small, two, on_cpu=False) == "single"

@@ -37,8 +37,8 @@ from zoo.spec import Op, Training, classifier_id, treatment_text
 from zoo.store.answers import answer_parts
 from zoo.store.ledger import missing, uncovered_snapshots
 from zoo.store.workspace import Workspace
-from zoo.training.alike import alike
-from zoo.training.rule import trainer_expected
+from zoo.training.alike import alike, kind
+from zoo.training.rule import WIDTH, Whole, trainer_expected, wholes
 from zoo.trainsets.prepare import usable_rows
 from zoo.trainsets.treatments import TREATMENTS, apply_rows
 
@@ -51,6 +51,7 @@ __all__ = [
     "feature_seconds",
     "training_images",
     "training_seconds",
+    "wholes_of",
 ]
 
 
@@ -69,9 +70,6 @@ two cores, docs/LOG.md."""
 
 _ANSWER_BYTES = 36
 """Bytes of an answer in Parquet, as measured on the demo's store."""
-
-_BATCH = 16
-"""Trainings that go to a worker together."""
 
 _BASES: dict[Basis, str] = {
     "cpu": "as measured here",
@@ -266,6 +264,11 @@ def training_images(training: Training, dataset: Dataset) -> int:
     return recipe.epochs * _rows_left(dataset, training.treatment)
 
 
+def wholes_of(declared: Iterable[Training], dataset: Dataset) -> dict[str, Whole]:
+    """What decides who trains the trainings of a sweep as it was declared, done or not, by kind."""
+    return wholes(declared, lambda training: training_images(training, dataset))
+
+
 _rows_known: dict[tuple[str, int, int, str], int] = {}
 
 
@@ -364,21 +367,35 @@ def _whole_seconds(training: Training, dataset: Dataset, rates: Rates, trainer: 
 
 
 def _trainers(
-    work: Sequence[Training], dataset: Dataset, device: Accelerator, devices: int
+    declared: Sequence[Training], dataset: Dataset, device: Accelerator
 ) -> dict[str, str]:
-    """Who is expected to train each, by id: a batch is 16, or a worker's share of all that there
-    is."""
-    share = -(-len(work) // devices)
+    """Who is expected to train each of a sweep, done or not, by id."""
+    whole = wholes_of(declared, dataset)
+    on_cpu = device.name == "cpu-core"
     return {
-        training.id: trainer_expected(
-            training,
-            min(_BATCH, share, len(group)),
-            training_images(training, dataset),
-            on_cpu=device.name == "cpu-core",
-        )
-        for group in alike(work)
-        for training in group
+        training.id: trainer_expected(training, whole[kind(training)], on_cpu=on_cpu)
+        for training in declared
     }
+
+
+def _wall_seconds(
+    work: Sequence[Training],
+    by: Mapping[str, str],
+    dataset: Dataset,
+    rates: Rates,
+    devices: int,
+) -> float:
+    """Seconds by the clock of trainings on so many devices. In lanes a register that is filled in
+    part takes as long as a full one, and is one worker's alone."""
+    spent = longest = 0.0
+    for group in alike(work):
+        mine = sum(_whole_seconds(t, dataset, rates, by[t.id]) for t in group)
+        if by[group[0].id] == "lanes":
+            registers = -(-len(group) // WIDTH)
+            mine *= registers * WIDTH / len(group)
+            longest = max(longest, mine / registers)
+        spent += mine
+    return max(spent / devices, longest)
 
 
 def _done_so_far(
@@ -386,7 +403,6 @@ def _done_so_far(
     dataset: Dataset,
     stages: Mapping[str, Sequence[Training]],
     tables: Rates,
-    devices: int,
 ) -> dict[str, Done]:
     """What the finished trainings of each stage took, and the fill of them, beside what the tables
     say of them."""
@@ -402,7 +418,7 @@ def _done_so_far(
             if job.id in records and was_done_on(records[job.id], tables.device)
         }
         known |= {key: (stage, job) for key, job in mine.items()}
-        by = _trainers(list(mine.values()), dataset, tables.device, devices)
+        by = _trainers(jobs, dataset, tables.device)
         for key, job in mine.items():
             facts = records[key].facts
             planned = _whole_seconds(job, dataset, tables, by[key])
@@ -468,7 +484,8 @@ def estimate(
     work = [*todo, *again]
     images = sum(training_images(t, dataset) for t in work)
     rates = measured(workspace, dataset, device)
-    by = _trainers(work, dataset, device, count)
+    arms = [*retrainings, *to_come]
+    by = _trainers(arms, dataset, device) | _trainers(trainings, dataset, device)
     basis: dict[Basis, dict[str, None]] = {}
     for training in work:
         shown = input_of(training, dataset)
@@ -501,19 +518,20 @@ def estimate(
     )
     needed = ("train", "test", *splits) if work else splits if cells else ()
     work_of = {
-        "features": _missing_features(workspace, dataset, trainings, needed, device),
-        "training": sum(_whole_seconds(t, dataset, rates, by[t.id]) for t in todo),
-        "fill": filling,
-        "retraining": sum(_whole_seconds(t, dataset, rates, by[t.id]) for t in again),
+        "features": _missing_features(workspace, dataset, trainings, needed, device) / count,
+        "training": _wall_seconds(todo, by, dataset, rates, count),
+        "fill": filling / count,
+        "retraining": _wall_seconds(again, by, dataset, rates, count),
         # answers of the last epoch on the test sets
         "evaluation": sum(
             asked_last * rates.filled(training, input_of(training, dataset)) for training in again
-        ),
+        )
+        / count,
     }
     begun = {"training": bool(todo), "fill": bool(cells), "retraining": bool(again)}
     begun["evaluation"] = begun["retraining"]
     stages = {
-        stage: spent / count + _STAGE_SECONDS * begun.get(stage, False)
+        stage: spent + _STAGE_SECONDS * begun.get(stage, False)
         for stage, spent in work_of.items()
         if spent or begun.get(stage)
     }
@@ -549,7 +567,7 @@ def estimate(
         accelerator=accelerator,
         devices=count,
         stages=stages,
-        done=_done_so_far(workspace, dataset, asked_for, Rates(device), count),
+        done=_done_so_far(workspace, dataset, asked_for, Rates(device)),
         rates={each: tuple(of) for each, of in basis.items()},
     )
 

@@ -13,8 +13,9 @@ from zoo.fill.predict import ShardWorker
 from zoo.spec import Training
 from zoo.store.workspace import Workspace
 from zoo.training import trainers
-from zoo.training.alike import alike
+from zoo.training.alike import alike, kind
 from zoo.training.device import device_for, name_of
+from zoo.training.rule import Whole
 from zoo.training.run import run
 
 __all__ = ["LocalRunner"]
@@ -47,6 +48,7 @@ class LocalRunner:
         trainings: Sequence[Training],
         costs: Mapping[str, float],
         on_epoch: Callable[[str, int], None],
+        wholes: Mapping[str, Whole] | None = None,
     ) -> None:
         trainers.check(self.trainer, trainings, self.device.type)
         with _one_thread():
@@ -57,6 +59,7 @@ class LocalRunner:
                     device=self.device,
                     on_epoch=on_epoch,
                     trainer=self.trainer,
+                    whole=(wholes or {}).get(kind(batch[0])),
                 )
 
     def fill(self, workspace: Workspace, plan: FillPlan, on_task: Callable[[int], None]) -> None:

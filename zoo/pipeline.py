@@ -29,6 +29,7 @@ from zoo.estimate import (
     total,
     training_images,
     training_seconds,
+    wholes_of,
 )
 from zoo.fill.features import FeaturePlan
 from zoo.fill.plan import FillPlan, KeepLogits, plan_fill
@@ -67,6 +68,7 @@ from zoo.trainsets.treatments import apply_rows, resolved
 
 if TYPE_CHECKING:
     from zoo.fill.extract import Opened
+    from zoo.training.rule import Whole
 
 __all__ = [
     "STAGES",
@@ -112,9 +114,15 @@ class Runner(Protocol):
         trainings: Sequence[Training],
         costs: Mapping[str, float],
         on_epoch: Callable[[str, int], None],
+        wholes: Mapping[str, Whole] | None = None,
     ) -> None:
         """Run trainings; call ``on_epoch(training_id, epochs finished)`` as they go. Returns when
-        each is committed or has failed."""
+        each is committed or has failed.
+
+        Args:
+            wholes: the sweep as it was declared, which says who trains
+                (``zoo.training.rule.wholes``); of a kind that is missing, what is given is all.
+        """
         ...
 
     def fill(self, workspace: Workspace, plan: FillPlan, on_task: Callable[[int], None]) -> None:
@@ -324,7 +332,9 @@ def train(
                         f"{len(epochs)} of {len(todo)} trainings begun",
                     )
 
-                work.train(workspace, todo, costs, on_epoch)
+                # Of all that was asked for, each once: what is left decides nothing.
+                declared = {training.id: training for training in trainings}.values()
+                work.train(workspace, todo, costs, on_epoch, wholes_of(declared, dataset))
                 bar.text = f"{counted(len(todo), 'training')}, {images:,} image passes"
     _say_empty(workspace, dataset, trainings, progress)
     return _diverged(workspace, trainings)

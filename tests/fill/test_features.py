@@ -4,6 +4,7 @@ on it as every network is on pictures."""
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 from pathlib import Path
 
@@ -113,6 +114,26 @@ def at_once(tmp_path_factory: pytest.TempPathFactory, photos: Dataset, weights: 
     runner = LocalRunner("cpu")
     pipeline.fill(space, photos, None, ("train", "test"), "all", lambda: runner, QUIET)
     return space, trainings
+
+
+def test_a_head_s_bits_are_not_its_neighbours(
+    at_once: Trained, photos: Dataset, tmp_path: Path
+) -> None:
+    """Sets of 15 and 16 rows in batches of 5, whose last batches hold 5 and 6: where two of three
+    are done, the third is to the byte what it is among all."""
+    space, trainings = at_once
+    assert {c.facts["n_train"] for c in space.commits.all("training").values()} == {15, 16}
+    shutil.copytree(space.location, tmp_path / "w")
+    for job in trainings[::3]:
+        for record in (tmp_path / "w/commits").glob(f"*/{job.id}*"):
+            record.unlink()
+    own, runner = Workspace.open(tmp_path / "w"), LocalRunner("cpu")
+    assert ledger.missing(own, trainings) == trainings[::3]
+    pipeline.train(own, photos, "t", "population", trainings, lambda: runner, QUIET)
+    for key, commit in space.commits.all("checkpoint").items():
+        found = own.commits.get("checkpoint", key)
+        assert found is not None
+        assert [ref.sha256 for ref in found.files] == [ref.sha256 for ref in commit.files]
 
 
 def unit(space: Workspace, split: str) -> Commit:

@@ -17,6 +17,7 @@ from tests.training.test_trainers import facts_of, ignore, largest_difference, w
 from zoo import models
 from zoo.spec import Recipe
 from zoo.training import stacked, trainers
+from zoo.training.rule import Whole
 from zoo.training.run import optimizer_of, run
 from zoo.training.stacked import Cost, Networks, cost
 
@@ -166,15 +167,15 @@ def test_what_draws_in_its_layers_is_no_part_of_one_program() -> None:
 def test_the_rule_takes_one_program_on_a_gpu_alone(tmp_path: Path) -> None:
     """Two trainings of a small network, on CUDA; not one, not a network of timm, not on a CPU
     unless asked for."""
-    batch = [training(tiny_dataset(tmp_path), "resnet8", seed=seed) for seed in range(2)]
-    assert trainers.stacked_may(batch, CUDA, None)
-    assert not trainers.stacked_may(batch[:1], CUDA, None)
-    assert not trainers.stacked_may(batch, CUDA, "single")
-    assert not trainers.stacked_may([job.replace(arch="resnet50") for job in batch], CUDA, None)
-    assert not trainers.stacked_may(batch, CPU, None)
-    assert trainers.stacked_may(batch[:1], CPU, "stacked")
-    crops = [job.replace(recipe=Recipe(augment="resized_crop_flip")) for job in batch]
-    assert not trainers.stacked_may(crops, CUDA, "stacked")
+    job, two = training(tiny_dataset(tmp_path), "resnet8"), Whole(2, 0)
+    assert trainers.stacked_may(job, two, CUDA, None)
+    assert not trainers.stacked_may(job, Whole(1, 0), CUDA, None)
+    assert not trainers.stacked_may(job, two, CUDA, "single")
+    assert not trainers.stacked_may(job.replace(arch="resnet50"), two, CUDA, None)
+    assert not trainers.stacked_may(job, two, CPU, None)
+    assert trainers.stacked_may(job, Whole(1, 0), CPU, "stacked")
+    crops = job.replace(recipe=Recipe(augment="resized_crop_flip"))
+    assert not trainers.stacked_may(crops, two, CUDA, "stacked")
 
 
 def test_more_networks_than_memory_holds_are_halved_once_said(

@@ -1273,9 +1273,9 @@ def test_a_runner_is_told_what_trainings_take_on_its_device(
     class Noting(LocalRunner):
         device_name = name
 
-        def train(self, space, trainings, costs, on_epoch):  # type: ignore[no-untyped-def]
+        def train(self, space, trainings, costs, on_epoch, wholes):  # type: ignore[no-untyped-def]
             told.update(costs)
-            super().train(space, trainings, costs, on_epoch)
+            super().train(space, trainings, costs, on_epoch, wholes)
 
     job, made = training(dataset, epochs=1), Noting("cpu")
     pipeline.train(workspace(tmp_path), dataset, "test", "population", [job], lambda: made, QUIET)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from factories import Tiny, training
 
+import zoo.estimate
 import zoo.rates
 import zoo.training.rule
 from tests.commands import done
@@ -18,7 +19,7 @@ from zoo.estimate import assumed_dataset, estimate, training_images
 from zoo.machine import vector_lanes
 from zoo.spec import Recipe, Training
 from zoo.training import trainers
-from zoo.training.rule import lanes_expected
+from zoo.training.rule import Whole, trainer_expected
 
 
 def test_a_trainer_that_does_not_cover_is_refused_with_the_reason(
@@ -75,32 +76,34 @@ def a_machine(monkeypatch: pytest.MonkeyPatch, *, lanes: int = 16, numba: bool =
 def test_lanes_are_expected_where_the_rule_takes_them(
     trained: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Eight of a listed network whose batch takes a minute; nothing less, and nothing else."""
+    """Sixteen of a listed network that take a minute together; nothing less, and nothing else."""
+
+    def lanes_expected(job: Training, count: int, images: int) -> bool:
+        return trainer_expected(job, Whole(count, images), on_cpu=True) == "lanes"
+
     a_machine(monkeypatch)
-    job, images = training(trained.dataset, "lenet5"), 1_000_000
-    assert lanes_expected(job, 8, images)
-    assert not lanes_expected(job, 7, images)
-    assert not lanes_expected(job, 8, 1000)
+    job, images = training(trained.dataset, "lenet5"), 8_000_000
+    assert lanes_expected(job, 16, images)
+    assert not lanes_expected(job, 15, images)
+    assert not lanes_expected(job, 16, 8000)
     assert not lanes_expected(job.replace(arch="mlp"), 16, images)
-    for arch, enough in (("vgg_mini", 10), ("densenet_mini", 12)):  # 16 / 1.7, 16 / 1.4
-        assert lanes_expected(job.replace(arch=arch), enough, images)
-        assert not lanes_expected(job.replace(arch=arch), enough - 1, images)
-    assert not lanes_expected(job.replace(recipe=Recipe(precision="bf16")), 8, images)
+    assert not lanes_expected(job.replace(recipe=Recipe(precision="bf16")), 16, images)
+    assert trainer_expected(job, Whole(16, images), on_cpu=False) == "stacked"
     monkeypatch.setenv("ZOO_TRAINER", "single")
-    assert not lanes_expected(job, 8, images)
+    assert not lanes_expected(job, 16, images)
     monkeypatch.setenv("ZOO_TRAINER", "lanes")
     assert lanes_expected(job, 1, 1000)
     a_machine(monkeypatch, lanes=8)
-    assert not lanes_expected(job, 8, images)
+    assert not lanes_expected(job, 16, images)
     a_machine(monkeypatch, numba=False)
-    assert not lanes_expected(job, 8, images)
+    assert not lanes_expected(job, 16, images)
 
 
 def test_a_plan_counts_with_lanes_where_they_will_train(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sixteen LeNet-5s on one core: their passes take 1 / 2.3 of the time and their steps no time
-    of their own, evaluations and what
-    belongs to a training as long as ever; on nine workers, two trainings each, all takes the
-    whole."""
+    of their own, evaluations and what belongs to a training as long as ever. On nine workers they
+    are one worker's all the same, as they are one by one on none; and one that is left takes as
+    long as all."""
     dataset = assumed_dataset("50000,1000,10,32")
     jobs = [
         Training(arch="lenet5", dataset=dataset.ref, recipe=Recipe(epochs=20), seed=seed)
@@ -108,7 +111,6 @@ def test_a_plan_counts_with_lanes_where_they_will_train(monkeypatch: pytest.Monk
     ]
     a_machine(monkeypatch, numba=False)
     apart = estimate(None, dataset, jobs, devices=1).seconds
-    apart_on_nine = estimate(None, dataset, jobs, devices=9).seconds
     a_machine(monkeypatch)
     together = estimate(None, dataset, jobs, devices=1).seconds
     passes = sum(training_images(job, dataset) for job in jobs)
@@ -116,7 +118,11 @@ def test_a_plan_counts_with_lanes_where_they_will_train(monkeypatch: pytest.Monk
     each = zoo.rates.image_seconds(jobs[0], 32, core, trains=True) * 1.3
     step = zoo.rates._STEP_SECONDS / jobs[0].recipe.batch_size
     assert apart - together == pytest.approx(passes * (each * (1 - 1 / 2.3) + step))
-    assert estimate(None, dataset, jobs, devices=9).seconds == apart_on_nine
+    assert estimate(None, dataset, jobs, devices=9).seconds == together
+    rates = zoo.rates.Rates(core)
+    by = zoo.estimate._trainers(jobs, dataset, core)
+    left = zoo.estimate._wall_seconds(jobs[:1], by, dataset, rates, 2)
+    assert left == pytest.approx(zoo.estimate._wall_seconds(jobs, by, dataset, rates, 1))
 
 
 def test_the_lanes_of_a_cpu_are_read_from_its_flags(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import safetensors.numpy
 import torch
 from factories import op, tiny_dataset, training, workspace
 
+import zoo.training.rule
 import zoo.training.run
 from zoo.data import Dataset
 from zoo.errors import UsageError
@@ -18,6 +19,7 @@ from zoo.spec import Training, classifier_id
 from zoo.store import ledger
 from zoo.store.workspace import Workspace
 from zoo.training import trainers
+from zoo.training.rule import Whole
 from zoo.training.run import run
 
 pytest.importorskip("numba", reason="numba (the extra 'fast') is not installed")
@@ -326,22 +328,23 @@ def test_what_lanes_do_not_take_is_trained_by_the_loop(tmp_path: Path, dataset: 
 def test_the_rule_takes_lanes_where_they_are_shown_to_win(
     tmp_path: Path, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Eight trainings of a listed network whose batch is worth it; not seven, not of another
-    network, not on a GPU, not where it takes moments."""
+    """Sixteen trainings of a listed network that are worth it together; not fifteen, not of
+    another network, not on a GPU, not where they take moments. How many of them a batch holds
+    decides nothing."""
     monkeypatch.setattr(trainers, "_WIDTH", 1)
-    batch = [training(dataset, "lenet5", epochs=1, seed=seed) for seed in range(8)]
-    cuda = torch.device("cuda")
-    assert trainers.lanes_may(batch, CPU, None)
-    assert not trainers.lanes_may(batch[:7], CPU, None)
-    assert trainers.lanes_may(batch[:7], CPU, "lanes")
-    assert not trainers.lanes_may(batch, cuda, "lanes")
-    assert not trainers.lanes_may(batch, CPU, "single")
-    assert not trainers.lanes_may([job.replace(arch="mlp") for job in batch], CPU, None)
-    for worth, trainer in ((1e9, "single"), (0.0, "lanes")):
-        monkeypatch.setattr(trainers, "_WORTH_SECONDS", worth)
+    monkeypatch.setattr(zoo.training.rule, "vector_lanes", lambda: 16)
+    monkeypatch.delenv("ZOO_TRAINER", raising=False)
+    job, whole, cuda = training(dataset, "lenet5", epochs=1), Whole(16, 10**9), torch.device("cuda")
+    assert trainers.lanes_may(job, whole, CPU, None)
+    assert not trainers.lanes_may(job, Whole(15, 10**9), CPU, None)
+    assert trainers.lanes_may(job, Whole(1, 0), CPU, "lanes")
+    assert not trainers.lanes_may(job, whole, cuda, "lanes")
+    assert not trainers.lanes_may(job, whole, CPU, "single")
+    assert not trainers.lanes_may(job.replace(arch="mlp"), whole, CPU, None)
+    for images, trainer in ((10**4, "single"), (10**9, "lanes")):
         space = workspace(tmp_path / trainer)
-        run(space, batch, device=CPU, on_epoch=ignore)
-        assert {facts_of(space, job)["trainer"] for job in batch} == {trainer}
+        run(space, [job], device=CPU, on_epoch=ignore, whole=Whole(16, images))
+        assert facts_of(space, job)["trainer"] == trainer
 
 
 def test_the_environment_names_a_trainer(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,7 +57,7 @@ def sides(
     def lanes(steps: int) -> float:
         given = list(courses(steps))
         began = time.process_time()
-        together = Lanes(given[0].model, given[0].data, recipe, keep=1)
+        together = Lanes(given[0].model, given[0].data, recipe)
         rest = iter(given[1:])
         together.train(given[0], lambda: next(rest, None), _fail, lambda: False)
         return time.process_time() - began

@@ -134,7 +134,7 @@ def lanes_training(root: str, spec: dict[str, Any]) -> Callable[[], None]:
             BareCourse(first.replace(seed=seed), data, torch.device("cpu")) for seed in seeds
         ]
         rest = iter(courses[1:])
-        together = Lanes(courses[0].model, data, first.recipe, keep=1)
+        together = Lanes(courses[0].model, data, first.recipe)
         together.train(courses[0], lambda: next(rest, None), fail, lambda: False)
 
     return work

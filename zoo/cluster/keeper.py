@@ -11,6 +11,7 @@ from zoo.cluster.queue import Queue
 from zoo.spec import Training
 from zoo.store import ledger
 from zoo.store.workspace import Workspace
+from zoo.training.rule import Whole
 
 __all__ = ["Keeper"]
 
@@ -23,6 +24,7 @@ class Keeper:
         trainings: as JSON.
         costs: estimated seconds by id.
         on_cpu: whether workers train on a CPU.
+        wholes, asked: as ``Queue`` takes them.
     """
 
     def __init__(
@@ -31,11 +33,18 @@ class Keeper:
         trainings: Sequence[str],
         costs: Mapping[str, float],
         on_cpu: bool,
+        wholes: Mapping[str, Whole],
+        asked: str | None,
     ) -> None:
         self._workspace = Workspace.open(location)
         jobs = {job.id: job for job in (Training(**json.loads(text)) for text in trainings)}
         self._jobs = jobs
-        self._queue = Queue(jobs.values(), costs, self._newest, self._fail, on_cpu=on_cpu)
+        self._queue = Queue(
+            *(jobs.values(), costs, self._newest, self._fail),
+            on_cpu=on_cpu,
+            wholes=wholes,
+            asked=asked,
+        )
 
     def call(self, method: str, *arguments: Any) -> Any:
         """One method of ``Queue``; an actor runs one at a time."""

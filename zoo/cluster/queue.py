@@ -16,7 +16,7 @@ from typing import Literal
 
 from zoo.spec import Training
 from zoo.training.alike import kind
-from zoo.training.rule import most
+from zoo.training.rule import Whole, at_once
 
 __all__ = [
     "END",
@@ -53,7 +53,7 @@ def batch_size(costs: Sequence[float], left: float, workers: int, most: int) -> 
         costs: estimated seconds of each of them, in their order.
         left: of all that is waiting, these included.
         workers: that share it, the one that asks included.
-        most: that are worth a trainer's while (``zoo.training.rule.most``).
+        most: that are worth a batch (``zoo.training.rule.at_once``).
 
     Returns:
         At least 1, at most ``most``, and no more than one worker's share of what is waiting; where
@@ -149,6 +149,9 @@ class Queue:
         fail: writes down that a training failed: its id, why, and a traceback or "".
         clock: seconds, monotonic.
         on_cpu: whether workers train on a CPU; else on a GPU.
+        wholes: by kind, what of the sweep is alike, done or not; a kind that is missing is waiting
+            as a whole.
+        asked: the trainer that is asked for; None = by its rule.
     """
 
     def __init__(
@@ -160,9 +163,11 @@ class Queue:
         clock: Callable[[], float] = time.monotonic,
         *,
         on_cpu: bool = True,
+        wholes: Mapping[str, Whole] | None = None,
+        asked: str | None = None,
     ) -> None:
         self._newest, self._fail, self._clock = newest, fail, clock
-        self._on_cpu = on_cpu
+        self._on_cpu, self._wholes, self._asked = on_cpu, dict(wholes or {}), asked
         self._costs = dict(costs)
         self._all: dict[str, Training] = {}
         self._kind: dict[str, str] = {}
@@ -170,6 +175,8 @@ class Queue:
         for training in sorted(trainings, key=lambda t: (-costs[t.id], t.id)):
             self._all[training.id], self._kind[training.id] = training, kind(training)
             self._waiting.setdefault(self._kind[training.id], []).append(training.id)
+        for one, ids in self._waiting.items():
+            self._wholes.setdefault(one, Whole(len(ids), 0))
         self._failed_on: dict[str, dict[str, str]] = {}
         self._losses: dict[str, tuple[int, str]] = {}
         self._workers: dict[str, _Worker] = {}
@@ -213,9 +220,10 @@ class Queue:
             best = [name for name in best if self._losses.get(name, (0, ""))[0] <= 1]
             left = sum(self._costs[name] for ids in self._waiting.values() for name in ids)
             sharing = max(self._slots, sum(bool(w.given) for w in self._workers.values()) + 1)
-            at_once = most(self._all[best[0]], on_cpu=self._on_cpu)
-            costs = [self._costs[name] for name in best[:at_once]]
-            taken = best[: batch_size(costs, left, sharing, at_once)]
+            whole = self._wholes[self._kind[best[0]]]
+            least, most = at_once(self._all[best[0]], whole, self._asked, on_cpu=self._on_cpu)
+            costs = [self._costs[name] for name in best[:most]]
+            taken = best[: max(least, batch_size(costs, left, sharing, most))]
         self._waiting[self._kind[taken[0]]] = [
             name for name in self._waiting[self._kind[taken[0]]] if name not in set(taken)
         ]

@@ -15,6 +15,7 @@ from zoo.fill.plan import FillPlan
 from zoo.machine import gpu_share, own_cpus
 from zoo.spec import DatasetRef, Training
 from zoo.store.workspace import Workspace
+from zoo.training.rule import Whole
 
 if TYPE_CHECKING:
     from zoo.cluster.nodes import Nodes
@@ -110,6 +111,7 @@ class RayRunner:
         trainings: Sequence[Training],
         costs: Mapping[str, float],
         on_epoch: Callable[[str, int], None],
+        wholes: Mapping[str, Whole] | None = None,
     ) -> None:
         if self._trainer is not None:
             from zoo.training import trainers
@@ -127,6 +129,7 @@ class RayRunner:
                 on_epoch,
                 there,
                 resources=asked,
+                wholes=wholes or {},
                 trainer=self._trainer,
             )
 

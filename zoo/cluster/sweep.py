@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import secrets
 import signal
 import tempfile
@@ -32,6 +33,8 @@ from zoo.progress import announce
 from zoo.spec import Training
 from zoo.store import ledger
 from zoo.store.workspace import Workspace
+from zoo.training.alike import kind
+from zoo.training.rule import SETTING, Whole
 
 __all__ = ["run_sweep"]
 
@@ -110,6 +113,7 @@ class _Shift:
                 on_epoch=self._finished,
                 should_stop=self._stop.is_set,
                 trainer=self._config["trainer"],
+                whole=self._config["wholes"].get(kind(batch[0])),
             )
             left = [job.id for job in ledger.missing(workspace, batch) if job.id not in failed]
         except Exception as error:  # noqa: BLE001 - this host cannot; the queue decides what follows
@@ -285,23 +289,33 @@ def run_sweep(
     nodes: Nodes,
     *,
     resources: Resources,
+    wholes: Mapping[str, Whole],
     trainer: str | None = None,
 ) -> None:
     """Run trainings as Tune trials; returns when each is committed, has diverged or has failed for
     good.
+
+    Args:
+        wholes: as ``zoo.training.rule.wholes`` gives them, of the sweep as it was declared.
+        trainer: by name; None = as this process's environment says, which workers elsewhere do not
+            have, else by the rule.
 
     Raises:
         StoreError: if no host can use the storage.
         ZooError: if no worker starts.
     """
     hush()
+    trainer = trainer or os.environ.get(SETTING) or None
     name = f"zoo-queue-{secrets.token_hex(4)}"
     texts = [json.dumps(training.as_json()) for training in trainings]
     # A message that is lost on the way is sent again: what it asks for may be done twice.
     keeper = ray.remote(num_cpus=0, max_task_retries=-1)(Keeper)
     queue = keeper.options(
         name=name, scheduling_strategy=NodeAffinitySchedulingStrategy(here(), soft=False)
-    ).remote(workspace.location, texts, dict(costs), not resources.get("GPU"))
+    ).remote(
+        *(workspace.location, texts, dict(costs), not resources.get("GPU")),
+        *(dict(wholes), trainer),
+    )
     driver = _Driver(queue, nodes, on_epoch)
     config = {
         "queue": name,
@@ -309,6 +323,7 @@ def run_sweep(
         "threads": max(1, int(resources.get("CPU", 1))) if resources.get("GPU") else 1,
         "gpus": resources.get("GPU", 0.0),
         "trainer": trainer,
+        "wholes": dict(wholes),
     }
     # Tune's own files are scratch, and nobody's but this process's.
     with tempfile.TemporaryDirectory(prefix="zoo-tune-", ignore_cleanup_errors=True) as scratch:
@@ -347,8 +362,8 @@ def _tell_end(workspace: Workspace, trainings: Sequence[Training], driver: _Driv
     Raises:
         StoreError: nobody's training is to blame, and all would fail alike.
     """
-    kind, _, text = driver.now.hopeless.partition(": ")
-    if kind == StoreError.__name__:
+    error, _, text = driver.now.hopeless.partition(": ")
+    if error == StoreError.__name__:
         raise StoreError(text)
     if driver.error:
         said = ledger.failures(workspace)

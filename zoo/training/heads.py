@@ -24,8 +24,7 @@ from torch import Tensor, nn
 from zoo.models.heads import Standardised
 from zoo.spec import Recipe, Training
 from zoo.training.course import Course
-from zoo.training.schedule import steps_per_epoch
-from zoo.training.seat import Block, Seat, after_epoch
+from zoo.training.seat import Block, Seat, after_epoch, in_ranges, ranges_of
 from zoo.training.stack import Stack
 
 if TYPE_CHECKING:
@@ -79,8 +78,9 @@ class HeadStack(Stack):
         share: Tensor,
         counts: Tensor,
         rates: Tensor,
+        first: int = 0,
     ) -> tuple[Tensor, Tensor]:
-        """One optimiser step of the first k heads.
+        """One optimiser step of k heads.
 
         Args:
             features: [E, D], standardised.
@@ -89,6 +89,7 @@ class HeadStack(Stack):
             share: [k, B], what each example's loss counts in its head's: weight / count.
             counts: int64 [k], how many of the B are examples of the step; the rest have share 0.
             rates: [k], learning rates.
+            first: number of the first of them.
 
         Returns:
             (losses [k], hits int64 [k, 2]: top 1 and top 5.)
@@ -103,12 +104,13 @@ class HeadStack(Stack):
         ):
             self._rows = features.new_empty(group, batch, width)
         backward = self._in_one_pass if self._fused else self._backward
-        pace = self.counted(slice(heads), rates)
+        pace = self.counted(slice(first, first + heads), rates)
         found = []
         for start in range(0, heads, group):
-            part = slice(start, min(start + group, heads))
-            found.append(backward(features, part, examples[part], labels[part], share[part]))
-            self.update(part, self._gradients[part], pace.of(part))
+            given = slice(start, min(start + group, heads))
+            part = slice(first + given.start, first + given.stop)
+            found.append(backward(features, part, examples[given], labels[given], share[given]))
+            self.update(part, self._gradients[part], pace.of(given))
         z, loss = (torch.cat(parts) for parts in zip(*found, strict=True))
         there = torch.arange(batch, device=counts.device) < counts[:, None]  # [k, B]
         return (loss * share).sum(1), _hits(z, labels, there & torch.isfinite(loss))
@@ -176,9 +178,10 @@ class HeadStack(Stack):
         loss = features.new_empty(count, batch)
         self._kernel(
             features.numpy(),
-            examples.numpy(),
-            labels.numpy(),
-            share.numpy(),
+            # Views of a batch that others' are longer than would be compiled for once more.
+            examples.contiguous().numpy(),
+            labels.contiguous().numpy(),
+            share.contiguous().numpy(),
             self.values[part].numpy(),
             self.recipe.label_smoothing,
             self._gradients[part].numpy(),
@@ -202,12 +205,10 @@ def _has_kernel(stack: Stack) -> bool:
     return fits(shapes[0][1])
 
 
-def _worth(courses: Sequence[Course]) -> bool:
-    """Whether what these take is much more than what compiling takes."""
-    recipe = courses[0].training.recipe
-    steps = sum(steps_per_epoch(len(course.data.rows), recipe) for course in courses)
-    numbers = sum(p.numel() for p in courses[0].model.parameters())
-    return steps * recipe.epochs * recipe.batch_size * numbers * 4 >= _WORTH_OPERATIONS
+def _worth(head: nn.Module, images: int) -> bool:
+    """Whether heads like this one, shown so many pictures in all, take much more than compiling
+    takes."""
+    return images * sum(p.numel() for p in head.parameters()) * 4 >= _WORTH_OPERATIONS
 
 
 def _products(left: Tensor, right: Tensor, out: Tensor | None = None) -> Tensor:
@@ -266,6 +267,7 @@ def train_heads(
     device: torch.device,
     fail: Callable[[Training, Exception], None],
     should_stop: Callable[[], bool],
+    images: int = 0,
     *,
     fused: bool | None = None,
 ) -> None:
@@ -273,7 +275,8 @@ def train_heads(
 
     Args:
         fail: told of a training that raised; it leaves, the others go on.
-        fused: as ``HeadStack`` takes it; None = where there is enough to do.
+        images: that all heads of the sweep like these are shown, these and those that are done.
+        fused: as ``HeadStack`` takes it; None = where the sweep has enough to do for it.
 
     Raises:
         StoppedError: if ``should_stop`` said so; all states are saved.
@@ -282,7 +285,7 @@ def train_heads(
         return
     features = _standardised(courses[0], device)
     recipe = courses[0].training.recipe
-    fused = _worth(courses) if fused is None else fused
+    fused = _worth(courses[0].model, images) if fused is None else fused
     stack = HeadStack([course.model for course in courses], recipe, fused=fused)
     seats = [Seat(course, device) for course in courses]
     for number, seat in enumerate(seats):
@@ -291,8 +294,7 @@ def train_heads(
     while seats:
         for seat in seats:
             seat.begin()
-        # Those with most steps first: who still takes part in a step is then a prefix.
-        order = sorted(range(len(seats)), key=lambda number: -seats[number].left)
+        order = in_ranges(seats)
         seats = [seats[number] for number in order]
         stack.keep(order)
         stopped = _epoch(stack, seats, features, should_stop)
@@ -305,7 +307,11 @@ def train_heads(
 def _epoch(
     stack: HeadStack, seats: Sequence[Seat], features: Tensor, should_stop: Callable[[], bool]
 ) -> bool:
-    """The rest of an epoch of all, most steps first; whether it was stopped."""
+    """The rest of an epoch of all, in ranges; whether it was stopped.
+
+    Heads whose batches are of one size make a step together: filled up to the size of others', a
+    product would be summed in another order, and a head's last bits would be its neighbours'.
+    """
     stopped = False
     losses: list[Tensor] = []
     hits = torch.zeros(len(seats), 2, dtype=torch.int64, device=features.device)
@@ -315,17 +321,18 @@ def _epoch(
         steps = slice(first, first + _BLOCK)
         block = Block.of(seats, places, steps, features.device, features.dtype)
         for step in range(block.steps):
-            active = sum(seat.left > first + step for seat in seats)
-            loss, hit = stack.step(
-                features,
-                block.examples[step, :active],
-                block.labels[step, :active],
-                block.share[step, :active],
-                block.counts[step, :active],
-                block.rates[step, :active],
-            )
-            losses.append(loss)
-            hits[:active] += hit
+            losses.append(features.new_zeros(len(seats)))
+            for part, size in ranges_of(seats, first + step):
+                losses[-1][part], hit = stack.step(
+                    features,
+                    block.examples[step, part, :size],
+                    block.labels[step, part, :size],
+                    block.share[step, part, :size],
+                    block.counts[step, part],
+                    block.rates[step, part],
+                    part.start,
+                )
+                hits[part] += hit
             made += 1
             if stopped := should_stop():
                 break

@@ -1,16 +1,22 @@
 """The part of the rule by which trainers are chosen that is known before anything is opened: to
-a plan, to who hands out batches, and to ``zoo.training.trainers``. Loads no torch."""
+a plan, to who hands out batches, and to ``zoo.training.trainers``. Loads no torch.
+
+It goes by the whole sweep as it was declared, done or not, and never by what is left or by how many
+workers there are: a sweep that was killed and goes on, there or on other hosts, is trained by who
+would have trained it undisturbed.
+"""
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from importlib.util import find_spec
 
 from zoo import models
 from zoo.machine import vector_lanes
 from zoo.spec import Training
+from zoo.training.alike import alike, kind
 
 __all__ = [
     "FASTER",
@@ -19,13 +25,13 @@ __all__ = [
     "SETTING",
     "WIDTH",
     "WORTH_SECONDS",
+    "Whole",
+    "at_once",
     "heads_may",
-    "lanes_expected",
     "lanes_may",
-    "least",
-    "most",
     "stacked_may",
     "trainer_expected",
+    "wholes",
 ]
 
 SETTING = "ZOO_TRAINER"
@@ -50,44 +56,71 @@ FASTER_THAN_SINGLE: Mapping[str, Mapping[str, float]] = {
 }
 """By trainer, the same of a CPU's core. Heads: 200 at once on 10,000 x 1,280 features
 (``python -m tools.bench heads``). ``stacked`` wins nothing on a CPU."""
-_LEAST = 8
 LEAST_STACKED = 2
-"""Trainings in a batch that are worth one program on a GPU."""
+"""Trainings that are worth one program on a GPU."""
 WIDTH = 16
-"""Lanes the figures were measured with; with fewer they are trained only when asked for."""
+"""Lanes the figures were measured with; with fewer they are trained only when asked for. As many
+trainings are worth them: empty lanes take as long as others."""
 WORTH_SECONDS = 60.0
-"""Of one core, for the whole batch: below, compiling or loading the kernels takes what is won."""
+"""Of one core, for all that are alike: below, compiling or loading the kernels takes what is
+won."""
 MOST: Mapping[str, int] = {"lanes": WIDTH, "stacked": 32, "heads": 256}
 """Trainings that a trainer holds at once: of the stacked a GPU's cache holds no layer of more, of
 heads more gain nothing, and each has its state in memory."""
+_ROUNDS = 4
+"""Times the lanes that a batch may fill: who ends early leaves its lane to the next."""
 
 
-def most(training: Training, *, on_cpu: bool) -> int:
-    """Trainings like this one that are worth a batch, by who may train them."""
+@dataclass(frozen=True)
+class Whole:
+    """The trainings of a sweep that are alike, as it was declared, done or not.
+
+    ``count``: how many; ``images``: pictures that all of them pass together.
+    """
+
+    count: int
+    images: int
+
+
+def wholes(trainings: Iterable[Training], images: Callable[[Training], int]) -> dict[str, Whole]:
+    """What trainers are chosen by, by kind of training (``zoo.training.alike``).
+
+    Args:
+        trainings: all of a sweep, done or not.
+        images: pictures that a training passes.
+    """
+    return {
+        kind(group[0]): Whole(len(group), sum(map(images, group))) for group in alike(trainings)
+    }
+
+
+def at_once(
+    training: Training, whole: Whole, asked: str | None, *, on_cpu: bool
+) -> tuple[int, int]:
+    """Of trainings like this one, as many as a worker gets whatever its share of what is left is,
+    and as many as are worth a batch. In lanes a few take as long as a full register."""
     if models.model(training.arch).head:
-        return MOST["heads"]
-    return MOST["lanes" if on_cpu else "stacked"]
+        return 1, MOST["heads"]
+    if lanes_may(training, whole, asked, on_cpu=on_cpu):
+        return WIDTH, _ROUNDS * WIDTH
+    return 1, MOST["lanes" if on_cpu else "stacked"]
 
 
-def heads_may(training: Training, count: int, asked: str | None) -> bool:
-    """Whether a batch of ``count`` trainings like this one is of heads that are trained at once:
-    unless another trainer is asked for, two or more in float32."""
+def heads_may(training: Training, whole: Whole, asked: str | None) -> bool:
+    """Whether trainings like this one are heads that are trained at once: unless another trainer
+    is asked for, two or more in float32."""
     return (
         asked in (None, "heads")
-        and count > 1
+        and whole.count > 1
         and models.model(training.arch).head
         and training.recipe.precision == "fp32"
     )
 
 
-def least(arch: str) -> int:
-    """Trainings of an architecture that fill enough of the lanes: with fewer, those that are
-    empty take what is won."""
-    return max(_LEAST, math.ceil(WIDTH / FASTER.get(arch, 1.0)))
-
-
-def lanes_may(training: Training, count: int, asked: str | None, *, on_cpu: bool) -> bool:
-    """Whether lanes come into question."""
+def lanes_may(training: Training, whole: Whole, asked: str | None, *, on_cpu: bool) -> bool:
+    """Whether trainings like this one are for lanes, on a CPU like this machine's: asked for; or
+    as many as fill a register that is wide enough, worth a minute of a core, of an architecture
+    that lanes are shown to be faster for."""
     if asked not in (None, "lanes") or not on_cpu or find_spec("numba") is None:
         return False
     if models.model(training.arch).head:
@@ -95,49 +128,40 @@ def lanes_may(training: Training, count: int, asked: str | None, *, on_cpu: bool
     recipe = training.recipe
     if recipe.precision != "fp32" or recipe.augment == "resized_crop_flip":
         return False
-    return asked == "lanes" or (training.arch in FASTER and count >= least(training.arch))
+    if asked == "lanes":
+        return True
+    rate = models.model(training.arch).images_per_second
+    return (
+        training.arch in FASTER
+        and rate is not None
+        and whole.count >= WIDTH
+        and whole.images / rate >= WORTH_SECONDS
+        and vector_lanes() >= WIDTH
+    )
 
 
-def stacked_may(training: Training, count: int, asked: str | None, *, on_cpu: bool) -> bool:
-    """Whether a batch may be one program: asked for; or on a GPU, two or more trainings of one of
-    this package's own networks, which are small. Never on a CPU by itself: it wins nothing there.
-    """
+def stacked_may(training: Training, whole: Whole, asked: str | None, *, on_cpu: bool) -> bool:
+    """Whether trainings like this one may be one program: asked for; or on a GPU, two or more of
+    one of this package's own networks, which are small. Never on a CPU by itself: it wins nothing
+    there."""
     model = models.model(training.arch)
     if asked not in (None, "stacked") or model.head:
         return False
     if training.recipe.augment == "resized_crop_flip":
         return False
     small = not model.build.startswith("timm:")
-    return asked == "stacked" or (not on_cpu and count >= LEAST_STACKED and small)
+    return asked == "stacked" or (not on_cpu and whole.count >= LEAST_STACKED and small)
 
 
-def lanes_expected(training: Training, count: int, images: int) -> bool:
-    """Whether a batch of ``count`` trainings like this one will be trained in lanes on this
-    machine's CPU.
-
-    Args:
-        images: pictures that the training passes.
-    """
-    asked, rate = os.environ.get(SETTING) or None, models.model(training.arch).images_per_second
-    if not lanes_may(training, count, asked, on_cpu=True):
-        return False
-    if training.arch not in FASTER or rate is None:
-        return False
-    worth = count * images / rate >= WORTH_SECONDS and vector_lanes() >= WIDTH
-    return asked == "lanes" or worth
-
-
-def trainer_expected(training: Training, count: int, images: int, *, on_cpu: bool) -> str:
-    """Who will train a batch of ``count`` trainings like this one: by name, see
-    ``zoo.training.trainers``.
+def trainer_expected(training: Training, whole: Whole, *, on_cpu: bool) -> str:
+    """Who will train trainings like this one: by name, see ``zoo.training.trainers``.
 
     Args:
-        images: pictures that the training passes.
         on_cpu: of this machine; else on a GPU.
     """
     asked = os.environ.get(SETTING) or None
-    if heads_may(training, count, asked):
+    if heads_may(training, whole, asked):
         return "heads"
-    if on_cpu and lanes_expected(training, count, images):
+    if training.arch in FASTER and lanes_may(training, whole, asked, on_cpu=on_cpu):
         return "lanes"
-    return "stacked" if stacked_may(training, count, asked, on_cpu=on_cpu) else "single"
+    return "stacked" if stacked_may(training, whole, asked, on_cpu=on_cpu) else "single"

@@ -41,7 +41,7 @@ from zoo.training.alike import alike
 from zoo.training.clock import Clock, Spent
 from zoo.training.heads import train_heads
 from zoo.training.loop import Metrics, StoppedError, Within, evaluate, evaluate_rows, fit
-from zoo.training.rule import MOST
+from zoo.training.rule import MOST, Whole
 from zoo.training.schedule import steps_per_epoch
 from zoo.trainsets.prepare import TrainingData, prepare
 
@@ -83,6 +83,7 @@ def run(
     on_epoch: Callable[[str, int], None],
     should_stop: Callable[[], bool] = lambda: False,
     trainer: str | None = None,
+    whole: Whole | None = None,
 ) -> dict[str, str]:
     """Do what is missing of a batch and commit it; the seam behind which trainings run one after
     the other or at once, as ``zoo.training.trainers`` decides.
@@ -93,6 +94,8 @@ def run(
         should_stop: asked after every step. Once it is true the state is saved, within the epoch,
             and the rest of the batch is left for another time.
         trainer: by name; None = what the environment says, else by the rule.
+        whole: what of the sweep is like the batch, which decides by the rule, whatever is left of
+            it and whoever has the rest; None = the batch alone, and no more than moments of work.
 
     Returns:
         The reason of each training that failed, by id. It is written down too, and the others of
@@ -121,20 +124,23 @@ def run(
         record_failure(workspace, training.id, failed[training.id], traceback.format_exc())
 
     one_by_one: Sequence[Training] = batch
+    if not batch:
+        return failed
+    whole = whole or Whole(len(batch), 0)
     with contextlib.suppress(StoppedError):
-        if trainers.heads_may(batch, asked):
-            _as_heads(workspace, batch, device, on_epoch, should_stop, clock, fail)
-        if trainers.lanes_may(batch, device, asked):
+        if trainers.heads_may(batch[0], whole, asked):
+            _as_heads(workspace, batch, device, on_epoch, should_stop, clock, fail, whole.images)
+        if trainers.lanes_may(batch[0], whole, device, asked):
 
-            def lanes(course: _Course, count: int) -> Lanes | str:
-                return trainers.lanes_for(course.model, course.data, course.training, count, asked)
+            def lanes(course: _Course) -> Lanes | str:
+                return trainers.lanes_for(course.model, course.data, course.training, asked)
 
             one_by_one = _together(
                 workspace, batch, device, on_epoch, should_stop, clock, lanes, fail
             )
-        elif trainers.stacked_may(batch, device, asked):
+        elif trainers.stacked_may(batch[0], whole, device, asked):
 
-            def stacked(course: _Course, _count: int) -> Stacked | str:
+            def stacked(course: _Course) -> Stacked | str:
                 return trainers.stacked_for(course, device)
 
             one_by_one = _together(
@@ -176,8 +182,13 @@ def _as_heads(
     should_stop: Callable[[], bool],
     clock: Clock,
     fail: Callable[[Training, Exception], None],
+    images: int,
 ) -> None:
-    """Train a batch of heads at once, those on one data set together."""
+    """Train a batch of heads at once, those on one data set together.
+
+    Args:
+        images: as ``train_heads`` takes it.
+    """
     groups: dict[str, list[Training]] = {}
     for training in ledger.missing(workspace, batch):
         groups.setdefault(training.dataset.fingerprint, []).append(training)
@@ -188,7 +199,7 @@ def _as_heads(
                 course = _begun(workspace, training, device, on_epoch, should_stop, clock, fail)
                 if course is not None:
                     courses.append(course)
-            train_heads(courses, device, fail, should_stop)
+            train_heads(courses, device, fail, should_stop, images)
 
 
 def _together(
@@ -198,7 +209,7 @@ def _together(
     on_epoch: Callable[[str, int], None],
     should_stop: Callable[[], bool],
     clock: Clock,
-    find: Callable[[_Course, int], Lanes | Stacked | str],
+    find: Callable[[_Course], Lanes | Stacked | str],
     fail: Callable[[Training, Exception], None],
     *,
     again: bool = False,
@@ -206,7 +217,7 @@ def _together(
     """Train at once what may be; returns what is to be trained one by one.
 
     Args:
-        find: who trains the first and as many more at once, or why nobody does.
+        find: who trains what is like the first at once, or why nobody does.
         again: what torch could not make at once is tried one by one, and a warning says so: nobody
             has asked for this trainer.
     """
@@ -230,15 +241,21 @@ def _together(
             rest.append(training)
         return None
 
-    count, first = len(waiting), take()
+    first = take()
     if first is None:
         return rest
     with clock.aside():
-        found = find(first, count)
+        found = find(first)
     if isinstance(found, str):
         clock.leave(first.training.id)
         return [first.training, *waiting]
     together = found
+    if not together.takes(first):  # who happens to be the first decides for nobody else
+        clock.leave(first.training.id)
+        rest.append(first.training)
+        first = take()
+        if first is None:
+            return rest
 
     def refused(training: Training, error: Exception) -> None:
         if not again or not isinstance(error, RuntimeError):

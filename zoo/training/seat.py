@@ -7,7 +7,8 @@ B examples of a step.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,7 +22,7 @@ from zoo.training.course import Course, epoch_result
 from zoo.training.loop import Metrics, StoppedError, Within
 from zoo.training.schedule import epoch_batches, learning_rate
 
-__all__ = ["Block", "Seat", "after_epoch"]
+__all__ = ["Block", "Seat", "after_epoch", "in_ranges", "ranges_of"]
 
 
 @dataclass(eq=False)
@@ -90,6 +91,23 @@ class Seat:
     def result(self) -> tuple[int, Metrics, int | None]:
         """As ``epoch_result``."""
         return epoch_result(self.epoch, self.losses, self.hits, self.seen)
+
+
+def in_ranges(seats: Sequence[Seat]) -> list[int]:
+    """Their numbers in such an order that who takes part in a step, with batches of one size, is a
+    range: those with most steps first, those with like last batches together."""
+    return sorted(range(len(seats)), key=lambda k: (-seats[k].left, len(seats[k].batches[-1])))
+
+
+def ranges_of(seats: Sequence[Seat], step: int) -> Iterator[tuple[slice, int]]:
+    """Who makes a step of the epoch, counted from where each stands: ranges with batches of one
+    size, and the size."""
+    sizes = [len(seat.batches[seat.done + step]) for seat in seats if seat.left > step]
+    start = 0
+    for size, same in itertools.groupby(sizes):
+        stop = start + len(list(same))
+        yield slice(start, stop), size
+        start = stop
 
 
 def after_epoch(

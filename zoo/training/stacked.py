@@ -20,12 +20,11 @@ from __future__ import annotations
 import collections
 import copy
 import functools
-import itertools
 import os
 import shutil
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -42,7 +41,7 @@ from zoo.spec import Recipe, Training
 from zoo.training import rule
 from zoo.training.course import Company, Course
 from zoo.training.loop import top_hits
-from zoo.training.seat import Block, Seat, after_epoch
+from zoo.training.seat import Block, Seat, after_epoch, in_ranges, ranges_of
 from zoo.training.stack import Stack
 from zoo.training.tensors import draw, moved
 from zoo.trainsets.prepare import TrainingData
@@ -480,9 +479,7 @@ class Stacked(Company):
             fault: Exception | None = None
             stopped = False
             try:
-                # Those with most steps first, of the others those with like last batches together:
-                # who takes part in a step, with batches of one size, is then a range.
-                order = sorted(range(len(seats)), key=lambda k: _later(seats[k]))
+                order = in_ranges(seats)
                 seats = [seats[number] for number in order]
                 if stack is None:
                     stack = self.stack_of([seat.course for seat in seats])
@@ -542,7 +539,7 @@ class Stacked(Company):
         stack.show(self._resident.of([images for images, _ in held]))
         steps = slice(0, seats[0].left)
         block = Block.of(seats, [where for _, where in held], steps, device, kind)
-        ranges = [list(_ranges(seats, step)) for step in range(block.steps)]
+        ranges = [list(ranges_of(seats, step)) for step in range(block.steps)]
         losses = torch.zeros(block.steps, len(seats), device=device, dtype=kind)
         hits = torch.zeros(len(seats), 2, device=device)
         noted, looked, stopped = 0, time.monotonic(), False
@@ -579,21 +576,6 @@ class Stacked(Company):
         return [
             torch.cat(parts, dim=min(1, parts[0].ndim - 1)) for parts in zip(*each, strict=True)
         ]
-
-
-def _later(seat: Seat) -> tuple[int, int]:
-    return -seat.left, len(seat.batches[-1])
-
-
-def _ranges(seats: Sequence[Seat], step: int) -> Iterator[tuple[slice, int]]:
-    """Who makes a step of the epoch, counted from where each stands: ranges with batches of one
-    size, and the size."""
-    sizes = [len(seat.batches[seat.done + step]) for seat in seats if seat.left > step]
-    start = 0
-    for size, same in itertools.groupby(sizes):
-        stop = start + len(list(same))
-        yield slice(start, stop), size
-        start = stop
 
 
 def _note(stack: Networks, seats: Sequence[Seat], losses: Tensor, hits: Tensor) -> None:

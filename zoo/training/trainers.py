@@ -1,4 +1,5 @@
-"""Who trains a batch of trainings that are alike, and the rule by which that is chosen.
+"""Who trains trainings that are alike, and the rule by which that is chosen: by all of a sweep
+(``zoo.training.rule.Whole``), whatever is left of it.
 
 ``single``: one after the other, by the one training loop (``zoo.training.loop``); the reference.
 ``lanes``: as many as a vector register holds at once, on one CPU core (``zoo.training.lanes``), the
@@ -24,10 +25,9 @@ from zoo import models
 from zoo.errors import UsageError
 from zoo.spec import Recipe, Training
 from zoo.training import rule
-from zoo.training.rule import FASTER, least
+from zoo.training.rule import FASTER, Whole
 from zoo.training.rule import SETTING as _SETTING
 from zoo.training.rule import WIDTH as _WIDTH
-from zoo.training.rule import WORTH_SECONDS as _WORTH_SECONDS
 from zoo.trainsets.prepare import TrainingData
 
 if TYPE_CHECKING:
@@ -133,30 +133,22 @@ def _installed() -> bool:
     return find_spec("numba") is not None
 
 
-def heads_may(batch: Sequence[Training], asked: str | None) -> bool:
-    """As ``zoo.training.rule.heads_may``, of a batch."""
-    return bool(batch) and rule.heads_may(batch[0], len(batch), asked)
+def heads_may(training: Training, whole: Whole, asked: str | None) -> bool:
+    """As ``zoo.training.rule.heads_may``."""
+    return rule.heads_may(training, whole, asked)
 
 
-def lanes_may(batch: Sequence[Training], device: torch.device, asked: str | None) -> bool:
+def lanes_may(training: Training, whole: Whole, device: torch.device, asked: str | None) -> bool:
     """As ``zoo.training.rule.lanes_may``."""
-    return bool(batch) and rule.lanes_may(batch[0], len(batch), asked, on_cpu=device.type == "cpu")
+    return rule.lanes_may(training, whole, asked, on_cpu=device.type == "cpu")
 
 
 def lanes_for(
-    model: nn.Module, data: TrainingData, training: Training, count: int, asked: str | None
+    model: nn.Module, data: TrainingData, training: Training, asked: str | None
 ) -> Lanes | str:
-    """Lanes for a batch of ``count`` trainings of which this is the first, or why it is trained one
-    by one."""
+    """Lanes for trainings like this one, or why they are trained one by one."""
     if data.train_at(1).streamed:
         return "its pictures are not held in memory"
-    if asked is None:
-        rate = models.model(training.arch).images_per_second
-        images = count * training.recipe.epochs * _images(data, training.recipe)
-        if count < least(training.arch):
-            return f"{count} trainings fill too few lanes; {least(training.arch)} are enough"
-        if rate is None or images / rate < _WORTH_SECONDS:
-            return f"the batch takes less than {_WORTH_SECONDS:g} s of one core"
     from zoo.training.lanes.fit import Lanes
     from zoo.training.lanes.graph import Unsupported
     from zoo.training.lanes.vectors import LANES
@@ -164,7 +156,7 @@ def lanes_for(
     if asked is None and LANES < _WIDTH:
         return f"this CPU has {LANES} lanes, not {_WIDTH}"
     try:
-        lanes = Lanes(model, data, training.recipe, keep=LANES if asked else None)
+        lanes = Lanes(model, data, training.recipe)
     except Unsupported as reason:
         return f"{training.arch} has no kernels: {reason}"
     if lanes.bytes > _MOST_BYTES:
@@ -172,11 +164,9 @@ def lanes_for(
     return lanes
 
 
-def stacked_may(batch: Sequence[Training], device: torch.device, asked: str | None) -> bool:
+def stacked_may(training: Training, whole: Whole, device: torch.device, asked: str | None) -> bool:
     """As ``zoo.training.rule.stacked_may``."""
-    return bool(batch) and rule.stacked_may(
-        batch[0], len(batch), asked, on_cpu=device.type == "cpu"
-    )
+    return rule.stacked_may(training, whole, asked, on_cpu=device.type == "cpu")
 
 
 def stacked_for(course: Course, device: torch.device) -> Stacked | str:
@@ -188,17 +178,9 @@ def stacked_for(course: Course, device: torch.device) -> Stacked | str:
     found = cost(training.arch, len(data.class_names), shape.channels, shape.size, training.recipe)
     if isinstance(found, str):
         return f"{training.arch} is no part of one program: {found}"
-    together = Stacked(data, training.recipe, device, found)
-    if not together.takes(course):
-        return "its pictures are not held in memory, or there is one alone"
-    return together
-
-
-def _images(data: TrainingData, recipe: Recipe) -> int:
-    """Pictures of an epoch."""
-    if recipe.steps_per_epoch:
-        return recipe.steps_per_epoch * recipe.batch_size
-    return len(data.rows.example_ids)
+    if data.train_at(1).streamed:
+        return "its pictures are not held in memory"
+    return Stacked(data, training.recipe, device, found)
 
 
 def versions(trainer: str, device: torch.device, recipe: Recipe) -> dict[str, str]:

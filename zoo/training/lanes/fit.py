@@ -5,7 +5,8 @@ the one training loop (``zoo.training.loop``) draws them, so that it computes wh
 training sets of different size end their epochs at different steps. After its epoch a lane's state
 is put back into its torch network, and what follows an epoch (evaluation, snapshot, stop rule,
 saved state) is the same code for every trainer. Who has ended leaves, and the next in the row takes
-the lane.
+the lane; where no other waits, the lane stays empty, and the rest goes on in lanes all the same:
+who is left must not decide who trains.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -32,34 +32,19 @@ from zoo.training.tensors import augment
 from zoo.trainsets.inputs import Pictures
 from zoo.trainsets.prepare import TrainingData
 
-__all__ = ["LaneCourse", "Lanes"]
-
-_WORTH = 3
-"""A program of lanes takes about as long as so many networks less than it has lanes, each by
-itself: below ``LANES / _WORTH`` networks the rest is quicker one by one."""
-
-
-class LaneCourse(Course, Protocol):
-    """A course that may have to go on by itself, when too few are left for the lanes."""
-
-    def alone(self) -> None: ...
+__all__ = ["Lanes"]
 
 
 class Lanes(Company):
     """Room for ``LANES`` trainings like the first.
 
-    Args:
-        keep: fewest networks that go on in lanes once no other waits; None = as the speed says.
-
     Raises:
         Unsupported: if the network holds something that has no kernel.
     """
 
-    def __init__(
-        self, model: nn.Module, data: TrainingData, recipe: Recipe, *, keep: int | None = None
-    ) -> None:
+    def __init__(self, model: nn.Module, data: TrainingData, recipe: Recipe) -> None:
         shape = data.preprocessing
-        self._recipe, self._least = recipe, LANES // _WORTH if keep is None else 1
+        self._recipe = recipe
         self._network = describe(model, shape.channels, shape.size)
         self._parameters = {name: tuple(p.shape) for name, p in model.named_parameters()}
         super().__init__(data)
@@ -73,8 +58,8 @@ class Lanes(Company):
 
     def train(
         self,
-        first: LaneCourse,
-        take: Callable[[], LaneCourse | None],
+        first: Course,
+        take: Callable[[], Course | None],
         fail: Callable[[Training, Exception], None],
         should_stop: Callable[[], bool],
     ) -> None:
@@ -90,8 +75,8 @@ class Lanes(Company):
         program = self._make()
         step = _Step(self._most, *self._like[:2])
         seats: dict[int, _Seat] = {}
-        waiting: LaneCourse | None = first
-        while True:
+        waiting: Course | None = first
+        while waiting is not None or seats:
             for lane in range(LANES):
                 if lane not in seats and waiting is not None:
                     seats[lane], waiting = _Seat(waiting, program, lane), take()
@@ -99,18 +84,8 @@ class Lanes(Company):
                     # stopped after the last step of an epoch
                     if seats[lane].at_the_end and _ended(seats[lane], fail):
                         del seats[lane]
-            if waiting is None and len(seats) < self._least:
-                break
-            if self._until_one_ends(program, step, seats, fail, should_stop):
+            if seats and self._until_one_ends(program, step, seats, fail, should_stop):
                 raise StoppedError
-        for seat in seats.values():
-            try:
-                seat.hand_over()
-                seat.course.alone()
-            except StoppedError:
-                raise
-            except Exception as error:  # noqa: BLE001 - one broken training must not end the others
-                fail(seat.course.training, error)
 
     def _until_one_ends(
         self,
@@ -187,7 +162,7 @@ def _ended(seat: _Seat, fail: Callable[[Training, Exception], None]) -> bool:
 class _Seat:
     """A training in its lane."""
 
-    def __init__(self, course: LaneCourse, program: Program, lane: int) -> None:
+    def __init__(self, course: Course, program: Program, lane: int) -> None:
         self.course, self.program, self.lane = course, program, lane
         course.used("lanes")
         recipe = course.training.recipe
@@ -262,12 +237,6 @@ class _Seat:
         self._seen += self.images
         self._done += 1
         self._counted += 1
-
-    def hand_over(self) -> None:
-        """Leave to the one training loop what is left."""
-        self.course.within = self.place() if self._done else None
-        if not self._done:
-            self.leave()
 
     def place(self) -> Within:
         """Where the epoch stands; the torch network is as far."""
