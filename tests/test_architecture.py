@@ -50,7 +50,7 @@ ARROWS = {
     "studies": "data store trainsets scores",
     "exchange": "data models store scores",
     "report": "data store trainsets scores studies",
-    "rates": "data models store trainsets training",
+    "rates": "data models store trainsets training fill",
     "estimate": "data models store trainsets training fill rates",
     "local": "store training fill",
     "cluster": "data store trainsets training fill",

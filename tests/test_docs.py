@@ -278,8 +278,9 @@ def scale_rows() -> list[tuple[str, list[str]]]:
 def test_a_row_at_your_scale_is_what_the_plan_says(
     line: str, cells: list[str], tmp_path: Path
 ) -> None:
-    """Every number of a row is in the output of its command, with one training after the other."""
-    environment = {**os.environ, "ZOO_WORKSPACE": str(tmp_path / "none"), "ZOO_TRAINER": "single"}
+    """Every number of a row is in the output of its command, with one network after the other."""
+    one_by_one = {"ZOO_TRAINER": "single", "ZOO_PROGRAM": "single"}
+    environment = {**os.environ, "ZOO_WORKSPACE": str(tmp_path / "none"), **one_by_one}
     found = subprocess.run(
         [*zoo_program(), *shlex.split(line)[1:]],
         cwd=tmp_path,

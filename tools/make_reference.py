@@ -246,7 +246,9 @@ def _planned(command: str) -> list[str]:
         environment = {
             **os.environ,
             "ZOO_WORKSPACE": str(Path(away) / "none"),
-            "ZOO_TRAINER": "single",  # the same on every machine
+            # the same on every machine
+            "ZOO_TRAINER": "single",
+            "ZOO_PROGRAM": "single",
             "PYTHONPATH": str(README.parent),
         }
         printed = subprocess.run(

@@ -17,7 +17,8 @@ from zoo.data import Dataset
 from zoo.data.published import Shape, dataset_of
 from zoo.devices import ACCELERATORS, Accelerator
 from zoo.errors import UnknownNameError, UsageError
-from zoo.fill.plan import KeepLogits, default_keep_logits
+from zoo.fill.plan import GROUP_CLASSIFIERS, KeepLogits, default_keep_logits
+from zoo.fill.program import gain_expected
 from zoo.machine import own_cpus
 from zoo.manifest import Manifest
 from zoo.models.at_hand import HOG
@@ -25,6 +26,7 @@ from zoo.progress import duration
 from zoo.rates import (
     TRAINING_SECONDS,
     Basis,
+    Input,
     Rates,
     filled_units,
     image_seconds,
@@ -37,7 +39,7 @@ from zoo.spec import Op, Training, classifier_id, treatment_text
 from zoo.store.answers import answer_parts
 from zoo.store.ledger import missing, uncovered_snapshots
 from zoo.store.workspace import Workspace
-from zoo.training.alike import alike, kind
+from zoo.training.alike import alike
 from zoo.training.rule import WIDTH, Whole, trainer_expected, wholes
 from zoo.trainsets.prepare import usable_rows
 from zoo.trainsets.treatments import TREATMENTS, apply_rows
@@ -370,12 +372,12 @@ def _trainers(
     declared: Sequence[Training], dataset: Dataset, device: Accelerator
 ) -> dict[str, str]:
     """Who is expected to train each of a sweep, done or not, by id."""
-    whole = wholes_of(declared, dataset)
-    on_cpu = device.name == "cpu-core"
-    return {
-        training.id: trainer_expected(training, whole[kind(training)], on_cpu=on_cpu)
-        for training in declared
-    }
+    found: dict[str, str] = {}
+    for group in alike(declared):
+        whole = Whole(len(group), sum(training_images(t, dataset) for t in group))
+        name = trainer_expected(group[0], whole, on_cpu=device.name == "cpu-core")
+        found |= dict.fromkeys((training.id for training in group), name)
+    return found
 
 
 def _wall_seconds(
@@ -396,6 +398,33 @@ def _wall_seconds(
             longest = max(longest, mine / registers)
         spent += mine
     return max(spent / devices, longest)
+
+
+def _filling(
+    classifiers: Sequence[tuple[Training, int]], dataset: Dataset, split: str, rates: Rates
+) -> float:
+    """Seconds of one device in which so many classifiers of each training answer a split. Who
+    answers in lanes follows from how many of an architecture share a unit."""
+    counts: dict[Input, dict[str, int]] = {}
+    shown = [input_of(training, dataset) for training, _ in classifiers]
+    for (training, number), each in zip(classifiers, shown, strict=True):
+        of = counts.setdefault(each, {})
+        of[training.arch] = of.get(training.arch, 0) + number
+    examples, on_cpu = len(dataset.splits[split]), rates.device.name == "cpu-core"
+    faster = {
+        (each, arch): gain_expected(
+            arch, count, -(-sum(of.values()) // GROUP_CLASSIFIERS), examples
+        )
+        if on_cpu and count
+        else 1.0
+        for each, of in counts.items()
+        for arch, count in of.items()
+    }
+    return examples * sum(
+        number * rates.filled(training, each, faster[each, training.arch])
+        for (training, number), each in zip(classifiers, shown, strict=True)
+        if number
+    )
 
 
 def _done_so_far(
@@ -429,13 +458,15 @@ def _done_so_far(
     if tables.device.name == "cpu-core":
         units = filled_units(workspace.commits.all("answers").values(), dataset.fingerprint)
         for facts, classifiers in units:
-            asked = [known[key] for key in classifiers if key in known]
+            asked = {name: known[key] for name, key in classifiers.items() if key in known}
             if len(asked) == len(classifiers):
-                seconds = sum(tables.filled(job, input_of(job, dataset)) for _, job in asked)
+                jobs_of = {name: (job, input_of(job, dataset)) for name, (_, job) in asked.items()}
                 took = Done(
-                    facts["examples"] * seconds, facts["cpu_seconds"], facts["fill_seconds"]
+                    facts["examples"] * tables.unit(facts, jobs_of),
+                    facts["cpu_seconds"],
+                    facts["fill_seconds"],
                 )
-                of_arms = all(stage == "retraining" for stage, _ in asked)
+                of_arms = all(stage == "retraining" for stage, _ in asked.values())
                 stage = "evaluation" if of_arms else "fill"
                 found[stage] = found.get(stage, Done()).plus(took)
     return found
@@ -506,16 +537,18 @@ def estimate(
                 for name in mine
             }
         )
-        for training in trainings:
-            epochs = training.snapshots or (training.recipe.epochs,)
-            open_cells = len(asked.splits[split]) * sum(
-                classifier_id(training.id, epoch) not in done for epoch in epochs
+        todo_of = [
+            (
+                training,
+                sum(
+                    classifier_id(training.id, epoch) not in done
+                    for epoch in training.snapshots or (training.recipe.epochs,)
+                ),
             )
-            cells += open_cells
-            filling += open_cells * rates.filled(training, input_of(training, asked))
-    asked_last = sum(
-        len(each.splits["test"]) for each in (dataset, *tests) if "test" in each.splits
-    )
+            for training in trainings
+        ]
+        cells += len(asked.splits[split]) * sum(number for _, number in todo_of)
+        filling += _filling(todo_of, asked, split, rates)
     needed = ("train", "test", *splits) if work else splits if cells else ()
     work_of = {
         "features": _missing_features(workspace, dataset, trainings, needed, device) / count,
@@ -524,7 +557,9 @@ def estimate(
         "retraining": _wall_seconds(again, by, dataset, rates, count),
         # answers of the last epoch on the test sets
         "evaluation": sum(
-            asked_last * rates.filled(training, input_of(training, dataset)) for training in again
+            _filling([(training, 1) for training in again], each, "test", rates)
+            for each in (dataset, *tests)
+            if "test" in each.splits
         )
         / count,
     }

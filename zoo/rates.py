@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple
 from zoo import models
 from zoo.data import Dataset
 from zoo.devices import ACCELERATORS, ANSWERING, SMALL_H100, TRAINING_RTX3090, Accelerator
+from zoo.fill.program import gain
 from zoo.spec import Training
 from zoo.store.commits import Commit
 from zoo.store.ledger import planned
@@ -26,6 +27,7 @@ from zoo.trainsets.inputs import geometry
 __all__ = [
     "TRAINING_SECONDS",
     "Basis",
+    "Input",
     "Rates",
     "image_seconds",
     "is_of",
@@ -161,10 +163,27 @@ class Rates:
             return known[0]
         return image_seconds(training, shown.side, self.device, trains=False) * _OVERHEAD
 
-    def filled(self, training: Training, shown: Input) -> float:
-        """Seconds of a picture in a fill."""
+    def filled(self, training: Training, shown: Input, gain: float = 1.0) -> float:
+        """Seconds of a picture in a fill.
+
+        Args:
+            gain: how many times as fast as alone it is answered (``zoo.fill.program.gain``).
+        """
         write = _ANSWER_SECONDS * (self.device.name == "cpu-core")
-        return self.fill * (self.answer(training, shown) + write)
+        return self.fill * (self.answer(training, shown) / gain + write)
+
+    def unit(self, facts: Mapping[str, Any], asked: Mapping[str, tuple[Training, Input]]) -> float:
+        """Seconds of a picture for all classifiers of a unit that is filled, by its record, which
+        says who answered in lanes."""
+        alike: dict[tuple[str, Input], list[str]] = {}
+        for name, (training, shown) in asked.items():
+            alike.setdefault((training.arch, shown), []).append(name)
+        total = 0.0
+        for (arch, shown), names in alike.items():
+            together = len(facts.get("lanes", {}).keys() & set(names))
+            faster = gain(arch, together, len(names) - together)
+            total += len(names) * self.filled(asked[names[0]][0], shown, faster)
+        return total
 
     def basis(self, training: Training, shown: Input, trainer: str) -> Basis:
         """What ``step`` rests on."""
@@ -266,9 +285,10 @@ def _with_fill(
     """The same, with what a fill took of the CPU over what is expected of it."""
     took = expected = 0.0
     for unit, ids in filled_units(workspace.commits.all("answers").values()):
-        if all(key in shown_to for key in ids):
+        if all(key in shown_to for key in ids.values()):
             took += unit["cpu_seconds"]
-            expected += unit["examples"] * sum(rates.filled(*shown_to[key]) for key in ids)
+            asked = {name: shown_to[key] for name, key in ids.items()}
+            expected += unit["examples"] * rates.unit(unit, asked)
     if took < _LEAST_CPU_SECONDS:
         return rates
     return Rates(rates.device, rates.steps, rates.answers, took / expected)
@@ -276,12 +296,12 @@ def _with_fill(
 
 def filled_units(
     records: Iterable[Commit], dataset: str | None = None
-) -> Iterable[tuple[Mapping[str, Any], list[str]]]:
-    """(facts, training of each classifier) of the records of answers that say what they took;
-    ``dataset``: of one alone, by its fingerprint."""
+) -> Iterable[tuple[Mapping[str, Any], dict[str, str]]]:
+    """(facts, training of each classifier by its name) of the records of answers that say what they
+    took; ``dataset``: of one alone, by its fingerprint."""
     for record in records:
         if "cpu_seconds" in record.facts and dataset in (None, record.identity["dataset"]):
             yield (
                 record.facts,
-                [name.rpartition("-e")[0] for name in record.identity["classifiers"]],
+                {name: name.rpartition("-e")[0] for name in record.identity["classifiers"]},
             )

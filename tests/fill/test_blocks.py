@@ -42,7 +42,7 @@ def ignore(*_: object) -> None:
 
 @pytest.fixture(autouse=True)
 def three_groups_on_three_shards(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(zoo.fill.plan, "_GROUP_CLASSIFIERS", 5)
+    monkeypatch.setattr(zoo.fill.plan, "GROUP_CLASSIFIERS", 5)
     monkeypatch.setattr(zoo.store.answers, "SMALL_SHARD", 20)
     threads = torch.get_num_threads()
     yield

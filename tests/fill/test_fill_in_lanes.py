@@ -101,7 +101,7 @@ def test_a_classifiers_logits_in_lanes_are_the_same_bits_in_any_unit(
     """Units of twelve and of five: every kept logit is equal."""
     whole, parts = copied("whole"), copied("parts")
     RUNNER.fill(whole, plan(whole, trained, "lanes"), ignore)
-    monkeypatch.setattr(zoo.fill.plan, "_GROUP_CLASSIFIERS", 5)
+    monkeypatch.setattr(zoo.fill.plan, "GROUP_CLASSIFIERS", 5)
     RUNNER.fill(parts, plan(parts, trained, "lanes"), ignore)
     assert sorted(len(names) for _, names in answer_parts(parts)) == [2, 5, 5]
     expected, got = stored(whole), stored(parts)

@@ -131,7 +131,7 @@ def test_groups_are_bounded_by_count_and_by_weight(
 ) -> None:
     """At most five to a group: 5 + 5 + 2; or as many as weigh no more than the limit, and one that
     alone exceeds it."""
-    monkeypatch.setattr(zoo.fill.plan, "_GROUP_CLASSIFIERS", 5)
+    monkeypatch.setattr(zoo.fill.plan, "GROUP_CLASSIFIERS", 5)
     assert [len(unit.classifiers) for unit in plan(unfilled, trained.dataset).units] == [5, 5, 2]
     monkeypatch.setattr(zoo.fill.plan, "MOST_WEIGHTS", 1)
     assert [len(unit.classifiers) for unit in plan(unfilled, trained.dataset).units] == [1] * 12
@@ -144,7 +144,7 @@ def test_a_group_of_any_size_gives_the_same_answers(
     from zoo.scores.from_store import score
     from zoo.scores.population import choose_population
 
-    monkeypatch.setattr(zoo.fill.plan, "_GROUP_CLASSIFIERS", 1)
+    monkeypatch.setattr(zoo.fill.plan, "GROUP_CLASSIFIERS", 1)
     RUNNER.fill(unfilled, plan(unfilled, trained.dataset), lambda cells: None)
     assert len(answer_parts(unfilled)) == 12
     whole = trained.workspace

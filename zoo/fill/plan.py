@@ -40,6 +40,7 @@ from zoo.store.workspace import Workspace
 from zoo.trainsets.inputs import Geometry, open_verified
 
 __all__ = [
+    "GROUP_CLASSIFIERS",
     "MOST_WEIGHTS",
     "FillBlock",
     "FillPlan",
@@ -66,7 +67,8 @@ def default_keep_logits(classifiers: int) -> KeepLogits:
     return "all" if classifiers <= _KEEP_ALL_UP_TO else "val"
 
 
-_GROUP_CLASSIFIERS = 128
+GROUP_CLASSIFIERS = 128
+"""Most classifiers of a unit."""
 MOST_WEIGHTS = 4 << 30
 """Bytes of weights of a group, and of all groups that a worker keeps loaded."""
 HELD_PICTURES = 128 << 20
@@ -446,7 +448,7 @@ def _chunks(names: Sequence[str], classifiers: Mapping[str, Commit]) -> list[lis
     weight = 0
     for name in names:
         size = classifiers[name].files[0].bytes
-        if groups[-1] and (len(groups[-1]) >= _GROUP_CLASSIFIERS or weight + size > MOST_WEIGHTS):
+        if groups[-1] and (len(groups[-1]) >= GROUP_CLASSIFIERS or weight + size > MOST_WEIGHTS):
             groups.append([])
             weight = 0
         groups[-1].append(name)

@@ -11,13 +11,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 from zoo import models
 from zoo.errors import UsageError
+from zoo.machine import vector_lanes
 from zoo.store.commits import Commit
 
-__all__ = ["FASTER", "GAIN", "PROGRAMS", "SETTING", "WIDTH", "asked", "lanes_of"]
+__all__ = [
+    "FASTER",
+    "GAIN",
+    "PROGRAMS",
+    "SETTING",
+    "WIDTH",
+    "asked",
+    "gain",
+    "gain_expected",
+    "lanes_of",
+]
 
 PROGRAMS = ("single", "lanes")
 SETTING = "ZOO_PROGRAM"
@@ -89,6 +101,34 @@ def lanes_of(
         elif arch in FASTER and whole and worth:
             found.append(tuple(group[:whole]))
     return tuple(found)
+
+
+def gain(arch: str, together: int, alone: int = 0) -> float:
+    """How many times as fast as by ``single`` a core answers with the networks of an architecture
+    of which so many answer in lanes, together, and so many do not; empty lanes counted.
+
+    Args:
+        together, alone: in one unit, one of them at least.
+    """
+    registers = -(-together // WIDTH)
+    return (together + alone) / (registers * WIDTH / FASTER.get(arch, 1.0) + alone)
+
+
+def gain_expected(arch: str, count: int, units: int, examples: int) -> float:
+    """The same of a fill to come on a CPU like this machine's, of ``count`` networks of an
+    architecture that ``units`` units share evenly.
+
+    Args:
+        examples: of the split.
+    """
+    by, rate = asked(None), models.model(arch).images_per_second
+    mine = round(count / units)
+    able = find_spec("numba") is not None and (by == "lanes" or vector_lanes() >= WIDTH)
+    if by == "single" or not able or arch not in FASTER or rate is None:
+        return 1.0
+    whole = mine if by == "lanes" else _taken(mine, arch)
+    worth = by == "lanes" or _FORWARD * whole * examples / rate >= WORTH_SECONDS
+    return gain(arch, whole, mine - whole) if whole and worth else 1.0
 
 
 _FORWARD = 1 / 3
