@@ -124,6 +124,8 @@ def test_without_our_group_ray_opens_ssh_to_everybody(
     from ray.autoscaler._private.util import prepare_config
 
     monkeypatch.setattr(ray_config.time, "sleep", lambda seconds: None)
+    (tmp_path / "build/checkout").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
     assert examined(config, tmp_path) == []
     given = _NODE_PROVIDERS["aws"](config["provider"]).bootstrap_config(prepare_config(config))
     assert any("0.0.0.0/0" in json.dumps(group["IpPermissions"]) for group in groups(given))

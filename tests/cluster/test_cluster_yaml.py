@@ -188,6 +188,30 @@ def test_each_rule_can_fail(config: Config, name: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            set_in("provider/head_ip", "10.0.0.9"),
+            "the head is told to be at 10.77.0.10 (--node-ip-address), and its head_ip is 10.0.0.9",
+        ),
+        (set_in("provider/worker_ips", ["10.77.0.11"]), "min_workers is 2, and there are 1 worker"),
+        (set_in("max_workers", 3), "max_workers is 3, and there are 2 worker_ips"),
+    ],
+)
+def test_machines_you_have_are_named_alike_everywhere(
+    change: Callable[[Config], None], said: str
+) -> None:
+    """Whoever changes one of two lines that belong together is told of the other."""
+    mine = yaml.safe_load((ROOT / "cluster/local.yaml").read_text(encoding="utf-8"))
+    assert problems(mine) == []
+    change(mine)
+    assert problems(mine)[0].startswith(said)
+    by_name = copy.deepcopy(mine)
+    by_name["provider"]["head_ip"] = "head.example"
+    assert not any("--node-ip-address" in line for line in problems(by_name))
+
+
+@pytest.mark.parametrize(
     ("path", "value", "error"),
     [
         ("dashboard", True, jsonschema.ValidationError),

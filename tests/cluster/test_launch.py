@@ -43,8 +43,15 @@ def head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(launch, "on_head", on_head)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     path = tmp_path / "cluster.yaml"
-    path.write_text((ROOT / "cluster/local.yaml").read_text())
+    path.write_text(with_key(tmp_path))
     return path
+
+
+def with_key(folder: Path) -> str:
+    """The example with a key that is there."""
+    (folder / "key").touch()
+    example = (ROOT / "cluster/local.yaml").read_text()
+    return example.replace("~/.ssh/id_ed25519", str(folder / "key"))
 
 
 def test_a_submitted_command_runs_apart_and_its_words_and_code_come_back(head: Path) -> None:
@@ -175,8 +182,8 @@ def test_what_is_copied_to_the_nodes_has_to_be_there(
 
 
 def test_doctor_names_what_is_wrong_with_a_file(tmp_path: Path) -> None:
-    """The example as it stands is in the way, and so is a file that is none; one that is right is
-    not."""
+    """The example as it stands is in the way, and so is a file that is none, or one whose key is
+    not here; one that is right is not."""
     result = zoo("doctor", ROOT / "cluster.yaml")
     assert result.code == 1, result
     assert "fault: the address 203.0.113.1/32 is an example: put your own" in result.out
@@ -184,5 +191,10 @@ def test_doctor_names_what_is_wrong_with_a_file(tmp_path: Path) -> None:
     result = zoo("doctor", tmp_path / "bad.yaml")
     assert result.code == 1, result
     assert "is no cluster file of Ray's" in result.out
-    result = zoo("doctor", ROOT / "cluster/gcp.yaml", "--json")
+    (tmp_path / "mine.yaml").write_text(with_key(tmp_path))
+    (tmp_path / "lost.yaml").write_text(with_key(tmp_path).replace("/key", "/no-key"))
+    result = zoo("doctor", tmp_path / "lost.yaml")
+    assert result.code == 1, result
+    assert "/no-key', which is not there" in result.out
+    result = zoo("doctor", tmp_path / "mine.yaml", "--json")
     assert '"faults": []' in result.out or "has no rsync" in result.out, result

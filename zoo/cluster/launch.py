@@ -28,6 +28,7 @@ __all__ = [
     "check",
     "down",
     "logs",
+    "not_here",
     "problems",
     "read",
     "still_examples",
@@ -129,6 +130,26 @@ def problems(config: Config) -> list[str]:
         found.append("the token does not reach the nodes (file_mounts: ~/.ray/auth_token)")
     if config["provider"]["type"] == "aws":
         found += _aws_problems(config, types, head)
+    if config["provider"]["type"] == "local":
+        found += _local_problems(config, start)
+    return found
+
+
+def _local_problems(config: Config, start: str) -> list[str]:
+    found = []
+    head = str(config["provider"].get("head_ip"))
+    named = re.search(r"--node-ip-address[= ]([\d.]+)", start)
+    # A head_ip may also be a name, of which nobody here knows what it means there.
+    if named and re.fullmatch(r"[\d.]+", head) and named[1] != head:
+        found.append(
+            f"the head is told to be at {named[1]} (--node-ip-address), and its head_ip is {head}"
+        )
+    workers = len(config["provider"].get("worker_ips") or [])
+    found += [
+        f"{name} is {config[name]}, and there are {workers} worker_ips"
+        for name in ("min_workers", "max_workers")
+        if isinstance(config.get(name), int) and config[name] > workers
+    ]
     return found
 
 
@@ -167,6 +188,21 @@ def still_examples(config: Config) -> list[str]:
     found = [f"the address {_EXAMPLE} is an example: put your own"] if _EXAMPLE in text else []
     if re.search(r"ami-0{8,}|ami-\.\.\.", text):
         found.append("the ImageId is an example: put your own")
+    return found
+
+
+def not_here(config: Config) -> list[str]:
+    """What a file names that is not on this machine."""
+    found = [
+        f"file_mounts names {source!r}, which is not there (looked for from {Path.cwd()}). The"
+        " project as committed: mkdir -p build/checkout && git archive HEAD | tar -x -C"
+        " build/checkout"
+        for source in (config.get("file_mounts") or {}).values()
+        if source != "~/.ray/auth_token" and not Path(source).expanduser().exists()
+    ]
+    key = (config.get("auth") or {}).get("ssh_private_key")
+    if key and not Path(key).expanduser().is_file():
+        found.append(f"auth.ssh_private_key names {key!r}, which is not there")
     return found
 
 
@@ -266,9 +302,8 @@ def up(path: Path, *, restart: bool = False, workspace: str = "") -> list[str]:
             says of them.
     """
     config = check(path)
-    if examples := still_examples(config):
-        raise UsageError(f"{path} cannot be used:\n  " + "\n  ".join(examples))
-    _check_mounts(config)
+    if found := [*still_examples(config), *not_here(config)]:
+        raise UsageError(f"{path} cannot be used:\n  " + "\n  ".join(found))
     token()
     name = config["cluster_name"]
     wanted = expected_nodes(config)
@@ -300,20 +335,6 @@ def up(path: Path, *, restart: bool = False, workspace: str = "") -> list[str]:
 
 def _has_head(file: Path) -> bool:
     return _ray("get-head-ip", str(file), capture=True).returncode == 0
-
-
-def _check_mounts(config: Config) -> None:
-    missing = [
-        source
-        for source in (config.get("file_mounts") or {}).values()
-        if source != "~/.ray/auth_token" and not Path(source).expanduser().exists()
-    ]
-    if missing:
-        raise UsageError(
-            f"file_mounts names {missing[0]!r}, which is not there (looked for from"
-            f" {Path.cwd()}). The project as committed: mkdir -p build/checkout && git archive HEAD"
-            " | tar -x -C build/checkout"
-        )
 
 
 def _wait(file: Path, name: str, wanted: int) -> list[str]:
