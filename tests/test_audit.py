@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from commands import done, png, zoo
 from factories import block_pictures
@@ -13,6 +16,8 @@ from factories import block_pictures
 import zoo as library
 from zoo import auditing as audit
 from zoo.data import open_dataset
+from zoo.errors import UsageError
+from zoo.scores.audited import count_in_words
 
 CLASSES = ("ant", "bee", "cat")
 LOCAL = ("--runner", "local")
@@ -47,7 +52,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_one_command_finds_what_is_wrong_with_a_folder(tmp_path: Path, photos: Path) -> None:
     """All of it in the text: files, classifiers, the number with its interval, the suspects by
     file name, the page, what to do next. Done again it trains nothing and says the same."""
-    here = ("-w", tmp_path / "w", "--budget", "1s")
+    here = ("-w", tmp_path / "w", "--budget", "5s")
     first = zoo("audit", photos, *LOCAL, *here)
     assert first.code == 0, first
     for said in (
@@ -63,9 +68,13 @@ def test_one_command_finds_what_is_wrong_with_a_folder(tmp_path: Path, photos: P
         "Next: zoo export scores --to decisions -o decisions.csv",
     ):
         assert said in first.out
+    assert "training softmax, mlp, lenet5 at 12 x 12 pixels" in first.err
+    assert "on 1 core, start-up not counted\n" in first.err
+    assert "no split 'test'" not in first.err
     again = zoo("audit", photos, *LOCAL, *here)
     assert again.out == first.out
     assert "training: " not in again.err
+    assert "shared out 2 times: done before\n" in again.err
     found = json.loads(done("audit", photos, *LOCAL, *here, "--json"))
     # three planted, the copy under a wrong label and its original
     assert {row["key"] for row in found["suspects"][:4]} >= {
@@ -101,11 +110,83 @@ def test_one_command_finds_what_is_wrong_with_a_folder(tmp_path: Path, photos: P
 
 
 @pytest.mark.usefixtures("small")
+def test_what_was_decided_is_audited_again_in_the_same_place(tmp_path: Path, photos: Path) -> None:
+    """A table that nobody filled in says so; each command names the next one with its place; the
+    folder that comes out holds nothing unknown, and its audit beside the first says of which data
+    set the next commands are."""
+    at = ("-w", tmp_path / "w")
+    library.audit(photos, workspace=str(tmp_path / "w"), budget=0.1, runner="local")
+    decisions = tmp_path / "decisions.csv"
+    done("export", "scores", "--to", "decisions", "-o", decisions, *at)
+    empty = zoo("relabel", "--from", decisions, "-o", "corrected", *at)
+    assert empty.code == 4
+    assert "Fill in the column decision: keep, relabel (with a label), drop or unsure." in empty.err
+    foreign = tmp_path / "foreign.csv"
+    foreign.write_text("key,decision\nelsewhere.png,keep\n")
+    assert "Give the file that was made from this data set" in (
+        zoo("relabel", "--from", foreign, "-o", "corrected", *at).err
+    )
+    table = pd.read_csv(decisions, dtype=str, keep_default_na=False)
+    table.loc[table["key"] == "ant/00.png", ["decision", "label"]] = ("relabel", "bee")
+    table.loc[table["key"] == "ant/01.png", "decision"] = "keep"
+    table.to_csv(decisions, index=False)
+    said = zoo("relabel", "--from", decisions, "-o", "corrected", *at)
+    export = f"zoo export selection corrected --to imagefolder -o ./corrected -w {tmp_path / 'w'}"
+    assert said.out.splitlines()[-1] == f"Next: {export}"
+    assert "no split 'test'" not in said.err
+    out = tmp_path / "corrected"
+    done("export", "selection", "corrected", "--to", "imagefolder", "--out", out, *at)
+    assert (out / "train" / "bee" / "00.png").is_file()
+    check = zoo("data", "check", out)
+    assert "has no split 'test'" in check.err
+    assert check.err.splitlines() == [f"note: corrected: {open_dataset(str(out)).notes[0].text}"]
+    again = zoo("audit", out, *LOCAL, *at, "--budget", "0.1s", "--features", "hog")
+    assert again.code == 0, again
+    assert re.search(r"; the training alone [1-9]s, more than the budget of 0s\n", again.err)
+    assert again.out.startswith("corrected: 49 pictures, 3 classes\n")
+    asked = f" --data corrected -w {tmp_path / 'w'}\n"
+    assert f"Next: zoo export scores --to decisions -o decisions.csv{asked}" in again.out
+    assert f"zoo relabel --from decisions.csv -o corrected{asked}" in again.out
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ({"features": "none", "most": True}, "try heads on features (--features hog; with"),
+        ({"features": "none", "most": False}, "zoo models fetch), more time (--budget) or more"),
+        ({"features": "hog", "most": True}, "try pretrained weights (zoo models fetch) or more"),
+        ({"features": "x", "most": True}, "try another backbone (--features) or more pictures"),
+        ({"features": None, "most": None}, "give predictions of stronger classifiers"),
+        ({}, "give more time (--budget) or more pictures"),
+    ],
+)
+def test_a_weak_population_is_told_what_may_help(facts: dict[str, object], said: str) -> None:
+    """More time only where it would be used; no option of a training to who brought predictions;
+    the old words of an audit that did not record what it trained."""
+    counts = {"strength": "weak", "heldout_accuracy": 0.4, "chance": 0.1}
+    wrong = {**counts, "wrong": 1.0, "wrong_low": 0.0, "wrong_high": 2.0}
+    first = count_in_words({**facts, "wrong_labels": wrong})[0]
+    assert first.startswith("held-out accuracy 0.400 (the commonest class alone: 0.100), too weak")
+    assert said in first
+    assert ("more time" in first) == (facts.get("most") is False or not facts)
+    strong = count_in_words({**facts, "wrong_labels": {**wrong, "strength": "strong"}})[0]
+    assert strong.endswith("strong enough to trust the order")
+
+
+@pytest.mark.usefixtures("small")
 def test_in_python(tmp_path: Path, photos: Path) -> None:
-    """The workspace, with suspects and a summary."""
-    made = library.audit(photos, workspace=str(tmp_path / "w"), budget=1, runner="local")
+    """The workspace, with suspects and a summary: of these data, where it has others."""
+    fewer = tmp_path / "fewer"
+    shutil.copytree(photos, fewer)
+    (fewer / "ant" / "damaged.png").unlink()
+    where = str(tmp_path / "w")
+    library.audit(fewer, workspace=where, budget=1, features="hog", runner="local")
+    made = library.audit(photos, workspace=where, budget=1, features="hog", runner="local")
     assert made.summary().startswith("photos: 50 pictures, 3 classes\n")
     assert len(made.suspects(3)) == 3
+    assert made.report().is_file()
+    with pytest.raises(UsageError, match="Scores are per data set"):
+        library.open(where).suspects(3)
 
 
 def test_predictions_need_no_pictures(tmp_path: Path) -> None:
@@ -178,9 +259,9 @@ def test_the_rule_of_what_is_trained(photos: Path) -> None:
     dataset = open_dataset(str(photos))
     few, many = audit.choose(dataset, 0.1, 1, "none"), audit.choose(dataset, 1e6, 1, "none")
     assert few.sweep.archs == audit.ARCHS[:2]
-    assert "more than the budget of 0 s" in few.cost
     assert "budget" not in few.why
     assert many.sweep.archs == audit.ARCHS
+    assert (few.most, many.most) == (False, True)
     assert (few.sweep.input_size, few.sweep.recipe.epochs) == (12, 40)
     assert len(few.sweep.treatments) == 10
     larger = open_dataset("fashion-mini")

@@ -122,7 +122,7 @@ def test_parts_of_an_experiment_start_once_and_draw_one_page(planned: Dataset) -
     alone = sum(part.seconds for part in parts)
     found = zoo.estimate.total(parts, page=True)
     once = zoo.estimate._START_SECONDS
-    assert found.seconds == pytest.approx(alone - once + zoo.estimate._PAGE_SECONDS)
+    assert found.seconds == pytest.approx(alone - once + zoo.estimate.PAGE_SECONDS)
     assert found.dollars == pytest.approx(found.seconds * 2 / 3600 * 3.0)
     assert found.trainings == 2
     nothing = zoo.estimate.total([parts[1]] * 2, page=True)

@@ -90,8 +90,9 @@ class Zoo:
     again.
     """
 
-    def __init__(self, workspace: Workspace) -> None:
-        self.workspace = workspace
+    def __init__(self, workspace: Workspace, data: str | None = None) -> None:
+        """``data``: fingerprint of the data set that is meant where a method is told of none."""
+        self.workspace, self._data = workspace, data
 
     def __repr__(self) -> str:
         counts = {
@@ -416,7 +417,7 @@ class Zoo:
         """  # noqa: E501
         from zoo.exchange.reviews import apply_decisions
 
-        paths = [Path(file) for file in files]
+        paths, data = [Path(file) for file in files], data or self._data
         return apply_decisions(self.workspace, name, paths, split=split, data=data, replace=replace)
 
     def keep_or_drop(
@@ -541,7 +542,7 @@ class Zoo:
         from zoo.studies import load as experiments
         from zoo.studies.findings import NOTHING_CONCLUDED, concluded_again, kept
 
-        space = self.workspace
+        space, data = self.workspace, data or self._data
         timings: dict[str, float] = {}
         try:
             name, recorded_scale, timings = recorded_run(space)
@@ -618,7 +619,8 @@ class Zoo:
         return exporting.export(self.workspace, places.Request(what, to, place, **asked))
 
     def _population(self, where: str | None, data: str | None) -> population.Population:
-        fingerprint = None if data is None else datasets.dataset_fingerprint(self.workspace, data)
+        asked = data or self._data
+        fingerprint = None if asked is None else datasets.dataset_fingerprint(self.workspace, asked)
         return population.choose_population(self.workspace, where, dataset=fingerprint)
 
 
@@ -723,7 +725,8 @@ def audit(
     cores = 1 if runner == "local" else own_cpus()
     dataset, chosen = opened(str(path), BUDGET if budget is None else budget, cores, features)
     with _running(runner) as make:
-        return Zoo(audit_pictures(workspace, str(path), dataset, chosen, make, QUIET))
+        space = audit_pictures(workspace, str(path), dataset, chosen, make, QUIET)
+    return Zoo(space, dataset.fingerprint)
 
 
 def _group(

@@ -20,17 +20,17 @@ import pandas as pd
 from zoo.data import Dataset, DatasetCheck, check_dataset, open_dataset, require_trainable
 from zoo.data.check import Duplicates, NearDuplicates
 from zoo.errors import StoreError, UsageError
-from zoo.estimate import feature_seconds, training_seconds
+from zoo.estimate import PAGE_SECONDS, estimate, feature_seconds, whole_seconds
 from zoo.models.at_hand import HOG, at_hand
 from zoo.pipeline import Features, Runner, fill, planned, score_splits, train
-from zoo.progress import Progress, counted
+from zoo.progress import Progress, counted, duration
 from zoo.recipes import RECIPES
 from zoo.registry import distinct
 from zoo.scores.audited import AUDIT, FACTS
 from zoo.scores.label_count import WrongLabels, wrong_labels
 from zoo.scores.population import Population, choose_population, population_of
 from zoo.scores.suspects import score_values, suspects
-from zoo.spec import Sweep
+from zoo.spec import Sweep, Training
 from zoo.store import ledger
 from zoo.store.results import put
 from zoo.store.workspace import Workspace
@@ -68,15 +68,18 @@ _TOLD = ("unreadable", "duplicates", "near-duplicates", "no test split")
 
 @dataclass(frozen=True)
 class Chosen:
-    """What an audit trains. ``seconds``: of training on the cores given, an estimate; ``why``: the
-    rule, with this data set's numbers; ``cost``: the estimate in words, beside the budget.
-    ``features``: what heads are trained on; None = networks on pictures."""
+    """What an audit trains. ``seconds``: of training, features included, on ``cores``, an estimate;
+    ``why``: the rule, with this data set's numbers. ``features``: what heads are trained on; None =
+    networks on pictures. ``budget``: the seconds that were allowed. ``most``: with more of them
+    nothing would be added."""
 
     sweep: Sweep
     seconds: float
     why: str
-    cost: str
     features: Features | None = None
+    cores: int = 1
+    budget: float = BUDGET
+    most: bool = False
 
 
 def choose(dataset: Dataset, budget: float, cores: int, features: str | None = None) -> Chosen:
@@ -137,7 +140,7 @@ def choose(dataset: Dataset, budget: float, cores: int, features: str | None = N
 
     def seconds(archs: tuple[str, ...]) -> float:
         jobs = sweep(archs).expand(dataset.ref)
-        return sum(training_seconds(job, dataset) for job in jobs) / max(1, cores)
+        return whole_seconds(list(jobs), dataset, max(1, cores))
 
     archs: tuple[str, ...] = ARCHS[:2]
     for more in range(3, len(ARCHS) + 1):
@@ -151,12 +154,25 @@ def choose(dataset: Dataset, budget: float, cores: int, features: str | None = N
     )
     if features is None and large:
         why += f"; {because}"
-    return Chosen(sweep(archs), spent, why, _cost(spent, budget, cores))
+    most = archs == ARCHS
+    return Chosen(sweep(archs), spent, why, None, cores, budget, most)
 
 
-def _cost(spent: float, budget: float, cores: int) -> str:
-    over = f", more than the budget of {budget:.0f} s" if spent > budget else ""
-    return f"about {spent:.0f} s on {counted(cores, 'core')}, start-up not counted{over}"
+def _cost(
+    workspace: Workspace, dataset: Dataset, trainings: Sequence[Training], chosen: Chosen
+) -> str:
+    """What is missing of an audit, in words: until its page is there, beside the budget."""
+    todo = estimate(workspace, dataset, trainings, ("train",), devices=chosen.cores)
+    if not todo.seconds:
+        return "done before"
+    over = (
+        f"; the training alone {duration(chosen.seconds)}, more than the budget of"
+        f" {duration(chosen.budget)}"
+        if chosen.seconds > chosen.budget
+        else ""
+    )
+    seconds = duration(todo.working + PAGE_SECONDS)
+    return f"about {seconds} on {counted(chosen.cores, 'core')}, start-up not counted{over}"
 
 
 def _affordable(names: list[str], examples: int, budget: float, cores: int) -> str:
@@ -186,7 +202,7 @@ def _on_features(
 
     def seconds(repeats: int) -> float:
         jobs = sweep(repeats).expand(dataset.ref)
-        return network + sum(training_seconds(job, dataset) for job in jobs) / max(1, cores)
+        return network + whole_seconds(list(jobs), dataset, max(1, cores))
 
     repeats = _REPEATS
     while repeats < _MOST_REPEATS and seconds(repeats + 1) <= budget:
@@ -196,7 +212,8 @@ def _on_features(
         f"{' and '.join(HEADS)} on features of {backbone} ({because}), {epochs} epochs, on {folds}"
         f" folds shared out {repeats} times"
     )
-    return Chosen(sweep(repeats), spent, why, _cost(spent, budget, cores), Features(backbone))
+    most = repeats == _MOST_REPEATS
+    return Chosen(sweep(repeats), spent, why, Features(backbone), cores, budget, most)
 
 
 def opened(
@@ -227,11 +244,13 @@ def audit_pictures(
     """
     check = _checked(dataset, progress)
     dataset, trainings, workspace = planned(data, chosen.sweep, location, progress, chosen.features)
+    cost = _cost(workspace, dataset, trainings, chosen)
+    progress.say(f"training {chosen.why}: {cost}")
     train(workspace, dataset, AUDIT, "population", trainings, runner, progress)
     members = ledger.classifiers_of(workspace, trainings)
     fill(workspace, dataset, members, ("train",), "all", runner, progress)
     population = population_of(workspace, dataset.fingerprint, members)
-    _conclude(workspace, population, dataset.name, check, chosen.why, progress)
+    _conclude(workspace, population, dataset.name, check, chosen.why, progress, chosen=chosen)
     return workspace
 
 
@@ -274,6 +293,7 @@ def _conclude(
     why: str,
     progress: Progress,
     split: str = "train",
+    chosen: Chosen | None = None,
 ) -> None:
     scores = score_splits(workspace, population, (split,), progress)[split]
     # A picture that nobody could read has no answer, and no part in the count.
@@ -282,8 +302,16 @@ def _conclude(
         wrong, reason = wrong_labels(workspace, population, split, labels), ""
     except (StoreError, UsageError) as error:
         wrong, reason = None, str(error)
-    body = _facts(scores, population, name, check, why, wrong, reason, split)
+    body = _facts(scores, population, name, check, why, wrong, reason, split) | _made_on(chosen)
     put(workspace, FACTS, json.dumps(body, ensure_ascii=False).encode())
+
+
+def _made_on(chosen: Chosen | None) -> dict[str, Any]:
+    """What is advised where a population is weak depends on what was trained, if anything."""
+    if chosen is None:
+        return {"features": None, "most": None}
+    backbone = "none" if chosen.features is None else chosen.features.backbone
+    return {"features": backbone, "most": chosen.most}
 
 
 def _facts(

@@ -45,6 +45,7 @@ from zoo.trainsets.prepare import usable_rows
 from zoo.trainsets.treatments import TREATMENTS, apply_rows
 
 __all__ = [
+    "PAGE_SECONDS",
     "Done",
     "Estimate",
     "accelerator_of",
@@ -53,6 +54,7 @@ __all__ = [
     "feature_seconds",
     "training_images",
     "training_seconds",
+    "whole_seconds",
     "wholes_of",
 ]
 
@@ -66,9 +68,12 @@ _START_SECONDS = 7.0
 """Start of a session on this machine."""
 _STAGE_SECONDS = 6.0
 """From the start of a stage until its workers are at work: new processes that import torch."""
-_PAGE_SECONDS = 9.0
+PAGE_SECONDS = 9.0
 """Scores, comparisons and the page of an experiment. These three measured with the demo's stages on
 two cores, docs/LOG.md."""
+
+_STARTED = ("training", "fill", "retraining", "evaluation")
+"""Stages whose workers have to start."""
 
 _ANSWER_BYTES = 36
 """Bytes of an answer in Parquet, as measured on the demo's store."""
@@ -160,6 +165,12 @@ class Estimate:
     done: dict[str, Done] = field(default_factory=dict)
     rates: dict[Basis, tuple[str, ...]] = field(default_factory=dict)
 
+    @property
+    def working(self) -> float:
+        """Seconds on all devices together without the start of a session and of its stages."""
+        starts = sum(_STAGE_SECONDS for stage in self.stages if stage in _STARTED)
+        return self.seconds - starts - self.stages.get(_START, 0.0)
+
     def as_json(self) -> dict[str, Any]:
         """Plain values, for ``--json``."""
         rates = {basis: list(names) for basis, names in self.rates.items()}
@@ -236,7 +247,7 @@ def total(estimates: Sequence[Estimate], *, page: bool = False) -> Estimate:
         for basis, of in each.rates.items():
             rates.setdefault(basis, {}).update(dict.fromkeys(of))
     if page and stages:
-        stages[_PAGE] = _PAGE_SECONDS
+        stages[_PAGE] = PAGE_SECONDS
     seconds, apart = sum(stages.values()), sum(each.seconds for each in estimates)
     dollars = sum(each.dollars or 0.0 for each in estimates) * seconds / (apart or 1.0)
     return replace(
@@ -366,6 +377,14 @@ def _whole_seconds(training: Training, dataset: Dataset, rates: Rates, trainer: 
         + _pictures_asked(training, dataset) * rates.answer(training, shown)
         + TRAINING_SECONDS
     )
+
+
+def whole_seconds(trainings: Sequence[Training], dataset: Dataset, cores: int) -> float:
+    """Seconds by the tables of so many cores for trainings, with all that belongs to them: fetching
+    examples, evaluation, files and records."""
+    device, rates = ACCELERATORS["cpu-core"], Rates(ACCELERATORS["cpu-core"])
+    by = _trainers(trainings, dataset, device)
+    return sum(_whole_seconds(job, dataset, rates, by[job.id]) for job in trainings) / cores
 
 
 def _trainers(

@@ -60,7 +60,7 @@ OPTIONS = {
     ),
     "export": (
         "--data --json --output --probabilities --replace --selection --split --to --where"
-        " --workspace WHAT"
+        " --workspace NAME WHAT"
     ),
     "fsck": "--full --json --quick --repair --semantic --workspace",
     "snapshot": "--workspace NAME",

@@ -70,7 +70,7 @@ def test_what_is_there_is_not_overwritten(tmp_path: Path) -> None:
     (folder / "thesis.txt").unlink()
     folder.rmdir()
     done(*logits)
-    first = json.loads((folder / places.MARKER).read_text())
+    first = json.loads((folder / places.EXPORTED).read_text())
     assert (first["what"], first["to"]) == ("logits", "npy")
     assert "exists already" in zoo(*logits).err
     done(*logits, "--force")

@@ -10,7 +10,7 @@ draw of the noise.
 - networks: what ``zoo audit --features none`` trains by its rule and budget.
 - hog, or a network of timm: what ``zoo audit --features hog`` (or that) trains by its rule and
   budget, features included.
-- networks + hog: both populations as one.
+- networks + hog: both populations as one, and the mean of their held-out probabilities.
 - five-fold: cross-validation of the audit's first network, as many image passes in all.
 - classical: the histograms of oriented gradients of ``hog`` under scikit-learn's logistic
   regression, five-fold; seconds without the histograms.
@@ -20,7 +20,7 @@ Options of its own: --sets (data set and pictures of each class, as fashion-mini
 
 Each is ranked as cleanlab does by its defaults (``zoo.scores.confident``, which tests compare with
 the package) on its held-out probabilities, by self-confidence and by find_label_issues with what it
-flags first; an audit by label quality too, which is what it shows, and two together by that alone.
+flags first; an audit, and two together, by label quality too, which is what an audit shows.
 
 Printed: AUROC, average precision, wrong labels among the first n (n being how many there are),
 image passes (of features, none), seconds and CPU seconds of one process; then, of every audit, its
@@ -129,7 +129,7 @@ def _audited(
         archs = ("mlp", "softmax") if networks else HEADS
         size = chosen.sweep.input_size
         few = sweep_of(archs, None, 4, None, "onecycle:lr=0.002", None, None, size, ["5x2"])
-        chosen = Chosen(few, 0.0, "quick", "", chosen.features)
+        chosen = Chosen(few, 0.0, "quick", chosen.features)
     before = _classifiers(space, dataset.fingerprint)
     took = _timed(lambda: audit_pictures(space.location, uri, dataset, chosen, LocalRunner, _QUIET))
     more = _classifiers(space, dataset.fingerprint) - before
@@ -153,13 +153,26 @@ def _classifiers(space: Workspace, fingerprint: str) -> set[str]:
 
 
 def _together(space: Workspace, one: Population, other: Population, way: str) -> pd.DataFrame:
-    """Two populations as one, by label quality. Nothing is trained, so that its seconds are those
-    of scoring."""
+    """Two populations as one, by label quality, where the larger counts for more; and by cleanlab's
+    ways on the mean of their held-out probabilities, where both count alike. Nothing is trained, so
+    that its seconds are those of scoring."""
     both = population_of(space, one.fingerprint, sorted({*one.classifiers, *other.classifiers}))
     tables: list[pd.DataFrame] = []
-    took = _timed(lambda: tables.append(detection_table(score(space, both, "train").to_pandas())))
-    row = tables[0][tables[0]["score"] == "label_quality"]
-    return row.assign(image_passes=_passes(space, one), way=way, **took)
+    took = _timed(lambda: tables.append(score(space, both, "train").to_pandas()))
+    passes = _passes(space, one)
+    table = detection_table(tables[0])
+    mean = np.mean(
+        [
+            out_of_fold(answers, answers.held_out())
+            for answers in (Probabilities(space, people, "train") for people in (one, other))
+        ],
+        axis=0,
+    )
+    rows = [
+        table[table["score"] == "label_quality"].assign(image_passes=passes),
+        _by_cleanlab(tables[0], mean, passes),
+    ]
+    return pd.concat(rows, ignore_index=True).assign(way=way, **took)
 
 
 def _five_fold(

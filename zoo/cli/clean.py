@@ -25,6 +25,7 @@ from zoo.cli.options import (
     SeveralOption,
     SplitScores,
     WorkspaceOption,
+    after_selection,
     listed,
     open_workspace,
     print_frame,
@@ -68,7 +69,7 @@ def register(app: typer.Typer) -> None:
 
 
 def _make_selection(
-    space: Workspace,
+    workspace: str,
     name: str,
     rules: str,
     split: str,
@@ -84,6 +85,7 @@ def _make_selection(
     from zoo.store.results import read_scores
     from zoo.trainsets.rules import parse
 
+    space = open_workspace(workspace)
     population = choose_population(
         space, dataset=None if data is None else dataset_fingerprint(space, data)
     )
@@ -109,12 +111,7 @@ def _make_selection(
         from zoo.cli.text import summary_text
 
         print(f"selection {name!r} = {rules}\n{summary_text(summary, population.class_names)}")
-        if split == "train":
-            where = f" --data {data}" if data else ""
-            print(
-                f"Next: zoo retrain baseline {name} --arch lenet5 --seeds 0,1,2{where} -w"
-                f" {space.location}"
-            )
+        print(f"Next: {after_selection(space, workspace, name, retrains=True)}")
 
 
 def select(
@@ -239,14 +236,12 @@ def select(
         made = Zoo(space).keep_or_drop(
             output, listed_in, drop=drop is not None, split=split, data=data, replace=replace
         )
-        _print_listed(made, output, as_json)
+        _print_listed(made, output, as_json, space, workspace)
         return
     if not chain:
         raise UsageError("select needs a rule. Example: zoo select --worst 0.05 -o cleaned")
     _named(output)
-    _make_selection(
-        open_workspace(workspace), output, "+".join(chain), split, data, replace, as_json, draws
-    )
+    _make_selection(workspace, output, "+".join(chain), split, data, replace, as_json, draws)
 
 
 def relabel(
@@ -296,10 +291,10 @@ def relabel(
 
         space = open_workspace(workspace, create=data is not None)
         made = Zoo(space).decide(output, decisions, split=split, data=data, replace=replace)
-        _print_listed(made, output, as_json)
+        _print_listed(made, output, as_json, space, workspace)
         return
     _make_selection(
-        open_workspace(workspace),
+        workspace,
         output,
         f"relabel:set={condition},to={to}",
         split,
@@ -309,7 +304,9 @@ def relabel(
     )
 
 
-def _print_listed(made: dict[str, Any], name: str, as_json: bool) -> None:
+def _print_listed(
+    made: dict[str, Any], name: str, as_json: bool, space: Workspace, workspace: str
+) -> None:
     """A selection that was made from a file."""
     if as_json:
         print_json({"schema": 1, "selection": name, **made})
@@ -330,7 +327,7 @@ def _print_listed(made: dict[str, Any], name: str, as_json: bool) -> None:
         print(f"Note: {note}")
     if made.get("remaining"):
         print(f"What is left: {made['remaining']['text']}")
-    print(f"Next: zoo export selection --selection {name} --to imagefolder -o ./{name}")
+    print(f"Next: {after_selection(space, workspace, name)}")
 
 
 def weigh(
@@ -352,9 +349,7 @@ def weigh(
     """Make a manifest with a weight per example (mean 1, unless raw)."""
     _named(output)
     settings = f"by={by}{',favour=hard' * (favour == 'hard')}{',raw=true' * raw}"
-    _make_selection(
-        open_workspace(workspace), output, f"weigh:{settings}", split, data, replace, as_json
-    )
+    _make_selection(workspace, output, f"weigh:{settings}", split, data, replace, as_json)
 
 
 def _named(output: str) -> None:

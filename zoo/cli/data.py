@@ -89,9 +89,11 @@ def check(
 
     Exit code 1 if there is a warning or an error.
     """
-    from zoo.data import check_dataset, open_dataset
+    from zoo.data import announce_untested, check_dataset, open_dataset
 
-    result = check_dataset(open_dataset(name))
+    dataset = open_dataset(name)
+    announce_untested(dataset)
+    result = check_dataset(dataset)
     if as_json:
         _print_json(result.as_json())
     else:

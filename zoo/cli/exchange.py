@@ -299,10 +299,17 @@ def export(
             ),
         ),
     ],
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            autocompletion=complete.arms, help="Of a selection: its name, as --selection."
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
             "--output",
+            "--out",
             "-o",
             help="File or folder to write. Default for texts (csv and the like): stdout.",
         ),
@@ -359,6 +366,11 @@ def export(
     from zoo.exchange import exporting, places
     from zoo.store.workspace import Workspace
 
+    if name is not None and (what != "selection" or selection not in (None, name)):
+        raise UsageError(
+            f"export {what} {name}: a name belongs to a selection, and to one. Example: zoo export"
+            " selection cleaned --to imagefolder -o ./cleaned"
+        )
     if as_json and output is None:
         raise UsageError(
             "--json says where something was written; without a place the data itself goes to"
@@ -370,7 +382,7 @@ def export(
         output,
         split,
         where,
-        selection,
+        selection or name,
         data,
         probabilities,
         force,

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import inspect
 import json
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -49,13 +50,16 @@ __all__ = [
     "SplitScores",
     "WeightsOption",
     "WorkspaceOption",
+    "after_selection",
     "features_of",
     "listed",
     "open_workspace",
+    "place_of",
     "print_frame",
     "print_json",
     "runner_for",
     "sweep_of",
+    "which_of",
 ]
 
 
@@ -300,6 +304,40 @@ def open_workspace(workspace: str, *, create: bool = False) -> Workspace:
 
 
 # ---------------------------------------------------------------- step by step
+
+
+def place_of(workspace: str) -> str:
+    """What leads the next command to a workspace: nothing to the one it takes anyway."""
+    return "" if workspace == DEFAULT_WORKSPACE else f" -w {shlex.quote(workspace)}"
+
+
+def which_of(space: Workspace, fingerprint: str) -> str:
+    """What tells the next command which data set of a workspace is meant: nothing where there is
+    one."""
+    names = {key: str(commit.facts["name"]) for key, commit in space.commits.all("dataset").items()}
+    if len(names) < 2:
+        return ""
+    name = names.get(fingerprint, fingerprint)
+    unique = list(names.values()).count(name) == 1
+    return f" --data {shlex.quote(name if unique else fingerprint)}"
+
+
+def after_selection(space: Workspace, workspace: str, name: str, *, retrains: bool = False) -> str:
+    """The command that follows a selection: pictures in class folders, or a table where there are
+    no pictures; ``retrains``: arms, where there is a test split to compare them on."""
+    from zoo.store.selections import selection_origin
+
+    record = space.commits.get("selection", name)
+    origin = None if record is None else selection_origin(record)
+    data = None if origin is None else space.commits.get("dataset", origin.dataset)
+    facts = {} if data is None else data.facts
+    at, called = place_of(workspace), shlex.quote(name)
+    if retrains and origin is not None and origin.split == "train" and "test" in facts["splits"]:
+        which = which_of(space, origin.dataset)
+        return f"zoo retrain baseline {called} --arch lenet5 --seeds 0,1,2{which}{at}"
+    if facts.get("imported"):
+        return f"zoo export selection {called} --to csv -o {called}.csv{at}"
+    return f"zoo export selection {called} --to imagefolder -o ./{called}{at}"
 
 
 def sweep_of(

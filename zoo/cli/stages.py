@@ -132,6 +132,7 @@ def train(
 ) -> None:
     """Train the classifiers of a sweep that are not there yet."""
     from zoo import pipeline
+    from zoo.data import announce_untested
     from zoo.pipeline import check_experiment, planned
     from zoo.progress import Progress, counted
     from zoo.store import ledger
@@ -160,6 +161,7 @@ def train(
     made_by = features_of(features, weights, input_size)
     with runner_for(runner, address, cpus, gpus, workspace, trainer) as make:
         dataset, trainings, space = planned(data, sweep, workspace, progress, made_by)
+        announce_untested(dataset)
         diverged = pipeline.train(space, dataset, AD_HOC, "population", trainings, make, progress)
     pipeline.refuse_diverged(diverged)
     count = len(ledger.classifiers_of(space, trainings))

@@ -27,9 +27,11 @@ from zoo.cli.options import (
     WorkspaceOption,
     features_of,
     open_workspace,
+    place_of,
     print_json,
     runner_for,
     sweep_of,
+    which_of,
 )
 from zoo.errors import UnknownNameError, UsageError
 
@@ -143,23 +145,24 @@ def audit(
     else:
         cores = 1 if runner == "local" else cpus or own_cpus()
         dataset, chosen = opened(str(data), seconds, cores, features)
-        progress.say(f"training {chosen.why}: {chosen.cost}")
         with runner_for(runner, address, cpus, gpus, workspace) as make:
             space = audit_pictures(workspace, str(data), dataset, chosen, make, progress)
-    here = Zoo(space)
+    facts = facts_of(space)
     with progress.stage("report"):
-        page = here.report()
+        page = Zoo(space, facts["dataset"]).report()
     if as_json:
-        print_json({**facts_of(space), "report": str(page)})
+        print_json({**facts, "report": str(page)})
         return
     print(summary(space))
     print(f"\nPage: {page}")
-    at = "" if workspace == DEFAULT_WORKSPACE else f" -w {workspace}"
+    at = place_of(workspace)
+    which = which_of(space, facts["dataset"])
+    pictures = "csv -o corrected.csv" if facts["damaged"] is None else "imagefolder -o ./corrected"
     print(
-        f"Next: zoo export scores --to decisions -o decisions.csv{at}\n"
-        "      (fill in what you decide)\n"
-        f"      zoo relabel --from decisions.csv -o corrected{at}\n"
-        f"      zoo export selection --selection corrected --to imagefolder -o ./corrected{at}"
+        f"Next: zoo export scores --to decisions -o decisions.csv{which}{at}\n"
+        "      (for each suspect that you looked at, fill in: keep, relabel, drop or unsure)\n"
+        f"      zoo relabel --from decisions.csv -o corrected{which}{at}\n"
+        f"      zoo export selection corrected --to {pictures}{at}"
     )
 
 
@@ -327,7 +330,7 @@ def plan(
 ) -> None:
     """What a study would cost, before anything runs: trainings and classifiers done and missing,
     image passes, hours, dollars, disk."""
-    from zoo.data import require_trainable
+    from zoo.data import announce_untested, require_trainable
     from zoo.errors import NotFoundError
     from zoo.estimate import assumed_dataset, busy, total
     from zoo.pipeline import (
@@ -383,6 +386,7 @@ def plan(
         )
         stand_in |= instead
         require_trainable(dataset)
+        announce_untested(dataset)
         names.append(dataset.name)
         costs.append(
             cost_of(

@@ -44,8 +44,8 @@ from zoo.data.dataset import (
 )
 from zoo.data.decode import encoded_or_reason, image_facts
 from zoo.data.embedded_sets import EMBEDDED, embedded_path
-from zoo.data.files import left_out, subfolders
-from zoo.data.notes import Note, Notes, judged, merged
+from zoo.data.files import files_of_export, left_out, subfolders
+from zoo.data.notes import NO_TEST, Note, Notes, judged, merged
 from zoo.data.parquet import parquet_at
 from zoo.data.published import PUBLISHED, dataset_of
 from zoo.data.votes import files_of_votes, votes_in
@@ -58,6 +58,7 @@ __all__ = [
     "DATASETS",
     "DatasetRow",
     "Form",
+    "announce_untested",
     "list_datasets",
     "open_dataset",
     "open_or_published",
@@ -230,7 +231,8 @@ def open_dataset(uri: str) -> Dataset:
     """Open a data set by NAME, PATH or URI (module docstring). Opened ones are kept for the life of
     the process.
 
-    What is to be said of it (``Dataset.notes``) is announced, see ``zoo.progress.announce``.
+    What is to be said of it (``Dataset.notes``) is announced, see ``zoo.progress.announce``; that
+    there is no test split only where that matters (``announce_untested``).
 
     Raises:
         UnknownNameError: if a name is found nowhere; lists the near ones and where was looked.
@@ -288,8 +290,20 @@ def _opened(
             form, found = find()
             _OPENED[uri] = _dataset(uri, name, form, found, folder)
         dataset = _OPENED[uri]
-    announce(uri, [f"{note.level}: {name}: {note.text}" for note in dataset.notes])
+    announce(
+        uri,
+        [f"{note.level}: {name}: {note.text}" for note in dataset.notes if note.kind != NO_TEST],
+    )
     return dataset
+
+
+def announce_untested(dataset: Dataset) -> None:
+    """Say that there is no test split: to who trains on a data set, plans that or checks it."""
+    found = [note for note in dataset.notes if note.kind == NO_TEST]
+    announce(
+        f"{dataset.uri} {NO_TEST}",
+        [f"{note.level}: {dataset.name}: {note.text}" for note in found],
+    )
 
 
 def votes_of(dataset: Dataset, split: str) -> NDArray[np.float64] | None:
@@ -428,7 +442,10 @@ def _dataset(uri: str, name: str, form: str, found: Found, folder: Path | None) 
         unread = (
             ()
             if folder is None or contents.covered is None
-            else left_out(folder, contents.covered | files_of_votes(contents.splits))
+            else left_out(
+                folder,
+                contents.covered | files_of_votes(contents.splits) | files_of_export(folder),
+            )
         )
     except OSError as error:
         raise _unreadable(Path(uri), error) from None

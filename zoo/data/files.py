@@ -23,6 +23,7 @@ import stat
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,8 +32,11 @@ from zoo.data.dataset import UnreadableImage
 from zoo.data.notes import Note, Notes
 
 __all__ = [
+    "EXPORTED",
+    "EXPORTED_ROWS",
     "FileSource",
     "ImageFile",
+    "files_of_export",
     "image_files",
     "left_out",
     "pictures_below",
@@ -41,6 +45,12 @@ __all__ = [
     "regular_files",
     "subfolders",
 ]
+
+EXPORTED: Final = "zoo-export.json"
+"""In every folder that ``zoo export`` makes: what it is. Only a folder with this file is ever
+replaced."""
+EXPORTED_ROWS: Final = "manifest.csv"
+"""Beside exported pictures: what each was."""
 
 IMAGE_SUFFIXES = frozenset(
     {
@@ -331,6 +341,13 @@ def _identity(folder: Path) -> tuple[int, int] | None:
 def pictures_below(folder: Path, root: Path, notes: Notes) -> int:
     """How many image files lie below a folder that is not read; counting stops at 20,000 files."""
     return _inventory(folder, root, notes)["pictures"]
+
+
+def files_of_export(root: Path) -> frozenset[str]:
+    """What ``zoo export`` puts beside the pictures of a folder; none of a folder it did not
+    make."""
+    made = (root / EXPORTED).is_file()
+    return frozenset({EXPORTED, EXPORTED_ROWS} if made else ())
 
 
 def left_out(root: Path, covered: Collection[str]) -> tuple[Note, ...]:

@@ -4,7 +4,7 @@ reads it, shown by every command.
 Three levels, and what follows from each:
 
 - ``note``: nothing of the data is missing (a system folder passed over, two classes of one name, no
-  test split). Said; ``zoo data check`` is still ok.
+  test split). Said, the last only by what trains, plans or checks; ``zoo data check`` is still ok.
 - ``warning``: something that may belong to the data was left out, or a class has no training
   example. ``zoo data check`` is not ok; every other command says it and goes on.
 - ``error``: nothing can be trained on the data set as it is (one class, no training split, an empty
@@ -19,7 +19,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import numpy as np
 
@@ -29,7 +29,19 @@ from zoo.registry import distinct
 if TYPE_CHECKING:
     from zoo.data.dataset import Dataset, Split
 
-__all__ = ["Level", "Note", "Notes", "judged", "merged", "require_split", "require_trainable"]
+__all__ = [
+    "NO_TEST",
+    "Level",
+    "Note",
+    "Notes",
+    "judged",
+    "merged",
+    "require_split",
+    "require_trainable",
+]
+
+NO_TEST: Final = "no test split"
+"""The kind of note that matters to who trains, and to nobody who judges labels or reads."""
 
 Level: TypeAlias = Literal["note", "warning", "error"]
 
@@ -150,9 +162,10 @@ def judged(class_names: tuple[str, ...], splits: Mapping[str, Split]) -> tuple[N
         found.append(
             Note(
                 "note",
-                "no test split",
+                NO_TEST,
                 f"has no split 'test'. Its splits: {there}. Its labels can be judged all the same"
-                " (zoo train --folds 5x2); there is no test accuracy, and no arm to retrain.",
+                " (zoo audit, or zoo train --folds 5x2); there is no test accuracy, and no arm to"
+                " retrain.",
             )
         )
     if empty := tuple(name for name, split in splits.items() if not len(split)):

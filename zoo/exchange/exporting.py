@@ -51,7 +51,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from zoo.data import Dataset, Split, encode_examples, open_dataset, picture_digests
-from zoo.data.files import FileSource
+from zoo.data.files import EXPORTED_ROWS, FileSource
 from zoo.errors import DataError, NotFoundError, UsageError, ZooError
 from zoo.exchange.netwise import write_netwise
 from zoo.exchange.places import (
@@ -777,7 +777,7 @@ def _selection_imagefolder(workspace: Workspace, request: Request) -> Path:
             class_name=[shown[i] for i in repeated["label"]]
         )
         manifest.insert(0, "file", names)
-        (folder / "manifest.csv").write_text(csv_text(manifest), encoding="utf-8")
+        (folder / EXPORTED_ROWS).write_text(csv_text(manifest), encoding="utf-8")
     assert request.output is not None
     return request.output
 

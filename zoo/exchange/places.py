@@ -10,19 +10,16 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from zoo.data.files import EXPORTED
 from zoo.errors import StoreError, UsageError
 from zoo.store.workspace import Workspace
 
 __all__ = ["Request", "check_free", "new_folder", "put", "write_file", "write_table", "write_text"]
-
-
-MARKER: Final = "zoo-export.json"
-"""In every exported folder: what it is. Only a folder with this file is ever replaced."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +58,10 @@ def check_free(path: Path, *, force: bool) -> None:
             f"{path} is a device or a pipe, not a file. It is not replaced: choose another place"
             " with -o PATH."
         )
-    if path.is_dir() and not (path / MARKER).is_file():
+    if path.is_dir() and not (path / EXPORTED).is_file():
         raise UsageError(
-            f"{path} is a folder that no export made (it has no {MARKER}). It is not replaced, even"
-            " with --replace: choose another."
+            f"{path} is a folder that no export made (it has no {EXPORTED}). It is not replaced,"
+            " even with --replace: choose another."
         )
 
 
@@ -145,7 +142,7 @@ def new_folder(workspace: Workspace, request: Request) -> Iterator[Path]:
                 "selection": request.selection,
                 "where": request.where,
             }
-            (temporary / MARKER).write_text(
+            (temporary / EXPORTED).write_text(
                 json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
             )
             check_free(path, force=request.force)

@@ -203,7 +203,12 @@ def apply_decisions(
     if not any(one.decisions for one in read):
         raise NotFoundError(
             f"{', '.join(map(str, files))}: no decision about an example of {dataset.name} {split}."
-            f" {' '.join(notes)} Give the file that was made from this data set."
+            f" {' '.join(notes)} "
+            + (
+                "Fill in the column decision: keep, relabel (with a label), drop or unsure."
+                if any(one.empty for one in read) and not any(one.left_out for one in read)
+                else "Give the file that was made from this data set."
+            )
         )
     before = decisions_of(workspace, dataset.fingerprint, split)
     new = [decision for one in read for decision in one.decisions]

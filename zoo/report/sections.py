@@ -347,6 +347,27 @@ def _over_held_out(data: ReportData, split: str) -> tuple[pd.DataFrame, bool]:
     )
 
 
+def _deciding(data: ReportData) -> list[Part]:
+    """Of an audit, what to do with suspects."""
+    if data.audit is None:
+        return []
+    pictures = "csv -o corrected.csv" if data.pictures is None else "imagefolder -o ./corrected"
+    return [
+        TextPart(
+            "What to do with them: the first command below writes a table of all suspects in this"
+            " order. In its column decision fill in keep, relabel (with the class in the column"
+            " label), drop or unsure, for those you looked at; the others may stay empty. Then"
+            " bring it back in and write what is corrected; no file of yours is changed. In the"
+            " folder of the audit, or with its place after -w:"
+        ),
+        CommandPart(
+            "zoo export scores --to decisions -o decisions.csv\n"
+            "zoo relabel --from decisions.csv -o corrected\n"
+            f"zoo export selection corrected --to {pictures}"
+        ),
+    ]
+
+
 def _suspects(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
     split = data.main_split
     if split is None:
@@ -405,12 +426,18 @@ def _suspects(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
         )
         listed = f"The same {len(table)} suspects as a table"
         href = desk.table("contact_sheet", table)
-        return [TextPart(told), gallery, TablePart("The suspects.", columns, rows, href, listed)]
+        return [
+            TextPart(told),
+            gallery,
+            TablePart("The suspects.", columns, rows, href, listed),
+            *_deciding(data),
+        ]
     if not pictures:
         told += f" No picture is shown: {data.no_pictures}."
         return [
             TextPart(told),
             TablePart("The suspects.", columns, rows, desk.table("contact_sheet", table)),
+            *_deciding(data),
         ]
     sheet = desk.figure("contact_sheet", table, _examples_of(data, split), pictures=pictures)
     return [

@@ -95,8 +95,22 @@ def population_in_words(facts: Mapping[str, Any]) -> list[str]:
 _TRUST = {
     "strong": "strong enough to trust the order",
     "fair": "so the order is a hint: look at more than the first few",
-    "weak": "too weak to trust the order: give more time (--budget) or more pictures",
+    "weak": "too weak to trust the order",
 }
+
+
+def _advice(facts: Mapping[str, Any]) -> str:
+    """What may make a weak population stronger: more time only where it would be used."""
+    if "features" not in facts:  # of an earlier zoo
+        return "give more time (--budget) or more pictures"
+    if facts["features"] is None:
+        return "give predictions of stronger classifiers"
+    ways = {
+        "none": ["heads on features (--features hog; with pretrained weights: zoo models fetch)"],
+        "hog": ["pretrained weights (zoo models fetch)"],
+    }.get(facts["features"], ["another backbone (--features)"])
+    more = [] if facts["most"] else ["more time (--budget)"]
+    return f"try {', '.join([*ways, *more])} or more pictures"
 
 
 def count_in_words(facts: Mapping[str, Any]) -> list[str]:
@@ -104,9 +118,12 @@ def count_in_words(facts: Mapping[str, Any]) -> list[str]:
     wrong = facts["wrong_labels"]
     if wrong is None:
         return [f"how many labels are wrong was not estimated: {facts['no_count'] or 'too large'}"]
+    trust = _TRUST[wrong["strength"]]
+    if wrong["strength"] == "weak":
+        trust = f"{trust}: {_advice(facts)}"
     accuracy = (
         f"held-out accuracy {wrong['heldout_accuracy']:.3f} (the commonest class alone:"
-        f" {wrong['chance']:.3f}), {_TRUST[wrong['strength']]}"
+        f" {wrong['chance']:.3f}), {trust}"
     )
     count = (
         f"estimated number of wrong labels: {wrong['wrong']:.0f} (95 % interval"
