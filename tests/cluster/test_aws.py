@@ -109,7 +109,8 @@ def test_ray_leaves_the_group_alone_and_asks_for_what_the_file_says(
 
 def examined(config: dict[str, Any], folder: Path) -> list[str]:
     """What ``zoo doctor FILE`` finds in the way on AWS, whatever tools this machine lacks."""
-    (folder / "mine.yaml").write_text(yaml.safe_dump(config))
+    mounts = {"~/.ray/auth_token": "~/.ray/auth_token", "~/classifier-zoo": str(folder)}
+    (folder / "mine.yaml").write_text(yaml.safe_dump(config | {"file_mounts": mounts}))
     found = examine(folder / "mine.yaml", "", None, None, 0.0)
     return [fault for fault in found.faults if not fault.startswith("this machine")]
 
@@ -124,8 +125,6 @@ def test_without_our_group_ray_opens_ssh_to_everybody(
     from ray.autoscaler._private.util import prepare_config
 
     monkeypatch.setattr(ray_config.time, "sleep", lambda seconds: None)
-    (tmp_path / "build/checkout").mkdir(parents=True)
-    monkeypatch.chdir(tmp_path)
     assert examined(config, tmp_path) == []
     given = _NODE_PROVIDERS["aws"](config["provider"]).bootstrap_config(prepare_config(config))
     assert any("0.0.0.0/0" in json.dumps(group["IpPermissions"]) for group in groups(given))
