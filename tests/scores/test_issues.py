@@ -134,5 +134,7 @@ def test_other_labels_leave_what_does_not_depend_on_labels_untouched(
         given.column("x_perplexity").to_numpy(),
         equal_nan=True,
     )
+    # 65,536 more than a class: none, and not that class again in 16 bits
+    assert (library.open(space.location).x_by(labels + 65_536).dropna() == 1).all()
     with pytest.raises(UsageError, match=r"labels of train have shape \(59,\). Allowed: \(60,\)"):
         library.open(space.location).x_by(labels[1:])

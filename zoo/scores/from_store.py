@@ -26,6 +26,7 @@ from zoo.store.answers import (
     logits_between,
     logits_of,
     read_answers,
+    read_predictions,
 )
 from zoo.store.datasets import examples_of, int_column
 from zoo.store.selections import labels_in
@@ -123,16 +124,16 @@ def x_by(workspace: Workspace, population: Population, split: str, labels: Ints)
             " in the order of example_id. Pass the whole column, with the edits in it."
         )
     n, wrong = np.zeros(examples, dtype=np.int64), np.zeros(examples, dtype=np.int64)
-    for block, answers in read_answers(
-        workspace, population.fingerprint, split, population.classifiers, ("prediction",)
+    # As narrow as predictions are; a label that no prediction can be stays one.
+    own = np.where(labels <= np.iinfo(np.int16).max, labels, -1).astype(np.int16)
+    for block, answers in read_predictions(
+        workspace, population.fingerprint, split, population.classifiers
     ):
         rows = slice(block.start, block.stop)
-        for _, batch in answers:
-            column = batch.column("prediction")
-            predicted = (column.fill_null(-1) if column.null_count else column).to_numpy()
+        for predicted in answers:
             answered = predicted >= 0
-            n[rows] += answered
-            wrong[rows] += answered & (predicted != labels[rows])
+            n[rows] += answered.sum(axis=0)
+            wrong[rows] += (answered & (predicted != own[rows])).sum(axis=0)
     return ratio(wrong, n, labels >= 0)
 
 

@@ -51,6 +51,7 @@ __all__ = [
     "logits_of",
     "logits_schema",
     "read_answers",
+    "read_predictions",
     "shards",
     "sound_part",
     "write_part",
@@ -504,6 +505,41 @@ def read_answers(
     Raises:
         StoreError: if a classifier has no committed answers on the split.
     """
+    units = _units_of(workspace, dataset, split, classifiers)
+    for block in _blocks(units):
+        yield block, _block(workspace, units, block, None if columns is None else list(columns))
+
+
+def read_predictions(
+    workspace: Workspace, dataset: str, split: str, classifiers: Sequence[str]
+) -> Iterator[tuple[Shard, Iterator[NDArray[np.int16]]]]:
+    """``read_answers`` for who needs no more than predictions, and does not ask whose they are:
+    several classifiers at a time, int16 [n, examples of the block], -1 = no answer.
+
+    Raises:
+        StoreError: if a classifier has no committed answers on the split.
+    """
+    units = _units_of(workspace, dataset, split, classifiers)
+
+    def stacked(block: Shard) -> Iterator[NDArray[np.int16]]:
+        for names, tables in _tables(workspace, units, block, ["prediction"]):
+            columns = [table.column("prediction").combine_chunks() for table in tables]
+            parts = [
+                (column.fill_null(-1) if column.null_count else column)
+                .to_numpy()
+                .reshape(len(names), -1)
+                for column in columns
+            ]
+            yield parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+
+    for block in _blocks(units):
+        yield block, stacked(block)
+
+
+def _units_of(
+    workspace: Workspace, dataset: str, split: str, classifiers: Sequence[str]
+) -> list[tuple[Commit, list[str]]]:
+    """The units that hold the answers of these classifiers, and whose of them each holds."""
     wanted = set(classifiers)
     units = [
         (commit, [c for c in mine if c in wanted])
@@ -519,11 +555,16 @@ def read_answers(
             else f"Run 'zoo fill --splits {split}'"
         )
         raise StoreError(
-            f"{len(lacking)} classifiers have no answers on {split}, first {lacking[0]}. {todo}."
+            f"{lacking[0]} has no answers on {split}. {todo}."
+            if len(lacking) == 1
+            else f"{len(lacking)} classifiers have no answers on {split}, first {lacking[0]}."
+            f" {todo}."
         )
-    examples = {commit.facts["examples"] for commit, _ in units}
-    for block in shards(max(examples, default=0), 1):
-        yield block, _block(workspace, units, block, None if columns is None else list(columns))
+    return units
+
+
+def _blocks(units: Sequence[tuple[Commit, list[str]]]) -> Iterator[Shard]:
+    return iter(shards(max((commit.facts["examples"] for commit, _ in units), default=0), 1))
 
 
 def _block(
@@ -532,6 +573,21 @@ def _block(
     block: Shard,
     columns: list[str] | None,
 ) -> Iterator[tuple[str, pa.RecordBatch]]:
+    for names, tables in _tables(workspace, units, block, columns):
+        rows = [len(table) // len(names) for table in tables]
+        for position, name in enumerate(names):
+            own = [table.slice(position * n, n) for table, n in zip(tables, rows, strict=True)]
+            yield name, pa.concat_tables(own).combine_chunks().to_batches()[0]
+
+
+def _tables(
+    workspace: Workspace,
+    units: Sequence[tuple[Commit, list[str]]],
+    block: Shard,
+    columns: list[str] | None,
+) -> Iterator[tuple[list[str], list[pa.Table]]]:
+    """Some classifiers, and their answers on a block: a table of each file that has a part of it,
+    classifier after classifier."""
     for commit, mine in units:
         parts = [ref.path for ref in commit.files if ref.path.endswith(".parquet")]
         size = LARGE_SHARD if len(parts) != block.count else SMALL_SHARD
@@ -540,14 +596,16 @@ def _block(
         handles = [pq.ParquetFile(workspace.files.local(path), memory_map=True) for path in needed]
         for start in range(0, len(mine), _READ_CLASSIFIERS):
             names = mine[start : start + _READ_CLASSIFIERS]
-            tables = [
-                handle.read_row_groups([group.index(name) for name in names], columns=columns)
-                for handle in handles
-            ]
-            rows = [len(table) // len(names) for table in tables]
-            for position, name in enumerate(names):
-                own = [table.slice(position * n, n) for table, n in zip(tables, rows, strict=True)]
-                yield name, pa.concat_tables(own).combine_chunks().to_batches()[0]
+            groups = [group.index(name) for name in names]
+            # Columns are what threads share out: of one they cost and win nothing.
+            threads = columns is None or len(columns) > 1
+            yield (
+                names,
+                [
+                    handle.read_row_groups(groups, columns=columns, use_threads=threads)
+                    for handle in handles
+                ],
+            )
 
 
 def logits_blocks(workspace: Workspace, classifier: str, split: str) -> list[NDArray[np.float16]]:
