@@ -48,6 +48,12 @@ def test_on_paper_messages_stay_under_fifty_a_second() -> None:
     assert rows[1]["hours"] == pytest.approx(5_000 * 120 / 100 / 3600)
 
 
+def test_a_load_is_three_numbers() -> None:
+    assert cluster.load_of("10000:0.5:2") == cluster.Load(10_000, 0.5, 2)
+    with pytest.raises(ValueError, match="unpack"):
+        cluster.load_of("10000:2")
+
+
 @pytest.mark.ray
 @pytest.mark.slow
 def test_a_quick_run_does_all_trainings() -> None:

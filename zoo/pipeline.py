@@ -336,8 +336,9 @@ def train(
                 declared = {training.id: training for training in trainings}.values()
                 work.train(workspace, todo, costs, on_epoch, wholes_of(declared, dataset))
                 bar.text = f"{counted(len(todo), 'training')}, {images:,} image passes"
-    _say_empty(workspace, dataset, trainings, progress)
-    return _diverged(workspace, trainings)
+    ended = ledger.endings(workspace, {training.id for training in trainings})
+    _say_empty(dataset, trainings, ended, progress)
+    return _diverged(workspace, trainings, ended)
 
 
 def make_features(
@@ -399,14 +400,16 @@ def _check_treatments(
 
 
 def _say_empty(
-    workspace: Workspace, dataset: Dataset, trainings: Sequence[Training], progress: Progress
+    dataset: Dataset,
+    trainings: Sequence[Training],
+    ended: Mapping[str, tuple[str, str]],
+    progress: Progress,
 ) -> None:
     """A line about the trainings whose treatment leaves no example: an outcome, no failure."""
-    commits = [(training, workspace.commits.get("training", training.id)) for training in trainings]
     empty = [
         training
-        for training, commit in commits
-        if commit is not None and commit.facts["status"] == "empty"
+        for training in trainings
+        if training.id in ended and ended[training.id][0] == "empty"
     ]
     if empty:
         progress.say(
@@ -417,19 +420,21 @@ def _say_empty(
         )
 
 
-def _diverged(workspace: Workspace, trainings: Sequence[Training]) -> list[str]:
+def _diverged(
+    workspace: Workspace, trainings: Sequence[Training], ended: Mapping[str, tuple[str, str]]
+) -> list[str]:
     failed = ledger.failures(workspace)
     diverged, broken = [], []
     for training in trainings:
-        commit = workspace.commits.get("training", training.id)
+        status, reason = ended.get(training.id, ("", ""))
         name = f"{training.id} ({training.arch}, {training.treatment_text}, seed {training.seed})"
-        if commit is None:
+        if not status:
             broken.append(
                 f"{name}:"
                 f" {failed.get(training.id, 'broke off without a word; its worker may have been killed')}"  # noqa: E501
             )
-        elif commit.facts["status"] == "diverged":
-            diverged.append(f"{name}: {commit.facts['stop_reason']}")
+        elif status == "diverged":
+            diverged.append(f"{name}: {reason}")
     if broken:
         raise FailedTrainingsError(
             f"{len(broken)} of {len(trainings)} trainings have no result:\n  {_listed(broken)}\n"

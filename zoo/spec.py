@@ -7,6 +7,7 @@ part of its spec that decides its result.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
@@ -297,8 +298,9 @@ class Training(Spec):
             **({} if self.features is None else {"features": self.features}),
         }
 
-    @property
+    @functools.cached_property
     def id(self) -> str:
+        """Worked out once: a sweep of thousands asks for it many times each."""
         return content_id(self.identity)
 
     @property

@@ -412,3 +412,25 @@ def test_a_stopped_sweep_gives_out_nothing_and_is_settled_when_all_have_stopped(
     assert made.take("t2", "B") == END
     assert made.queue.state().settled
     assert made.failed == {}
+
+
+def test_what_is_left_is_counted_as_trainings_go_out_and_come_back() -> None:
+    """Six of 1 s and three of 5 s: 21 s. Two of 5 s are taken, one of them comes back unfinished;
+    what is lost comes back too; and what is given up does not count any more."""
+    made = Made(sweep(("mlp",), 6) + sweep(("lenet5",), 3), "A", lenet5=5.0)
+    assert made.queue._left == pytest.approx(21)
+    made.hosts("AB")
+    given = made.take("t1", "A")
+    assert len(given) == 2
+    assert made.queue._left == pytest.approx(11)
+    made.queue.back("t1", {}, given[:1])
+    assert made.queue._left == pytest.approx(16)
+    assert isinstance(made.take("t2", "B"), list)
+    made.queue.lost("t2")
+    assert made.queue._left == pytest.approx(16)
+    made.hosts("A")
+    assert made.work("t3", "A", bad="A") == 8
+    assert made.queue._left == pytest.approx(16)
+    assert made.queue.state().settled
+    assert len(made.failed) == 8
+    assert made.queue._left == pytest.approx(0)

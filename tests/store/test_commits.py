@@ -255,3 +255,18 @@ def test_of_processes_in_conflict_one_wins_and_the_others_are_told(tmp_path: Pat
         worker.join(timeout=500)
         assert worker.exitcode == 0
     assert sorted(won) == list(range(30))
+
+
+def test_what_is_not_kept_is_read_and_forgotten(tmp_path: Path) -> None:
+    """Three records without keeping: all of them come, and none stays in memory. Twin: kept, they
+    stay; one that was read before is given as it is."""
+    for key in "abc":
+        publish(tmp_path, key)
+    reader = fresh(tmp_path)
+    known = reader.get("kind", "b")
+    found = dict(reader.each("kind", keep=False))
+    assert list(found) == ["a", "b", "c"]
+    assert found["b"] is known
+    assert len(reader._cache) == 1
+    dict(reader.each("kind"))
+    assert len(reader._cache) == 3

@@ -16,6 +16,7 @@ import zoo.training.run
 from zoo import pipeline
 from zoo.cluster.queue import Queue
 from zoo.data import Dataset
+from zoo.errors import FailedTrainingsError
 from zoo.estimate import wholes_of
 from zoo.local import LocalRunner
 from zoo.spec import DatasetRef, Recipe, Training
@@ -198,7 +199,7 @@ def test_plan_and_sweep_go_by_the_same(dataset: Dataset, monkeypatch: pytest.Mon
     space = workspace(Path(dataset.uri).parent / "w")
     for done in range(3):
         run(space, jobs[:done], device=CPU, on_epoch=ignore, trainer="single")
-        with pytest.raises(pipeline.FailedTrainingsError):
+        with pytest.raises(FailedTrainingsError):
             pipeline.train(
                 space, dataset, "t", "population", [*jobs, jobs[0]], lambda: Told("cpu"), QUIET
             )

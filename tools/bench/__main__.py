@@ -30,6 +30,7 @@ NAMES = (
     "alike",
     "orchestration",
     "cluster",
+    "records",
     "store",
     "kernel",
     "study",

@@ -5,11 +5,13 @@ A Ray node of its own has the slots, more than this machine has cores. Its worke
 ``zoo.training.run`` replaced by a module that sleeps, tells of epochs and commits records as a
 training does. Everything else is what ``zoo train --address`` runs. ``wall_after_first`` counts
 from the first epoch told, which leaves out the start of Ray and of the first worker; ``ideal`` is
-trainings x seconds / slots.
+trainings x seconds / slots. ``python -m tools.bench.cluster --load 10000:0:2`` measures that load
+alone: trainings, seconds of each, slots.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import resource
@@ -27,7 +29,7 @@ from zoo.spec import Recipe, Sweep
 from zoo.store import ledger
 from zoo.store.workspace import Workspace
 
-__all__ = ["Load", "Size", "main", "on_paper"]
+__all__ = ["Load", "Size", "load_of", "main", "on_paper"]
 
 EPOCHS = 4
 
@@ -72,6 +74,12 @@ class Load:
 
 FULL = (Load(300, 2.0, 32), Load(1000, 2.0, 32), Load(5000, 0.5, 32), Load(600, 0.0, 2))
 QUICK = (Load(12, 0.2, 3),)
+
+
+def load_of(text: str) -> Load:
+    """``10000:0:2``: ten thousand trainings of no length on two slots."""
+    trainings, seconds, slots = text.split(":")
+    return Load(int(trainings), float(seconds), int(slots))
 
 
 @contextlib.contextmanager
@@ -213,8 +221,11 @@ def on_paper(size: Size) -> dict[str, str | float | int]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print what was measured, then what follows for larger ones."""
-    options = settings(str(__doc__), rounds=1, argv=argv)
-    rows = [measure(load) for load in (QUICK if options.quick else FULL)]
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--load", type=load_of, action="append", metavar="TRAININGS:SECONDS:SLOTS")
+    asked, rest = parser.parse_known_args(argv)
+    options = settings(str(__doc__), rounds=1, argv=rest)
+    rows = [measure(load) for load in asked.load or (QUICK if options.quick else FULL)]
     print_table(rows, "a sweep of trainings that sleep, one node" + " (quick)" * options.quick)
     print_table([on_paper(size) for size in SIZES], "on paper: training, a workspace in a bucket")
     return 0

@@ -8,9 +8,10 @@ is.
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -175,6 +176,8 @@ class Queue:
         for training in sorted(trainings, key=lambda t: (-costs[t.id], t.id)):
             self._all[training.id], self._kind[training.id] = training, kind(training)
             self._waiting.setdefault(self._kind[training.id], []).append(training.id)
+        self._left = math.fsum(self._costs[name] for name in self._all)
+        """Seconds of all that is waiting."""
         for one, ids in self._waiting.items():
             self._wholes.setdefault(one, Whole(len(ids), 0))
         self._failed_on: dict[str, dict[str, str]] = {}
@@ -205,29 +208,30 @@ class Queue:
         if there is None or not there.cleared or self._barred(host):
             me.waits = True
             return WAIT
-        best: list[str] = []
-        for ids in self._waiting.values():
-            mine = [name for name in ids if host not in self._failed_on.get(name, {})]
-            if mine and (not best or self._costs[mine[0]] > self._costs[best[0]]):
-                best = mine
-        if not best:
+        # The dearest of each kind; of thousands no more is looked at than goes out.
+        heads = [head for ids in self._waiting.values() if (head := next(self._for(host, ids), ""))]
+        if not heads:
             me.waits = True
             return WAIT
+        first = max(heads, key=self._costs.__getitem__)
+        ids = self._waiting[self._kind[first]]
         # What lost its worker more than once goes out alone: it may be what takes the worker along.
-        if self._losses.get(best[0], (0, ""))[0] > 1:
-            taken = best[:1]
+        if self._lost(first) > 1:
+            taken = [first]
         else:
-            best = [name for name in best if self._losses.get(name, (0, ""))[0] <= 1]
-            left = sum(self._costs[name] for ids in self._waiting.values() for name in ids)
             sharing = max(self._slots, sum(bool(w.given) for w in self._workers.values()) + 1)
-            whole = self._wholes[self._kind[best[0]]]
-            least, most = at_once(self._all[best[0]], whole, self._asked, on_cpu=self._on_cpu)
-            costs = [self._costs[name] for name in best[:most]]
-            taken = best[: max(least, batch_size(costs, left, sharing, most))]
-        self._waiting[self._kind[taken[0]]] = [
-            name for name in self._waiting[self._kind[taken[0]]] if name not in set(taken)
-        ]
+            whole = self._wholes[self._kind[first]]
+            least, most = at_once(self._all[first], whole, self._asked, on_cpu=self._on_cpu)
+            mine = (name for name in self._for(host, ids) if self._lost(name) <= 1)
+            best = list(itertools.islice(mine, most))
+            costs = [self._costs[name] for name in best]
+            taken = best[: max(least, batch_size(costs, self._left, sharing, most))]
         me.given = set(taken)
+        if ids[: len(taken)] == taken:
+            del ids[: len(taken)]
+        else:
+            ids[:] = [name for name in ids if name not in me.given]
+        self._left -= sum(self._costs[name] for name in taken)
         return [self._all[name] for name in taken]
 
     def tell(self, worker: str, epochs: Mapping[str, int]) -> Order:
@@ -354,8 +358,17 @@ class Queue:
 
     # ------------------------------------------------------------ inside
 
+    def _for(self, host: str, ids: Iterable[str]) -> Iterator[str]:
+        """Those that have not failed on a host, in their order."""
+        return (name for name in ids if host not in self._failed_on.get(name, {}))
+
+    def _lost(self, name: str) -> int:
+        """How often a training has lost its worker without a new state between."""
+        return self._losses.get(name, (0, ""))[0]
+
     def _put_back(self, name: str) -> None:
         ids = self._waiting[self._kind[name]]
+        self._left += self._costs[name]
         ids.append(name)
         ids.sort(key=self._order)
 
@@ -413,6 +426,7 @@ class Queue:
                     reason = reasons.get(node, self._hosts[node].cause)
                     details = "" if node in reasons else self._hosts[node].details
                     ids.remove(name)
+                    self._left -= self._costs[name]
                     self._fail(name, f"{reason}{self._on(node)}", details)
         if len(broken) == len(live):
             return f"{broken[0].cause}{self._on(live[0])}"

@@ -248,10 +248,14 @@ class Commits:
         return dict(sorted(newest.items()))
 
     def each(
-        self, kind: str, wanted: Callable[[str], bool] = lambda _key: True
+        self, kind: str, wanted: Callable[[str], bool] = lambda _key: True, *, keep: bool = True
     ) -> Iterator[tuple[str, Commit]]:
         """Key and newest generation of every unit of a kind whose key is wanted, sorted by key: one
-        listing, then each is read when its turn comes, or ahead where the storage is far away."""
+        listing, then each is read when its turn comes, or ahead where the storage is far away.
+
+        Args:
+            keep: whether what is read stays in memory, for who asks again.
+        """
         newest = {
             key: f"commits/{kind}/{key}.g{generation:04d}.json"
             for key, generation in self.keys(kind).items()
@@ -263,7 +267,11 @@ class Commits:
             if name in unread:
                 data = next(contents)
                 if name not in self._cache:  # its reader may have asked for it meanwhile
-                    self._cache[name] = self._parse(name, data)
+                    found = self._parse(name, data)
+                    if not keep:
+                        yield key, found
+                        continue
+                    self._cache[name] = found
             yield key, self._read(name)
 
     def some(self, kind: str, keys: Collection[str]) -> dict[str, Commit]:

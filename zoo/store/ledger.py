@@ -44,6 +44,7 @@ __all__ = [
     "classifiers_frame",
     "classifiers_of",
     "commit_training",
+    "endings",
     "failure_details",
     "failures",
     "forget_failures",
@@ -107,7 +108,7 @@ def planned(workspace: Workspace) -> dict[str, tuple[Training, set[str], Role]]:
     return found
 
 
-@functools.lru_cache(maxsize=1 << 13)
+@functools.lru_cache(maxsize=1 << 16)
 def _training(text: str) -> tuple[str, Training]:
     """(id, training) of a planned training's canonical JSON: checked once per process, however many
     plans and calls name it."""
@@ -214,6 +215,15 @@ def _missing_by_names(workspace: Workspace, trainings: Mapping[str, Training]) -
         return facts["status"] == "done" and lacks(key, reached)
 
     return [training for key, training in trainings.items() if unfinished(key)]
+
+
+def endings(workspace: Workspace, ids: Container[str]) -> dict[str, tuple[str, str]]:
+    """How trainings ended, of those of these ids that have: id -> (status, reason). Of thousands
+    the records are large, and are not kept in memory."""
+    return {
+        key: (str(commit.facts["status"]), str(commit.facts.get("stop_reason", "")))
+        for key, commit in workspace.commits.each("training", ids.__contains__, keep=False)
+    }
 
 
 def commit_training(
