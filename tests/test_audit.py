@@ -241,12 +241,19 @@ def test_predictions_of_pictures_name_them(tmp_path: Path, photos: Path) -> None
         (("{photos}", "--pictures", "{photos}"), 2, "it belongs to --predictions"),
         (("{photos}", "--budget", "soon"), 2, "--budget 'soon': write it as 90s, 10m or 2h"),
         (("{photos}/ant",), 1, "no data set of a known form"),
+        (("{alone}",), 1, "all 17 training examples are of one class (ant)"),
+        (("{texts}",), 1, "no data set of a known form"),
     ],
 )
 def test_what_cannot_be_audited_is_refused_before_a_workspace_is_made(
     tmp_path: Path, photos: Path, words: tuple[str, ...], code: int, said: str
 ) -> None:
-    asked = [word.format(photos=photos) for word in words]
+    for name in ("ant", "bee"):
+        (tmp_path / "texts" / name).mkdir(parents=True)
+        (tmp_path / "texts" / name / "list.txt").write_text("no picture")
+    shutil.copytree(photos / "ant", tmp_path / "alone" / "ant")
+    places = {"photos": photos, "alone": tmp_path / "alone", "texts": tmp_path / "texts"}
+    asked = [word.format(**places) for word in words]
     result = zoo("audit", *asked, *LOCAL, "-w", tmp_path / "w")
     assert result.code == code, result
     assert said in result.err
