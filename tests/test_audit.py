@@ -198,9 +198,11 @@ def test_predictions_need_no_pictures(tmp_path: Path) -> None:
     for name, values in (("a", p[0]), ("b", p[1]), ("labels", labels)):
         np.save(tmp_path / f"{name}.npy", values)
     files = [w for n in "ab" for w in ("--predictions", tmp_path / f"{n}.npy")]
-    found = json.loads(
-        done("audit", *files, "--labels", tmp_path / "labels.npy", "-w", tmp_path / "w", "--json")
-    )
+    asked = ("--labels", tmp_path / "labels.npy", "--json")
+    found = json.loads(done("audit", *files, *asked, "-w", tmp_path / "w"))
+    listed = ("--predictions", tmp_path / "a.npy", tmp_path / "b.npy")
+    again = json.loads(done("audit", *listed, *asked, "-w", tmp_path / "listed"))
+    assert {**again, "report": ""} == {**found, "report": ""}
     assert [row["key"] for row in found["suspects"]] == ["6"]
     assert found["wrong_labels"]["wrong"] == pytest.approx(1, abs=0.5)
     assert found["not_held_out"] is None
@@ -237,6 +239,7 @@ def test_predictions_of_pictures_name_them(tmp_path: Path, photos: Path) -> None
     [
         ((), 2, "audit needs pictures or --predictions, one of them"),
         (("x", "--predictions", "p.npy"), 2, "one of them"),
+        (("{photos}", "{texts}"), 2, "pictures of one place"),
         (("--predictions", "p.npy"), 2, "--predictions needs --labels FILE"),
         (("{photos}", "--pictures", "{photos}"), 2, "it belongs to --predictions"),
         (("{photos}", "--budget", "soon"), 2, "--budget 'soon': write it as 90s, 10m or 2h"),

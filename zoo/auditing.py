@@ -270,7 +270,7 @@ def audit_predictions(
         dataset=None if pictures is None else pictures.fingerprint,
         say=progress.say,
     )
-    why = f"{counted(len(population.classifiers), 'classifier')} that were imported"
+    why = "imported"
     _conclude(workspace, population, name, check, why, progress, split)
 
 

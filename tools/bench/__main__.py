@@ -15,6 +15,7 @@ NAMES = (
     "models",
     "lanes",
     "heads",
+    "many_heads",
     "gpu",
     "training",
     "population",

@@ -56,10 +56,13 @@ def register(app: typer.Typer) -> None:
 
 def audit(
     data: Annotated[
-        str | None,
+        list[str] | None,
         typer.Argument(
             autocompletion=complete.datasets,
-            help="Your pictures: class folders, a table of paths and labels, Parquet, or a name.",
+            help=(
+                "Your pictures: class folders, a table of paths and labels, Parquet, or a name."
+                " After --predictions: further files of them."
+            ),
         ),
     ] = None,
     predictions: Annotated[
@@ -114,9 +117,13 @@ def audit(
     from zoo.progress import Progress
     from zoo.scores.audited import facts_of, summary
 
-    if (data is None) == (not predictions):
+    if predictions and all(name.endswith((".npy", ".parquet")) for name in data or ()):
+        # --predictions a.npy b.npy: of an option that is repeated the shell's list is the rest
+        predictions, data = [*predictions, *map(Path, data or ())], None
+    if len(data or ()) != (0 if predictions else 1):
         raise UsageError(
-            "audit needs pictures or --predictions, one of them. Example: zoo audit ./photos"
+            "audit needs pictures or --predictions, one of them, and pictures of one place."
+            " Example: zoo audit ./photos"
         )
     if pictures is not None and not predictions:
         raise UsageError(
@@ -143,10 +150,11 @@ def audit(
         space = open_workspace(workspace)
         audit_predictions(space, done.split, done.dataset, progress, shown)
     else:
+        place = (data or [""])[0]
         cores = 1 if runner == "local" else cpus or own_cpus()
-        dataset, chosen = opened(str(data), seconds, cores, features)
+        dataset, chosen = opened(place, seconds, cores, features)
         with runner_for(runner, address, cpus, gpus, workspace) as make:
-            space = audit_pictures(workspace, str(data), dataset, chosen, make, progress)
+            space = audit_pictures(workspace, place, dataset, chosen, make, progress)
     facts = facts_of(space)
     with progress.stage("report"):
         page = Zoo(space, facts["dataset"]).report()
