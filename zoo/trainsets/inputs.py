@@ -119,6 +119,10 @@ class StreamedPictures:
         return decoded.images, _mask(example_ids, decoded.errors)
 
 
+_AT_ONCE = 64
+"""Numbers of a vector whose mean and deviation are taken together."""
+
+
 @dataclass(frozen=True, eq=False)
 class FeatureVectors:
     """Features of a split, held in memory. ``vectors``: float32 [E, D]; ``unreadable``: bool
@@ -138,14 +142,16 @@ class FeatureVectors:
     def statistics(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Mean and standard deviation of each number over the readable pictures, float32 [D] each;
         1 where a number never varies."""
-        there = self.vectors[~self.unreadable]
+        there = self.vectors[~self.unreadable] if self.unreadable.any() else self.vectors
         if not len(there):
             raise DataError(
                 f"features of {len(self.vectors)} pictures: none of these can be read. See why"
                 " with: zoo data check"
             )
-        mean = there.mean(axis=0, dtype=np.float64)
-        std = there.std(axis=0, dtype=np.float64)
+        # A few numbers at a time: in float64 all of them are twice the features once more.
+        parts = [there[:, at : at + _AT_ONCE] for at in range(0, there.shape[1], _AT_ONCE)]
+        mean = np.concatenate([part.mean(axis=0, dtype=np.float64) for part in parts])
+        std = np.concatenate([part.std(axis=0, dtype=np.float64) for part in parts])
         return mean.astype(np.float32), np.where(std > 1e-6, std, 1.0).astype(np.float32)
 
 
