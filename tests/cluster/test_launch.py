@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from itertools import chain, repeat
+from itertools import chain, count, repeat
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from zoo.errors import NotFoundError, UsageError, ZooError
 
 ROOT = Path(__file__).parents[2]
 
+OUT_OF_REACH = launch.out_of_reach
+
 
 @pytest.fixture
 def head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -29,9 +31,14 @@ def head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (home / "bin/zoo").write_text('#!/bin/sh\nsleep 0.3\necho "did $*"\nexit 3\n')
     (home / "bin/zoo").chmod(0o755)
 
-    def on_head(file: Path, command: str) -> subprocess.CompletedProcess[str]:
-        assert file.exists()
-        return subprocess.run(
+    def ray(
+        what: str, _cache: str, file: str, command: str = "", *, capture: bool = False
+    ) -> subprocess.CompletedProcess[str]:
+        """Ray repeats what it is asked to run, in lines of its own before and after, and what it
+        runs has a terminal there."""
+        assert (what, capture) == ("exec", True)
+        assert Path(file).exists()
+        done = subprocess.run(
             ["bash", "-c", command],
             env=os.environ | {"HOME": str(home), "PATH": f"{home}/bin:{os.environ['PATH']}"},
             stdout=subprocess.PIPE,
@@ -39,8 +46,14 @@ def head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             text=True,
             check=False,
         )
+        noise = f"VINFO -- Running `{command}`\n" * next(lines)
+        said = done.stdout.replace("\n", "\r\n")
+        done.stdout = f"{noise}{said}Shared connection closed.\n{noise}"
+        return done
 
-    monkeypatch.setattr(launch, "on_head", on_head)
+    lines = count(1)
+    monkeypatch.setattr(launch, "_ray", ray)
+    monkeypatch.setattr(launch, "out_of_reach", lambda config: [])
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     path = tmp_path / "cluster.yaml"
     path.write_text(with_key(tmp_path))
@@ -76,6 +89,47 @@ def test_where_nothing_was_submitted_there_is_nothing_to_show(head: Path) -> Non
         launch.logs(head)
     with pytest.raises(UsageError, match="names look like"):
         launch.logs(head, "$(rm -rf ~)")
+
+
+def test_a_head_that_is_not_reached_is_no_command_that_started(
+    head: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray repeats the line it could not run: no part of that is taken for an answer."""
+
+    def refused(*words: str, capture: bool) -> subprocess.CompletedProcess[str]:
+        text = f"Running `{words[-1]}`\nssh: connect to host 10.77.0.10: No route to host\n"
+        return subprocess.CompletedProcess(words, 1, text)
+
+    monkeypatch.setattr(launch, "_ray", refused)
+    with pytest.raises(ZooError, match="did not start on cluster zoo-local: ssh: connect to host"):
+        launch.submit(head, ["train"])
+    with pytest.raises(ZooError, match="zoo-local does not answer: ssh: connect to host"):
+        launch.logs(head)
+    assert launch._nodes(head) == []
+
+
+def test_machines_that_cannot_be_used_are_named_before_anything_is_started(
+    head: Path, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that ssh does not reach, one without zoo; where set-up commands bring zoo, it need not be
+    there before."""
+
+    def ssh(config: dict[str, Any], host: str, command: str) -> str:
+        if host == "10.77.0.11":
+            raise ZooError(f"cannot reach {host} by ssh: Permission denied (publickey)")
+        return "/usr/bin/ray\n" + "/usr/bin/zoo\n" * (host == "10.77.0.10")
+
+    monkeypatch.setattr(launch, "_ssh", ssh)
+    monkeypatch.setattr(launch, "out_of_reach", OUT_OF_REACH)
+    result = zoo("up", head)
+    assert result.code == 1, result
+    assert "10.77.0.11 by ssh: Permission denied (publickey) (as zoo)\n" in result.err
+    assert "10.77.0.12 has no zoo on the PATH of a login shell" in result.err
+    assert "10.77.0.10" not in result.err
+    assert asked == []
+    config = yaml.safe_load(head.read_text())
+    assert len(launch.out_of_reach(config)) == 2
+    assert len(launch.out_of_reach(config | {"setup_commands": ["pip install x"]})) == 1
 
 
 def test_the_token_is_made_once_and_for_this_user_alone(
@@ -150,8 +204,8 @@ def test_a_node_that_does_not_come_is_said_with_the_head_s_log(
     answers = chain([[]], repeat(["a", "b"]))
     monkeypatch.setattr(launch, "_nodes", lambda file: next(answers))
     monkeypatch.setattr(launch, "_WAIT_SECONDS", 0.0005)
-    said = subprocess.CompletedProcess([], 0, "10.77.0.12: pip: no space left on device\n", "")
-    monkeypatch.setattr(launch, "on_head", lambda file, command: said)
+    said = "10.77.0.12: pip: no space left on device\n"
+    monkeypatch.setattr(launch, "on_head", lambda file, command: (0, said))
     with pytest.raises(ZooError, match=r"of 3 nodes answer after [^:]*cost money: zoo down ends"):
         launch.up(head)
     assert asked == ["up"]
@@ -181,9 +235,12 @@ def test_what_is_copied_to_the_nodes_has_to_be_there(
     assert asked == []
 
 
-def test_doctor_names_what_is_wrong_with_a_file(tmp_path: Path) -> None:
+def test_doctor_names_what_is_wrong_with_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The example as it stands is in the way, and so is a file that is none, or one whose key is
     not here; one that is right is not."""
+    monkeypatch.setattr(launch, "out_of_reach", lambda config: [])
     result = zoo("doctor", ROOT / "cluster.yaml")
     assert result.code == 1, result
     assert "fault: the address 203.0.113.1/32 is an example: put your own" in result.out
@@ -196,5 +253,8 @@ def test_doctor_names_what_is_wrong_with_a_file(tmp_path: Path) -> None:
     result = zoo("doctor", tmp_path / "lost.yaml")
     assert result.code == 1, result
     assert "/no-key', which is not there" in result.out
+    monkeypatch.setattr(launch, "out_of_reach", lambda config: ["10.77.0.11 has no ray"])
+    assert "fault: 10.77.0.11 has no ray" in zoo("doctor", tmp_path / "mine.yaml").out
+    monkeypatch.setattr(launch, "out_of_reach", lambda config: [])
     result = zoo("doctor", tmp_path / "mine.yaml", "--json")
     assert '"faults": []' in result.out or "has no rsync" in result.out, result

@@ -86,8 +86,9 @@ def up(
 
     there = start(file, restart=restart, workspace=workspace)
     print(
-        f"{len(there)} nodes answer: {', '.join(there)}. Next: zoo submit {file} run demo"
-        f" --address auto. It costs what its machines cost until: zoo down {file}"
+        f"{len(there)} nodes answer: {', '.join(there)}. Next: zoo submit {file} run demo -w"
+        f" {workspace or '/a/folder/they/share'} --address auto. It costs what its machines cost"
+        f" until: zoo down {file}"
     )
 
 

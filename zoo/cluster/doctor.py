@@ -60,7 +60,7 @@ def _words(report: Report) -> str:
 
 
 def _file(path: Path, found: Findings) -> None:
-    from zoo.cluster.launch import check, not_here, still_examples
+    from zoo.cluster.launch import check, not_here, out_of_reach, still_examples
 
     for tool in ("ssh", "rsync"):
         if shutil.which(tool) is None:
@@ -68,7 +68,8 @@ def _file(path: Path, found: Findings) -> None:
     try:
         config = check(path)
         examples = still_examples(config)
-        found.faults += [*examples, *not_here(config)]
+        found.faults += (absent := [*examples, *not_here(config)])
+        found.faults += [] if absent else out_of_reach(config)
         if config["provider"]["type"] == "aws" and not examples:
             from zoo.cluster import aws
 

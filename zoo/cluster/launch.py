@@ -16,6 +16,7 @@ import shlex
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ __all__ = [
     "down",
     "logs",
     "not_here",
+    "out_of_reach",
     "problems",
     "read",
     "still_examples",
@@ -44,6 +46,7 @@ _TOKEN = Path("~/.ray/auth_token")
 _WAIT_SECONDS = 900.0
 _POLL_SECONDS = 3.0
 _JOBS = "~/zoo-jobs"
+_FIND = "command -v ray; command -v zoo; true"
 _EXAMPLE = "203.0.113.1/32"
 _PROCESSES = "ps -eo pid=,args= | grep -E '[r]aylet/raylet|[g]cs_server|^ *[0-9]+ ray::' || true"
 
@@ -262,9 +265,22 @@ def _ray(*arguments: str, capture: bool = False) -> subprocess.CompletedProcess[
     )
 
 
-def on_head(file: Path, command: str) -> subprocess.CompletedProcess[str]:
-    """Run a line of shell on the head and take in what it says."""
-    return _ray("exec", "--no-config-cache", str(file), command, capture=True)
+def on_head(file: Path, command: str) -> tuple[int | None, str]:
+    """Run a line of shell on the head.
+
+    Returns:
+        Its exit code and what it said, by both streams; or None, if it was not run there, and what
+        Ray and ssh said.
+    """
+    mark = secrets.token_hex(4)
+    # Ray repeats the line in what it says; the marks stand nowhere in the line as they come out.
+    begin, end = f"printf '%s-{mark}\\n' BEGIN", f"printf '\\n%s-{mark} %s\\n' END $?"
+    line = f"{begin}; {{ {command} ; }} 2>&1; {end}"
+    said = _ray("exec", "--no-config-cache", str(file), line, capture=True).stdout
+    said = said.replace("\r\n", "\n")
+    ran, begun, rest = said.partition(f"BEGIN-{mark}\n")
+    own, ended, code = rest.rpartition(f"\nEND-{mark} ")
+    return (int(code.split()[0]), own) if begun and ended else (None, ran + rest)
 
 
 def expected_nodes(config: Config) -> int:
@@ -282,7 +298,7 @@ def expected_nodes(config: Config) -> int:
 
 def _nodes(file: Path) -> list[str]:
     """Addresses of the living nodes, as the head tells; empty if it does not."""
-    said = on_head(file, "python -m zoo.cluster.reach auto").stdout
+    _, said = on_head(file, "python -m zoo.cluster.reach auto")
     return list(json.loads(said.partition("NODES ")[2].splitlines()[0])) if "NODES " in said else []
 
 
@@ -298,12 +314,16 @@ def up(path: Path, *, restart: bool = False, workspace: str = "") -> list[str]:
 
     Raises:
         UsageError: for a file that cannot be used.
-        ZooError: if it does not start, or nodes are missing after a while; with what the head's log
-            says of them.
+        ZooError: if a machine cannot be reached or lacks zoo, if the cluster does not start, or
+            nodes are missing after a while; with what the head's log says of them.
     """
     config = check(path)
     if found := [*still_examples(config), *not_here(config)]:
         raise UsageError(f"{path} cannot be used:\n  " + "\n  ".join(found))
+    if found := out_of_reach(config):
+        raise ZooError(
+            f"cluster {config['cluster_name']} cannot be started:\n  " + "\n  ".join(found)
+        )
     token()
     name = config["cluster_name"]
     wanted = expected_nodes(config)
@@ -325,7 +345,7 @@ def up(path: Path, *, restart: bool = False, workspace: str = "") -> list[str]:
                     f" started may cost money: zoo down {path} ends it."
                 )
         return _wait(file, name, wanted)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):
         _say(
             f"interrupted while cluster {name} was starting: what has been started runs, and on a"
             f" cloud costs money. zoo down {path} ends it; zoo up {path} goes on."
@@ -345,7 +365,7 @@ def _wait(file: Path, name: str, wanted: int) -> list[str]:
         if len(there) >= wanted:
             return there
         time.sleep(_POLL_SECONDS)
-    said = on_head(file, "tail -n 30 /tmp/ray/session_latest/logs/monitor.*").stdout
+    _, said = on_head(file, "tail -n 30 /tmp/ray/session_latest/logs/monitor.*")
     raise ZooError(
         f"cluster {name}: {len(there)} of {wanted} nodes answer after {_WAIT_SECONDS:g} s"
         f" ({', '.join(there) or 'not even the head'}). They run, and on a cloud cost money: zoo"
@@ -362,11 +382,7 @@ def down(path: Path) -> None:
     config = read(path)
     file = kept(config)
     name, kind = config["cluster_name"], config["provider"]["type"]
-    hosts = (
-        [config["provider"]["head_ip"], *(config["provider"].get("worker_ips") or [])]
-        if kind == "local"
-        else []
-    )
+    hosts = _hosts(config) if kind == "local" else []
     # 'ray down' stops the head alone; workers would go on for a minute and more.
     for host in reversed(hosts):
         _ssh(config, host, f"{_stop_command(config)} --force; true")
@@ -398,12 +414,13 @@ def _ssh(config: Config, host: str, command: str) -> str:
     auth = config["auth"]
     key = auth.get("ssh_private_key")
     named = ["-i", str(Path(key).expanduser())] if key else []
-    options = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]
+    settings = ("StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR")
+    settings += ("ConnectTimeout=10", "BatchMode=yes")
+    options = [word for setting in settings for word in ("-o", setting)]
     done = subprocess.run(  # noqa: S603
         [
-            *("ssh", *named, *options, "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=10"),
-            f"{auth['ssh_user']}@{host}",
-            f"bash --login -c {shlex.quote(command)}",
+            *("ssh", *named, *options, f"{auth['ssh_user']}@{host}"),
+            f"bash --login -c -i {shlex.quote(command)}",
         ],
         capture_output=True,
         text=True,
@@ -413,6 +430,35 @@ def _ssh(config: Config, host: str, command: str) -> str:
     if done.returncode == 255:
         raise ZooError(f"cannot reach {host} by ssh: {done.stderr.strip() or 'no reason given'}")
     return done.stdout.strip()
+
+
+def out_of_reach(config: Config) -> list[str]:
+    """Which machines of one's own ``zoo up`` could not use, and why; all are asked side by side.
+    Ray would try for a quarter of an hour. Of a cloud's, which are not there yet, nothing is known.
+    """
+    if config["provider"]["type"] != "local":
+        return []
+    bare = not any(config.get(f"{part}setup_commands") for part in ("", "head_", "worker_"))
+
+    def ask(host: str) -> str:
+        try:
+            there = {Path(line).name for line in _ssh(config, host, _FIND).splitlines()}
+        except ZooError as error:
+            return f"{error} (as {config['auth']['ssh_user']})"
+        lacks = [name for name in ("ray", "zoo") if bare and name not in there]
+        if not lacks:
+            return ""
+        return f"{host} has no {' and no '.join(lacks)} on the PATH of a login shell: install it"
+
+    hosts = _hosts(config)
+    with ThreadPoolExecutor(len(hosts)) as pool:
+        return [problem for problem in pool.map(ask, hosts) if problem]
+
+
+def _hosts(config: Config) -> list[str]:
+    """Addresses of the machines of one's own."""
+    provider = config["provider"]
+    return [str(provider["head_ip"]), *map(str, provider.get("worker_ips") or [])]
 
 
 # ---------------------------------------------------------------- commands on the head
@@ -427,12 +473,12 @@ def submit(path: Path, command: list[str]) -> str:
     inner = f"{line} > log 2>&1; echo $? > code"
     start = (
         f"mkdir -p {folder} && cd {folder} && echo {shlex.quote(line)} > command && (setsid nohup"
-        f" bash -c {shlex.quote(inner)} < /dev/null > /dev/null 2>&1 &) && echo SUBMITTED"
+        f" bash -c {shlex.quote(inner)} < /dev/null > /dev/null 2>&1 &)"
     )
-    done = on_head(kept(config), start)
-    if "SUBMITTED" not in done.stdout:
+    code, said = on_head(kept(config), start)
+    if code != 0:
         raise ZooError(
-            f"the command did not start on cluster {config['cluster_name']}: {_last(done.stdout)}"
+            f"the command did not start on cluster {config['cluster_name']}: {_last(said)}"
         )
     return job
 
@@ -454,8 +500,10 @@ def logs(path: Path, job: str = "") -> tuple[str, str, int | None]:
         f"cd {_JOBS}/{chosen} && echo JOB $(basename $PWD) && echo CODE $(cat code 2> /dev/null)"
         " && echo LOG && cat log"
     )
-    said = on_head(kept(config), line).stdout
-    if "JOB " not in said or "LOG\n" not in said:
+    done, said = on_head(kept(config), line)
+    if done is None:
+        raise ZooError(f"cluster {config['cluster_name']} does not answer: {_last(said)}")
+    if done != 0:
         raise NotFoundError(
             f"no submitted command {job or ''} on cluster {config['cluster_name']}:"
             f" {_last(said)}. Start one with zoo submit."
@@ -463,7 +511,6 @@ def logs(path: Path, job: str = "") -> tuple[str, str, int | None]:
     facts, _, text = said.partition("LOG\n")
     code = re.search(r"^CODE (\d+)", facts, re.MULTILINE)
     name = re.search(r"^JOB (\S+)", facts, re.MULTILINE)
-    text = text.replace("\r\n", "\n")
     return name[1] if name else job, text, int(code[1]) if code else None
 
 
