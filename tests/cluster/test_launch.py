@@ -98,6 +98,7 @@ def test_a_head_that_is_not_reached_is_no_command_that_started(
 
     def refused(*words: str, capture: bool) -> subprocess.CompletedProcess[str]:
         text = f"Running `{words[-1]}`\nssh: connect to host 10.77.0.10: No route to host\n"
+        text += "2026-11-27 15:03:48,757\tINFO updater.py:333 -- SSH still not available\n"
         return subprocess.CompletedProcess(words, 1, text)
 
     monkeypatch.setattr(launch, "_ray", refused)

@@ -415,8 +415,8 @@ def _ssh(config: Config, host: str, command: str) -> str:
     key = auth.get("ssh_private_key")
     named = ["-i", str(Path(key).expanduser())] if key else []
     settings = ("StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR")
-    settings += ("ConnectTimeout=10", "BatchMode=yes")
-    options = [word for setting in settings for word in ("-o", setting)]
+    quick = ("ConnectTimeout=10", "BatchMode=yes")
+    options = [word for setting in (*settings, *quick) for word in ("-o", setting)]
     done = subprocess.run(  # noqa: S603
         [
             *("ssh", *named, *options, f"{auth['ssh_user']}@{host}"),
@@ -515,8 +515,10 @@ def logs(path: Path, job: str = "") -> tuple[str, str, int | None]:
 
 
 def _last(text: str) -> str:
+    """The last line that is not one of Ray's own progress."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "no answer"
+    lines = [line for line in lines if not re.match(r"\d{4}(-\d\d){2} [\d:,]+\s+V*INFO ", line)]
+    return lines[-1].rstrip("!.") if lines else "no answer"
 
 
 def _say(line: str) -> None:
