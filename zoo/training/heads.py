@@ -37,6 +37,8 @@ _CACHE_BYTES = 6_000_000
 in a cache; below, more calls of small operations cost more than the cache saves (measured)."""
 _BLOCK = 64
 """Steps whose examples are looked up at once."""
+_AT_ONCE = 1024
+"""Feature vectors that are standardised at once."""
 _WORTH_OPERATIONS = 4e11
 """Multiplications and additions, which take torch some 20 s of a core: below, compiling the kernel
 (5 s, once per machine) or loading it takes what is won."""
@@ -352,7 +354,10 @@ def _standardised(course: Course, device: torch.device) -> Tensor:
     held, first = course.data.features, next(course.model.children())
     assert held is not None
     assert isinstance(first, Standardised)
-    with torch.inference_mode():
-        found = torch.from_numpy(held.vectors).to(device)
-        made: Tensor = first(found)
-    return made.clone()
+    made = torch.empty(held.vectors.shape, device=device)
+    with torch.no_grad():
+        # Some at a time: all at once are the features twice more while it lasts.
+        for start in range(0, len(made), _AT_ONCE):
+            part = slice(start, start + _AT_ONCE)
+            made[part] = first(torch.from_numpy(held.vectors[part]).to(device))
+    return made
