@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional
 
 from zoo import models
+from zoo.models.heads import standardise
 from zoo.spec import Recipe
-from zoo.training.heads import HeadStack
+from zoo.training.heads import HeadStack, _standardised
 from zoo.training.lanes.vectors import LANES
 from zoo.training.run import optimizer_of
+from zoo.trainsets.inputs import FeatureVectors
 
 HEADS, EXAMPLES, WIDTH, CLASSES, BATCH = 5, 40, 11, 4, 8
 RECIPES = {
@@ -134,3 +138,43 @@ def test_the_comparison_sees_another_optimiser() -> None:
             stack.step(features, examples, examples, share, counts, rates)
         found.append(stack.values)
     assert float((found[0] - found[1]).abs().max()) > 1e-3
+
+
+@pytest.mark.parametrize("name", ["adam", "adam, decay, smoothing", "adamw"])
+@pytest.mark.parametrize("arch", models.HEADS)
+def test_a_compiled_step_of_adam_is_torchs_to_the_bit(arch: str, name: str) -> None:
+    """Weights and moments after four steps in float32, with the compiled step and without; of
+    another rate than torch's they are others."""
+    pytest.importorskip("numba")
+    from zoo.training.lanes.adam import compiled_adam, is_torchs
+
+    if not is_torchs(torch.float32):
+        pytest.skip("torch makes other last bits of Adam on this CPU, and is left to it")
+    rng = np.random.default_rng(0)
+    features = torch.from_numpy(rng.normal(size=(EXAMPLES, WIDTH)).astype(np.float32))
+    drawn = torch.from_numpy(rng.integers(0, EXAMPLES, (4, HEADS, BATCH)))
+    found = []
+    for fused, rate in ((True, 0.01), (False, 0.01), (False, 0.011)):
+        own = [head.float() for head in heads(arch)]
+        stack = HeadStack(own, RECIPES[name], fused=fused)
+        assert (stack.adam is compiled_adam) == fused
+        share, counts = torch.full((HEADS, BATCH), 1 / BATCH), torch.full((HEADS,), BATCH)
+        for examples in drawn:
+            rates = torch.full((HEADS,), rate)
+            stack.step(features, examples, examples % CLASSES, share, counts, rates)
+        found.append([stack.values, *stack.moments])
+    assert all(map(torch.equal, found[0], found[1]))
+    assert not torch.equal(found[0][0], found[2][0])
+
+
+def test_features_are_standardised_some_at_a_time_as_all_at_once() -> None:
+    """Of 2,500 vectors, more than are done at once, the same bits."""
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(3, 2, (2_500, WIDTH)).astype(np.float32)
+    held = FeatureVectors(vectors, np.zeros(len(vectors), np.bool_))
+    head = models.build("head_softmax", num_classes=CLASSES, in_channels=WIDTH, size=1)
+    standardise(head, *map(torch.from_numpy, held.statistics))
+    course = SimpleNamespace(data=SimpleNamespace(features=held), model=head)
+    made = _standardised(course, torch.device("cpu"))  # type: ignore[arg-type]
+    assert torch.equal(made, next(head.children())(torch.from_numpy(vectors)))
+    assert not made.requires_grad

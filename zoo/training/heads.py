@@ -66,6 +66,10 @@ class HeadStack(Stack):
             raise ValueError(f"{self.shapes}: not the weights and biases of linear layers")
         self._gradients = torch.zeros_like(self.values)
         self._rows = torch.empty(0)
+        if fused and self.values.device.type == "cpu" and recipe.optimizer != "sgd":
+            from zoo.training.lanes.adam import compiled_adam, is_torchs
+
+            self.adam = compiled_adam if is_torchs(self.values.dtype) else self.adam
 
     def _layers(self, flat: Tensor) -> list[tuple[Tensor, Tensor]]:
         """(weights [k, out, in], biases [k, out]) of each layer."""
@@ -220,8 +224,8 @@ def _products(left: Tensor, right: Tensor, out: Tensor | None = None) -> Tensor:
         return torch.bmm(left, right) if out is None else torch.bmm(left, right, out=out)
     if out is None:
         out = left.new_empty(len(left), left.shape[1], right.shape[2])
-    for index in range(len(left)):
-        torch.mm(left[index], right[index], out=out[index])
+    for one, other, into in zip(left.unbind(), right.unbind(), out.unbind(), strict=True):
+        torch.mm(one, other, out=into)
     return out
 
 

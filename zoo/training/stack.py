@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from zoo.spec import Recipe
 from zoo.training.course import Course, moment_names
 
-__all__ = ["Pace", "Stack"]
+__all__ = ["BETA1", "BETA2", "EPSILON", "Pace", "Stack", "adam"]
 
-_BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8
+BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,20 @@ class Pace:
     def of(self, part: slice) -> Pace:
         """Of some of them."""
         return Pace(self.rate[part], self.along[part], self.root[part])
+
+
+def adam(values: Tensor, mean: Tensor, square: Tensor, gradient: Tensor, pace: Pace) -> None:
+    """Adam's step of k networks, in place.
+
+    Args:
+        values, mean, square: [k, P], parameters and the moments of their gradients.
+        gradient: [k, P]; overwritten.
+    """
+    mean.lerp_(gradient, 1 - BETA1)
+    square.mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
+    # gradient is done with: it holds the denominator
+    torch.sqrt(square, out=gradient).div_(pace.root).add_(EPSILON)
+    values.sub_(gradient.reciprocal_().mul_(mean).mul_(pace.along))
 
 
 class Stack:
@@ -58,6 +72,7 @@ class Stack:
         self.moments = [torch.zeros_like(self.values) for _ in range(count)]
         self.steps = torch.zeros(len(networks), dtype=torch.float64, device=self.values.device)
         """Optimiser steps that each network has made."""
+        self.adam = adam
 
     def of(self, flat: Tensor) -> dict[str, Tensor]:
         """[k, P] -> parameter -> [k, its shape], views."""
@@ -71,8 +86,8 @@ class Stack:
         """Count a step of some networks, of learning rates [k]."""
         self.steps[part] += 1
         steps, kind = self.steps[part, None], self.values.dtype
-        root = (1 - _BETA2**steps).sqrt().to(kind)
-        return Pace(rates[:, None], rates[:, None] / (1 - _BETA1**steps).to(kind), root)
+        root = (1 - BETA2**steps).sqrt().to(kind)
+        return Pace(rates[:, None], rates[:, None] / (1 - BETA1**steps).to(kind), root)
 
     def update(self, part: slice, gradient: Tensor, pace: Pace) -> None:
         """The optimiser's step of some networks, as torch makes it (``torch.optim``).
@@ -91,11 +106,7 @@ class Stack:
             values.addcmul_(gradient, pace.rate, value=-1)
             return
         mean, square = (moment[part] for moment in self.moments)
-        mean.lerp_(gradient, 1 - _BETA1)
-        square.mul_(_BETA2).addcmul_(gradient, gradient, value=1 - _BETA2)
-        # gradient is done with: it holds the denominator
-        torch.sqrt(square, out=gradient).div_(pace.root).add_(_EPSILON)
-        values.sub_(gradient.reciprocal_().mul_(mean).mul_(pace.along))
+        self.adam(values, mean, square, gradient, pace)
 
     def keep(self, order: Sequence[int]) -> None:
         """Leave these networks, in this order."""

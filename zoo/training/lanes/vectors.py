@@ -262,6 +262,16 @@ def root(_context: Any, value: Any) -> Any:
     return value(value), generate
 
 
+@_inline()
+def product_and_sum(_context: Any, left: Any, _right: Any, _sum: Any) -> Any:
+    """left * right + sum of three numbers, rounded once."""
+
+    def generate(_context: Any, emit: Any, _signature: Any, arguments: Any) -> Any:
+        return emit.fma(*arguments)
+
+    return left(left, left, left), generate
+
+
 def _call(emit: Any, name: str, element: Any, arguments: Any) -> Any:
     """LLVM's own function of that name on a vector."""
     kind = _vector(element)
