@@ -175,6 +175,6 @@ def test_features_are_standardised_some_at_a_time_as_all_at_once() -> None:
     head = models.build("head_softmax", num_classes=CLASSES, in_channels=WIDTH, size=1)
     standardise(head, *map(torch.from_numpy, held.statistics))
     course = SimpleNamespace(data=SimpleNamespace(features=held), model=head)
-    made = _standardised(course, torch.device("cpu"))  # type: ignore[arg-type]
+    made = _standardised(course, torch.device("cpu"))
     assert torch.equal(made, next(head.children())(torch.from_numpy(vectors)))
     assert not made.requires_grad

@@ -19,9 +19,7 @@ from zoo.errors import UsageError
 from zoo.fill.features import FeatureTask
 from zoo.models import check_input
 from zoo.models.at_hand import HOG, PACKAGED, packaged
-from zoo.models.backbones import create
 from zoo.models.hog import SIDE, Hog, HogSettings, settings_for
-from zoo.models.pretrained import facts_of, load, whereabouts
 from zoo.spec import Preprocessing, canonical_json
 from zoo.store.features import (
     Backbone,
@@ -78,6 +76,9 @@ def open_backbone(
     """
     if name == HOG:
         return _open_hog(weights, input_size or SIDE, fit)
+    # timm, of 200 MB: not for hog, nor for a backbone whose features are there.
+    from zoo.models.pretrained import facts_of, load, whereabouts
+
     facts = facts_of(name)
     size = input_size or facts.size
     check_input(facts.arch, size)
@@ -170,6 +171,8 @@ def recorded_backbone(
 
 def _without_last(arch: str, outputs: int, size: int, weights: bytes) -> nn.Module:
     """The network up to what its last layer is given, in evaluation mode."""
+    from zoo.models.backbones import create
+
     network = create(arch, num_classes=outputs, in_channels=3, size=size)
     network.load_state_dict(safetensors.torch.load(weights))
     reset = getattr(network, "reset_classifier", None)

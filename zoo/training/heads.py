@@ -14,6 +14,7 @@ Shape letters: K heads, B examples of a step, D numbers of a feature vector, M c
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -64,7 +65,7 @@ class HeadStack(Stack):
         self._kernel: Kernel | None = None
         if [len(shape) for shape in shapes] != [2, 1] * (len(shapes) // 2):
             raise ValueError(f"{self.shapes}: not the weights and biases of linear layers")
-        self._gradients = torch.zeros_like(self.values)
+        self._gradients = torch.empty(0)
         self._rows = torch.empty(0)
         if fused and self.values.device.type == "cpu" and recipe.optimizer != "sgd":
             from zoo.training.lanes.adam import compiled_adam, is_torchs
@@ -109,6 +110,8 @@ class HeadStack(Stack):
             self._rows.shape != (group, batch, width) or self._rows.dtype != features.dtype
         ):
             self._rows = features.new_empty(group, batch, width)
+        if len(self._gradients) < group:
+            self._gradients = self.values.new_zeros(group, self.values.shape[1])
         backward = self._in_one_pass if self._fused else self._backward
         pace = self.counted(slice(first, first + heads), rates)
         found = []
@@ -116,7 +119,7 @@ class HeadStack(Stack):
             given = slice(start, min(start + group, heads))
             part = slice(first + given.start, first + given.stop)
             found.append(backward(features, part, examples[given], labels[given], share[given]))
-            self.update(part, self._gradients[part], pace.of(given))
+            self.update(part, self._gradients[: part.stop - part.start], pace.of(given))
         z, loss = (torch.cat(parts) for parts in zip(*found, strict=True))
         there = torch.arange(batch, device=counts.device) < counts[:, None]  # [k, B]
         return (loss * share).sum(1), _hits(z, labels, there & torch.isfinite(loss))
@@ -135,7 +138,7 @@ class HeadStack(Stack):
         torch.index_select(
             features, 0, examples.reshape(-1), out=rows.view(count * batch, rows.shape[2])
         )
-        layers, gradients = self._layers(self.values[part]), self._layers(self._gradients[part])
+        layers, gradients = self._layers(self.values[part]), self._layers(self._gradients[:count])
         inputs = [rows.transpose(1, 2)]  # [k, in, B] of each layer
         for number, (weight, bias) in enumerate(layers):
             z = _products(weight, inputs[-1]).add_(bias[:, :, None])  # [k, out, B]
@@ -190,15 +193,11 @@ class HeadStack(Stack):
             share.contiguous().numpy(),
             self.values[part].numpy(),
             self.recipe.label_smoothing,
-            self._gradients[part].numpy(),
+            self._gradients[:count].numpy(),
             z.numpy(),
             loss.numpy(),
         )
         return z, loss
-
-    def keep(self, order: Sequence[int]) -> None:
-        super().keep(order)
-        self._gradients = torch.zeros_like(self.values)
 
 
 def _has_kernel(stack: Stack) -> bool:
@@ -289,6 +288,8 @@ def train_heads(
     """
     if not courses:
         return
+    # Compiling leaves frames in cycles, and these hold the features of the group before.
+    gc.collect()
     features = _standardised(courses[0], device)
     recipe = courses[0].training.recipe
     fused = _worth(courses[0].model, images) if fused is None else fused

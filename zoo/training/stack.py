@@ -110,6 +110,8 @@ class Stack:
 
     def keep(self, order: Sequence[int]) -> None:
         """Leave these networks, in this order."""
+        if list(order) == list(range(len(self.values))):
+            return
         chosen = torch.tensor(list(order), dtype=torch.int64, device=self.values.device)
         self.values = self.values[chosen]
         self.moments = [moment[chosen] for moment in self.moments]
