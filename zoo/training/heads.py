@@ -288,7 +288,7 @@ def train_heads(
     """
     if not courses:
         return
-    # Compiling leaves frames in cycles, and these hold the features of the group before.
+    # Features of the group before are held by a cycle until it is collected (measured).
     gc.collect()
     features = _standardised(courses[0], device)
     recipe = courses[0].training.recipe
