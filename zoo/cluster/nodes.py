@@ -181,7 +181,9 @@ def head_watched(on_lost: Callable[[], None]) -> Iterator[None]:
         answered[0] = time.monotonic()
 
     def guard() -> None:
-        if time.monotonic() - answered[0] > _HEAD_SECONDS + _LOOK_SECONDS / 2:
+        # A process that is not connected, or no more, waits for no head.
+        silent = time.monotonic() - answered[0] > _HEAD_SECONDS + _LOOK_SECONDS / 2
+        if silent and ray.is_initialized():
             try:
                 _say(
                     "cluster lost: its head does not answer any more. What is committed is kept."
