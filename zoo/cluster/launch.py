@@ -46,7 +46,12 @@ _TOKEN = Path("~/.ray/auth_token")
 _WAIT_SECONDS = 900.0
 _POLL_SECONDS = 3.0
 _JOBS = "~/zoo-jobs"
-_FIND = "command -v ray; command -v zoo; true"
+# As Ray asks for them: of a shell that reads all that a terminal's does.
+_FIND = "bash --login -c -i 'command -v ray; command -v zoo; true'"
+_SSH = (
+    *("StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR"),
+    *("ConnectTimeout=10", "BatchMode=yes"),
+)
 _EXAMPLE = "203.0.113.1/32"
 _PROCESSES = "ps -eo pid=,args= | grep -E '[r]aylet/raylet|[g]cs_server|^ *[0-9]+ ray::' || true"
 
@@ -414,13 +419,11 @@ def _ssh(config: Config, host: str, command: str) -> str:
     auth = config["auth"]
     key = auth.get("ssh_private_key")
     named = ["-i", str(Path(key).expanduser())] if key else []
-    settings = ("StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR")
-    quick = ("ConnectTimeout=10", "BatchMode=yes")
-    options = [word for setting in (*settings, *quick) for word in ("-o", setting)]
+    options = [word for setting in _SSH for word in ("-o", setting)]
     done = subprocess.run(  # noqa: S603
         [
             *("ssh", *named, *options, f"{auth['ssh_user']}@{host}"),
-            f"bash --login -c -i {shlex.quote(command)}",
+            f"bash --login -c {shlex.quote(command)}",
         ],
         capture_output=True,
         text=True,
