@@ -1,15 +1,15 @@
 """Put the results of studies into a page of docs/studies: verdicts, facts of the run, figures with
 their CSV.
 
-python -m tools.make_study docs/studies/data-quality.md                                 judge again
-what is stored beside the page python -m tools.make_study docs/studies/data-quality.md
-mnist=WORKSPACE cifar10=WORKSPACE     from finished workspaces
-python -m tools.make_study docs/studies/example-perplexity.md cleaning=WORKSPACE:laptop   one of
-several experiments of a workspace, by its name
+    python -m tools.make_study PAGE                           judge again what is stored beside it
+    python -m tools.make_study PAGE mnist=SPACE cifar10=SPACE from finished workspaces
+    python -m tools.make_study PAGE cleaning=SPACE:laptop     one of a workspace's experiments
+    python -m tools.make_study PAGE mnist+=SPACE              its seeds beside those stored
 
 The page is written by hand; what stands between ``<!-- made: NAME THING -->`` and ``<!-- end -->``
 is written here, where THING is ``run`` (what was run; the commit from a file ``COMMIT`` in the
-workspace, if one was put there), ``verdicts``, or the name of a figure. NAME is a folder beside the
+workspace, if one was put there), ``verdicts``, ``against:OTHER`` (both studies' verdicts side by
+side, in bold where they differ), or the name of a figure. NAME is a folder beside the
 page, in a folder of the page's name. It holds ``study.json`` (what was run), ``outcomes.csv``,
 ``by_class.csv`` and ``curves.csv`` (see
 ``zoo.studies.outcomes``: all that the rules need, so that anyone can judge again; a claim whose
@@ -43,7 +43,7 @@ from zoo.report.charts import save
 from zoo.report.draw import Provenance
 from zoo.report.sections import duration_text
 from zoo.store import ledger
-from zoo.store.results import csv_text, recorded_run
+from zoo.store.results import csv_text, recorded_experiment, recorded_run
 from zoo.store.workspace import Workspace
 from zoo.studies.findings import Chart, stored_results
 from zoo.studies.load import Judge, judge_of, load
@@ -52,6 +52,7 @@ from zoo.studies.results import Results
 
 __all__ = [
     "Study",
+    "against_rows",
     "filled",
     "main",
     "open_results",
@@ -59,11 +60,14 @@ __all__ = [
     "store_tables",
     "stored_study",
     "verdict_rows",
+    "with_seeds",
 ]
 
 _BLOCK = re.compile(r"<!-- made: (\S+) (\S+) -->\n.*?<!-- end -->", re.DOTALL)
 _IMAGE_LIMIT = 200_000
 """An SVG larger than this is shown as PNG."""
+
+_AGAINST = "against:"
 
 _PICTURE = "picture"
 """Column of pictures. No table beside a page holds it: pictures are their data set's; the few that
@@ -78,7 +82,8 @@ class Study:
     """What a study found, and what was run.
 
     Args:
-        facts: experiment, scale, dataset, commit, train_seconds, machine, versions; of damaged
+        facts: experiment, scale, dataset, commit (of several runs, with commas between them),
+            train_seconds, machine, versions; of damaged
             sets: train_size, classes (name -> test examples); of scores and arms: tables (names),
             trained (counts by part and role).
         figures: folder of the figures; None where nothing is to be drawn again.
@@ -99,13 +104,15 @@ def open_study(path: str) -> Study:
     """
     workspace = Workspace.open(path)
     name, scale, _ = recorded_run(workspace)
-    experiment = load(name, scale)
+    recorded, experiment = recorded_experiment(workspace), load(name, scale)
+    if recorded is not None:
+        experiment = experiment.of_seeds(recorded.seeds)
     judge = _judge(name, scale)
     assert judge.points is not None
     outcomes = collect(workspace, open_dataset(experiment.dataset), experiment, judge.points)
     trainings = ledger.trainings_frame(workspace)
     facts = {
-        "experiment": experiment.name,
+        "experiment": experiment.source,
         "scale": experiment.scale,
         "dataset": outcomes.dataset,
         "train_size": outcomes.train_size,
@@ -153,21 +160,35 @@ def open_results(path: str, name: str, scale: str) -> Study:
         "machine": f"{os.cpu_count()} cores ({processor()})",
         "versions": sorted(versions),
     }
+    charts = judge.charts(results)
+    folder = _drawn(
+        charts,
+        facts,
+        sum(len(ledger.trainings_of(workspace, p.name)) for p in experiment.each),
+        sorted({int(s) for s in results.tables.get("arms", _NONE).get("seed", ())}),
+    )
+    return Study(facts, results, judge.verdicts(results), charts, folder)
+
+
+def _drawn(
+    charts: Sequence[Chart], facts: Mapping[str, Any], classifiers: int, seeds: Sequence[int]
+) -> Path:
+    """A new folder with the figures."""
+    folder = Path(tempfile.mkdtemp())
     provenance = Provenance(
-        experiment=name,
-        scale=scale,
-        dataset=results.dataset,
-        n_classifiers=sum(len(ledger.trainings_of(workspace, p.name)) for p in experiment.each),
+        experiment=facts["experiment"],
+        scale=facts["scale"],
+        dataset=facts["dataset"],
+        n_classifiers=classifiers,
         n_examples=0,
-        seeds=tuple(sorted({int(s) for s in results.tables.get("arms", _NONE).get("seed", ())})),
+        seeds=tuple(seeds),
         version=version("classifier-zoo"),
-        commit=commit,
+        commit=facts["commit"],
         reproduces=True,
     )
-    charts, folder = judge.charts(results), Path(tempfile.mkdtemp())
     for chart in charts:
         save(chart, folder, provenance)
-    return Study(facts, results, judge.verdicts(results), charts, folder)
+    return folder
 
 
 _NONE = pd.DataFrame()
@@ -221,6 +242,66 @@ def _stored_outcomes(folder: Path, facts: dict[str, Any]) -> Outcomes:
     )
 
 
+_COMMON = ("experiment", "scale", "dataset", "train_size", "classes")
+"""Facts that two runs of seeds of one study share."""
+
+
+def with_seeds(stored: Study, more: Study) -> Study:
+    """The stored study with the seeds of a workspace added to it, judged and drawn as one. What the
+    baselines of two runs answer differently is not known: ``changed`` of a baseline stays that
+    of its own run.
+
+    Raises:
+        UsageError: if the two are not runs of one study, or share a seed.
+    """
+    ours, theirs = stored.evidence, more.evidence
+    if not (isinstance(ours, Outcomes) and isinstance(theirs, Outcomes)):
+        raise UsageError("+= adds seeds to a study of damaged training sets. Give NAME=WORKSPACE.")
+    for fact in _COMMON:
+        if stored.facts[fact] != more.facts[fact]:
+            raise UsageError(
+                f"{fact} is {stored.facts[fact]} beside the page and {more.facts[fact]} in the"
+                " workspace: they are not of one run of the study. Give NAME=WORKSPACE to put it"
+                " in its place."
+            )
+    if shared := sorted({*ours.seeds} & {*theirs.seeds}):
+        raise UsageError(
+            f"seed {shared[0]} is in both; each seed counts once. Run others: zoo run"
+            f" {stored.facts['experiment']} --seeds."
+        )
+    table = pd.concat([ours.table, theirs.table], ignore_index=True)
+    archs = {arch: place for place, arch in enumerate(ours.archs)}
+    order = table.assign(place=table["arch"].map(archs)).sort_values(
+        ["place", "seed"], kind="stable"
+    )
+
+    evidence = replace(
+        ours,
+        table=order.drop(columns="place").reset_index(drop=True),
+        by_class=_both(ours.by_class, theirs.by_class),
+        curves=_both(ours.curves, theirs.curves),
+    )
+    facts = {
+        **stored.facts,
+        **{fact: _listed(stored.facts[fact], more.facts[fact]) for fact in ("commit", "machine")},
+        "train_seconds": stored.facts["train_seconds"] + more.facts["train_seconds"],
+        "versions": sorted({*stored.facts["versions"], *more.facts["versions"]}),
+    }
+    judge = _judge(facts["experiment"], facts["scale"])
+    charts = judge.charts(evidence)
+    folder = _drawn(charts, facts, evidence.table["training_id"].nunique(), evidence.seeds)
+    return Study(facts, evidence, judge.verdicts(evidence), charts, folder)
+
+
+def _both(one: pd.DataFrame | None, other: pd.DataFrame | None) -> pd.DataFrame | None:
+    return None if one is None or other is None else pd.concat([one, other], ignore_index=True)
+
+
+def _listed(known: str, one: str) -> str:
+    """A fact of several runs, each value once."""
+    return ", ".join(dict.fromkeys(filter(None, (*known.split(", "), one))))
+
+
 def store_tables(study: Study, folder: Path) -> None:
     """Write what ``stored_study`` reads."""
     (folder / "study.json").write_text(json.dumps(study.facts, indent=1, ensure_ascii=False) + "\n")
@@ -260,6 +341,29 @@ def verdict_rows(verdicts: pd.DataFrame) -> list[str]:
         note = f" *{row['note']}*" if row["note"] else ""
         lines.append(f"- **{row['claim']}**: {row['rule']}{note}")
     return [*lines, "", "</details>"]
+
+
+def against_rows(first: Study, second: Study) -> list[str]:
+    """Claims that both judged, in the order of the second: measured and verdict at each one's
+    scale."""
+    scales = [f"{study.facts['scale']}" for study in (first, second)]
+    rows = first.verdicts.merge(second.verdicts, on="claim", how="right", suffixes=("", "_second"))
+    lines = [
+        f"| claim | statement | {scales[0]} | | {scales[1]} | |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in rows.dropna(subset="verdict").to_dict(orient="records"):
+        found = [
+            f"{'' if pd.isna(row[f'measured{end}']) else row[f'measured{end}']} |"
+            f" {_bold(row['verdict_second'] != row['verdict'], row[f'verdict{end}'])}"
+            for end in ("", "_second")
+        ]
+        lines.append(f"| {row['claim']} | {_cell(row['statement'])} | {' | '.join(found)} |")
+    return lines
+
+
+def _bold(changed: bool, text: str) -> str:
+    return f"**{text}**" if changed else text
 
 
 def _cell(text: object) -> str:
@@ -339,6 +443,8 @@ def filled(page: str, studies: Mapping[str, Study], folder: str) -> str:
         charts = {chart.name: chart for chart in study.charts}
         if thing in ("run", "verdicts"):
             lines = run_rows(study) if thing == "run" else verdict_rows(study.verdicts)
+        elif thing.startswith(_AGAINST):
+            lines = against_rows(studies[thing.removeprefix(_AGAINST)], study)
         elif study.figures is None:
             return match.group()
         elif thing in charts:
@@ -389,17 +495,21 @@ def main(arguments: Sequence[str]) -> int:
     page = Path(arguments[0])
     folder = page.with_suffix("")
     workspaces = dict(argument.split("=", 1) for argument in arguments[1:])
+    added = {name.removesuffix("+") for name in workspaces if name.endswith("+")}
+    workspaces = {name.removesuffix("+"): place for name, place in workspaces.items()}
     names = sorted({name for name, _ in _BLOCK.findall(page.read_text())} | set(workspaces))
     studies = {
         name: _opened(name, workspaces[name]) if name in workspaces else stored_study(folder / name)
         for name in names
     }
+    studies |= {name: with_seeds(stored_study(folder / name), studies[name]) for name in added}
     studies = {name: _as_kept(study) for name, study in studies.items()}
     text = filled(page.read_text(), studies, page.stem)
     for name, study in studies.items():
         target = folder / name
         target.mkdir(parents=True, exist_ok=True)
-        (target / "verdicts.csv").write_text(csv_text(study.verdicts))
+        # The last digits of a fitted number differ between processors.
+        (target / "verdicts.csv").write_text(csv_text(study.verdicts, "%.9g"))
         if study.figures is None:
             continue
         store_tables(study, target)

@@ -642,6 +642,7 @@ def run(
     *,
     workspace: str | Path = "./zoo-workspace",
     until: str = "report",
+    seeds: Sequence[int] | None = None,
     runner: RunsOn = "ray",
 ) -> Zoo:
     """Every stage of an experiment that is not done yet; the workspace.
@@ -651,13 +652,18 @@ def run(
     Args:
         experiment: a name in experiments/, or the path of a file.
         until: last stage to do, of ``zoo.pipeline.STAGES``.
+        seeds: only these of a study's seeds; None = all.
 
     Raises:
         FailedTrainingsError: if some trainings broke off or diverged; everything else is done.
+        UsageError: for seeds that the study has not, or whose part is no study
+            (``zoo.spec.Experiment.of_seeds``).
     """  # noqa: E501
     from zoo.studies import load as experiments
 
     spec = experiments.load(experiment, scale)
+    if seeds is not None:
+        spec = spec.of_seeds(seeds)
     pipeline.check_experiment(spec, str(workspace))
     here = open(workspace, create=True)
     with _running(runner) as make:

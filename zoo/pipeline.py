@@ -49,7 +49,7 @@ from zoo.store.commits import Commit
 from zoo.store.heartbeat import heartbeat
 from zoo.store.ledger import Role
 from zoo.store.origin import Origin
-from zoo.store.results import recorded_run, write_scores
+from zoo.store.results import recorded_experiment, recorded_run, write_scores
 from zoo.store.workspace import Workspace
 from zoo.studies.arms import (
     Comparison,
@@ -1136,6 +1136,8 @@ def whole_run(workspace: Workspace | None, experiment: Experiment) -> dict[str, 
         name, scale, timings = recorded_run(workspace)
     except (NotFoundError, UsageError):
         return None
+    before = recorded_experiment(workspace)
     own = {"training"} | ({"retraining"} if any(e.arm_groups for e in experiment.each) else set())
     asked = (experiment.source or experiment.name, experiment.scale)
-    return timings if (name, scale) == asked and own <= set(timings) else None
+    same = (name, scale) == asked and (before is None or before.seeds == experiment.seeds)
+    return timings if same and own <= set(timings) else None

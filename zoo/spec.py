@@ -529,6 +529,35 @@ class Experiment(Spec):
         """The sweeps of its arm groups."""
         return tuple(group.retraining for group in self.arm_groups)
 
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Those of its sweeps, ascending."""
+        return tuple(sorted({seed for sweep in self.sweeps for seed in sweep.seeds}))
+
+    def of_seeds(self, seeds: Sequence[int]) -> Experiment:
+        """The same study of some of its seeds alone, where a seed is a repetition of everything.
+
+        Raises:
+            UsageError: for a seed that it has not; where its seeds are members of one population,
+                which a part of them does not make (selections, arms, parts, a single training).
+        """
+        if self.parts or self.arm_groups or self.selections or self.single is not None:
+            raise UsageError(
+                f"experiment {self.name!r}: its seeds are no repetitions of the whole, what it"
+                " selects and retrains is made from all of them. Leave the seeds out."
+            )
+        if unknown := sorted({*seeds} - {*self.seeds}):
+            raise UsageError(
+                f"experiment {self.name!r}: it has no seed {unknown[0]} at scale {self.scale}."
+                f" Allowed: {', '.join(map(str, self.seeds))}."
+            )
+        kept = [
+            sweep.replace(seeds=mine)
+            for sweep in self.sweeps
+            if (mine := tuple(seed for seed in sweep.seeds if seed in seeds))
+        ]
+        return self.replace(sweeps=tuple(kept))
+
 
 def parse_scalar(text: str) -> Scalar:
     """``"true"`` -> True, ``"3"`` -> 3, ``"0.5"`` -> 0.5, anything else stays text."""

@@ -4,16 +4,19 @@ And what a study file may import."""
 from __future__ import annotations
 
 import ast
+import json
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import zoo.studies
 from tests.commands import corners, run
+from tools.make_study import open_study, with_seeds
 from zoo.data import open_dataset
 from zoo.scores.from_store import AnswerSample, sample_answers
 from zoo.store.query import query
@@ -113,6 +116,53 @@ def test_a_picture_that_nobody_could_answer_is_nobody_s_mistake(
     right = found.table["test_acc1"] * 15
     np.testing.assert_allclose(right, right.round(), atol=1e-9)
     assert (whole.table["test_acc1"] * 16 - right).round(9).isin([0, 1]).all()
+
+
+def test_one_seed_after_the_other_is_the_whole_study(study: Path, tmp_path: Path) -> None:
+    """``--seeds 1`` trains and judges that seed alone, and its page is made of it; all of them at
+    once find it done. Put together from two workspaces, the tables are those of one run."""
+    spaces = {name: tmp_path / name for name in ("of0", "of1", "whole")}
+    for seed in (0, 1):
+        assert (
+            run(tmp_path, "run", study, "--seeds", seed, "-w", spaces[f"of{seed}"], *LOCAL).code
+            == 0
+        )
+    space = Workspace.open(spaces["of1"])
+    asked = "select seed, count(*) n from outcomes group by seed"
+    assert query(space, asked).to_pylist() == [{"seed": 1, "n": 2}]
+    assert query(space, "select verdict, n from verdicts").to_pylist() == [
+        {"verdict": "undecided", "n": 1}
+    ]
+    assert run(tmp_path, "report", "-w", spaces["of1"]).code == 0
+    plan = ["plan", study, "--json", "-w", spaces["of1"]]
+    left = [json.loads(run(tmp_path, *plan, *seeds).out) for seeds in ((), ("--seeds", 1))]
+    assert [found["trainings"] - found["trainings_done"] for found in left] == [2, 0]
+    assert run(tmp_path, "run", study, "-w", spaces["whole"], *LOCAL).code == 0
+
+    parts = [open_study(str(spaces[name])) for name in ("of0", "of1", "whole")]
+    both = with_seeds(parts[0], parts[1])
+    assert isinstance(both.evidence, outcomes.Outcomes)
+    assert isinstance(parts[2].evidence, outcomes.Outcomes)
+    pd.testing.assert_frame_equal(both.evidence.table, parts[2].evidence.table)
+    pd.testing.assert_frame_equal(both.verdicts, parts[2].verdicts)
+    assert both.figures is not None
+    assert (both.figures / "drops.svg").exists()
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (("data_quality_mnist", "--scale", "smoke", "--seeds", "0,7"), "it has no seed 7 at scale"),
+        (("cleaning", "--scale", "smoke", "--seeds", "0"), "its seeds are no repetitions"),
+        (("demo", "--seeds", "one"), "--seeds 'one': allowed are whole numbers"),
+    ],
+)
+def test_seeds_that_make_no_study_are_refused(
+    tmp_path: Path, asked: tuple[str, ...], said: str
+) -> None:
+    result = run(tmp_path, "run", *asked, "-w", tmp_path / "space", *LOCAL)
+    assert (result.code, said in result.err) == (2, True), result.err
+    assert not (tmp_path / "space").exists()
 
 
 def test_a_study_with_half_of_its_functions_is_refused(study: Path, tmp_path: Path) -> None:

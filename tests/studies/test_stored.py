@@ -11,7 +11,15 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tools.make_study import Study, filled, main, store_tables, stored_study
+from tools.make_study import (
+    Study,
+    against_rows,
+    filled,
+    main,
+    store_tables,
+    stored_study,
+    with_seeds,
+)
 from zoo.errors import UsageError
 from zoo.studies.load import judge_of, load
 from zoo.studies.outcomes import Outcomes
@@ -124,6 +132,73 @@ def test_what_is_stored_comes_back_whole(tmp_path: Path) -> None:
         by_class=None,
         curves=None,  # type: ignore[arg-type]
     )
+
+
+def of_seed(seed: int, **facts: object) -> Study:
+    """``small`` as one run of that seed."""
+    whole, facts = small(), {"commit": f"c{seed}", "versions": [f"v{seed}"]} | facts
+    ids = list("abcd" if seed == 0 else "efgh")
+
+    def mine(table: pd.DataFrame | None) -> pd.DataFrame:
+        assert table is not None
+        return table[table["training_id"].isin(ids)].reset_index(drop=True)
+
+    study = study_of(
+        dataclasses.replace(
+            whole,
+            table=mine(whole.table),
+            by_class=mine(whole.by_class),
+            curves=mine(whole.curves),
+        )
+    )
+    return dataclasses.replace(study, facts=study.facts | facts)
+
+
+def test_seeds_of_two_runs_are_one_study() -> None:
+    """Whichever came first: the table, the verdicts and the facts of both."""
+    both = with_seeds(of_seed(1), of_seed(0))
+    assert isinstance(both.evidence, Outcomes)
+    pd.testing.assert_frame_equal(both.evidence.table, small().table)
+    pd.testing.assert_frame_equal(both.verdicts, study_of(small()).verdicts)
+    assert both.evidence.by_class is not None
+    assert len(both.evidence.by_class) == 4
+    assert {key: both.facts[key] for key in ("commit", "train_seconds", "versions", "machine")} == {
+        "commit": "c1, c0",
+        "train_seconds": 120,
+        "versions": ["v0", "v1"],
+        "machine": "2 cores",
+    }
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (of_seed(0), "seed 0 is in both; each seed counts once"),
+        (of_seed(1, scale="paper"), "scale is laptop beside the page and paper in the workspace"),
+    ],
+)
+def test_what_is_not_of_one_study_is_not_put_together(more: Study, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        with_seeds(of_seed(0), more)
+
+
+def test_two_scales_stand_side_by_side() -> None:
+    """Claims of both; a verdict that the scale changed is bold at both. What one alone has is not
+    compared."""
+    first, second = study_of(small()), of_seed(0, scale="paper")
+    rows = first.verdicts.query("claim in ('S1.1', 'S1.4')")
+    lines = against_rows(dataclasses.replace(first, verdicts=rows), second)
+    assert lines[0] == "| claim | statement | laptop | | paper | |"
+    cells = [line.split(" | ") for line in lines[2:]]
+    assert [row[0] for row in cells] == ["| S1.1", "| S1.4"]
+    known = {row["claim"]: row["verdict"] for row in rows.to_dict(orient="records")}
+    new = second.verdicts.set_index("claim")["verdict"]
+    for claim, row in zip(("S1.1", "S1.4"), cells, strict=True):
+        bold = "**" if known[claim] != new[claim] else ""
+        assert (row[3], row[5].removesuffix(" |")) == (
+            f"{bold}{known[claim]}{bold}",
+            f"{bold}{new[claim]}{bold}",
+        )
 
 
 def test_a_folder_without_a_study_is_refused(tmp_path: Path) -> None:

@@ -162,7 +162,7 @@ def measure(load: Load) -> dict[str, str | float | int]:
         "ideal": load.trainings * load.seconds / load.slots,
         "driver_cpu_ms_per_training": 1000 * cpu / load.trainings,
         "driver_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        "trainings_per_minute": 60 * load.trainings / after if after else 0.0,
+        "trainings_per_minute": 60 * load.trainings / wall,
         "tune_state_mb": state.largest / 1e6,
     }
 

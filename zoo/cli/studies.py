@@ -36,6 +36,7 @@ from zoo.cli.options import (
 from zoo.errors import UnknownNameError, UsageError
 
 if TYPE_CHECKING:
+    from zoo.spec import Experiment
     from zoo.store.workspace import Workspace
 
 __all__ = ["register"]
@@ -216,6 +217,13 @@ def run(
     cpus: CpusOption = None,
     gpus: GpusOption = 0.0,
     trainer: TrainerOption = "auto",
+    seeds: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--seeds",
+            help="Only these of a study's seeds, with commas between them. Default: all.",
+        ),
+    ] = None,
 ) -> None:
     """Every stage of an experiment that is not done yet."""
     from zoo import pipeline
@@ -224,7 +232,7 @@ def run(
     from zoo.progress import Progress
     from zoo.studies import load as experiments
 
-    spec = experiments.load(experiment, scale)
+    spec = _of_seeds(experiments.load(experiment, scale), seeds)
     if until not in pipeline.STAGES:
         raise UnknownNameError("stage", until, pipeline.STAGES)
     check_experiment(spec, workspace)
@@ -246,6 +254,12 @@ def run(
             )
     print(summary(space, done, progress.timings))
     pipeline.refuse_diverged(done.diverged)
+
+
+def _of_seeds(spec: Experiment, seeds: list[str] | None) -> Experiment:
+    from zoo.trainsets.sweeps import numbers
+
+    return spec.of_seeds(numbers(seeds, "--seeds")) if seeds else spec
 
 
 def _last_run(ran: Mapping[str, float], planned: Mapping[str, float], share: float | None) -> str:
@@ -309,7 +323,12 @@ def plan(
     ] = "adam",
     seeds: Annotated[
         list[str] | None,
-        typer.Option("--seeds", help="Seeds, with commas between them. Default 0."),
+        typer.Option(
+            "--seeds",
+            help=(
+                "Seeds, with commas between them. Default: 0; of an experiment, all that it has."
+            ),
+        ),
     ] = None,
     features: FeaturesOption = None,
     weights: WeightsOption = None,
@@ -369,7 +388,7 @@ def plan(
         space = None
     spec = None
     if experiment is not None:
-        spec, _ = on_backbones(experiments.load(experiment, scale), space)
+        spec, _ = on_backbones(_of_seeds(experiments.load(experiment, scale), seeds), space)
     if spec is None:
         sweep = sweep_of(archs, fractions, epochs, snapshots, recipe, None, seeds, None, folds)
         if (made_by := features_of(features, weights)) is not None:

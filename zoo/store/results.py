@@ -399,7 +399,9 @@ def record_run(
     source = experiment.source or experiment.name
     try:
         name, scale, known = recorded_run(workspace)
-        if (name, scale) != (source, experiment.scale):
+        before = recorded_experiment(workspace)
+        other_seeds = before is not None and before.seeds != experiment.seeds
+        if (name, scale) != (source, experiment.scale) or other_seeds:
             known = {}
     except NotFoundError:
         pass

@@ -11,7 +11,7 @@ from zoo.recipes import parse_recipe
 from zoo.spec import Op, Sweep
 from zoo.trainsets.treatments import op, parse
 
-__all__ = ["listed", "sweep_of"]
+__all__ = ["listed", "numbers", "sweep_of"]
 
 
 def listed(values: Sequence[str] | None) -> list[str]:
@@ -19,7 +19,12 @@ def listed(values: Sequence[str] | None) -> list[str]:
     return [part.strip() for value in values or () for part in value.split(",") if part.strip()]
 
 
-def _numbers(values: Sequence[str] | None, what: str) -> list[int]:
+def numbers(values: Sequence[str] | None, what: str) -> list[int]:
+    """Whole numbers with commas between them; ``what`` was given them.
+
+    Raises:
+        UsageError: for what is none.
+    """
     try:
         return [int(value) for value in listed(values)]
     except ValueError:
@@ -114,7 +119,7 @@ def sweep_of(
         archs=tuple(models.model(arch).name for arch in listed(archs)),
         treatments=tuple(treatments),
         recipe=chosen,
-        seeds=tuple(_numbers(seeds, "--seeds") or [0]),
-        snapshots=tuple(_numbers(snapshots, "--snapshots")) or None,
+        seeds=tuple(numbers(seeds, "--seeds") or [0]),
+        snapshots=tuple(numbers(snapshots, "--snapshots")) or None,
         input_size=input_size,
     )
