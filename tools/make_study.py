@@ -53,6 +53,7 @@ from zoo.studies.results import Results
 __all__ = [
     "Study",
     "against_rows",
+    "drawn",
     "filled",
     "main",
     "open_results",
@@ -247,7 +248,7 @@ _COMMON = ("experiment", "scale", "dataset", "train_size", "classes")
 
 
 def with_seeds(stored: Study, more: Study) -> Study:
-    """The stored study with the seeds of a workspace added to it, judged and drawn as one. What the
+    """The stored study with the seeds of a workspace added to it, judged as one. What the
     baselines of two runs answer differently is not known: ``changed`` of a baseline stays that
     of its own run.
 
@@ -287,10 +288,15 @@ def with_seeds(stored: Study, more: Study) -> Study:
         "train_seconds": stored.facts["train_seconds"] + more.facts["train_seconds"],
         "versions": sorted({*stored.facts["versions"], *more.facts["versions"]}),
     }
-    judge = _judge(facts["experiment"], facts["scale"])
-    charts = judge.charts(evidence)
-    folder = _drawn(charts, facts, evidence.table["training_id"].nunique(), evidence.seeds)
-    return Study(facts, evidence, judge.verdicts(evidence), charts, folder)
+    return Study(facts, evidence, _judge(facts["experiment"], facts["scale"]).verdicts(evidence))
+
+
+def drawn(study: Study) -> Study:
+    """A study of damaged training sets with its figures."""
+    assert isinstance(study.evidence, Outcomes)
+    charts = _judge(study.facts["experiment"], study.facts["scale"]).charts(study.evidence)
+    trainings, seeds = study.evidence.table["training_id"].nunique(), study.evidence.seeds
+    return replace(study, charts=charts, figures=_drawn(charts, study.facts, trainings, seeds))
 
 
 def _both(one: pd.DataFrame | None, other: pd.DataFrame | None) -> pd.DataFrame | None:
@@ -502,7 +508,8 @@ def main(arguments: Sequence[str]) -> int:
         name: _opened(name, workspaces[name]) if name in workspaces else stored_study(folder / name)
         for name in names
     }
-    studies |= {name: with_seeds(stored_study(folder / name), studies[name]) for name in added}
+    for name in added:
+        studies[name] = drawn(with_seeds(stored_study(folder / name), studies[name]))
     studies = {name: _as_kept(study) for name, study in studies.items()}
     text = filled(page.read_text(), studies, page.stem)
     for name, study in studies.items():

@@ -16,7 +16,7 @@ import pytest
 
 import zoo.studies
 from tests.commands import corners, run
-from tools.make_study import open_study, with_seeds
+from tools.make_study import drawn, open_study, with_seeds
 from zoo.data import open_dataset
 from zoo.scores.from_store import AnswerSample, sample_answers
 from zoo.store.query import query
@@ -140,7 +140,7 @@ def test_one_seed_after_the_other_is_the_whole_study(study: Path, tmp_path: Path
     assert run(tmp_path, "run", study, "-w", spaces["whole"], *LOCAL).code == 0
 
     parts = [open_study(str(spaces[name])) for name in ("of0", "of1", "whole")]
-    both = with_seeds(parts[0], parts[1])
+    both = drawn(with_seeds(parts[0], parts[1]))
     assert isinstance(both.evidence, outcomes.Outcomes)
     assert isinstance(parts[2].evidence, outcomes.Outcomes)
     pd.testing.assert_frame_equal(both.evidence.table, parts[2].evidence.table)

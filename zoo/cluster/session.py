@@ -41,7 +41,7 @@ _QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Tune's own makes fit() return as if all were well
-    "TUNE_MAX_PENDING_TRIALS_PG": "128",  # workers asked for at once, of nodes and of an autoscaler
+    "TUNE_MAX_PENDING_TRIALS_PG": "64",  # workers asked for at once, of nodes and of an autoscaler
     # a trial that lost its worker is tried again; one that cannot is named by zoo
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
