@@ -108,10 +108,15 @@ def _node(load: Load, folder: Path) -> Iterator[str]:
 
 
 class _StateFile:
-    """The largest size, bytes, that Tune's file of its own state had meanwhile."""
+    """The largest size, bytes, that the file of Tune's own state had meanwhile, of sweeps that
+    began since."""
 
     def __init__(self) -> None:
         self.largest, self._over = 0, threading.Event()
+        self._others = set(self._sweeps())
+
+    def _sweeps(self) -> Iterator[Path]:
+        return Path(tempfile.gettempdir()).glob("zoo-tune-*")
 
     def __enter__(self) -> _StateFile:
         threading.Thread(target=self._watch, daemon=True).start()
@@ -119,9 +124,10 @@ class _StateFile:
 
     def _watch(self) -> None:
         while not self._over.wait(1.0):
-            for path in Path(tempfile.gettempdir()).glob("zoo-tune-*/**/experiment_state*"):
-                with contextlib.suppress(OSError):
-                    self.largest = max(self.largest, path.stat().st_size)
+            with contextlib.suppress(OSError):
+                for sweep in set(self._sweeps()) - self._others:
+                    sizes = [path.stat().st_size for path in sweep.rglob("experiment_state*")]
+                    self.largest = max(self.largest, *sizes, 0)
 
     def __exit__(self, *_: object) -> None:
         self._over.set()

@@ -168,7 +168,9 @@ class Queue:
         asked: str | None = None,
     ) -> None:
         self._newest, self._fail, self._clock = newest, fail, clock
-        self._on_cpu, self._wholes, self._asked = on_cpu, dict(wholes or {}), asked
+        self._on_cpu, self._asked = on_cpu, asked
+        self._declared = dict(wholes or {})
+        self._wholes = dict(self._declared)
         self._costs = dict(costs)
         self._all: dict[str, Training] = {}
         self._kind: dict[str, str] = {}
@@ -192,6 +194,10 @@ class Queue:
         self._patience, self._idle_since = 0.0, clock()
 
     # ------------------------------------------------------------ asked by workers
+
+    def declared(self, kind: str) -> Whole | None:
+        """What of the sweep is of a kind, done or not; None where nobody said."""
+        return self._declared.get(kind)
 
     def next(self, worker: str, host: str) -> list[Training] | Literal["wait", "end"]:
         """The next batch for a worker on a host; or that it waits and asks again; or that there is

@@ -113,7 +113,7 @@ class _Shift:
                 on_epoch=self._finished,
                 should_stop=self._stop.is_set,
                 trainer=self._config["trainer"],
-                whole=self._config["wholes"].get(kind(batch[0])),
+                whole=self._ask("declared", kind(batch[0])),
             )
             left = [job.id for job in ledger.missing(workspace, batch) if job.id not in failed]
         except Exception as error:  # noqa: BLE001 - this host cannot; the queue decides what follows
@@ -323,7 +323,6 @@ def run_sweep(
         "threads": max(1, int(resources.get("CPU", 1))) if resources.get("GPU") else 1,
         "gpus": resources.get("GPU", 0.0),
         "trainer": trainer,
-        "wholes": dict(wholes),
     }
     # Tune's own files are scratch, and nobody's but this process's.
     with tempfile.TemporaryDirectory(prefix="zoo-tune-", ignore_cleanup_errors=True) as scratch:
