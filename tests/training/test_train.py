@@ -29,6 +29,7 @@ import zoo.training.loop
 import zoo.training.run
 import zoo.trainsets.inputs
 from zoo import keyed, models, pipeline
+from zoo.cli.text import status_text
 from zoo.data import Dataset, Decoded, open_dataset
 from zoo.errors import StoreError
 from zoo.estimate import training_seconds
@@ -771,6 +772,19 @@ def test_a_snapshot_is_a_state_to_go_on_from(tmp_path: Path, dataset: Dataset) -
     assert epochs == [3, 4]
 
 
+def test_epochs_that_are_trained_again_are_counted(tmp_path: Path, dataset: Dataset) -> None:
+    """Ended between the snapshot at epoch 2 and its state, then after that state: the first costs
+    the epoch of a committed snapshot, which the status says, the second none."""
+    space, job = workspace(tmp_path), training(dataset, epochs=4, snapshots=(1, 2, 4))
+    assert ledger.status(space)["repeated"] == 0
+    for last in (2, 3):
+        with pytest.raises(Stopped):
+            run_training(space, job, device=CPU, report=stop_after(last))
+    run_training(space, job, device=CPU)
+    assert ledger.status(space)["repeated"] == 1
+    assert "repeated    1 epochs with a committed snapshot" in status_text(ledger.status(space))
+
+
 def test_a_training_in_progress_has_no_visible_outcome(tmp_path: Path, dataset: Dataset) -> None:
     """Stopped after its first snapshot: its checkpoint is committed, but it is no member of the
     population, and it is missing."""
@@ -870,7 +884,7 @@ def test_finished_work_is_not_touched(tmp_path: Path, dataset: Dataset) -> None:
     before = everything(space, but=("cache",))
     assert ledger.missing(space, [job]) == []
     run_training(space, job, device=CPU)
-    assert everything(space, but=("cache", "resume")) == before
+    assert everything(space, but=("cache", "resume", "attempts")) == before
 
 
 def test_more_snapshots_later_only_add(tmp_path: Path, dataset: Dataset) -> None:
@@ -881,11 +895,11 @@ def test_more_snapshots_later_only_add(tmp_path: Path, dataset: Dataset) -> None
     more = job.replace(snapshots=(1, 2, 3))
     assert more.id == job.id
     run_training(space, job, device=CPU)
-    before = everything(space, but=("cache", "resume"))
+    before = everything(space, but=("cache", "resume", "attempts"))
     assert ledger.uncovered_snapshots(space, more) == [1, 2]
     assert ledger.missing(space, [more]) == [more]
     run_training(space, more, device=CPU)
-    after = everything(space, but=("cache", "resume"))
+    after = everything(space, but=("cache", "resume", "attempts"))
     assert {name: after[name] for name in before} == before
     assert len(after) == len(before) + 4  # two checkpoints, two commits
     run_training(at_once, more, device=CPU)

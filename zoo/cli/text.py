@@ -512,6 +512,11 @@ def status_text(found: Mapping[str, Any]) -> str:
         lines.append(
             f"stopped     {stopped:,} times a training was told to stop and saved where it stood"
         )
+    if repeated := found["repeated"]:
+        lines.append(
+            f"repeated    {repeated:,} epochs with a committed snapshot were trained again, after a"
+            " loss or for other snapshots"
+        )
     lines += [f"left out    {name}: {reason}" for name, reason in found["left_out"].items()]
     lines.append(f"selections  {', '.join(found['selections']) or 'none'}")
     lines.append(f"tables      {', '.join(found['tables']) or 'none'}")

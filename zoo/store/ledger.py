@@ -58,7 +58,9 @@ __all__ = [
     "population_size",
     "record_failure",
     "record_plan",
+    "record_repeats",
     "record_stop",
+    "repeats",
     "seen_by",
     "status",
     "stops",
@@ -296,6 +298,32 @@ def stops(workspace: Workspace) -> int:
     """How often trainings of this workspace were stopped and have saved their state, as far as it
     is still noted."""
     return sum(_STOPPED in name for name in workspace.files.names("attempts"))
+
+
+_REPEATED = ".repeated-"
+
+
+def record_repeats(workspace: Workspace, training: Training, start: int) -> None:
+    """Note how many of a training's committed snapshots lie after the epoch from which it goes on:
+    their epochs are trained again, for the same numbers. None, unless a process was killed between
+    a snapshot and its state, the state is gone, or other snapshots are asked for."""
+    asked = training.snapshots or (training.recipe.epochs,)
+    there = [
+        epoch
+        for epoch in asked
+        if epoch > start
+        and workspace.commits.get("checkpoint", classifier_id(training.id, epoch)) is not None
+    ]
+    if there:
+        name = f"{training.id}{_REPEATED}{len(there)}-{attempt_id()}-{secrets.token_hex(4)}"
+        workspace.files.replace(f"attempts/{name}", b"")
+
+
+def repeats(workspace: Workspace) -> int:
+    """How many epochs of committed snapshots of this workspace were trained again, as far as it is
+    still noted."""
+    found = [name.partition(_REPEATED)[2] for name in workspace.files.names("attempts")]
+    return sum(int(text.partition("-")[0]) for text in found if text)
 
 
 _SOURCE = "source-"
@@ -697,6 +725,7 @@ def _status(workspace: Workspace) -> dict[str, Any]:
             if commit.files
         },
         "stopped": stops(workspace),
+        "repeated": repeats(workspace),
         "left_out": left_out(workspace),
         "answered": dict(sorted(answers.items())),
         "not_held_out": _not_held_out(workspace),

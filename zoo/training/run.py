@@ -344,12 +344,13 @@ def _begin(
             clock.leave(training.id)
             return None
         course = _Course(workspace, training, data, device, report, should_stop, clock, began)
-        if course.resume():
-            return course
-        # Snapshots asked for only now, or whose commit is gone, need the epochs before the state:
-        #     start over, the same numbers come out.
-        checkpoint.drop_resume(workspace.files, training.id)
-        return _Course(workspace, training, data, device, report, should_stop, clock, began)
+        if not course.resume():
+            # Snapshots asked for only now, or whose commit is gone, need the epochs before the
+            # state: start over, the same numbers come out.
+            checkpoint.drop_resume(workspace.files, training.id)
+            course = _Course(workspace, training, data, device, report, should_stop, clock, began)
+        ledger.record_repeats(workspace, training, course.outcome.epochs)
+        return course
 
 
 class _Course:
