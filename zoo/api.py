@@ -682,6 +682,7 @@ def plan(
     scale: str | None = None,
     *,
     workspace: str | Path = "./zoo-workspace",
+    seeds: Sequence[int] | None = None,
     **hardware: Any,
 ) -> Estimate:
     """What an experiment would cost before anything runs, as ``zoo plan`` says it.
@@ -689,6 +690,7 @@ def plan(
     >>> zoo.plan("demo").as_json()                                                                     # doctest: +SKIP
 
     Args:
+        seeds: only these of a study's seeds; None = all.
         hardware: ``accelerator``, ``devices``, ``price`` of ``zoo.estimate.estimate``.
     """  # noqa: E501
     from zoo.studies import load as experiments
@@ -699,6 +701,8 @@ def plan(
     except NotFoundError:
         space = None
     spec = experiments.load(experiment, scale)
+    if seeds is not None:
+        spec = spec.of_seeds(seeds)
     return pipeline.cost_of_experiment(space, spec, **hardware)
 
 

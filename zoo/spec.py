@@ -538,18 +538,19 @@ class Experiment(Spec):
         """The same study of some of its seeds alone, where a seed is a repetition of everything.
 
         Raises:
-            UsageError: for a seed that it has not; where its seeds are members of one population,
-                which a part of them does not make (selections, arms, parts, a single training).
+            UsageError: for a seed that it has not, or none; where its seeds are members of one
+                population, which a part of them does not make (selections, arms, parts, a single
+                training).
         """
         if self.parts or self.arm_groups or self.selections or self.single is not None:
             raise UsageError(
                 f"experiment {self.name!r}: its seeds are no repetitions of the whole, what it"
                 " selects and retrains is made from all of them. Leave the seeds out."
             )
-        if unknown := sorted({*seeds} - {*self.seeds}):
+        if not seeds or (unknown := sorted({*seeds} - {*self.seeds})):
             raise UsageError(
-                f"experiment {self.name!r}: it has no seed {unknown[0]} at scale {self.scale}."
-                f" Allowed: {', '.join(map(str, self.seeds))}."
+                f"experiment {self.name!r}: it has no seed {unknown[0] if seeds else repr('')} at"
+                f" scale {self.scale}. Allowed: {', '.join(map(str, self.seeds))}."
             )
         kept = [
             sweep.replace(seeds=mine)

@@ -9,6 +9,8 @@ import pytest
 
 from zoo.cluster.queue import END, WAIT, Queue, batch_size, of_the_host
 from zoo.spec import DatasetRef, Recipe, Sweep, Training
+from zoo.training.alike import kind
+from zoo.training.rule import Whole
 
 DATA = "DataError: no data set 'mine' here"
 
@@ -57,6 +59,14 @@ class Made:
 
 
 # ---------------------------------------------------------------- batches
+
+
+def test_a_worker_is_told_what_was_declared() -> None:
+    """Of a kind that nobody said anything about, nothing: what the worker is given is then all."""
+    jobs, whole = sweep(["mlp", "softmax"]), Whole(40, 60_000)
+    said = {kind(jobs[0]): whole}
+    queue = Queue(jobs, {job.id: 1.0 for job in jobs}, lambda _: "", lambda *_: None, wholes=said)
+    assert [queue.declared(kind(job)) for job in jobs] == [whole, None]
 
 
 @pytest.mark.parametrize(

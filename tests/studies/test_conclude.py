@@ -154,6 +154,10 @@ def test_one_seed_after_the_other_is_the_whole_study(study: Path, tmp_path: Path
     [
         (("data_quality_mnist", "--scale", "smoke", "--seeds", "0,7"), "it has no seed 7 at scale"),
         (("cleaning", "--scale", "smoke", "--seeds", "0"), "its seeds are no repetitions"),
+        (
+            ("data_quality_mnist", "--seeds", ","),
+            "it has no seed '' at scale laptop. Allowed: 0, 1",
+        ),
         (("demo", "--seeds", "one"), "--seeds 'one': allowed are whole numbers"),
     ],
 )
