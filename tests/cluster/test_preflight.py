@@ -7,6 +7,7 @@ import json
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -121,6 +122,38 @@ def test_the_probe_makes_no_workspace(tmp_path: Path) -> None:
         made.close()
         assert (tmp_path / name).exists() is kept
     assert not (tmp_path / "new").exists()
+
+
+class _Context:
+    """A worker's, on a node that nobody has probed."""
+
+    def get_node_id(self) -> str:
+        return "f" * 56
+
+
+def test_a_gate_opens_before_any_node_is_probed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An autoscaler's first node may start a worker before the driver has seen it: what that looks
+    for is there from the moment the gate is made. Where it is not, the gate stays shut until it is:
+    who waits there looks again."""
+    monkeypatch.setattr(ray, "get_runtime_context", _Context)
+    monkeypatch.setattr(preflight, "_LOOKED", {})
+    monkeypatch.setattr(preflight, "_AGAIN_SECONDS", 0.05)
+    probes = Preflight(str(tmp_path / "space"), 0.0)
+    gate = probes.gate()
+    assert gate.opens()
+    monkeypatch.setattr(preflight, "_LOOKED", {})
+    probes.close()
+    assert not gate.opens()
+    waiting = threading.Thread(target=gate.wait, daemon=True)
+    waiting.start()
+    waiting.join(0.3)
+    assert waiting.is_alive()
+    probes.gate()
+    waiting.join(60)
+    assert not waiting.is_alive()
+    probes.close()
 
 
 def test_a_late_node_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,6 @@ import secrets
 import shutil
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -33,6 +32,7 @@ from zoo.store.workspace import PROBE
 __all__ = ["Gate", "Preflight", "Report", "Wanted", "faults", "look"]
 
 _SECONDS = 15.0
+_AGAIN_SECONDS = 5.0
 _FREE_BYTES = 200 << 20
 _SHM_BYTES = 64 << 20
 _COMPARED = ("torch", "numpy")
@@ -215,7 +215,8 @@ def faults(report: Report, own: Report) -> list[str]:
     return found
 
 
-_LOOKED: dict[str, bool] = {}
+_LOOKED: dict[str, tuple[bool, float]] = {}
+"""What this process has found of a gate, and when."""
 
 
 @dataclass(frozen=True)
@@ -236,21 +237,24 @@ class Gate:
         return replace(self, wanted=replace(self.wanted, gpus=0.0))
 
     def opens(self) -> bool:
-        """Whether this node can do the work. Looked at once per process."""
+        """Whether this node can do the work. Looked at once per process where it can, else again
+        after a while."""
         import ray
 
         if ray.get_runtime_context().get_node_id() in self.probed:
             return True
         what = json.dumps([asdict(self.wanted), asdict(self.own)], sort_keys=True)
-        if what not in _LOOKED:
-            _LOOKED[what] = not faults(look(self.wanted), self.own)
-        return _LOOKED[what]
+        good, when = _LOOKED.get(what, (False, -_AGAIN_SECONDS))
+        if not good and time.monotonic() - when >= _AGAIN_SECONDS:
+            good = not faults(look(self.wanted), self.own)
+            _LOOKED[what] = good, time.monotonic()
+        return good
 
     def wait(self) -> None:
-        """Return where this node can do the work; never where it cannot. Whoever waits here keeps
+        """Return once this node can do the work; never where it cannot. Whoever waits here keeps
         the place that another one would be given only to wait there too."""
-        if not self.opens():
-            threading.Event().wait()
+        while not self.opens():
+            time.sleep(_AGAIN_SECONDS)
 
 
 class Preflight:
@@ -370,7 +374,10 @@ class Preflight:
         return [node for node in nodes if node in self.good]
 
     def gate(self) -> Gate:
-        """For workers that another one places, on nodes that may not be probed by then."""
+        """For workers that another one places, on nodes that may not be probed by then, nor
+        anything else: what they look for is written here too."""
+        if self._place:
+            self._write_probe()
         return Gate(self._wanted(), self._own, frozenset(self.good))
 
     def _wanted(self) -> Wanted:
