@@ -350,15 +350,16 @@ def verdict_rows(verdicts: pd.DataFrame) -> list[str]:
 
 
 def against_rows(first: Study, second: Study) -> list[str]:
-    """Claims that both judged, in the order of the second: measured and verdict at each one's
-    scale."""
+    """Claims that both have and the second could test, in its order: measured and verdict at each
+    one's scale."""
     scales = [f"{study.facts['scale']}" for study in (first, second)]
     rows = first.verdicts.merge(second.verdicts, on="claim", how="right", suffixes=("", "_second"))
     lines = [
         f"| claim | statement | {scales[0]} | | {scales[1]} | |",
         "|---|---|---|---|---|---|",
     ]
-    for row in rows.dropna(subset="verdict").to_dict(orient="records"):
+    tested = rows[rows["verdict_second"] != "not tested"].dropna(subset="verdict")
+    for row in tested.to_dict(orient="records"):
         found = [
             f"{'' if pd.isna(row[f'measured{end}']) else row[f'measured{end}']} |"
             f" {_bold(row['verdict_second'] != row['verdict'], row[f'verdict{end}'])}"
@@ -515,8 +516,8 @@ def main(arguments: Sequence[str]) -> int:
     for name, study in studies.items():
         target = folder / name
         target.mkdir(parents=True, exist_ok=True)
-        # The last digits of a fitted number differ between processors.
-        (target / "verdicts.csv").write_text(csv_text(study.verdicts, "%.9g"))
+        # What processors differ in is not kept: the last digits of a fitted number, a sum near 0.
+        (target / "verdicts.csv").write_text(csv_text(study.verdicts, "%.9f"))
         if study.figures is None:
             continue
         store_tables(study, target)
