@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from zoo import pipeline
 from zoo.data import open_dataset
@@ -77,3 +78,20 @@ def test_a_plan_tells_it_from_the_set_before_the_step(tmp_path: Path) -> None:
 def test_a_data_set_without_such_a_step_stays(tmp_path: Path) -> None:
     space = Workspace.open(str(tmp_path / "w"), create=True)
     assert pipeline.with_confusion(space, BASE, LocalRunner, QUIET) == BASE
+
+
+def test_pictures_that_differ_in_size_are_confused_too(tmp_path: Path) -> None:
+    """Class folders of pictures of several sizes: shown at one; a plan finds what was made."""
+    random = np.random.default_rng(0)
+    for name, level in (("dark", 40), ("bright", 200)):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number in range(12):
+            side = int(random.integers(20, 40))
+            pixels = random.integers(level - 30, level + 30, (side, 40, 3)).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{number}.png")
+    uri = f"{tmp_path / 'photos'}+label_noise:fraction=0.25,to=confusion"
+    space = Workspace.open(str(tmp_path / "w"), create=True)
+    made = open_dataset(pipeline.with_confusion(space, uri, LocalRunner, QUIET))
+    before = open_dataset(str(tmp_path / "photos"))
+    assert int((made.splits["train"].labels != before.splits["train"].labels).sum()) == 6
+    assert pipeline.dataset_to_plan(space, uri)[0].fingerprint == made.fingerprint

@@ -183,6 +183,15 @@ def prepare_dataset(
 CONFUSED_BY: Final = Sweep(archs=("lenet5",), recipe=RECIPES["onecycle"].replace(epochs=8))
 """What decides the wrong labels of ``label_noise:to=confusion``: the network of ``Confusion``."""
 
+_CONFUSED_AT: Final = 32
+"""Side at which it is shown pictures that differ in size."""
+
+
+def _confusing(dataset: Dataset, seed: int) -> Sweep:
+    """``CONFUSED_BY`` on a data set."""
+    size = None if dataset.native_size else _CONFUSED_AT
+    return CONFUSED_BY.replace(seeds=(seed,), input_size=size)
+
 
 def with_confusion(
     workspace: Workspace, uri: str, runner: Callable[[], Runner], progress: Progress
@@ -195,8 +204,8 @@ def with_confusion(
     Done once: the same data set in the same workspace finds its labels.
     """
     while (found := derived.confusion_of(uri)) is not None:
-        dataset = prepare_dataset(workspace, found.base, CONFUSED_BY.inputs, progress)
-        sweep = CONFUSED_BY.replace(seeds=(found.seed,))
+        sweep = _confusing(datasets.dataset_of(workspace, found.base), found.seed)
+        dataset = prepare_dataset(workspace, found.base, sweep.inputs, progress)
         trainings = sweep.expand(dataset.ref)
         refuse_diverged(
             train(
@@ -243,7 +252,7 @@ def _confused_there(workspace: Workspace, uri: str) -> str | None:
     """What ``with_confusion`` gives where everything is there already; else None. Makes nothing."""
     while (found := derived.confusion_of(uri)) is not None:
         dataset, stand_in = open_or_published(found.base)
-        trainings = CONFUSED_BY.replace(seeds=(found.seed,)).expand(dataset.ref)
+        trainings = _confusing(dataset, found.seed).expand(dataset.ref)
         members = [] if stand_in else list(ledger.classifiers_of(workspace, trainings))
         kept = [
             workspace.commits.get("selection", _confusion_name(found, dataset, network))
