@@ -16,7 +16,9 @@ OPTIONS = {
         " --runner --workspace DATA"
     ),
     "demo": "--address --cpus --gpus --runner --scale --workspace",
-    "run": "--address --cpus --gpus --runner --scale --trainer --until --workspace EXPERIMENT",
+    "run": (
+        "--address --cpus --gpus --runner --scale --seeds --trainer --until --workspace EXPERIMENT"
+    ),
     "plan": (
         "--archs --assume --data --devices --epochs --features --folds --fractions --gpu"
         " --gpu-price --json --recipe --scale --seeds --snapshots --weights --workspace EXPERIMENT"

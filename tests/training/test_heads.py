@@ -59,6 +59,19 @@ def test_steps_in_one_pass_are_torchs_own_in_float64(vectors: int, classes: int)
     assert stack._kernel is not None
 
 
+@pytest.mark.parametrize("arch", models.HEADS)
+def test_a_head_begins_where_it_would_begin_alone(arch: str) -> None:
+    """At a multiple of 64 bytes, of weights and gradients, before and after heads have left: on
+    some processors a product's last bits depend on it. An odd width and three classes, so that a
+    head's own numbers fill no such block."""
+    own, recipe = heads(arch, 7, 3), RECIPES["adam, decay, smoothing"]
+    stack = HeadStack(own, recipe)
+    compare(own, stack, recipe, 7, 3)
+    stack.keep([2, 0])
+    for flat in (stack.values, stack._gradients, *stack.moments):
+        assert {row.data_ptr() % 64 for row in flat} == {0}
+
+
 def test_what_has_no_kernel_is_left_to_torch() -> None:
     """Two layers, and vectors that fill no register, whether it was asked for or not."""
     for arch, width in (("head_mlp", 2 * LANES), ("head_softmax", LANES + 1)):

@@ -45,6 +45,11 @@ _WORTH_OPERATIONS = 4e11
 (5 s, once per machine) or loading it takes what is won."""
 
 
+_ALIGNED = 64
+"""Bytes. On some processors a matrix product's last bits depend on where in memory its operands and
+its result begin (measured: MKL on an AMD EPYC)."""
+
+
 # ---------------------------------------------------------------- the computation
 
 
@@ -65,12 +70,21 @@ class HeadStack(Stack):
         self._kernel: Kernel | None = None
         if [len(shape) for shape in shapes] != [2, 1] * (len(shapes) // 2):
             raise ValueError(f"{self.shapes}: not the weights and biases of linear layers")
+        # Each head's numbers begin where the first one's do, by so many that nobody reads.
+        self._numbers = self.values.shape[1]
+        padding = -self._numbers % (_ALIGNED // self.values.element_size())
+        self.values, *self.moments = (
+            nn.functional.pad(flat, (0, padding)) for flat in (self.values, *self.moments)
+        )
         self._gradients = torch.empty(0)
         self._rows = torch.empty(0)
         if fused and self.values.device.type == "cpu" and recipe.optimizer != "sgd":
             from zoo.training.lanes.adam import compiled_adam, is_torchs
 
             self.adam = compiled_adam if is_torchs(self.values.dtype) else self.adam
+
+    def of(self, flat: Tensor) -> dict[str, Tensor]:
+        return super().of(flat[:, : self._numbers])
 
     def _layers(self, flat: Tensor) -> list[tuple[Tensor, Tensor]]:
         """(weights [k, out, in], biases [k, out]) of each layer."""
@@ -112,6 +126,7 @@ class HeadStack(Stack):
             self._rows = features.new_empty(group, batch, width)
         if len(self._gradients) < group:
             self._gradients = self.values.new_zeros(group, self.values.shape[1])
+        self._gradients[:, self._numbers :] = 0
         backward = self._in_one_pass if self._fused else self._backward
         pace = self.counted(slice(first, first + heads), rates)
         found = []
@@ -218,14 +233,26 @@ def _worth(head: nn.Module, images: int) -> bool:
 
 def _products(left: Tensor, right: Tensor, out: Tensor | None = None) -> Tensor:
     """[k, a, b] times [k, b, c]. On a CPU one product after the other: of matrices as thin as these
-    a batched product was measured to take twice as long."""
+    a batched product was measured to take twice as long. What begins elsewhere than it would alone
+    is copied, so that a product's bits are not its neighbours'."""
     if left.device.type != "cpu":
         return torch.bmm(left, right) if out is None else torch.bmm(left, right, out=out)
     if out is None:
         out = left.new_empty(len(left), left.shape[1], right.shape[2])
     for one, other, into in zip(left.unbind(), right.unbind(), out.unbind(), strict=True):
-        torch.mm(one, other, out=into)
+        if _begins_well(into):
+            torch.mm(_aligned(one), _aligned(other), out=into)
+        else:
+            into.copy_(torch.mm(_aligned(one), _aligned(other)))
     return out
+
+
+def _begins_well(matrix: Tensor) -> bool:
+    return matrix.data_ptr() % _ALIGNED == 0
+
+
+def _aligned(matrix: Tensor) -> Tensor:
+    return matrix if _begins_well(matrix) else matrix.clone()
 
 
 def _hits(z: Tensor, labels: Tensor, asked: Tensor) -> Tensor:
