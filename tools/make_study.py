@@ -106,10 +106,10 @@ def open_study(path: str) -> Study:
     workspace = Workspace.open(path)
     name, scale, _ = recorded_run(workspace)
     recorded, experiment = recorded_experiment(workspace), load(name, scale)
-    if recorded is not None:
-        experiment = experiment.of_seeds(recorded.seeds)
     judge = _judge(name, scale)
     assert judge.points is not None
+    if recorded is not None:
+        experiment = experiment.of_seeds(recorded.seeds)
     outcomes = collect(workspace, open_dataset(experiment.dataset), experiment, judge.points)
     trainings = ledger.trainings_frame(workspace)
     facts = {
@@ -451,7 +451,11 @@ def filled(page: str, studies: Mapping[str, Study], folder: str) -> str:
         if thing in ("run", "verdicts"):
             lines = run_rows(study) if thing == "run" else verdict_rows(study.verdicts)
         elif thing.startswith(_AGAINST):
-            lines = against_rows(studies[thing.removeprefix(_AGAINST)], study)
+            if (other := thing.removeprefix(_AGAINST)) not in studies:
+                raise UsageError(
+                    f"block {name} {thing}: no study {other}. There are {', '.join(studies)}."
+                )
+            lines = against_rows(studies[other], study)
         elif study.figures is None:
             return match.group()
         elif thing in charts:

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from zoo.data import DatasetCheck, DatasetRow, class_titles
 from zoo.errors import UsageError
-from zoo.progress import duration
+from zoo.progress import counted, duration
 from zoo.registry import distinct
 
 if TYPE_CHECKING:
@@ -514,8 +514,8 @@ def status_text(found: Mapping[str, Any]) -> str:
         )
     if repeated := found["repeated"]:
         lines.append(
-            f"repeated    {repeated:,} epochs with a committed snapshot were trained again, after a"
-            " loss or for other snapshots"
+            f"repeated    {counted(repeated, 'epoch')} with a committed snapshot trained again,"
+            " after a loss or for other snapshots"
         )
     lines += [f"left out    {name}: {reason}" for name, reason in found["left_out"].items()]
     lines.append(f"selections  {', '.join(found['selections']) or 'none'}")
