@@ -294,7 +294,7 @@ class Zoo:
             else None
         )
         dataset, trainings, _ = pipeline.planned(
-            data, sweep, self.workspace.location, QUIET, made_by
+            data, [pipeline.Grid(sweep, made_by)], self.workspace.location, QUIET
         )
         with _running(runner) as make:
             diverged = pipeline.train(

@@ -22,7 +22,7 @@ from zoo.data.check import Duplicates, NearDuplicates
 from zoo.errors import StoreError, UsageError
 from zoo.estimate import PAGE_SECONDS, estimate, feature_seconds, whole_seconds
 from zoo.models.at_hand import HOG, at_hand
-from zoo.pipeline import Features, Runner, fill, planned, score_splits, train
+from zoo.pipeline import Features, Grid, Runner, fill, planned, score_splits, train
 from zoo.progress import Progress, counted, duration
 from zoo.recipes import RECIPES
 from zoo.registry import distinct
@@ -68,22 +68,26 @@ _TOLD = ("unreadable", "duplicates", "near-duplicates", "no test split")
 
 @dataclass(frozen=True)
 class Chosen:
-    """What an audit trains. ``seconds``: of training, features included, on ``cores``, an estimate;
-    ``why``: the rule, with this data set's numbers. ``features``: what heads are trained on; None =
-    networks on pictures. ``budget``: the seconds that were allowed. ``most``: with more of them
-    nothing would be added."""
+    """What an audit trains: networks on pictures, heads on features, or both. ``seconds``: of
+    training, features included, on ``cores``, an estimate; ``why``: the rule, with this data set's
+    numbers. ``budget``: the seconds that were allowed. ``most``: with more of them nothing would be
+    added."""
 
-    sweep: Sweep
+    grids: tuple[Grid, ...]
     seconds: float
     why: str
-    features: Features | None = None
     cores: int = 1
     budget: float = BUDGET
     most: bool = False
 
+    @property
+    def backbone(self) -> str | None:
+        """What makes the features; None where there are networks only."""
+        return next((grid.features.backbone for grid in self.grids if grid.features), None)
+
 
 def choose(dataset: Dataset, budget: float, cores: int, features: str | None = None) -> Chosen:
-    """Networks, input size and epochs for a data set and a budget.
+    """Networks, heads, input size and epochs for a data set and a budget.
 
     **Heads on frozen features** where pictures are larger than 64 pixels, or of several sizes, or
     few, and pretrained weights are at hand: softmax regressions and small perceptrons on what the
@@ -97,19 +101,23 @@ def choose(dataset: Dataset, budget: float, cores: int, features: str | None = N
     - Epochs: about 1,000 optimiser steps each, at least 8 epochs and at most 40.
     - Five folds, shared out twice: ten trainings of each architecture.
     - Architectures of ``ARCHS`` in their order while the budget lasts, two at least.
+    - Beside them, on the same folds, both heads, where pictures are of one size up to 64 pixels: on
+      features of the network at hand of most multiply-adds whose pass leaves half of the budget,
+      else on histograms, unless these do not.
 
     Args:
         budget: seconds of training.
         cores: that work at the same time.
         features: a network of timm whose features are taken whatever the pictures; ``none`` =
-            networks on pictures; None = by the rule.
+            networks on pictures alone; None = by the rule.
     """
     examples = len(dataset.splits["train"])
     large = dataset.native_size is None or max(dataset.native_size) > _LARGEST
     few = f"pictures are few, {_FEW:,} or less" if examples <= _FEW else ""
     because = "as asked for"
+    names = at_hand() if features is None else []
     if features is None and (why := "pictures are large" if large else few):
-        if names := at_hand():
+        if names:
             features = _affordable(names, examples, budget, cores)
             because = f"{why} and its weights are at hand; --features none for networks"
         else:
@@ -124,6 +132,7 @@ def choose(dataset: Dataset, budget: float, cores: int, features: str | None = N
     recipe = RECIPES["onecycle"].replace(lr=2e-3)
     steps = max(1, math.ceil(examples * (1 - 1 / _FOLDS) / recipe.batch_size))
     epochs = min(max(math.ceil(_STEPS / steps), _EPOCHS[0]), _EPOCHS[1])
+    beside = None if large or features == "none" else _beside(dataset, names, budget, cores)
 
     def sweep(archs: tuple[str, ...]) -> Sweep:
         return sweep_of(
@@ -140,22 +149,22 @@ def choose(dataset: Dataset, budget: float, cores: int, features: str | None = N
 
     def seconds(archs: tuple[str, ...]) -> float:
         jobs = sweep(archs).expand(dataset.ref)
-        return whole_seconds(list(jobs), dataset, max(1, cores))
+        return whole_seconds(list(jobs), dataset, max(1, cores)) + (beside[1] if beside else 0.0)
 
     archs: tuple[str, ...] = ARCHS[:2]
     for more in range(3, len(ARCHS) + 1):
         if seconds(ARCHS[:more]) <= budget:
             archs = ARCHS[:more]
-    spent = seconds(archs)
+    grids = (Grid(sweep(archs)), *([beside[0]] if beside else []))
     why = (
         f"{', '.join(archs)} at {side} x {side} pixels"
-        f" ({'their own size' if own else 'larger, or of several sizes'}), {epochs} epochs, on"
-        f" {min(_FOLDS, examples)} folds shared out {_REPEATS} times"
+        f" ({'their own size' if own else 'larger, or of several sizes'}), {epochs} epochs,"
+        f" {_heads_in_words(beside[0]) if beside else ''}on {min(_FOLDS, examples)} folds shared"
+        f" out {_REPEATS} times"
     )
     if features is None and large:
         why += f"; {because}"
-    most = archs == ARCHS
-    return Chosen(sweep(archs), spent, why, None, cores, budget, most)
+    return Chosen(grids, seconds(archs), why, cores, budget, archs == ARCHS)
 
 
 def _cost(
@@ -185,35 +194,62 @@ def _affordable(names: list[str], examples: int, budget: float, cores: int) -> s
     return min(names, key=lambda name: (costs[name], name))
 
 
+def _heads(examples: int, repeats: int) -> Sweep:
+    """Both heads, about 250 optimiser steps each, at least 8 epochs and at most 40."""
+    recipe = RECIPES["onecycle"].replace(lr=2e-3)
+    steps = max(1, math.ceil(examples * (1 - 1 / _FOLDS) / recipe.batch_size))
+    epochs = min(max(math.ceil(_STEPS / 4 / steps), _EPOCHS[0]), _EPOCHS[1])
+    shared = [f"{min(_FOLDS, examples)}x{repeats}"]
+    return sweep_of(HEADS, None, epochs, None, "onecycle:lr=0.002", None, None, None, shared)
+
+
+def _heads_in_words(grid: Grid) -> str:
+    assert grid.features is not None, "heads are trained on features"
+    return (
+        f"and {' and '.join(HEADS)} on features of {grid.features.backbone},"
+        f" {grid.sweep.recipe.epochs} epochs, "
+    )
+
+
+def _beside(
+    dataset: Dataset, names: list[str], budget: float, cores: int
+) -> tuple[Grid, float] | None:
+    """Heads that vote beside networks, on the same folds, and their seconds; None where not even
+    those on histograms leave half of the budget."""
+    examples = len(dataset.splits["train"])
+    heads = _heads(examples, _REPEATS)
+    training = whole_seconds(list(heads.expand(dataset.ref)), dataset, max(1, cores))
+    costs = {
+        name: feature_seconds(name, examples) / max(1, cores) + training for name in (*names, HOG)
+    }
+    within = [name for name in costs if costs[name] <= budget / 2]
+    if not within:
+        return None
+    best = max(within, key=lambda name: (name != HOG, costs[name], name))
+    return Grid(heads, Features(best)), costs[best]
+
+
 def _on_features(
     dataset: Dataset, backbone: str, because: str, budget: float, cores: int
 ) -> Chosen:
     examples = len(dataset.splits["train"])
-    recipe = RECIPES["onecycle"].replace(lr=2e-3)
-    steps = max(1, math.ceil(examples * (1 - 1 / _FOLDS) / recipe.batch_size))
-    epochs = min(max(math.ceil(_STEPS / 4 / steps), _EPOCHS[0]), _EPOCHS[1])
-    folds = min(_FOLDS, examples)
     network = feature_seconds(backbone, examples) / max(1, cores)
 
-    def sweep(repeats: int) -> Sweep:
-        words = "onecycle:lr=0.002"
-        shared = [f"{folds}x{repeats}"]
-        return sweep_of(HEADS, None, epochs, None, words, None, None, None, shared)
-
     def seconds(repeats: int) -> float:
-        jobs = sweep(repeats).expand(dataset.ref)
+        jobs = _heads(examples, repeats).expand(dataset.ref)
         return network + whole_seconds(list(jobs), dataset, max(1, cores))
 
     repeats = _REPEATS
     while repeats < _MOST_REPEATS and seconds(repeats + 1) <= budget:
         repeats += 1
-    spent = seconds(repeats)
+    heads = _heads(examples, repeats)
     why = (
-        f"{' and '.join(HEADS)} on features of {backbone} ({because}), {epochs} epochs, on {folds}"
-        f" folds shared out {repeats} times"
+        f"{' and '.join(HEADS)} on features of {backbone} ({because}), {heads.recipe.epochs}"
+        f" epochs, on {min(_FOLDS, examples)} folds shared out {repeats} times"
     )
     most = repeats == _MOST_REPEATS
-    return Chosen(sweep(repeats), spent, why, Features(backbone), cores, budget, most)
+    grids = (Grid(heads, Features(backbone)),)
+    return Chosen(grids, seconds(repeats), why, cores, budget, most)
 
 
 def opened(
@@ -243,7 +279,7 @@ def audit_pictures(
         DataError: if nothing can be trained on the data set.
     """
     check = _checked(dataset, progress)
-    dataset, trainings, workspace = planned(data, chosen.sweep, location, progress, chosen.features)
+    dataset, trainings, workspace = planned(data, chosen.grids, location, progress)
     cost = _cost(workspace, dataset, trainings, chosen)
     progress.say(f"training {chosen.why}: {cost}")
     train(workspace, dataset, AUDIT, "population", trainings, runner, progress)
@@ -310,8 +346,7 @@ def _made_on(chosen: Chosen | None) -> dict[str, Any]:
     """What is advised where a population is weak depends on what was trained, if anything."""
     if chosen is None:
         return {"features": None, "most": None}
-    backbone = "none" if chosen.features is None else chosen.features.backbone
-    return {"features": backbone, "most": chosen.most}
+    return {"features": chosen.backbone or "none", "most": chosen.most}
 
 
 def _facts(

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
@@ -73,6 +73,7 @@ if TYPE_CHECKING:
 __all__ = [
     "STAGES",
     "Features",
+    "Grid",
     "Run",
     "Runner",
     "check_experiment",
@@ -1019,21 +1020,18 @@ def on_features(sweep: Sweep, workspace: str, features: Features) -> tuple[Sweep
     return sweep.replace(features=opened.backbone.key, input_size=None), opened
 
 
+class Grid(NamedTuple):
+    """A sweep, and what makes the features it is trained on in place of pictures."""
+
+    sweep: Sweep
+    features: Features | None = None
+
+
 def planned(
-    data: str,
-    sweep: Sweep,
-    workspace: str,
-    progress: Progress,
-    features: Features | None = None,
+    data: str, grids: Sequence[Grid], workspace: str, progress: Progress
 ) -> tuple[Dataset, list[Training], Workspace]:
     """Everything that can be wrong is found here: names, sizes, data, weights; only then a
-    workspace is made.
-
-    Args:
-        features: what the sweep is trained on in place of pictures.
-    """
-    from zoo import pipeline
-    from zoo.trainsets import treatments
+    workspace is made. The trainings of all grids, in their order."""
     from zoo.trainsets.prepare import check_sweep
 
     try:
@@ -1041,15 +1039,20 @@ def planned(
     except NotFoundError:  # no workspace yet
         dataset = open_dataset(data)
     require_trainable(dataset)
-    opened = None
-    if features is not None:
-        sweep, opened = on_features(sweep, workspace, features)
-    check_sweep(dataset, sweep)
-    trainings = list(treatments.resolved(sweep, dataset).expand(dataset.ref))
+    sweeps: list[Sweep] = []
+    backbones: list[Opened] = []
+    for sweep, features in grids:
+        if features is not None:
+            sweep, opened = on_features(sweep, workspace, features)
+            backbones.append(opened)
+        check_sweep(dataset, sweep)
+        sweeps.append(resolved(sweep, dataset))
     space = Workspace.open(workspace, create=True)
-    if opened is not None:
+    for opened in backbones:
         opened.commit(space)
-    pipeline.prepare_dataset(space, data, sweep.inputs, progress)
+    inputs = [each for sweep in sweeps for each in sweep.inputs]
+    prepare_dataset(space, data, inputs, progress)
+    trainings = [training for sweep in sweeps for training in sweep.expand(dataset.ref)]
     return dataset, trainings, space
 
 

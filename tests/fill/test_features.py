@@ -25,7 +25,7 @@ from zoo.errors import UsageError
 from zoo.fill.features import FeaturePlan
 from zoo.local import LocalRunner
 from zoo.models.at_hand import at_hand
-from zoo.pipeline import Features
+from zoo.pipeline import Features, Grid
 from zoo.scores.from_store import score
 from zoo.scores.population import choose_population
 from zoo.spec import Sweep, Training
@@ -96,7 +96,7 @@ def trained(where: Path, photos: Dataset, weights: Path, trainer: str, **sweep: 
     )
     grid = grid.replace(recipe=grid.recipe.replace(batch_size=5))
     dataset, trainings, space = pipeline.planned(
-        photos.uri, grid, str(where), QUIET, Features(NETWORK, weights, SIDE)
+        photos.uri, [Grid(grid, Features(NETWORK, weights, SIDE))], str(where), QUIET
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ZOO_TRAINER", trainer)
@@ -312,7 +312,7 @@ def test_what_cannot_be_trained_on_features_is_refused(
         grid = sweep_of(
             archs, None, 1, None, words.get("recipe", "adam"), words.get("treatment"), None, None
         )
-        pipeline.planned(photos.uri, grid, str(tmp_path / "new"), QUIET, features)
+        pipeline.planned(photos.uri, [Grid(grid, features)], str(tmp_path / "new"), QUIET)
 
     made_by = Features(NETWORK, weights, SIDE)
     with pytest.raises(UsageError, match=r"head_mlp is a head.*--features BACKBONE"):
@@ -411,7 +411,7 @@ def test_an_audit_takes_features_of_large_pictures_where_weights_are_at_hand(
     told so. Of several backbones the largest that leaves half of the budget."""
     monkeypatch.setattr(auditing, "_FEW", 0)
     monkeypatch.setattr(auditing, "at_hand", list)
-    assert auditing.choose(large, 60, 1).features is None
+    assert auditing.choose(large, 60, 1).backbone is None
     assert (
         "no pretrained weights are at hand (zoo models fetch)" in auditing.choose(large, 60, 1).why
     )

@@ -10,10 +10,13 @@ draw of the noise.
 - networks: what ``zoo audit --features none`` trains by its rule and budget.
 - hog, or a network of timm: what ``zoo audit --features hog`` (or that) trains by its rule and
   budget, features included.
-- networks + hog: both populations as one, and the mean of their held-out probabilities.
+- networks + hog (or that network): the networks, and heads on the same folds as they are, as one
+  population; the order is then of both. It is measured after both, so its seconds are of scoring.
 - five-fold: cross-validation of the audit's first network, as many image passes in all.
 - classical: the histograms of oriented gradients of ``hog`` under scikit-learn's logistic
   regression, five-fold; seconds without the histograms.
+- svm: the same under its support vector machine of radial kernel, whose answers a sigmoid makes
+  probabilities of, inside each fold. Only where it is asked for: its seconds grow with the square.
 
 Options of its own: --sets (data set and pictures of each class, as fashion-mini:52), --noise,
 --ways (of the above; a network of timm by its name) and --budget (seconds of an audit).
@@ -35,6 +38,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -51,10 +55,11 @@ from zoo.data import Dataset, open_dataset
 from zoo.errors import ZooError
 from zoo.local import LocalRunner
 from zoo.models.at_hand import HOG
+from zoo.pipeline import Grid
 from zoo.progress import Progress
 from zoo.scores.confident import out_of_fold
 from zoo.scores.detection import detection_table
-from zoo.scores.from_store import Probabilities, score
+from zoo.scores.from_store import Probabilities
 from zoo.scores.passes import costs, cross_validated
 from zoo.scores.population import Population, population_of
 from zoo.statistics import mean_interval
@@ -72,7 +77,7 @@ NOISE = {
     "symmetric": "label_noise:fraction=0.1,seed={seed}",
     "confusion": "label_noise:fraction=0.1,to=confusion,seed={seed}",
 }
-NETWORKS, FIVE_FOLD, CLASSICAL = "networks", "five-fold", "classical"
+NETWORKS, FIVE_FOLD, CLASSICAL, SVM = "networks", "five-fold", "classical", "svm"
 WAYS = (NETWORKS, HOG, FIVE_FOLD, CLASSICAL)
 CROPS = "crops"
 _OF_SKIMAGE = ("astronaut", "brick", "chelsea", "coffee", "grass", "gravel", "rocket")
@@ -100,40 +105,55 @@ def compared(
     dataset = open_dataset(uri)
     rows: list[pd.DataFrame] = []
     audits: dict[str, tuple[Population, Chosen]] = {}
-    for way in (way for way in ways if way not in (FIVE_FOLD, CLASSICAL)):
-        found, people, chosen = _audited(space, uri, dataset, way, budget, quick)
+
+    def audited(way: str, chosen: Chosen) -> None:
+        found, people = _audited(space, uri, dataset, chosen, networks=NETWORKS in way)
         audits[way] = people, chosen
-        rows.append(found)
+        rows.append(found.assign(way=way))
+
+    for way in (way for way in ways if way not in (FIVE_FOLD, CLASSICAL, SVM)):
+        chosen = choose(dataset, budget, 1, "none" if way == NETWORKS else way)
+        audited(way, _quick(way, chosen) if quick else chosen)
     scores = read_scores(space, dataset.fingerprint, "train")[0]
     if NETWORKS in audits:
         people, chosen = audits[NETWORKS]
-        rows += [
-            _together(space, people, audits[way][0], f"{NETWORKS} + {way}")
-            for way in audits
-            if way != NETWORKS
-        ]
+        for way in [way for way in audits if way != NETWORKS]:
+            audited(f"{NETWORKS} + {way}", _beside(chosen, audits[way][1]))
         if FIVE_FOLD in ways:
-            rows.append(_five_fold(space, people, chosen, uri, scores))
-    if CLASSICAL in ways and HOG in audits:
-        rows.append(_regression(space, dataset, scores))
+            one = _one_network(chosen, _passes(space, people), len(scores))
+            found, _ = _audited(space, uri, dataset, one, networks=True)
+            # one network is judged as cleanlab does only
+            rows.append(found[found["score"] != "label_quality"].assign(way=FIVE_FOLD))
+    if HOG in audits:
+        rows += [
+            _on_histograms(space, dataset, scores, way) for way in (CLASSICAL, SVM) if way in ways
+        ]
     return pd.concat(rows, ignore_index=True)[_COLUMNS]
 
 
+def _quick(way: str, chosen: Chosen) -> Chosen:
+    """Two small networks, or the heads, for four epochs."""
+    (grid,) = chosen.grids
+    archs, size = ("mlp", "softmax") if way == NETWORKS else HEADS, grid.sweep.input_size
+    few = sweep_of(archs, None, 4, None, "onecycle:lr=0.002", None, None, size, ["5x2"])
+    return replace(chosen, grids=(Grid(few, grid.features),))
+
+
+def _beside(networks: Chosen, heads: Chosen) -> Chosen:
+    """The networks of one audit, and the heads of another on the folds of these: what an audit
+    takes by itself where it takes both."""
+    (of_networks,), (of_heads,) = networks.grids, heads.grids
+    alike = of_heads.sweep.replace(treatments=of_networks.sweep.treatments)
+    return replace(networks, grids=(of_networks, Grid(alike, of_heads.features)))
+
+
 def _audited(
-    space: Workspace, uri: str, dataset: Dataset, way: str, budget: float, quick: bool
-) -> tuple[pd.DataFrame, Population, Chosen]:
+    space: Workspace, uri: str, dataset: Dataset, chosen: Chosen, *, networks: bool
+) -> tuple[pd.DataFrame, Population]:
     """What an audit finds, by label quality and by cleanlab's ways on its held-out answers."""
-    networks = way == NETWORKS
-    chosen = choose(dataset, budget, 1, "none" if networks else way)
-    if quick:
-        archs = ("mlp", "softmax") if networks else HEADS
-        size = chosen.sweep.input_size
-        few = sweep_of(archs, None, 4, None, "onecycle:lr=0.002", None, None, size, ["5x2"])
-        chosen = Chosen(few, 0.0, "quick", chosen.features)
-    before = _classifiers(space, dataset.fingerprint)
     took = _timed(lambda: audit_pictures(space.location, uri, dataset, chosen, LocalRunner, _QUIET))
-    more = _classifiers(space, dataset.fingerprint) - before
-    people = population_of(space, dataset.fingerprint, sorted(more))
+    _, trainings, _ = pipeline.planned(uri, chosen.grids, space.location, _QUIET)
+    people = population_of(space, dataset.fingerprint, ledger.classifiers_of(space, trainings))
     scores = read_scores(space, dataset.fingerprint, "train")[0]
     passes = _passes(space, people) if networks else 0
     table = detection_table(scores)
@@ -142,73 +162,29 @@ def _audited(
         table[table["score"] == "label_quality"].assign(image_passes=passes),
         _by_cleanlab(scores, out_of_fold(answers, answers.held_out()), passes),
     ]
-    found = pd.concat(rows, ignore_index=True).assign(way=way, **took)
-    return found, people, chosen
+    return pd.concat(rows, ignore_index=True).assign(**took), people
 
 
-def _classifiers(space: Workspace, fingerprint: str) -> set[str]:
-    """Those of a data set that may score."""
-    found = ledger.population(space).items()
-    return {key for key, commit in found if commit.facts["dataset"] == fingerprint}
+def _one_network(networks: Chosen, passes: int, examples: int) -> Chosen:
+    """Five folds of an audit's first network, of about as many image passes in all."""
+    sweep = networks.grids[0].sweep
+    epochs = max(1, round(passes / (examples * 4)))  # five folds of four fifths
+    recipe, size = "onecycle:lr=0.002", sweep.input_size
+    folds = sweep_of(sweep.archs[:1], None, epochs, None, recipe, None, None, size, ["5x1"])
+    return replace(networks, grids=(Grid(folds),))
 
 
-def _together(space: Workspace, one: Population, other: Population, way: str) -> pd.DataFrame:
-    """Two populations as one, by label quality, where the larger counts for more; and by cleanlab's
-    ways on the mean of their held-out probabilities, where both count alike. Nothing is trained, so
-    that its seconds are those of scoring."""
-    both = population_of(space, one.fingerprint, sorted({*one.classifiers, *other.classifiers}))
-    tables: list[pd.DataFrame] = []
-    took = _timed(lambda: tables.append(score(space, both, "train").to_pandas()))
-    passes = _passes(space, one)
-    table = detection_table(tables[0])
-    mean = np.mean(
-        [
-            out_of_fold(answers, answers.held_out())
-            for answers in (Probabilities(space, people, "train") for people in (one, other))
-        ],
-        axis=0,
-    )
-    rows = [
-        table[table["score"] == "label_quality"].assign(image_passes=passes),
-        _by_cleanlab(tables[0], mean, passes),
-    ]
-    return pd.concat(rows, ignore_index=True).assign(way=way, **took)
-
-
-def _five_fold(
-    space: Workspace, people: Population, chosen: Chosen, uri: str, scores: pd.DataFrame
+def _on_histograms(
+    space: Workspace, dataset: Dataset, scores: pd.DataFrame, way: str
 ) -> pd.DataFrame:
-    passes = _passes(space, people)
-    epochs = max(1, round(passes / (len(scores) * 4)))  # five folds of four fifths
-    here, before = zoo.open(space.location), _classifiers(space, people.fingerprint)
-
-    def work() -> None:
-        here.train(
-            uri,
-            chosen.sweep.archs[:1],
-            folds="5x1",
-            epochs=epochs,
-            recipe="onecycle:lr=0.002",
-            input_size=chosen.sweep.input_size,
-            runner="local",
-        )
-        here.fill(("train",), data=people.fingerprint, keep_logits="all", runner="local")
-
-    took = _timed(work)
-    more = _classifiers(space, people.fingerprint) - before
-    folds = population_of(space, people.fingerprint, sorted(more))
-    answers = Probabilities(space, folds, "train")
-    p = out_of_fold(answers, answers.held_out())
-    return _by_cleanlab(scores, p, _passes(space, folds)).assign(way=FIVE_FOLD, **took)
-
-
-def _regression(space: Workspace, dataset: Dataset, scores: pd.DataFrame) -> pd.DataFrame:
-    """Logistic regression on the stored features of the training split."""
+    """A classifier of scikit-learn on the stored features of the training split."""
+    from sklearn.calibration import CalibratedClassifierCV  # type: ignore[import-untyped]
     from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped]
     from sklearn.model_selection import (  # type: ignore[import-untyped]
         StratifiedKFold,
         cross_val_predict,
     )
+    from sklearn.svm import SVC  # type: ignore[import-untyped]
 
     (unit,) = (
         commit
@@ -223,16 +199,20 @@ def _regression(space: Workspace, dataset: Dataset, scores: pd.DataFrame) -> pd.
 
     def work() -> None:
         folds = StratifiedKFold(5, shuffle=True, random_state=0)
-        regression = LogisticRegression(max_iter=300)
+        classifier = (
+            LogisticRegression(max_iter=300)
+            if way == CLASSICAL
+            else CalibratedClassifierCV(SVC(random_state=0), ensemble=False)
+        )
         answers.append(
-            cross_val_predict(regression, vectors, labels, cv=folds, method="predict_proba")
+            cross_val_predict(classifier, vectors, labels, cv=folds, method="predict_proba")
         )
 
     took = _timed(work)
     # Classes without an example have no column.
     p = np.zeros((len(labels), len(dataset.class_names)))
     p[:, np.unique(labels)] = answers[0]
-    return _by_cleanlab(scores, p, 0).assign(way=CLASSICAL, **took)
+    return _by_cleanlab(scores, p, 0).assign(way=way, **took)
 
 
 def _by_cleanlab(scores: pd.DataFrame, p: Floats, passes: int) -> pd.DataFrame:

@@ -33,7 +33,7 @@ from zoo.auditing import HEADS
 from zoo.data import Dataset, open_dataset
 from zoo.local import LocalRunner
 from zoo.models.at_hand import HOG
-from zoo.pipeline import Features
+from zoo.pipeline import Features, Grid
 from zoo.progress import Progress
 from zoo.scores.from_store import score
 from zoo.scores.population import population_of
@@ -116,7 +116,9 @@ def measured(
         took = time.perf_counter() - began[0], time.process_time() - began[1]
         rows.append({"stage": stage, "seconds": took[0], "cpu_seconds": took[1]})
 
-    dataset, trainings, space = pipeline.planned(dataset.uri, sweep, where, _QUIET, Features(key))
+    dataset, trainings, space = pipeline.planned(
+        dataset.uri, [Grid(sweep, Features(key))], where, _QUIET
+    )
     timed(
         "train",
         lambda: pipeline.train(

@@ -160,7 +160,9 @@ def train(
     )
     made_by = features_of(features, weights, input_size)
     with runner_for(runner, address, cpus, gpus, workspace, trainer) as make:
-        dataset, trainings, space = planned(data, sweep, workspace, progress, made_by)
+        dataset, trainings, space = planned(
+            data, [pipeline.Grid(sweep, made_by)], workspace, progress
+        )
         announce_untested(dataset)
         diverged = pipeline.train(space, dataset, AD_HOC, "population", trainings, make, progress)
     pipeline.refuse_diverged(diverged)
