@@ -268,12 +268,12 @@ def test_the_rule_of_what_is_trained(photos: Path) -> None:
     pictures' own up to 64 pixels."""
     dataset = open_dataset(str(photos))
     few, many = audit.choose(dataset, 0.1, 1, "none"), audit.choose(dataset, 1e6, 1, "none")
-    assert few.sweep.archs == audit.ARCHS[:2]
+    assert few.grids[0].sweep.archs == audit.ARCHS[:2]
     assert "budget" not in few.why
-    assert many.sweep.archs == audit.ARCHS
+    assert many.grids[0].sweep.archs == audit.ARCHS
     assert (few.most, many.most) == (False, True)
-    assert (few.sweep.input_size, few.sweep.recipe.epochs) == (12, 40)
-    assert len(few.sweep.treatments) == 10
+    assert (few.grids[0].sweep.input_size, few.grids[0].sweep.recipe.epochs) == (12, 40)
+    assert len(few.grids[0].sweep.treatments) == 10
     larger = open_dataset("fashion-mini")
-    assert audit.choose(larger, 1, 1).sweep.recipe.epochs == 16  # 1,000 steps, 63 an epoch
+    assert audit.choose(larger, 1, 1).grids[0].sweep.recipe.epochs == 16  # 1,000 steps, 63 an epoch
     assert audit.choose(dataset, 1e6, 4, "none").seconds == pytest.approx(many.seconds / 4)

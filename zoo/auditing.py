@@ -42,6 +42,7 @@ __all__ = [
     "audit_pictures",
     "audit_predictions",
     "choose",
+    "heads",
     "opened",
 ]
 
@@ -194,8 +195,9 @@ def _affordable(names: list[str], examples: int, budget: float, cores: int) -> s
     return min(names, key=lambda name: (costs[name], name))
 
 
-def _heads(examples: int, repeats: int) -> Sweep:
-    """Both heads, about 250 optimiser steps each, at least 8 epochs and at most 40."""
+def heads(examples: int, repeats: int) -> Sweep:
+    """Both heads for so many pictures, on folds that are shared out so often: about 250 optimiser
+    steps each, at least 8 epochs and at most 40."""
     recipe = RECIPES["onecycle"].replace(lr=2e-3)
     steps = max(1, math.ceil(examples * (1 - 1 / _FOLDS) / recipe.batch_size))
     epochs = min(max(math.ceil(_STEPS / 4 / steps), _EPOCHS[0]), _EPOCHS[1])
@@ -217,8 +219,8 @@ def _beside(
     """Heads that vote beside networks, on the same folds, and their seconds; None where not even
     those on histograms leave half of the budget."""
     examples = len(dataset.splits["train"])
-    heads = _heads(examples, _REPEATS)
-    training = whole_seconds(list(heads.expand(dataset.ref)), dataset, max(1, cores))
+    sweep = heads(examples, _REPEATS)
+    training = whole_seconds(list(sweep.expand(dataset.ref)), dataset, max(1, cores))
     costs = {
         name: feature_seconds(name, examples) / max(1, cores) + training for name in (*names, HOG)
     }
@@ -226,7 +228,7 @@ def _beside(
     if not within:
         return None
     best = max(within, key=lambda name: (name != HOG, costs[name], name))
-    return Grid(heads, Features(best)), costs[best]
+    return Grid(sweep, Features(best)), costs[best]
 
 
 def _on_features(
@@ -236,19 +238,19 @@ def _on_features(
     network = feature_seconds(backbone, examples) / max(1, cores)
 
     def seconds(repeats: int) -> float:
-        jobs = _heads(examples, repeats).expand(dataset.ref)
+        jobs = heads(examples, repeats).expand(dataset.ref)
         return network + whole_seconds(list(jobs), dataset, max(1, cores))
 
     repeats = _REPEATS
     while repeats < _MOST_REPEATS and seconds(repeats + 1) <= budget:
         repeats += 1
-    heads = _heads(examples, repeats)
+    sweep = heads(examples, repeats)
     why = (
-        f"{' and '.join(HEADS)} on features of {backbone} ({because}), {heads.recipe.epochs}"
+        f"{' and '.join(HEADS)} on features of {backbone} ({because}), {sweep.recipe.epochs}"
         f" epochs, on {min(_FOLDS, examples)} folds shared out {repeats} times"
     )
     most = repeats == _MOST_REPEATS
-    grids = (Grid(heads, Features(backbone)),)
+    grids = (Grid(sweep, Features(backbone)),)
     return Chosen(grids, seconds(repeats), why, cores, budget, most)
 
 

@@ -419,14 +419,14 @@ def test_an_audit_takes_features_of_large_pictures_where_weights_are_at_hand(
         auditing, "at_hand", lambda: ["mobilenetv3_small_050.lamb_in1k", "resnet50"]
     )
     found = auditing.choose(large, 60, 1)
-    assert found.features == Features("resnet50")
-    assert found.sweep.archs == auditing.HEADS
+    assert found.grids == (
+        Grid(auditing.heads(len(large.splits["train"]), 10), Features("resnet50")),
+    )
     assert "pictures are large and its weights are at hand; --features none" in found.why
     small_budget = auditing.choose(large, 1, 1)
-    assert small_budget.features == Features("mobilenetv3_small_050.lamb_in1k")
-    assert auditing.choose(large, 60, 1, "none").features is None
-    assert auditing.choose(photos, 60, 1).features is None
-    assert auditing.choose(photos, 60, 1, NETWORK).features == Features(NETWORK)
+    assert small_budget.backbone == "mobilenetv3_small_050.lamb_in1k"
+    assert auditing.choose(large, 60, 1, "none").backbone is None
+    assert auditing.choose(photos, 60, 1, NETWORK).grids[0].features == Features(NETWORK)
 
 
 def test_an_audit_takes_features_of_few_pictures(
@@ -438,15 +438,41 @@ def test_an_audit_takes_features_of_few_pictures(
     monkeypatch.setattr(auditing, "_FEW", few)
     monkeypatch.setattr(auditing, "at_hand", list)
     found = auditing.choose(photos, 60, 1)
-    assert found.features == Features("hog")
+    assert [grid.features for grid in found.grids] == [Features("hog")]
     assert f"pictures are few, {few} or less, but no pretrained weights are at hand" in found.why
-    assert auditing.choose(photos, 60, 1, "none").features is None
+    assert auditing.choose(photos, 60, 1, "none").backbone is None
     monkeypatch.setattr(auditing, "at_hand", lambda: ["resnet50"])
     found = auditing.choose(photos, 60, 1)
-    assert found.features == Features("resnet50")
+    assert [grid.features for grid in found.grids] == [Features("resnet50")]
     assert f"pictures are few, {few} or less and its weights are at hand" in found.why
     monkeypatch.setattr(auditing, "_FEW", few - 1)
-    assert auditing.choose(photos, 60, 1).features is None
+    assert auditing.choose(photos, 60, 1).grids[0].sweep.archs[0] == "resnet_mini"
+
+
+def test_heads_vote_beside_the_networks_of_small_pictures(
+    photos: Dataset, large: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the same folds; on histograms, or on the largest backbone at hand that leaves half of the
+    budget, which networks then share. Not beside networks on large pictures, nor where not even
+    histograms leave half, nor when told so."""
+    monkeypatch.setattr(auditing, "_FEW", 0)
+    monkeypatch.setattr(auditing, "at_hand", list)
+    found = auditing.choose(photos, 60, 1)
+    networks, heads = found.grids
+    assert (networks.features, heads.features) == (None, Features("hog"))
+    assert heads.sweep.archs == auditing.HEADS
+    assert heads.sweep.treatments == networks.sweep.treatments
+    assert len(heads.sweep.treatments) == 10
+    assert "and head_softmax and head_mlp on features of hog, 40 epochs, on 5 folds" in found.why
+    alone = auditing.choose(photos, 60, 1, "none")
+    assert alone.grids == (networks,)
+    assert alone.seconds < found.seconds
+    monkeypatch.setattr(auditing, "at_hand", lambda: ["resnet50", "resnet101"])
+    assert auditing.choose(photos, 1e6, 1).backbone == "resnet101"
+    assert auditing.choose(photos, 4, 1).backbone == "hog"
+    assert auditing.choose(photos, 1, 1).backbone is None
+    monkeypatch.setattr(auditing, "at_hand", list)
+    assert auditing.choose(large, 60, 1).backbone is None
 
 
 def test_weights_are_at_hand_where_the_hub_keeps_them(

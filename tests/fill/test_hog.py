@@ -118,6 +118,34 @@ def test_an_audit_on_histograms_finds_what_is_wrong(
     assert fsck.check(space, "semantic") == []
 
 
+def test_heads_on_histograms_vote_beside_an_audits_networks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """36 small pictures, three of them with a wrong label: two networks and two heads, ten of each,
+    eight classifiers to a picture that it was not trained on; a second command makes nothing."""
+    truth = [i % 3 for i in range(36)]
+    given = [1, 2, 0, *truth[3:]]
+    folder = dataset_folder(tmp_path / "photos", train=given, train_true=truth, side=16, channels=3)
+    monkeypatch.setattr(auditing, "_FEW", 0)
+    monkeypatch.setattr(auditing, "_EPOCHS", (2, 4))
+    monkeypatch.setattr(auditing, "ARCHS", ("resnet_mini", "lenet5"))
+    monkeypatch.setattr(auditing, "at_hand", list)
+    place = str(tmp_path / "w")
+    space = library.audit(folder, workspace=place, budget=60, runner="local").workspace
+    facts = facts_of(space)
+    assert facts["features"] == "hog"
+    assert facts["trained"] == (
+        "resnet_mini, lenet5 at 16 x 16 pixels (their own size), 4 epochs, and head_softmax and"
+        " head_mlp on features of hog, 4 epochs, on 5 folds shared out 2 times"
+    )
+    assert (facts["classifiers"], facts["heldout_least"], facts["not_held_out"]) == (40, 8, 0)
+    assert {row["key"] for row in facts["suspects"][:6]} >= {f"train/{i:03d}.png" for i in range(3)}
+    before = {kind: set(space.commits.keys(kind)) for kind in ("training", "features", "answers")}
+    library.audit(folder, workspace=place, budget=60, runner="local")
+    assert {kind: set(space.commits.keys(kind)) for kind in before} == before
+    assert fsck.check(space, "semantic") == []
+
+
 def test_their_cost_is_by_the_picture() -> None:
     """0.9 ms each on a core, and what every picture costs."""
     assert feature_seconds("hog", 1000) == pytest.approx(0.9 + 1000 * 4e-6)
