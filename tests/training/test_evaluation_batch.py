@@ -74,11 +74,14 @@ def test_activations_stay_within_the_budget(name: str, size: int) -> None:
 def test_with_256_pictures_they_would_not() -> None:
     """The twin: VGG-16 at 224 pixels, in the fixed batch of before."""
     assert activations("vgg16", 224, 256) > 6 * BUDGET
-    assert evaluation_batch(224, CPU) == 41
+    assert evaluation_batch(224, CPU) == 5
 
 
 def test_a_batch_is_at_least_one_picture_and_larger_on_a_gpu() -> None:
+    """128 MiB / (512 x 65 x 65) = 62 of more than 64 pixels on a CPU, as many as 1 GiB holds
+    else."""
     assert evaluation_batch(10_000, CPU) == 1
+    assert (evaluation_batch(64, CPU), evaluation_batch(65, CPU)) == (256, 62)
     assert evaluation_batch(1, CPU) == EVALUATION_BATCH == 256
     assert evaluation_batch(299, torch.device("cuda")) == 187
 

@@ -23,6 +23,7 @@ NAMES = (
     "together",
     "fill_shares",
     "feeding",
+    "backbones",
     "scoring",
     "tables",
     "relabelled",

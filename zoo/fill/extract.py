@@ -31,7 +31,7 @@ from zoo.store.features import (
 )
 from zoo.store.heartbeat import heartbeat
 from zoo.store.workspace import Workspace
-from zoo.training.loop import evaluation_batch
+from zoo.training.loop import evaluation_batch, large_on_cpu
 from zoo.training.run import settle
 from zoo.training.tensors import normalise
 
@@ -203,11 +203,12 @@ class FeatureWorker:
             StoreError: if they are not finite.
         """
         backbone, network = self._backbone(task.unit.backbone)
-        size = evaluation_batch(backbone.preprocessing.size, self.device)
+        side = backbone.preprocessing.size
+        size, last = evaluation_batch(side, self.device), large_on_cpu(side, self.device)
         made: list[Tensor] = []
         for start in range(0, len(images), size):
             raw = torch.from_numpy(np.ascontiguousarray(images[start : start + size]))
-            pictures = normalise(raw.to(self.device), backbone.preprocessing)
+            pictures = normalise(raw.to(self.device), backbone.preprocessing, channels_last=last)
             made.append(network(pictures).float().cpu())
         vectors = torch.cat(made).numpy()
         return write_features(self.workspace.files, task.unit, task.shard, vectors, unreadable)

@@ -29,7 +29,7 @@ from zoo.store.files import Files
 from zoo.store.workspace import Workspace
 from zoo.training.checkpoint import load_classifiers
 from zoo.training.heads import logits_of_heads
-from zoo.training.loop import evaluation_batch
+from zoo.training.loop import evaluation_batch, large_on_cpu
 from zoo.training.run import settle
 from zoo.training.tensors import normalise
 from zoo.trainsets.inputs import Inputs, open_features, open_verified
@@ -67,7 +67,8 @@ class ClassifierGroup:
         found: list[list[Tensor]] = [[] for _ in self.members]
         in_lanes = {i for group in self.together for i in group.places}
         alone = [i for i in range(len(self.members)) if i not in in_lanes]
-        size = evaluation_batch(images.shape[1], self.device)
+        side = images.shape[1]
+        size, last = evaluation_batch(side, self.device), large_on_cpu(side, self.device)
         for start in range(0, len(images), size):
             raw = torch.from_numpy(np.ascontiguousarray(images[start : start + size]))
             raw = raw.to(self.device)
@@ -75,12 +76,12 @@ class ClassifierGroup:
             for index in (*alone, *(group.places[0] for group in self.together)):
                 preprocessing = self.members[index][1]
                 if preprocessing not in normalised:
-                    normalised[preprocessing] = normalise(raw, preprocessing)
+                    normalised[preprocessing] = normalise(raw, preprocessing, channels_last=last)
             for index in alone:
                 network, preprocessing = self.members[index]
                 found[index].append(network(normalised[preprocessing]).float())
             for group in self.together:
-                shown = normalised[self.members[group.places[0]][1]].numpy()
+                shown = normalised[self.members[group.places[0]][1]].contiguous().numpy()
                 for index, logits in zip(group.places, group.logits(shown), strict=True):
                     found[index].append(torch.from_numpy(logits))
         # Read once for each network: a GPU is told all its work without waiting in between.

@@ -33,6 +33,7 @@ __all__ = [
     "evaluate_rows",
     "evaluation_batch",
     "fit",
+    "large_on_cpu",
     "top_hits",
 ]
 
@@ -41,6 +42,9 @@ EVALUATION_BATCH = 256
 """256 small pictures and their activations stay in a core's cache; batches of 1,024 were measured
 slower."""
 _EVALUATION_BYTES, _EVALUATION_BYTES_GPU = 1 << 30, 8 << 30
+_SMALL_SIDE, _LARGE_PICTURES_BYTES = 64, 128 << 20
+"""On a CPU pictures of more pixels than 64 x 64 are shown few at a time and channels-last, so that
+what one layer hands the next is still in the cache (``tools/bench/backbones.py``)."""
 _BYTES_PER_PIXEL = 512
 """Of activations at once, for a pixel of the input: two maps of 64 channels of its size, as VGG-16
 has them, the most of the networks that see large pictures."""
@@ -50,9 +54,17 @@ Metrics = dict[str, float | int | str | None]
 
 def evaluation_batch(side: int, device: torch.device) -> int:
     """Pictures of ``side`` x ``side`` pixels that a network is shown at a time where it does not
-    train: as many as keep activations within 1 GiB (8 GiB on a GPU), 256 at most."""
+    train: 256 at most, and as many as keep activations within 1 GiB (128 MiB of pictures larger
+    than 64 pixels; 8 GiB on a GPU)."""
     most = _EVALUATION_BYTES if device.type == "cpu" else _EVALUATION_BYTES_GPU
+    if large_on_cpu(side, device):
+        most = _LARGE_PICTURES_BYTES
     return max(1, min(EVALUATION_BATCH, most // (_BYTES_PER_PIXEL * side * side)))
+
+
+def large_on_cpu(side: int, device: torch.device) -> bool:
+    """Whether networks are asked about pictures of this side channels-last, and few at a time."""
+    return device.type == "cpu" and side > _SMALL_SIDE
 
 
 # ---------------------------------------------------------------- the loop
@@ -143,7 +155,11 @@ def fit(
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(recipe, step, per_epoch)
             y = labels[positions]
-            x = normalise(augment(raw, recipe, cropped=data.cropped), data.preprocessing, recipe)
+            x = normalise(
+                augment(raw, recipe, cropped=data.cropped),
+                data.preprocessing,
+                channels_last=recipe.channels_last,
+            )
             with _autocast(recipe, device):
                 logits = model(x)
             logits = logits.float()
@@ -234,7 +250,7 @@ def _measured(
             if not len(raw):
                 continue
             y = y_all[batch]
-            logits = model(normalise(raw, data.preprocessing, recipe))
+            logits = model(normalise(raw, data.preprocessing, channels_last=recipe.channels_last))
             hits += top_hits(logits, y)
             total += float(functional.cross_entropy(logits, y, reduction="sum"))
             count += len(y)

@@ -12,7 +12,7 @@ from zoo.trainsets.crops import DRAWS, crop_boxes
 __all__ = ["augment", "draw", "moved", "normalise", "resized_crop"]
 
 
-def normalise(raw: Tensor, preprocessing: Preprocessing, recipe: Recipe | None = None) -> Tensor:
+def normalise(raw: Tensor, preprocessing: Preprocessing, *, channels_last: bool = False) -> Tensor:
     """uint8 [n, H, W, K] -> float32 [n, K, H, W], (x / 255 - mean) / std per channel. Features
     float32 [n, D] stay: what is done to them is part of their head."""
     if preprocessing.features is not None:
@@ -22,7 +22,7 @@ def normalise(raw: Tensor, preprocessing: Preprocessing, recipe: Recipe | None =
     scale = torch.tensor(preprocessing.std, device=raw.device).mul(255).reciprocal().view(shape)
     x = raw.float().sub_(mean).mul_(scale).permute(0, 3, 1, 2)
     # The pictures lie channels-last already; a permuted view is that memory format.
-    return x if recipe is not None and recipe.channels_last else x.contiguous()
+    return x if channels_last else x.contiguous()
 
 
 def augment(
