@@ -93,7 +93,8 @@ def chosen_rows(split: Split, per_class: int, unbalanced: bool) -> NDArray[np.in
 def written(source: Dataset, folder: Path, per_class: int, unbalanced: bool) -> str:
     """A Parquet data set of part of another, with the true labels; its path."""
     folder.mkdir(parents=True)
-    for name, count in (("train", per_class), ("test", max(per_class // 4, 5))):
+    fewest = int(np.bincount(source.splits["test"].labels).min())
+    for name, count in (("train", per_class), ("test", min(max(per_class // 4, 5), fewest))):
         split = source.splits[name]
         rows = chosen_rows(split, count, unbalanced and name == "train")
         truth = split.labels if split.labels_true is None else split.labels_true
