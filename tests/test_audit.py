@@ -43,7 +43,8 @@ def photos(tmp_path: Path) -> Path:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Networks that train at once, on few pictures too."""
-    monkeypatch.setattr(audit, "_FEW", 0)
+    monkeypatch.setattr(audit, "_FEW_WITHOUT_WEIGHTS", 0)
+    monkeypatch.setattr(audit, "at_hand", list)
     monkeypatch.setattr(audit, "ARCHS", ("softmax", "mlp", "lenet5"))
     monkeypatch.setattr(audit, "_EPOCHS", (12, 12))
 
@@ -59,8 +60,9 @@ def test_one_command_finds_what_is_wrong_with_a_folder(tmp_path: Path, photos: P
         "photos: 50 pictures, 3 classes",
         "damaged files: 1 (ant/damaged.png)",
         "the same picture more than once: 1 group, 1 with different labels (bee/20.png = cat/copy",
-        "30 classifiers: softmax, mlp, lenet5 at 12 x 12 pixels (their own size), 12 epochs, on 5",
-        "each picture was held out by 6 or more of them; by none: 0",
+        "50 classifiers: softmax, mlp, lenet5 at 12 x 12 pixels (their own size), 12 epochs, and"
+        " head_softmax and head_mlp on features of hog, 12 epochs, on 5 folds shared out 2 times",
+        "each picture was held out by 10 or more of them; by none: 0",
         "estimated number of wrong labels: ",
         "wrong among the first, to expect: ",
         "ant/00.png    ant -> bee",
@@ -82,7 +84,7 @@ def test_one_command_finds_what_is_wrong_with_a_folder(tmp_path: Path, photos: P
         "bee/16.png",
         "cat/32.png",
     }
-    assert found["suspects"][0]["of"] == 6
+    assert found["suspects"][0]["of"] == 10
     wrong = found["wrong_labels"]
     assert wrong["wrong_low"] <= wrong["wrong"] <= wrong["wrong_high"]
     assert wrong["examples"] == 49
@@ -95,7 +97,7 @@ def test_one_command_finds_what_is_wrong_with_a_folder(tmp_path: Path, photos: P
         assert said in page
     assert ">ant/damaged.png</th>" in page
     assert ">bee/20.png = cat/copy.png</th>" in page
-    assert "N = 30 classifiers" in page
+    assert "N = 50 classifiers" in page
     assert f"zoo train --data {photos} --archs softmax,mlp,lenet5 --folds 5x2" in page
     assert "Left out" not in page
     assert "planted" not in page

@@ -37,7 +37,8 @@ def audited(root: Path, classes: dict[str, int], *, alike: bool = False) -> Work
 @pytest.fixture(params=["networks", "hog"])
 def small(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two small networks, or what few pictures get where no weights are at hand."""
-    monkeypatch.setattr(auditing, "_FEW", 0 if request.param == "networks" else 100)
+    few = 0 if request.param == "networks" else 100
+    monkeypatch.setattr(auditing, "_FEW_WITHOUT_WEIGHTS", few)
     monkeypatch.setattr(auditing, "at_hand", list)
     monkeypatch.setattr(auditing, "ARCHS", ("softmax", "mlp"))
     monkeypatch.setattr(auditing, "_EPOCHS", (2, 2))

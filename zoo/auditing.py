@@ -57,9 +57,10 @@ ARCHS: Final = ("resnet_mini", "lenet5", "mlp", "nin_mini", "inception_mini", "s
 
 _FOLDS, _REPEATS, _MOST_REPEATS = 5, 2, 10
 _LARGEST, _SIDE = 64, 48
-_FEW: Final = 260
-"""Pictures of any size up to which features take the place of networks from scratch: the largest
-number measured (docs/LOG.md), by a rule written before (docs/ARCHITECTURE.md, Features)."""
+_FEW, _FEW_WITHOUT_WEIGHTS = 520, 260
+"""Pictures of any size up to which features take the place of networks from scratch, of weights at
+hand and of histograms: by a rule written before it was measured (docs/ARCHITECTURE.md, Features;
+docs/LOG.md)."""
 _STEPS, _EPOCHS = 1_000, (8, 40)
 _RECIPE: Final = "onecycle:lr=0.002"
 _DECAY_OF_HEADS: Final = 0.1
@@ -95,10 +96,11 @@ def choose(dataset: Dataset, budget: float, cores: int, features: str | None = N
     """Networks, heads, input size and epochs for a data set and a budget.
 
     **Heads on frozen features** where pictures are larger than 64 pixels, or of several sizes, or
-    few, and pretrained weights are at hand: softmax regressions and small perceptrons on what the
-    network of most multiply-adds makes of them whose pass over all pictures takes no more than half
-    of the budget; the cheapest where none does. Five folds, shared out ten times: a hundred heads.
-    Where pictures are few and no weights are at hand, the same on histograms of oriented gradients.
+    at most 520, and pretrained weights are at hand: softmax regressions and small perceptrons on
+    what the network of most multiply-adds makes of them whose pass over all pictures takes no more
+    than half of the budget; the cheapest where none does. Five folds, shared out ten times: a
+    hundred heads. Where pictures are at most 260 and no weights are at hand, the same on histograms
+    of oriented gradients.
 
     **Networks on pictures** else:
 
@@ -118,9 +120,10 @@ def choose(dataset: Dataset, budget: float, cores: int, features: str | None = N
     """
     examples = len(dataset.splits["train"])
     large = dataset.native_size is None or max(dataset.native_size) > _LARGEST
-    few = f"pictures are few, {_FEW:,} or less" if examples <= _FEW else ""
     because = "as asked for"
     names = at_hand() if features is None else []
+    most = _FEW if names else _FEW_WITHOUT_WEIGHTS
+    few = f"pictures are few, {most:,} or less" if examples <= most else ""
     if features is None and (why := "pictures are large" if large else few):
         if names:
             features = _affordable(names, examples, budget, cores)

@@ -410,6 +410,7 @@ def test_an_audit_takes_features_of_large_pictures_where_weights_are_at_hand(
     """And says why; networks of small ones, without weights, or when told so; any features when
     told so. Of several backbones the largest that leaves half of the budget."""
     monkeypatch.setattr(auditing, "_FEW", 0)
+    monkeypatch.setattr(auditing, "_FEW_WITHOUT_WEIGHTS", 0)
     monkeypatch.setattr(auditing, "at_hand", list)
     assert auditing.choose(large, 60, 1).backbone is None
     assert (
@@ -435,16 +436,19 @@ def test_an_audit_takes_features_of_few_pictures(
     """Small ones too, and says why: of weights at hand, else histograms; networks of one picture
     more, or when told so."""
     few = len(photos.splits["train"])
-    monkeypatch.setattr(auditing, "_FEW", few)
+    monkeypatch.setattr(auditing, "_FEW_WITHOUT_WEIGHTS", few)
+    monkeypatch.setattr(auditing, "_FEW", few + 1)
     monkeypatch.setattr(auditing, "at_hand", list)
     found = auditing.choose(photos, 60, 1)
     assert [grid.features for grid in found.grids] == [Features("hog")]
     assert f"pictures are few, {few} or less, but no pretrained weights are at hand" in found.why
     assert auditing.choose(photos, 60, 1, "none").backbone is None
+    monkeypatch.setattr(auditing, "_FEW_WITHOUT_WEIGHTS", few - 1)
+    assert auditing.choose(photos, 60, 1).grids[0].sweep.archs[0] == "resnet_mini"
     monkeypatch.setattr(auditing, "at_hand", lambda: ["resnet50"])
     found = auditing.choose(photos, 60, 1)
     assert [grid.features for grid in found.grids] == [Features("resnet50")]
-    assert f"pictures are few, {few} or less and its weights are at hand" in found.why
+    assert f"pictures are few, {few + 1} or less and its weights are at hand" in found.why
     monkeypatch.setattr(auditing, "_FEW", few - 1)
     assert auditing.choose(photos, 60, 1).grids[0].sweep.archs[0] == "resnet_mini"
 
@@ -456,6 +460,7 @@ def test_heads_vote_beside_the_networks_of_small_pictures(
     budget, which networks then share. Not beside networks on large pictures, nor where not even
     histograms leave half, nor when told so."""
     monkeypatch.setattr(auditing, "_FEW", 0)
+    monkeypatch.setattr(auditing, "_FEW_WITHOUT_WEIGHTS", 0)
     monkeypatch.setattr(auditing, "at_hand", list)
     found = auditing.choose(photos, 60, 1)
     networks, heads = found.grids

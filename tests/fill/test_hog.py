@@ -126,7 +126,7 @@ def test_heads_on_histograms_vote_beside_an_audits_networks(
     truth = [i % 3 for i in range(36)]
     given = [1, 2, 0, *truth[3:]]
     folder = dataset_folder(tmp_path / "photos", train=given, train_true=truth, side=16, channels=3)
-    monkeypatch.setattr(auditing, "_FEW", 0)
+    monkeypatch.setattr(auditing, "_FEW_WITHOUT_WEIGHTS", 0)
     monkeypatch.setattr(auditing, "_EPOCHS", (2, 4))
     monkeypatch.setattr(auditing, "ARCHS", ("resnet_mini", "lenet5"))
     monkeypatch.setattr(auditing, "at_hand", list)

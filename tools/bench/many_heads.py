@@ -28,8 +28,7 @@ import numpy as np
 import pandas as pd
 
 from tools.bench.paired import print_table, settings
-from zoo import pipeline
-from zoo.auditing import HEADS
+from zoo import auditing, pipeline
 from zoo.data import Dataset, open_dataset
 from zoo.local import LocalRunner
 from zoo.models.at_hand import HOG
@@ -49,7 +48,6 @@ from zoo.store.features import (
     write_features,
 )
 from zoo.store.workspace import Workspace
-from zoo.trainsets.sweeps import sweep_of
 
 __all__ = ["main", "measured"]
 
@@ -104,10 +102,9 @@ def measured(
     where = str(folder / "workspace")
     dataset, truth = pictures(folder / "data", examples)
     key = put_features(Workspace.open(where, create=True), dataset, truth, width)
-    repeats = max(1, heads // (len(HEADS) * _FOLDS))
-    sweep = sweep_of(
-        HEADS, None, epochs, None, "onecycle:lr=0.002", None, None, None, [f"{_FOLDS}x{repeats}"]
-    )
+    repeats = max(1, heads // (len(auditing.HEADS) * _FOLDS))
+    sweep = auditing.heads(examples, repeats)
+    sweep = sweep.replace(recipe=sweep.recipe.replace(epochs=epochs), snapshots=None)
     rows: list[dict[str, str | float | int]] = []
 
     def timed(stage: str, work: Callable[[], object]) -> None:
