@@ -93,12 +93,14 @@ def test_one_command_finds_what_is_wrong_with_a_folder(tmp_path: Path, photos: P
     page = (tmp_path / "w" / "report.html").read_text()
     assert "<h1>Audit of photos</h1>" in page
     assert page.index("What was found</h2>") < page.index("Suspects</h2>") < page.index("<svg ")
-    for said in ("ant/<wbr>00.png</span>", "6 of 6 held out</span>", "ant \u2192 bee</span>"):
+    for said in ("ant/<wbr>00.png</span>", "10 of 10 held out</span>", "ant \u2192 bee</span>"):
         assert said in page
     assert ">ant/damaged.png</th>" in page
     assert ">bee/20.png = cat/copy.png</th>" in page
     assert "N = 50 classifiers" in page
     assert f"zoo train --data {photos} --archs softmax,mlp,lenet5 --folds 5x2" in page
+    heads = "--archs head_softmax,head_mlp --folds 5x2 --recipe onecycle:lr=0.002,weight_decay=0.1"
+    assert f"zoo train --data {photos} {heads},epochs=12 --seeds 0 --features hog-" in page
     assert "Left out" not in page
     assert "planted" not in page
     decisions = tmp_path / "decisions.csv"

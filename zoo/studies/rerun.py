@@ -114,14 +114,16 @@ def _options(trainings: Sequence[Training]) -> list[str]:
 
 def _train(trainings: Sequence[Training]) -> list[str]:
     """One command per treatment, and one for all treatments that are shares of the training set
-    with the same steps after."""
-    grids: dict[tuple[bool, str], list[Training]] = {}
+    with the same steps after; of each recipe, input and backbone its own."""
+    grids: dict[tuple[bool, str, str, str], list[Training]] = {}
     for training in trainings:
         part = _share(training) or _is_fold(training)
         base = _steps(training.treatment[1:] if part else training.treatment)
-        grids.setdefault((_is_fold(training), base), []).append(training)
+        form = _line(*_form(training))
+        key = _is_fold(training), base, recipe_text(training.recipe), form
+        grids.setdefault(key, []).append(training)
     lines = []
-    for (folded, base), grid in grids.items():
+    for (folded, base, _, _), grid in grids.items():
         options = [
             "--data",
             grid[0].dataset.uri,
