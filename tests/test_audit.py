@@ -61,7 +61,7 @@ def test_one_command_finds_what_is_wrong_with_a_folder(tmp_path: Path, photos: P
         "damaged files: 1 (ant/damaged.png)",
         "the same picture more than once: 1 group, 1 with different labels (bee/20.png = cat/copy",
         "50 classifiers: softmax, mlp, lenet5 at 12 x 12 pixels (their own size), 12 epochs, and ",
-        "and head_softmax and head_mlp on features of hog, 12 epochs, on 5 folds shared out 2 times",
+        "and head_softmax and head_mlp on features of hog, 12 epochs, on 5 folds shared out 2",
         "each picture was held out by 10 or more of them; by none: 0",
         "estimated number of wrong labels: ",
         "wrong among the first, to expect: ",
