@@ -61,6 +61,9 @@ _FEW, _FEW_WITHOUT_WEIGHTS = 520, 260
 """Pictures of any size up to which features take the place of networks from scratch, of weights at
 hand and of histograms: by a rule written before it was measured (docs/ARCHITECTURE.md, Features;
 docs/LOG.md)."""
+_MOST_BESIDE: Final = 10_000
+"""Pictures up to which heads vote beside networks: the largest number at which nothing was lost; at
+50,000 the networks were better alone (docs/LOG.md)."""
 _STEPS, _EPOCHS = 1_000, (8, 40)
 _RECIPE: Final = "onecycle:lr=0.002"
 _DECAY_OF_HEADS: Final = 0.1
@@ -108,9 +111,9 @@ def choose(dataset: Dataset, budget: float, cores: int, features: str | None = N
     - Epochs: about 1,000 optimiser steps each, at least 8 epochs and at most 40.
     - Five folds, shared out twice: ten trainings of each architecture.
     - Architectures of ``ARCHS`` in their order while the budget lasts, two at least.
-    - Beside them, on the same folds, both heads, where pictures are of one size up to 64 pixels: on
-      features of the network at hand of most multiply-adds whose pass leaves half of the budget,
-      else on histograms, unless these do not.
+    - Beside them, on the same folds, both heads, where pictures are of one size up to 64 pixels and
+      at most 10,000: on features of the network at hand of most multiply-adds whose pass leaves
+      half of the budget, else on histograms, unless these do not.
 
     Args:
         budget: seconds of training.
@@ -222,9 +225,11 @@ def _heads_in_words(grid: Grid) -> str:
 def _beside(
     dataset: Dataset, names: list[str], budget: float, cores: int
 ) -> tuple[Grid, float] | None:
-    """Heads that vote beside networks, on the same folds, and their seconds; None where not even
-    those on histograms leave half of the budget."""
+    """Heads that vote beside networks, on the same folds, and their seconds; None where pictures
+    are many, or not even those on histograms leave half of the budget."""
     examples = len(dataset.splits["train"])
+    if examples > _MOST_BESIDE:
+        return None
     sweep = heads(examples, _REPEATS)
     training = whole_seconds(list(sweep.expand(dataset.ref)), dataset, max(1, cores))
     costs = {

@@ -1047,12 +1047,12 @@ def planned(
             backbones.append(opened)
         check_sweep(dataset, sweep)
         sweeps.append(resolved(sweep, dataset))
+    trainings = [training for sweep in sweeps for training in sweep.expand(dataset.ref)]
     space = Workspace.open(workspace, create=True)
     for opened in backbones:
         opened.commit(space)
     inputs = [each for sweep in sweeps for each in sweep.inputs]
     prepare_dataset(space, data, inputs, progress)
-    trainings = [training for sweep in sweeps for training in sweep.expand(dataset.ref)]
     return dataset, trainings, space
 
 

@@ -457,8 +457,8 @@ def test_heads_vote_beside_the_networks_of_small_pictures(
     photos: Dataset, large: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On the same folds; on histograms, or on the largest backbone at hand that leaves half of the
-    budget, which networks then share. Not beside networks on large pictures, nor where not even
-    histograms leave half, nor when told so."""
+    budget, which networks then share. Not beside networks on large pictures or on many, nor where
+    not even histograms leave half, nor when told so."""
     monkeypatch.setattr(auditing, "_FEW", 0)
     monkeypatch.setattr(auditing, "_FEW_WITHOUT_WEIGHTS", 0)
     monkeypatch.setattr(auditing, "at_hand", list)
@@ -478,6 +478,10 @@ def test_heads_vote_beside_the_networks_of_small_pictures(
     assert auditing.choose(photos, 1, 1).backbone is None
     monkeypatch.setattr(auditing, "at_hand", list)
     assert auditing.choose(large, 60, 1).backbone is None
+    monkeypatch.setattr(auditing, "_MOST_BESIDE", len(photos.splits["train"]))
+    assert auditing.choose(photos, 60, 1).backbone == "hog"
+    monkeypatch.setattr(auditing, "_MOST_BESIDE", len(photos.splits["train"]) - 1)
+    assert auditing.choose(photos, 60, 1).backbone is None
 
 
 def test_weights_are_at_hand_where_the_hub_keeps_them(

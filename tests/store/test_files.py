@@ -108,6 +108,27 @@ def test_temporary_files_of_the_dead_are_invisible(files: LocalFiles) -> None:
     assert files.names("a")[0].startswith("stem-")
 
 
+def test_a_folder_that_another_process_makes_and_removes_is_made(
+    files: LocalFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was there when it was to be made, and gone when it was looked at. A file in its place is
+    an error."""
+    make, met = Path.mkdir, []
+
+    def mkdir(self: Path, *args: int, **kwargs: bool) -> None:
+        if not met:
+            met.append(self)
+            raise FileExistsError(errno.EEXIST, "File exists")
+        make(self, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    files.replace("folder/note", b"here")
+    assert met == [files.root / "folder"]
+    assert files.read("folder/note") == b"here"
+    with pytest.raises(StoreError, match="folder/note"):
+        files.replace("folder/note/more", b"nowhere")
+
+
 def test_names_are_sorted_and_an_absent_folder_is_empty(files: LocalFiles) -> None:
     for name in ("b", "a", "c"):
         files.replace(f"folder/{name}", b"")

@@ -206,9 +206,15 @@ class Disk:
     def mkdir(self, folder: Path) -> None:
         """Create a folder and its parents; a new name in a folder is durable only once that folder
         is synced."""
-        if not folder.is_dir():
+        while not folder.is_dir():
             self.mkdir(folder.parent)
-            folder.mkdir(exist_ok=True)
+            try:
+                folder.mkdir(exist_ok=True)
+            except FileExistsError:
+                # A file, or a link to nothing; or made and removed by another process meanwhile.
+                if os.path.lexists(folder) and not folder.is_dir():
+                    raise
+                continue
             self.sync(folder.parent)
 
     def write(self, path: Path, write: Callable[[Path], None]) -> None:
