@@ -98,6 +98,9 @@ def test_one_command_finds_what_is_wrong_with_a_folder(tmp_path: Path, photos: P
     assert ">ant/damaged.png</th>" in page
     assert ">bee/20.png = cat/copy.png</th>" in page
     assert "N = 50 classifiers" in page
+    assert "There is no test split, so no test accuracy." in page
+    drawn = {path.name for path in (tmp_path / "w" / "figures").glob("population*")}
+    assert drawn == {"population.csv"}
     assert f"zoo train --data {photos} --archs softmax,mlp,lenet5 --folds 5x2" in page
     heads = "--archs head_softmax,head_mlp --folds 5x2 --recipe onecycle:lr=0.002,weight_decay=0.1"
     assert f"zoo train --data {photos} {heads},epochs=12 --seeds 0 --features hog-" in page

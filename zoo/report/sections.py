@@ -695,7 +695,13 @@ def _population(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
     if population.empty:
         return Absent("No classifier is recorded.")
     table = tidy.tabulate_population(population)
-    drawn = desk.figure("population", table, data.provenance)
+    tested = table["test_acc1"].notna().any()
+    shown: list[Part] = []
+    if tested:
+        drawn = desk.figure("population", table, data.provenance)
+        shown, by_group = [drawn], drawn.csv
+    else:
+        by_group = desk.table("population", table)
     grouped = tuple(
         (
             Cell(str(row["arch"])),
@@ -738,12 +744,13 @@ def _population(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
     if len(listed) < len(population):
         every = f"The first {len(listed):,} of {len(population):,} classifiers; all are in the CSV"
     return [
-        drawn,
+        *shown,
         TablePart(
-            "Means by architecture, training fraction and epoch.",
+            "Means by architecture, training fraction and epoch."
+            + ("" if tested else " There is no test split, so no test accuracy."),
             columns,
             grouped,
-            drawn.csv,
+            by_group,
             f"The same by group ({len(table):,} rows)",
         ),
         TablePart("One row per classifier.", single_columns, single, href, every),
