@@ -67,8 +67,8 @@ _MOST_BESIDE: Final = 10_000
 _STEPS, _EPOCHS = 1_000, (8, 40)
 _RECIPE: Final = "onecycle:lr=0.002"
 _DECAY_OF_HEADS: Final = 0.1
-"""Features are many and pictures few: heads without weight decay found fewer wrong labels on
-histograms and on a network's features, networks with some no more (docs/LOG.md)."""
+"""Features are many and pictures few: heads without weight decay found fewer wrong labels in the
+mean, on histograms and on a network's features (docs/LOG.md)."""
 _SHOWN = 10
 _GROUPS_KEPT = 200
 _TOLD = ("unreadable", "duplicates", "near-duplicates", "no test split")
