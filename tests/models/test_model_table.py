@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.commands import zoo
 from zoo.errors import UnknownNameError, UsageError
 from zoo.models import ALIASES, MODELS, check_input, model
 
@@ -132,3 +133,19 @@ def test_pretrained_weights_are_refused() -> None:
         UsageError, match=r"names the pretrained weights 'a1_in1k'.*Write resnet50\.$"
     ):
         model("resnet50.a1_in1k")
+
+
+def test_nothing_is_downloaded_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``zoo models fetch`` says what it would be; ``--download`` alone asks timm for it."""
+    asked: list[str] = []
+    monkeypatch.setattr(
+        "timm.create_model", lambda name, pretrained: asked.append(f"{name} {pretrained}")
+    )
+    monkeypatch.setattr("zoo.models.pretrained.whereabouts", lambda _facts: None)
+    told = zoo("models", "fetch", "resnet18.a1_in1k")
+    assert "licence apache-2.0, pretrained on ImageNet-1k" in told.out
+    assert "not here. To download: zoo models fetch resnet18.a1_in1k --download" in told.out
+    assert asked == []
+    zoo("models", "fetch", "resnet18.a1_in1k", "--download")
+    assert asked == ["resnet18.a1_in1k True"]
+    assert "needs the name of a network" in zoo("models", "fetch").err

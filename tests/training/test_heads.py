@@ -191,3 +191,13 @@ def test_features_are_standardised_some_at_a_time_as_all_at_once() -> None:
     made = _standardised(course, torch.device("cpu"))
     assert torch.equal(made, next(head.children())(torch.from_numpy(vectors)))
     assert not made.requires_grad
+
+
+def test_the_bench_of_heads_works(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its short run trains on all four sides."""
+    from tools.bench.heads import main
+
+    assert main(["--quick", "--rounds", "1"]) == 0
+    said = capsys.readouterr().out
+    for side in ("single / heads", "torch / heads", "DataLoader / heads"):
+        assert f"head_softmax: {side}" in said
