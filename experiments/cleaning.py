@@ -38,11 +38,13 @@ from zoo.studies import (
 from zoo.studies.populations import (
     ABOUT,
     HEADLINE,
+    MODELS,
     RETRAINED,
     Group,
     arms_on,
     budgets,
     chain,
+    cleaned,
     drawn,
     ops,
     part,
@@ -54,9 +56,6 @@ from zoo.studies.results import Part, Results
 from zoo.studies.rivals import CONTROLS, RIVALS, beside
 
 SCALES = ("smoke", "laptop", "gpu", "paper")
-
-MODELS = {"model-1": 0.916, "model-2": 0.809, "model-3": 0.692}
-"""Table 1 by the share of the training set that its thresholds keep."""
 
 LITERAL = {
     "model-1": "below:c=10,x=0.7",
@@ -83,14 +82,9 @@ RIVALS_ON = ("sym20", "conf20")
 """Where the truth is known: Model 2 beside other scores and controls that remove as many."""
 
 
-def _keep(share: float) -> str:
-    """Rule: this share of the examples, whatever C and X that is here."""
-    return f"below:share={share},thresholds=joint"
-
-
 GRID = {
     "baseline": "",
-    **{name: _keep(share) for name, share in MODELS.items()},
+    **{name: cleaned(share) for name, share in MODELS.items()},
     "hardest half": "hardest:share=0.5,by=joint,per_class=true",
 }
 
@@ -118,7 +112,7 @@ def _groups(scale: str, word: str) -> list[Group]:
         models = {name: GRID[name] for name in ARMS}
         again = {"baseline again": f"per_class:count={large},seed=1000"}
         others = [f"without:name={word}-{name}-{small}" for name in ARMS]
-        second = {"mild": _keep(MILD), OTHER_DRAW: chain(GRID["model-2"], *others)}
+        second = {"mild": cleaned(MILD), OTHER_DRAW: chain(GRID["model-2"], *others)}
         headline = retraining(scale, HEADLINE[scale], eval_every=2)
         groups = [
             Group("headline", drawn(models, large) | again, headline, str(large)),
@@ -151,7 +145,7 @@ def experiment(scale: str) -> Experiment:
                 scale,
                 word,
                 **arms_on(word, _groups(scale, word), {name: GRID[name] for name in MODELS}),
-                on=tuple(step for share in VALIDATION for step in ops(_keep(share))),
+                on=tuple(step for share in VALIDATION for step in ops(cleaned(share))),
                 single=single_run(scale) if word in RIVALS_ON else None,
             )
             for word in words(scale)

@@ -88,6 +88,25 @@ def test_arms_that_gain_too_little_or_no_more_than_another() -> None:
     assert verdict(retrained.as_good("p", "g", {"b": "a"}, 0.005)(table)) == "fails"
 
 
+def test_gains_that_add_up_to_another() -> None:
+    """Parts of .02 and .01: they add up to .03 and not to .05; the first is ahead of the second,
+    not the other way round, and of one as good it is not told."""
+    found = results(
+        arms=arms(around(base=0.5, whole=0.53, more=0.55, one=0.52, two=0.51, like_one=0.52))
+    )
+    for arm, said, left in (("whole", "holds", 0.0), ("more", "fails", 0.02)):
+        finding = retrained.adds_up("p", "g", arm, ("one", "two"), 0.01)(found)
+        assert verdict(finding) == said
+        assert finding.values.mean() == pytest.approx(left, abs=1e-12)
+    ahead = retrained.ahead("p", "g", "one", "two")(found)
+    assert verdict(ahead) == "holds"
+    assert ahead.values.mean() == pytest.approx(0.01, abs=1e-12)
+    assert "one 2.0" in ahead.note
+    assert "two 1.0" in ahead.note
+    assert verdict(retrained.ahead("p", "g", "two", "one")(found)) == "fails"
+    assert verdict(retrained.ahead("p", "g", "one", "like_one")(found)) == "undecided"
+
+
 def test_an_arm_that_loses_on_a_test_set_of_its_own() -> None:
     """On the hard ones .2 of .3, on all .6 of .5."""
     parts = [arms(around(base=0.5, a=0.6)), arms(around(base=0.3, a=0.2), on="hard")]

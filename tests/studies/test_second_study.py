@@ -17,7 +17,14 @@ from zoo.studies.populations import SCORING, words
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1800)]
 
-EXPERIMENTS = ("population", "perplexity", "cleaning", "relabelling", "reweighting")
+EXPERIMENTS = (
+    "population",
+    "perplexity",
+    "cleaning",
+    "decomposition",
+    "relabelling",
+    "reweighting",
+)
 JUDGED = EXPERIMENTS[1:]
 
 

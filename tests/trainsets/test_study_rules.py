@@ -216,6 +216,8 @@ def test_the_controls_drop_as_many_wrong_or_right_labels() -> None:
         set(range(10)) - set(ids("drop_errors:like=cleaned,fill=false", resolve=resolve)) == wrong
     )
     steps: list[dict[str, Any]] = []
+    own = ids("drop_errors:like=cleaned,own=true", resolve=resolve)
+    assert set(range(10)) - set(own) == wrong
     easy = made("drop_correct:like=cleaned,by=quality", resolve=resolve, steps=steps)
     assert sorted(set(range(10)) - set(easy.example_ids)) == [2, 5, 6, 7]
     assert {key: steps[0][key] for key in ("known_wrong", "known_right", "to_drop")} == {
@@ -240,6 +242,19 @@ def test_errors_are_dropped_at_random_where_there_are_more_of_them() -> None:
         assert len(dropped) == 2
         seen.add(tuple(sorted(dropped)))
     assert len(seen) == 3
+
+
+def test_a_cleaning_is_what_its_two_parts_drop() -> None:
+    """The three worst by X are 2 (right), 4 and 9 (wrong; 8 is too, and stays): one part drops 4
+    and 9, the other 2; the same where example 0 had gone before."""
+    resolve = known(cleaned="worst:share=0.3,by=x")
+    wrong, right = "drop_errors:like=cleaned,own=true", "drop_correct:like=cleaned,fill=false"
+    everything = set(range(10))
+    assert everything - set(ids(wrong, resolve=resolve)) == {4, 9}
+    assert everything - set(ids(right, resolve=resolve)) == {2}
+    assert ids(f"{wrong}+{right}", resolve=resolve) == resolve("cleaned").example_ids.tolist()
+    fewer = "keep:set=example_id > 0"
+    assert everything - set(ids(f"{fewer}+{wrong}", resolve=resolve)) == {0, 4, 9}
 
 
 def test_the_cleanings_own_right_examples_are_dropped_first() -> None:

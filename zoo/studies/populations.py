@@ -23,6 +23,7 @@ from zoo.trainsets.treatments import op
 __all__ = [
     "ABOUT",
     "HEADLINE",
+    "MODELS",
     "PAPER_BUDGETS",
     "RETRAINED",
     "SCALES",
@@ -31,6 +32,7 @@ __all__ = [
     "arms_on",
     "budgets",
     "chain",
+    "cleaned",
     "data",
     "drawn",
     "ops",
@@ -94,6 +96,9 @@ likeliest other class."""
 
 _PER_CLASS: Final = {"smoke": 50, "laptop": 1000, "gpu": 5000, "paper": 1281}
 """Examples of a class, about."""
+
+MODELS: Final = {"model-1": 0.916, "model-2": 0.809, "model-3": 0.692}
+"""The paper's table 1 by the share of the training set that its thresholds keep."""
 
 PAPER_BUDGETS: Final = (200, 500)
 """Examples per class that the paper retrains on, of 1,281: its second and its first network."""
@@ -200,6 +205,11 @@ def retraining(
 def chain(*steps: str) -> str:
     """Selection rules as text, one after the other; "" is none."""
     return "+".join(filter(None, steps))
+
+
+def cleaned(share: float) -> str:
+    """The rule that keeps this share of the examples, whatever C and X that is here."""
+    return f"below:share={share},thresholds=joint"
 
 
 def drawn(arms: Mapping[str, str], count: int) -> dict[str, str]:

@@ -35,6 +35,8 @@ from zoo.studies.measures import Row, value
 from zoo.studies.results import Results
 
 __all__ = [
+    "adds_up",
+    "ahead",
     "apart",
     "as_good",
     "better",
@@ -98,6 +100,29 @@ def as_good(part: str, group: str, pairs: Mapping[str, str], margin: float) -> M
 def _over_all(values: Mapping[str, NDArray[np.float64]], parts: Sequence[Evidence]) -> Finding:
     """All parts must hold; the mean is shown and each is noted."""
     return Finding(all_of(parts), mean_over(values), note=f"{each_text(values)}.")
+
+
+def ahead(part: str, group: str, arm: str, over: str) -> Measure:
+    """An arm is better than another one. Measured: by how much."""
+
+    def measure(results: Results) -> Finding:
+        gains = {name: results.gain(part, group, name) for name in (arm, over)}
+        more = results.gain(part, group, arm, over=over)
+        return Finding(above(more, 0.0), more, note=f"{each_text(gains)}.")
+
+    return measure
+
+
+def adds_up(part: str, group: str, arm: str, parts: Sequence[str], margin: float) -> Measure:
+    """The gains of some arms add up to that of another within a margin. Measured: the other's gain
+    minus their sum."""
+
+    def measure(results: Results) -> Finding:
+        gains = {name: results.gain(part, group, name) for name in (arm, *parts)}
+        left = gains[arm] - np.sum([gains[name] for name in parts], axis=0)
+        return Finding(equal(left, margin), left, note=f"{each_text(gains)}.")
+
+    return measure
 
 
 def worse(part: str, group: str, arm: str, *, on: str, beside: str) -> Measure:

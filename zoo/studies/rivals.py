@@ -1,5 +1,5 @@
 """What a cleaning is compared with where as many examples are removed: other orders of suspicion,
-and controls that take its effect apart.
+and controls. What takes a cleaning's effect apart is the experiment ``decomposition``.
 
 Sources of the scores: ``zoo.scores.catalog``; of the rules: docs/rules.md.
 """
@@ -42,8 +42,10 @@ CONTROLS: Final = {
     "easiness": "drop_correct:like={}",
     "true labels": "oracle",
 }
-"""Arm -> its rule, ``{}`` being the cleaning. ``noise removed``: only wrong labels, at random;
-``easiness``: only right ones, the first that the cleaning would drop; by truth."""
+"""Arm -> its rule, ``{}`` being the cleaning. By truth, and as many as the cleaning drops of both
+kinds: ``noise removed`` drops wrong labels alone, at random, so more noise than the cleaning does;
+``easiness`` right ones alone, the first that the cleaning would drop, so that the share of wrong
+ones rises. They are no parts of its effect that add up."""
 
 
 def beside(cleaning: str) -> dict[str, str]:

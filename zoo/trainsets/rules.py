@@ -354,17 +354,22 @@ def drop_errors(
     resolve: Resolve,
     manifest: Manifest | None = None,
     like: str,
+    own: bool = False,
     fill: bool = True,
     seed: Count = 0,
 ) -> Manifest:
-    """Drop labels known to be wrong, chosen at random, as many as another selection drops: what of
-    its effect is noise removed. Needs ``label_true``.
+    """Drop labels known to be wrong: those that another selection drops (``own=true``), or, chosen
+    at random, as many wrong ones as it drops of any kind. Needs ``label_true``.
 
-    With ``drop_correct`` this takes a cleaning apart: one drops as many, but wrong labels alone,
-    whatever they look like; the other as many, but the hardest with right labels alone.
+    ``own=true`` and ``drop_correct`` with ``fill=false`` take a cleaning apart: together they drop
+    what it drops, one the wrong labels and the other the right ones. As many of one kind instead
+    is a control of another size: where half of what a cleaning drops is wrong, it takes away twice
+    the noise.
 
     Args:
         like: a selection; as many are dropped as it lacks of the examples so far.
+        own: drop the wrong labels that the selection drops, and nothing else; ``fill`` and ``seed``
+            do nothing then.
         fill: where fewer wrong labels are known than that, drop others at random until the numbers
             are equal (a random drop changes nothing where a budget of each class is drawn
             afterwards); ``false``: drop the wrong ones alone.
@@ -376,6 +381,8 @@ def drop_errors(
     rows = scored(scores, manifest)
     wrong, _ = rows.wrong("drop_errors")
     number = _number_dropped("drop_errors", rows, like, resolve)
+    if own:
+        return rows.manifest(~wrong | np.isin(rows.example_ids, resolve(like).example_ids))
     rank = random_rank(
         f"drop_errors/{seed}", rows.example_ids, np.where(wrong, 0, 1).astype(np.int64), 2
     )
@@ -396,13 +403,13 @@ def drop_correct(
     fill: bool = True,
 ) -> Manifest:
     """Drop examples whose label is known to be right: those that another selection drops, then the
-    next worst, as many as it drops: what of its effect is easiness. Needs ``label_true``.
+    next worst, as many as it drops of any kind. Needs ``label_true``.
 
     Args:
         like: a selection; as many are dropped as it lacks of the examples so far.
         by: the order of the next worst, as for ``worst``: give the one that ``like`` was made by.
         fill: drop the next worst until the numbers are equal; ``false``: drop those alone that the
-            selection drops.
+            selection drops, which is what of its effect is easiness (see ``drop_errors``).
 
     Raises:
         NotFoundError: if the truth of no example is known.
