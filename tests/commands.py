@@ -26,6 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from tools.killed import files, touched
 from zoo.cli import main
 
 ZOO = Path(sys.executable).with_name("zoo")
@@ -33,7 +34,6 @@ CLASSES = ("north-west", "north-east", "south-west", "south-east")
 HANGS = 500.0
 """Seconds after which a wait is given up, so that its test can say what did not come. No speed is
 meant: on any machine it comes much sooner."""
-IMMUTABLE = ("checkpoints", "trainings", "answers", "selections", "datasets", "commits")
 
 
 # ---------------------------------------------------------------- in this process
@@ -249,24 +249,9 @@ def parts(workspace: Path) -> int:
     return len(list((workspace / "answers").glob("*/shard-*.parquet")))
 
 
-def files(workspace: Path) -> dict[str, tuple[str, int]]:
-    """Every immutable file of a workspace: path -> (sha256, inode): a file that is written again,
-    whatever with, is another one."""
-    return {
-        str(path.relative_to(workspace)): (
-            hashlib.sha256(path.read_bytes()).hexdigest(),
-            path.stat().st_ino,
-        )
-        for folder in IMMUTABLE
-        for path in sorted((workspace / folder).rglob("*"))
-        if path.is_file() and not path.name.startswith(".tmp-")
-    }
-
-
 def untouched(before: dict[str, tuple[str, int]], workspace: Path) -> bool:
     """Whether all files of an earlier listing are there still, same bytes, never written again."""
-    now = files(workspace)
-    return all(now.get(path) == fact for path, fact in before.items())
+    return not touched(before, files(workspace))
 
 
 def content(workspace: Path) -> dict[str, str]:
