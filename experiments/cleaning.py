@@ -31,6 +31,7 @@ from zoo.studies import (
     heat,
     lines,
     nested,
+    paper_tables,
     retrained,
     similarity,
     verdict_table,
@@ -330,7 +331,24 @@ def verdicts(results: Results) -> Table:
     return verdict_table(_claims(results.scale), results, about=ABOUT)
 
 
-# ---------------------------------------------------------------- figures
+# ---------------------------------------------------------------- tables and figures
+
+
+def tables(results: Results) -> tuple[Chart, ...]:
+    """The paper's own, its numbers beside ours."""
+    small, _ = budgets(results.scale)
+    every, judged = words(results.scale), words(results.scale, confusion=False)
+    heads = {word: f"{word}: headline" for word in judged}
+    return (
+        paper_tables.table_1(results, every),
+        paper_tables.tables_2_and_3(results, heads),
+        paper_tables.curve_ends(results, heads),
+        paper_tables.similarities(results, heads),
+        *(
+            paper_tables.second_network(results, word, f"{word}: {small} per class")
+            for word in judged
+        ),
+    )
 
 
 def charts(results: Results) -> tuple[Chart, ...]:

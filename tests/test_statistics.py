@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from zoo.statistics import blocks, mean_square, p_above
+from zoo.statistics import blocks, holm, mean_square, p_above
 
 GROUPS = [[1.0, 2.0, 4.0], [3.0, 5.0, 5.0], [2.0, 2.0, 6.0]]
 
@@ -17,6 +17,17 @@ def test_p_above_is_that_of_student_s_t() -> None:
     assert p_above([1.0, 2.0, 3.0], 0.0) == pytest.approx(1 - 12**0.5 / 14**0.5)
     assert p_above([1.0, 2.0, 3.0], 4.0) == 1.0
     assert p_above([-1.0, -2.0, -3.0], 0.0) == 1.0
+
+
+def test_holm_s_steps() -> None:
+    """.01 x 3, .03 x 2, and .04 x 1 that may not lie below the one before it; one at most; what
+    was not tested counts for nothing."""
+    assert holm([0.04, 0.01, np.nan, 0.03]) == pytest.approx(
+        [0.06, 0.03, np.nan, 0.06], nan_ok=True
+    )
+    assert holm([0.6, 0.9]) == pytest.approx([1.0, 1.0])
+    assert holm([0.02]) == pytest.approx([0.02])
+    assert len(holm([])) == 0
 
 
 def test_one_value_decides_nothing_equal_values_do_and_a_tie_does_not() -> None:

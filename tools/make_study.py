@@ -15,9 +15,9 @@ page, in a folder of the page's name. It holds ``study.json`` (what was run), ``
 ``zoo.studies.outcomes``: all that the rules need, so that anyone can judge again; a claim whose
 table is missing is not tested), or, of a study of scores and arms, the tables of
 ``zoo.studies.results``; ``verdicts.csv`` and the figures. From a workspace all of it is
-written, but for the pixels of pictures; without one, ``verdicts.csv`` and the blocks ``run`` and
-``verdicts``. A figure that the page does not show is an error: nothing is left out by forgetting
-it.
+written, but for the pixels of pictures; without one, ``verdicts.csv``, tables and the blocks
+``run`` and ``verdicts``. A figure or a table that the page does not show is an error: nothing is
+left out by forgetting it.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ from zoo.report.sections import duration_text
 from zoo.store import ledger
 from zoo.store.results import csv_text, recorded_experiment, recorded_run
 from zoo.store.workspace import Workspace
+from zoo.studies.claims import evidence_text
 from zoo.studies.findings import Chart, stored_results
 from zoo.studies.load import Judge, judge_of, load
 from zoo.studies.outcomes import Outcomes, collect
@@ -123,9 +124,8 @@ def open_study(path: str) -> Study:
         "machine": f"{os.cpu_count()} cores ({processor()})",
         "versions": sorted(set(trainings["versions"].dropna())),
     }
-    return Study(
-        facts, outcomes, judge.verdicts(outcomes), judge.charts(outcomes), workspace.figures
-    )
+    shown = (*judge.tables(outcomes), *judge.charts(outcomes))
+    return Study(facts, outcomes, judge.verdicts(outcomes), shown, workspace.figures)
 
 
 def open_results(path: str, name: str, scale: str) -> Study:
@@ -161,7 +161,7 @@ def open_results(path: str, name: str, scale: str) -> Study:
         "machine": f"{os.cpu_count()} cores ({processor()})",
         "versions": sorted(versions),
     }
-    charts = judge.charts(results)
+    charts = (*judge.tables(results), *judge.charts(results))
     folder = _drawn(
         charts,
         facts,
@@ -188,7 +188,8 @@ def _drawn(
         reproduces=True,
     )
     for chart in charts:
-        save(chart, folder, provenance)
+        if chart.kind != "table":
+            save(chart, folder, provenance)
     return folder
 
 
@@ -221,7 +222,8 @@ def stored_study(folder: Path) -> Study:
         )
     else:
         evidence = _stored_outcomes(folder, facts)
-    return Study(facts, evidence, _judge(facts["experiment"], facts["scale"]).verdicts(evidence))
+    judge = _judge(facts["experiment"], facts["scale"])
+    return Study(facts, evidence, judge.verdicts(evidence), tuple(judge.tables(evidence)))
 
 
 def _stored_outcomes(folder: Path, facts: dict[str, Any]) -> Outcomes:
@@ -294,7 +296,8 @@ def with_seeds(stored: Study, more: Study) -> Study:
 def drawn(study: Study) -> Study:
     """A study of damaged training sets with its figures."""
     assert isinstance(study.evidence, Outcomes)
-    charts = _judge(study.facts["experiment"], study.facts["scale"]).charts(study.evidence)
+    judge = _judge(study.facts["experiment"], study.facts["scale"])
+    charts = (*judge.tables(study.evidence), *judge.charts(study.evidence))
     trainings, seeds = study.evidence.table["training_id"].nunique(), study.evidence.seeds
     return replace(study, charts=charts, figures=_drawn(charts, study.facts, trainings, seeds))
 
@@ -344,9 +347,18 @@ def verdict_rows(verdicts: pd.DataFrame) -> list[str]:
         )
     lines += ["", "<details><summary>The rules, and what decided each</summary>", ""]
     for row in rows:
-        note = f" *{row['note']}*" if row["note"] else ""
-        lines.append(f"- **{row['claim']}**: {row['rule']}{note}")
-    return [*lines, "", "</details>"]
+        said = " ".join(filter(None, (row["note"], evidence_text(row.get("p"), row.get("p_holm")))))
+        lines.append(f"- **{row['claim']}**: {row['rule']}{f' *{said}*' if said else ''}")
+    said = "Measured: mean over seeds, \u00b1 their standard deviation."
+    return [*lines[: 2 + len(rows)], "", said, *lines[2 + len(rows) :], "", "</details>"]
+
+
+def table_rows(chart: Chart) -> list[str]:
+    """A table as Markdown under its title, its caption below."""
+    rows = [list(map(str, chart.table.columns)), *chart.table.astype(str).to_numpy().tolist()]
+    lines = [f"| {' | '.join(map(_cell, row))} |" for row in rows]
+    lines.insert(1, "|" + "---|" * len(rows[0]))
+    return [f"**{chart.title}**", "", *lines, "", chart.caption]
 
 
 def against_rows(first: Study, second: Study) -> list[str]:
@@ -456,6 +468,9 @@ def filled(page: str, studies: Mapping[str, Study], folder: str) -> str:
                     f"block {name} {thing}: no study {other}. There are {', '.join(studies)}."
                 )
             lines = against_rows(studies[other], study)
+        elif thing in charts and charts[thing].kind == "table":
+            shown[name].add(thing)
+            lines = table_rows(charts[thing])
         elif study.figures is None:
             return match.group()
         elif thing in charts:
@@ -499,7 +514,9 @@ def _as_kept(study: Study) -> Study:
         return study
     with tempfile.TemporaryDirectory() as folder:
         store_tables(study, Path(folder))
-        return replace(study, verdicts=stored_study(Path(folder)).verdicts)
+        kept = stored_study(Path(folder))
+    drawn = [chart for chart in study.charts if chart.kind != "table"]
+    return replace(study, verdicts=kept.verdicts, charts=(*kept.charts, *drawn))
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -526,6 +543,8 @@ def main(arguments: Sequence[str]) -> int:
             continue
         store_tables(study, target)
         for chart in study.charts:
+            if chart.kind == "table":
+                continue
             for ending in ("csv", "svg", "png"):
                 source = study.figures / f"{chart.name}.{ending}"
                 if ending == "csv" and _PICTURE in chart.table:

@@ -26,6 +26,7 @@ __all__ = [
     "average_precision",
     "blocks",
     "correlation",
+    "holm",
     "kappa",
     "mean_interval",
     "mean_square",
@@ -162,6 +163,18 @@ def correlation(a: Floats, b: Floats) -> float:
     a, b = a - a.mean(), b - b.mean()
     scale = float(np.sqrt((a @ a) * (b @ b)))
     return float(np.clip((a @ b) / scale, -1.0, 1.0)) if scale else float("nan")
+
+
+def holm(p: Sequence[float] | NDArray[Any]) -> Floats:
+    """p of m tests adjusted for their number, float64 [m]: step down, the k-th smallest times
+    m - k + 1, none below the one before it, 1 at most (Holm, Scand. J. Stat. 6 (1979) 65). NaN
+    stays NaN and counts for nothing."""
+    values = np.asarray(p, dtype=np.float64)
+    adjusted = np.full(len(values), np.nan)
+    order = np.argsort(values)[: int((~np.isnan(values)).sum())]
+    steps = values[order] * np.arange(len(order), 0, -1)
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return adjusted
 
 
 def midranks(values: NDArray[Any]) -> Floats:

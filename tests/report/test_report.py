@@ -256,6 +256,8 @@ def make_verdicts() -> pd.DataFrame:
             "holds",
             "at least 3 points",
             "all seeds agree",
+            0.012,
+            0.036,
         ),
         (
             "S1.02",
@@ -269,6 +271,8 @@ def make_verdicts() -> pd.DataFrame:
             "fails",
             "at least 1 point",
             None,
+            0.001,
+            0.004,
         ),
         (
             "S1.03",
@@ -282,6 +286,8 @@ def make_verdicts() -> pd.DataFrame:
             "undecided",
             "at least 1 point",
             "the interval holds 1",
+            0.4,
+            0.8,
         ),
         (
             "S1.04",
@@ -295,6 +301,8 @@ def make_verdicts() -> pd.DataFrame:
             "not tested",
             None,
             "needs scale paper",
+            None,
+            None,
         ),
     ]
     return pd.DataFrame(rows, columns=list(SCHEMA["verdicts"]))
@@ -566,7 +574,7 @@ def test_a_hostile_name_is_shown_as_text_everywhere(tmp_path: Path) -> None:
         detection=make_detection().assign(score=NASTY),
         verdicts=pd.DataFrame(
             {name: [FORMULA if name == "claim" else NASTY] for name in SCHEMA["verdicts"]}
-        ),
+        ).assign(p=0.5, p_holm=0.5),
         charts=(make_chart(title=NASTY, x_label=NASTY, y_label=NASTY, caption=NASTY),),
         pictures=None,
         timings={NASTY: 1.0},
@@ -765,8 +773,12 @@ def test_rule_and_note_stand_under_their_claim_and_the_csv_has_every_column(tmp_
     # what decides, before what is wide
     assert heads == ["claim", "verdict", "published", "measured", "statement", "scale"]
     words = page.words
-    assert "laptop Rule: at least 3 points Note: all seeds agree S1.02" in words
-    assert "laptop Rule: at least 1 point S1.03" in words
+    alone, among = "Evidence: p", "adjusted for the claims of its number"
+    assert (
+        f"laptop Rule: at least 3 points Note: all seeds agree {alone} 0.012, {among} 0.036. S1.02"
+        in words
+    )
+    assert f"laptop Rule: at least 1 point {alone} 0.001, {among} 0.004. S1.03" in words
     assert "laptop Note: needs scale paper" in words
     read = pd.read_csv(tmp_path / "figures" / "verdicts.csv")
     pd.testing.assert_frame_equal(read, make_verdicts(), check_dtype=False)

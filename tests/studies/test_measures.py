@@ -17,6 +17,7 @@ from zoo.studies.claims import (
     Finding,
     NotTested,
     above,
+    evidence_text,
     points_text,
     verdict_table,
 )
@@ -282,3 +283,30 @@ def test_verdict_table_says_what_was_not_tested_and_why() -> None:
     assert pd.isna(table.loc[1, "mean"])
     assert pd.isna(table.loc[1, "measured"])
     assert "no point delete 0.3" in table.loc[2, "note"]
+
+
+def test_p_is_adjusted_for_the_claims_of_its_number() -> None:
+    """Two of S1 (.01 and .02 of holding: .02 for both), one of S2 alone (.03 of failing), and one
+    that an interval decided, which has no p and counts for nothing."""
+
+    def claim(name: str, holds: float, fails: float) -> Claim:
+        return Claim(name, "", "", "", lambda _: Finding(Evidence(holds, fails), np.array([0.1])))
+
+    table = verdict_table(
+        [
+            claim("S1 clean", 0.01, 1.0),
+            claim("S2", 1.0, 0.03),
+            claim("S1 noisy", 0.02, 1.0),
+            claim("S1 ranks", 0.0, 1.0),
+        ],
+        outcomes(),
+        about="pets",
+    )
+    assert table["p"].tolist()[:3] == [0.01, 0.03, 0.02]
+    assert table["p_holm"].tolist()[:3] == pytest.approx([0.02, 0.03, 0.02])
+    assert table.loc[3, ["p", "p_holm"]].isna().all()
+    assert evidence_text(0.01, 0.02) == "p 0.01, adjusted for the claims of its number 0.02."
+    assert evidence_text(3e-9, 0.00012) == (
+        "p < .0001, adjusted for the claims of its number 0.00012."
+    )
+    assert evidence_text(None, None) == evidence_text(float("nan"), float("nan")) == ""

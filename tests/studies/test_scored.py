@@ -67,25 +67,54 @@ def levels(seen: float, held: float, half: float = 0.001, n: int = 100) -> list[
     ]
 
 
+FRACTIONS = [
+    {"split": "test", "factor": "fraction", "level": level, "n": n, "mean_x": x}
+    for level, n, x in (("0.25", 3, 0.6), ("0.75", 3, 0.4), ("1", 1, 0.3))
+]
+
+
 def test_what_was_learned_by_heart_is_the_gap_of_the_same_examples() -> None:
+    """Less what the test set differs by: a third of the classifiers that hold out are of a
+    training set of three quarters, (2.25 x .6 + .75 x .4) / 3 = .55; of those that see, some are
+    of the whole set, (.75 x .6 + 2.25 x .4 + 1 x .3) / 4 = .4125."""
     learned = scored.learned_by_heart("p")
-    assert verdict(learned(results(held_out=levels(0.2, 0.3)))) == "holds"
-    assert verdict(learned(results(held_out=levels(0.3, 0.2)))) == "fails"
-    assert verdict(learned(results(held_out=levels(0.2, 0.3, half=0.2)))) == "undecided"
+
+    def found(seen: float, held: float, half: float = 0.001, n: int = 100) -> Finding:
+        return learned(results(held_out=levels(seen, held, half, n), effects=FRACTIONS))
+
+    holding = found(0.2, 0.4)
+    assert verdict(holding) == "holds"
+    assert holding.values == pytest.approx([0.2 - 0.1375])
+    assert "Training examples 20.0 points, the test set by the same mixes of classifiers 13." in (
+        holding.note
+    )
+    assert verdict(found(0.2, 0.3)) == "fails"
+    assert verdict(found(0.2, 0.4, half=0.2)) == "undecided"
     with pytest.raises(NotTested, match="both seen and held out"):
-        learned(results(held_out=levels(np.nan, np.nan, n=0)))
+        found(np.nan, np.nan, n=0)
 
 
 def test_held_out_training_examples_are_as_hard_as_test_examples_or_not() -> None:
     def found(held: float, test: float, half: float = 0.001) -> str:
         summary = [{"split": "test", "measure": "x", "statistic": "mean", "value": test}]
-        made = results(held_out=levels(0.1, held, half), summary=summary)
+        alike = [row | {"mean_x": test} for row in FRACTIONS]
+        made = results(held_out=levels(0.1, held, half), summary=summary, effects=alike)
         return verdict(scored.held_out_like_test("p")(made))
 
     assert found(0.30, 0.31) == "holds"
     assert found(0.30, 0.33) == "fails"
     assert found(0.33, 0.30) == "fails"
     assert found(0.30, 0.31, half=0.05) == "undecided"
+
+
+def test_held_out_examples_stand_beside_the_test_set_by_the_same_classifiers() -> None:
+    """.55 by the mix that holds out, though all classifiers together err on .47 of the test set."""
+    summary = [{"split": "test", "measure": "x", "statistic": "mean", "value": 0.47}]
+    made = results(held_out=levels(0.1, 0.55), summary=summary, effects=FRACTIONS)
+    finding = scored.held_out_like_test("p")(made)
+    assert verdict(finding) == "holds"
+    assert finding.values == pytest.approx([0.0], abs=1e-12)
+    assert "test by the mix that holds out 0.550, by all 0.470" in finding.note
 
 
 def test_the_fast_mode_ranks_alike_in_x_and_in_c_or_fails() -> None:

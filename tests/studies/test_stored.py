@@ -24,7 +24,8 @@ from zoo.errors import UsageError
 from zoo.studies.load import judge_of, load
 from zoo.studies.outcomes import Outcomes
 
-PAGE = Path(__file__).parents[2] / "docs" / "studies" / "data-quality.md"
+STUDIES = Path(__file__).parents[2] / "docs" / "studies"
+PAGE = STUDIES / "data-quality.md"
 
 
 @pytest.fixture
@@ -41,8 +42,10 @@ def files(page: Path) -> dict[str, bytes]:
     }
 
 
-def test_the_page_and_its_verdicts_are_what_the_rules_of_today_say(page: Path) -> None:
+@pytest.mark.parametrize("name", ["data-quality.md", "example-perplexity.md"])
+def test_the_page_and_its_verdicts_are_what_the_rules_of_today_say(page: Path, name: str) -> None:
     """Judging the committed tables again changes no byte of the committed page."""
+    page = page.with_name(name)
     before = files(page)
     assert main([str(page)]) == 0
     assert files(page) == before

@@ -31,7 +31,8 @@ from zoo.report.parts import (
 )
 from zoo.scores import suspects
 from zoo.scores.audited import count_in_words, population_in_words
-from zoo.store.schema import SCHEMA
+from zoo.studies.claims import evidence_text
+from zoo.studies.findings import Chart
 
 __all__ = ["SECTIONS", "duration_text", "sections_for"]
 
@@ -769,6 +770,13 @@ VERDICTS_SHOWN = ("claim", "verdict", "published", "measured", "statement", "sca
 VERDICT_NOTES = ("rule", "note")
 
 
+def _verdict_notes(row: pd.Series) -> tuple[tuple[str, str], ...]:
+    """What stands in small letters under a verdict."""
+    notes = [(name.capitalize(), str(row[name])) for name in VERDICT_NOTES if _told(row[name])]
+    evidence = evidence_text(row.get("p"), row.get("p_holm"))
+    return (*notes, *((("Evidence", evidence),) if evidence else ()))
+
+
 def _told(value: Any) -> bool:
     return not pd.isna(value) and bool(str(value).strip())
 
@@ -792,7 +800,7 @@ def _verdicts(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
         return Absent(
             data.findings_note or "This experiment compares nothing with published claims."
         )
-    whole = set(SCHEMA["verdicts"]) <= set(verdicts.columns)
+    whole = {*VERDICTS_SHOWN, *VERDICT_NOTES} <= {*verdicts.columns}
     names = list(VERDICTS_SHOWN) if whole else [str(name) for name in verdicts.columns]
     rows = []
     for _, row in verdicts.iterrows():
@@ -808,14 +816,7 @@ def _verdicts(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
     columns = tuple(
         Column(name, pd.api.types.is_numeric_dtype(verdicts[name].dtype)) for name in names
     )
-    notes = (
-        tuple(
-            tuple((name.capitalize(), str(row[name])) for name in VERDICT_NOTES if _told(row[name]))
-            for _, row in verdicts.iterrows()
-        )
-        if whole
-        else ()
-    )
+    notes = tuple(_verdict_notes(row) for _, row in verdicts.iterrows()) if whole else ()
     counted = ""
     if "verdict" in names:
         counts = ", ".join(f"{verdict} {n:,}" for verdict, n in _verdict_counts(verdicts).items())
@@ -847,7 +848,19 @@ def _charts(data: ReportData, desk: Desk) -> Sequence[Part] | Absent:
             " has that name and would be overwritten. Names of charts must differ, and be none of"
             f" {', '.join(reserved)}."
         )
-    return [desk.chart(chart, data.provenance) for chart in data.charts]
+    return [
+        _as_table(chart, desk) if chart.kind == "table" else desk.chart(chart, data.provenance)
+        for chart in data.charts
+    ]
+
+
+def _as_table(chart: Chart, desk: Desk) -> TablePart:
+    columns = tuple(Column(str(name)) for name in chart.table.columns)
+    rows = tuple(
+        tuple(Cell(_text(value)) for value in row) for row in chart.table.itertuples(index=False)
+    )
+    told = f"{chart.title}. {chart.caption}"
+    return TablePart(told, columns, rows, desk.table(chart.name, chart.table))
 
 
 def _rerun(data: ReportData, _desk: Desk) -> Sequence[Part] | Absent:

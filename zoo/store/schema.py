@@ -432,6 +432,8 @@ _TABLES: Final = (
         ),
         Column("rule", _TEXT, "rule that decides it, fixed before looking"),
         Column("note", _TEXT, "what decided it, or why it was not tested"),
+        Column("p", _FLOAT, "smaller p, of holds or of fails; null where an interval decides"),
+        Column("p_holm", _FLOAT, "the same, adjusted for the other claims of its number (Holm)"),
     ),
 )
 

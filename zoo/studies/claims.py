@@ -50,6 +50,7 @@ __all__ = [
     "between",
     "each_text",
     "equal",
+    "evidence_text",
     "mean_over",
     "of_network",
     "points_text",
@@ -246,6 +247,7 @@ def verdict_table(
         else:
             values = found.values
             row |= {
+                "p": _p_of(found.evidence),
                 "measured": points_text(values, found.unit),
                 "mean": float(values.mean()),
                 "sd": float(values.std(ddof=1)) if len(values) > 1 else None,
@@ -262,4 +264,21 @@ def verdict_table(
                 ),
             }
         rows.append(row)
-    return SCHEMA["verdicts"].frame(rows)
+    table = SCHEMA["verdicts"].frame(rows)
+    for _, mine in table.groupby(table["claim"].str.split().str[0]):
+        table.loc[mine.index, "p_holm"] = statistics.holm(mine["p"].to_numpy(np.float64))
+    return table
+
+
+def _p_of(evidence: Evidence) -> float | None:
+    """The smaller p; None where an interval decided, whose p's are 0 and 1."""
+    p = min(evidence.holds, evidence.fails)
+    return p if 0.0 < p < 1.0 else None
+
+
+def evidence_text(p: float | None, adjusted: float | None) -> str:
+    """``p 0.0031, adjusted for the claims of its number 0.012.``; empty where there is no p."""
+    if pd.isna(p) or pd.isna(adjusted):
+        return ""
+    alone, among = ("< .0001" if value < 0.0001 else f"{value:.2g}" for value in (p, adjusted))
+    return f"p {alone}, adjusted for the claims of its number {among}."

@@ -48,12 +48,14 @@ class Chart:
         title: heading.
         kind: ``lines`` (curves with bands), ``bars`` (grouped by series), ``heat`` (one matrix per
             panel), ``density`` (how many examples lie in each cell of a plane), ``pictures``
-            (examples with a few words below each).
+            (examples with a few words below each), ``table`` (words and numbers as texts, no
+            picture is drawn).
         table: tidy. ``lines`` and ``bars``: panel, series, x, x_text, y, sd (null = a single
             value), n (seeds), reference (bool: drawn as a dashed line without markers, such as a
                 ceiling). ``heat``: panel, row, column, value, in the order to be shown.
             ``density``: panel, x_low, x_high, y_low, y_high, n, a row per cell that is not empty.
             ``pictures``: panel (a row of the figure), picture (PNG in base64), text (its lines).
+            ``table``: as it is shown, cells as text.
         x_label: what x is, with its unit (``heat``: what the columns are).
         y_label: what y is, with its unit (``heat``: what the rows are).
         caption: what is seen and where it stands in the paper.
@@ -65,7 +67,7 @@ class Chart:
 
     name: str
     title: str
-    kind: Literal["lines", "bars", "heat", "density", "pictures"]
+    kind: Literal["lines", "bars", "heat", "density", "pictures", "table"]
     table: pd.DataFrame
     x_label: str
     y_label: str
@@ -132,7 +134,8 @@ def conclude(workspace: Workspace, experiment: Experiment, parts: Sequence[Part]
             tables |= {
                 f"{_prefix(experiment)}{name}": table for name, table in evidence.tables.items()
             }
-        found = Findings(judge.verdicts(evidence), judge.charts(evidence))
+        shown = (*judge.tables(evidence), *judge.charts(evidence))
+        found = Findings(judge.verdicts(evidence), shown)
     except (NotFoundError, StoreError) as reason:
         return Conclusion(note=str(reason))
     for name, table in (tables | {"verdicts": found.verdicts}).items():

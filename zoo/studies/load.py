@@ -87,6 +87,7 @@ class Judge:
         verdicts: evidence -> verdict table, with the columns
             ``zoo.store.schema.VERDICT_COLUMNS``.
         charts: evidence -> ``zoo.studies.findings.Chart``s in the order to be shown.
+        tables: evidence -> ``Chart``s of the kind ``table``, shown before the others.
         points: (scale, seed) -> its ``zoo.studies.points.Point``s.
         measures: ``zoo.studies.results.Part`` -> small tidy tables by name, all that verdicts and
             charts need of the part's scores and answers.
@@ -94,6 +95,7 @@ class Judge:
 
     verdicts: Callable[..., Any]
     charts: Callable[..., Any]
+    tables: Callable[..., Any] = lambda _evidence: ()
     points: Callable[..., Any] | None = None
     measures: Callable[..., Any] | None = None
 

@@ -186,23 +186,43 @@ def in_sample_law(part: str, *, within: float = 0.001) -> Measure:
     return measure
 
 
+def _test_by_mix(results: Results, part: str) -> tuple[float, float]:
+    """Mean X of the test set by the classifiers as they hold a training example out, and as they
+    see one: those of a training set of fraction f hold 1 - f of the examples out, so the two are
+    not the same mix of large and small training sets."""
+    table = results.of("effects", part, split="test", factor="fraction")
+    fraction, n, x = (table[name].to_numpy(float) for name in ("level", "n", "mean_x"))
+    held, seen = (
+        float(np.average(x, weights=n * share)) if (n * share).any() else np.nan
+        for share in (1 - fraction, fraction)
+    )
+    return held, seen
+
+
 def learned_by_heart(part: str) -> Measure:
-    """X over the classifiers that held an example out is higher than over those that saw it."""
+    """X over the classifiers that held an example out is higher than over those that saw it, by
+    more than it is on the test set, where neither saw anything."""
 
     def measure(results: Results) -> Finding:
         row = results.of("held_out", part, measure="x", of="gap").iloc[0]
         if not row["n"]:
             raise NotTested("No example was both seen and held out.")
-        note = f"95 % interval over {int(row['n']):,} examples {row['low']:.4f} to"
-        evidence = interval_evidence(row["low"], row["high"], 0.0)
-        return Finding(evidence, np.array([row["mean"]]), note=f"{note} {row['high']:.4f}.")
+        held, seen = _test_by_mix(results, part)
+        low, high, mean = (float(row[name]) - (held - seen) for name in ("low", "high", "mean"))
+        note = (
+            f"95 % interval over {int(row['n']):,} examples {low:.4f} to {high:.4f}. Training"
+            f" examples {100 * row['mean']:.1f} points, the test set by the same mixes of"
+            f" classifiers {100 * (held - seen):.1f}."
+        )
+        return Finding(interval_evidence(low, high, 0.0), np.array([mean]), note=note)
 
     return measure
 
 
 def held_out_like_test(part: str, *, within: float = 0.02) -> Measure:
-    """Mean X of training examples by the classifiers that held them out is that of the test set:
-    the lower X of training examples is nothing but their having been seen."""
+    """Mean X of training examples by the classifiers that held them out is that of the test set by
+    the same mix of classifiers: the lower X of training examples is nothing but their having been
+    seen."""
 
     def measure(results: Results) -> Finding:
         held = results.of("held_out", part, measure="x", of="held out").iloc[0]
@@ -210,13 +230,14 @@ def held_out_like_test(part: str, *, within: float = 0.02) -> Measure:
         test = results.of("summary", part, split="test", measure="x", statistic="mean").iloc[0]
         if not held["n"]:
             raise NotTested("No example was both seen and held out.")
-        low, high = (held[bound] - test["value"] for bound in ("low", "high"))
+        mix, _ = _test_by_mix(results, part)
+        low, high = (held[bound] - mix for bound in ("low", "high"))
         inside = interval_evidence(low, high, -within), interval_evidence(-high, -low, -within)
         note = (
-            f"Mean X: in-sample {seen['mean']:.3f}, held out {held['mean']:.3f}, test"
-            f" {test['value']:.3f}."
+            f"Mean X: in-sample {seen['mean']:.3f}, held out {held['mean']:.3f}; test by the mix"
+            f" that holds out {mix:.3f}, by all {test['value']:.3f}."
         )
-        return Finding(all_of(inside), np.array([held["mean"] - test["value"]]), note=note)
+        return Finding(all_of(inside), np.array([held["mean"] - mix]), note=note)
 
     return measure
 
