@@ -1,11 +1,11 @@
 """Where the processor time of a fill goes: networks, decoding, loading, answers, writing.
 
-Populations of 500 classifiers, LeNet-5s and the minis (snapshots of trainings of a few steps), on
-PNG pictures of fashion-mini, through ``plan_fill`` and ``LocalRunner``: one process, one thread,
-answers and logits written and committed. In groups of at most 128, once in blocks, each decoded
-once for all groups, and once with every group decoding for itself, which was how a fill went before
-it had blocks. *networks* is time inside the modules' ``forward`` alone, so they answer one by one
-(``--program single``).
+Populations of 500 classifiers, LeNet-5s and study 2's ten networks at laptop scale (snapshots of
+trainings of a few steps), on PNG pictures of fashion-mini, through ``plan_fill`` and
+``LocalRunner``: one process, one thread, answers and logits written and committed. In groups of at
+most 128, once in blocks, each decoded once for all groups, and once with every group decoding for
+itself, which was how a fill went before it had blocks. *networks* is time inside the modules'
+``forward`` alone, so they answer one by one (``--program single``).
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from zoo import local
 from zoo.fill import predict, program
 from zoo.fill.plan import FillBlock, FillPlan, decode_block
 from zoo.local import LocalRunner
-from zoo.models import MODELS
 from zoo.store.answers import write_part
+from zoo.studies.populations import SCORING
 from zoo.training.checkpoint import load_classifiers
 
 __all__ = ["main"]
@@ -104,8 +104,7 @@ class Accounts:
 
 def population(rounds: int, examples: int, classifiers: int) -> None:
     """Both populations, of about so many classifiers."""
-    minis = tuple(name for name in MODELS if name.endswith("_mini"))
-    for name, archs in (("LeNet-5s", ("lenet5",) * 10), ("the minis", minis)):
+    for name, archs in (("LeNet-5s", ("lenet5",) * 10), ("study 2's ten", SCORING["laptop"])):
         snapshots = -(-classifiers // len(archs))
         with tempfile.TemporaryDirectory() as folder:
             dataset = write_pictures(Path(folder) / "pictures", examples)
