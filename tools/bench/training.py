@@ -74,12 +74,14 @@ def cases(quick: bool) -> list[Case]:
     """The comparisons; the last two as study 1 trains them on CIFAR-10."""
     lenet = Recipe(epochs=1)
     resnet = Recipe(epochs=1, augment="crop_flip", precision="bf16", channels_last=True)
-    study = RECIPES["onecycle"].replace(epochs=1, batch_size=32)
+    study = RECIPES["onecycle"].replace(
+        epochs=1, batch_size=32, precision="bf16", channels_last=True
+    )
     return [
         Case("lenet5", lenet, 6_400 if quick else 30_000, 3.0, in_lanes=True, lanes_target=12.0),
         Case("resnet20", resnet, 640 if quick else 5_000, 2.0),
         Case("resnet8", study, 640 if quick else 5_000, colour=True),
-        Case("nin_mini", study, 1_280 if quick else 10_000, in_lanes=True, colour=True),
+        Case("nin_mini", study, 1_280 if quick else 10_000, colour=True),
     ]
 
 
