@@ -746,6 +746,21 @@ def test_every_chart_has_its_title_drawing_caption_and_files(tmp_path: Path) -> 
     assert all((tmp_path / str(address)).is_file() for address in linked)
 
 
+def test_a_table_of_a_study_stands_between_its_charts_and_is_drawn_by_nobody(
+    tmp_path: Path,
+) -> None:
+    """Cells as they are, its title and caption, its CSV; no SVG or PNG."""
+    table = pd.DataFrame({"arm": ["kept", "<all>"], "acc1": ["50.1 (63.4)", ""]})
+    sheet = Chart("numbers", "Ours beside theirs", "table", table, "", "", "In brackets theirs.")
+    html, page = page_of(study(charts=(sheet, make_chart())), tmp_path)
+    assert "Ours beside theirs. In brackets theirs." in page.words
+    assert "50.1 (63.4)" in page.words
+    assert "&lt;all&gt;" in html
+    assert sorted(path.name for path in (tmp_path / "figures").glob("numbers.*")) == ["numbers.csv"]
+    read = pd.read_csv(tmp_path / "figures/numbers.csv", keep_default_na=False)
+    pd.testing.assert_frame_equal(read, table, check_dtype=False)
+
+
 @pytest.mark.parametrize("name", ["figure-01", "population", "verdicts"])
 def test_two_figures_of_one_name_are_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(
