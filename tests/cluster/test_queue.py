@@ -106,6 +106,49 @@ def test_a_batch_is_as_many_as_a_trainer_holds_at_once(
     assert len(queue.next("A:1", "A")) == count
 
 
+def test_a_worker_whose_lane_is_free_gets_one_more_of_its_kind() -> None:
+    """Of 18 lenet5 and an mlp, 16 go out; then two more, one by one, and no mlp; all 18 are the
+    worker's, come back when it is lost, and go out again. Twins: who has nothing gets nothing."""
+    jobs = sweep(["lenet5"], 18) + sweep(["mlp"])
+    made = Made(jobs, "A", lenet5=1e-3, mlp=1e-4)
+    assert made.queue.more("A:1") is None
+    first = made.take("A:1", "A")
+    made.hosts("AB")
+    assert len(first) == 16
+    added = [made.queue.more("A:1") for _ in range(3)]
+    assert added[2] is None
+    names = {job.id for job in added if job is not None}
+    assert len(names) == 2
+    assert {*first, *names} == {job.id for job in jobs[:18]}
+    assert made.take("B:1", "B") == [jobs[18].id]
+    made.queue.lost("A:1")
+    assert made.work("B:2", "B") == 18
+    assert made.failed == {}
+
+
+@pytest.mark.parametrize("how", ["stopped", "draining", "failed here", "lost twice"])
+def test_nothing_more_goes_where_no_batch_would(how: str) -> None:
+    """A sweep that stops, a node about to go; a training that failed on this host, or lost its
+    worker twice (it goes out alone)."""
+    jobs = sweep(["lenet5"], 17)
+    made = Made(jobs, "A", lenet5=1e-3)
+    given = made.take("A:1", "A")
+    made.hosts("AB")
+    (last,) = {job.id for job in jobs} - {*given}
+    if how == "stopped":
+        made.queue.stop()
+    elif how == "draining":
+        made.hosts("AB", draining="A")
+    elif how == "failed here":
+        made.take("A:2", "A")
+        made.queue.back("A:2", {last: DATA}, [])
+    else:
+        for worker in ("B:1", "B:2"):
+            assert made.take(worker, "B") == [last]
+            made.queue.lost(worker)
+    assert made.queue.more("A:1") is None
+
+
 def test_a_batch_is_of_one_kind_and_the_dearest_comes_first() -> None:
     """Two workers, four lenet5 of 9 s and four mlp of 1 s: 40 s, a share of 20; two lenet5 each,
     then the mlp."""

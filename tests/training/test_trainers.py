@@ -19,6 +19,7 @@ from zoo.spec import Training, classifier_id
 from zoo.store import ledger
 from zoo.store.workspace import Workspace
 from zoo.training import trainers
+from zoo.training.lanes.vectors import LANES
 from zoo.training.rule import Whole
 from zoo.training.run import run
 
@@ -154,6 +155,47 @@ def test_training_sets_of_different_size_are_trained_at_once(
         assert facts_of(many, job)["trainer"] == trainer
         assert largest_difference(weights_of(alone, job, 2), weights_of(many, job, 2)) < 1e-4
     assert largest_difference(weights_of(many, batch[0], 2), weights_of(many, batch[1], 2)) > 1e-2
+
+
+def test_a_free_lane_asks_for_more_and_no_sooner(tmp_path: Path, dataset: Dataset) -> None:
+    """A register full and two more to be had: nobody is asked before a training has ended; what
+    comes is trained to the byte as if it had been in the batch. Then there is none, which is asked
+    once."""
+    ended: list[str] = []
+    asked_after: list[int] = []
+
+    def more() -> Training | None:
+        asked_after.append(len(ended))
+        return row.pop(0) if row else None
+
+    def on_epoch(name: str, epoch: int) -> None:
+        if epoch == 2:
+            ended.append(name)
+
+    same = [training(dataset, "lenet5", seed=seed) for seed in range(LANES + 2)]
+    batch, row = same[:LANES], same[LANES:]
+    whole, many = workspace(tmp_path / "whole"), workspace(tmp_path / "many")
+    run(whole, same, device=CPU, on_epoch=ignore, trainer="lanes")
+    assert run(many, batch, device=CPU, on_epoch=on_epoch, trainer="lanes", more=more) == {}
+    assert asked_after[0] >= 1
+    assert len(asked_after) == 3
+    assert ledger.missing(many, same) == []
+    for job in same:
+        assert facts_of(many, job)["trainer"] == "lanes"
+        assert largest_difference(weights_of(whole, job, 2), weights_of(many, job, 2)) == 0
+
+
+def test_only_lanes_ask_for_more(tmp_path: Path, dataset: Dataset) -> None:
+    """One by one nobody does: the queue hands out the next batch then."""
+    space, asked = workspace(tmp_path / "w"), []
+    job = training(dataset, "lenet5")
+
+    def more() -> Training | None:
+        asked.append(1)
+        return None
+
+    run(space, [job], device=CPU, on_epoch=ignore, trainer="single", more=more)
+    assert asked == []
 
 
 def kill_after(reports: int) -> object:

@@ -240,6 +240,25 @@ class Queue:
         self._left -= sum(self._costs[name] for name in taken)
         return [self._all[name] for name in taken]
 
+    def more(self, worker: str) -> Training | None:
+        """One more training like those that a worker has, since a lane of its batch is free; None
+        where nothing like them is waiting, or nothing more goes to its host."""
+        me = self._workers.get(worker)
+        if me is None or not me.given or self._stopping:
+            return None
+        me.heard = self._clock()
+        host = self._hosts.get(me.host)
+        if host is None or not host.cleared or host.draining or self._barred(me.host):
+            return None
+        ids = self._waiting[self._kind[next(iter(me.given))]]
+        name = next((name for name in self._for(me.host, ids) if self._lost(name) <= 1), None)
+        if name is None:
+            return None
+        ids.remove(name)
+        me.given.add(name)
+        self._left -= self._costs[name]
+        return self._all[name]
+
     def tell(self, worker: str, epochs: Mapping[str, int]) -> Order:
         """A worker lives, and has finished these epochs."""
         self._epochs |= epochs

@@ -106,6 +106,19 @@ class _Shift:
             torch.set_num_threads(int(self._config["threads"]))
             device = device_for(self._config["gpus"])
             workspace = Workspace.open(self._config["workspace"])
+
+            def more() -> Training | None:
+                if self._stop.is_set():
+                    return None
+                found: Training | None = None
+                # Without the queue what is here goes on all the same.
+                with contextlib.suppress(Exception):
+                    found = self._ask("more", self._me)
+                if found is not None:
+                    given.append(found)
+                return found
+
+            given = list(batch)
             failed = run(
                 workspace,
                 batch,
@@ -114,8 +127,9 @@ class _Shift:
                 should_stop=self._stop.is_set,
                 trainer=self._config["trainer"],
                 whole=self._ask("declared", kind(batch[0])),
+                more=more,
             )
-            left = [job.id for job in ledger.missing(workspace, batch) if job.id not in failed]
+            left = [job.id for job in ledger.missing(workspace, given) if job.id not in failed]
         except Exception as error:  # noqa: BLE001 - this host cannot; the queue decides what follows
             self._ask("broke", self._me, _reason(error), traceback.format_exc())
         else:

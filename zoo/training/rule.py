@@ -67,8 +67,6 @@ won."""
 MOST: Mapping[str, int] = {"lanes": WIDTH, "stacked": 32, "heads": 256}
 """Trainings that a trainer holds at once: of the stacked a GPU's cache holds no layer of more, of
 heads more gain nothing, and each has its state in memory."""
-_ROUNDS = 4
-"""Times the lanes that a batch may fill: who ends early leaves its lane to the next."""
 
 
 @dataclass(frozen=True)
@@ -98,11 +96,12 @@ def at_once(
     training: Training, whole: Whole, asked: str | None, *, on_cpu: bool
 ) -> tuple[int, int]:
     """Of trainings like this one, as many as a worker gets whatever its share of what is left is,
-    and as many as are worth a batch. In lanes a few take as long as a full register."""
+    and as many as are worth a batch. In lanes a few take as long as a full register, and who ends
+    early leaves its lane to another one that is asked for then (``zoo.training.run``)."""
     if models.model(training.arch).head:
         return 1, MOST["heads"]
     if lanes_may(training, whole, asked, on_cpu=on_cpu):
-        return WIDTH, _ROUNDS * WIDTH
+        return WIDTH, WIDTH
     return 1, MOST["lanes" if on_cpu else "stacked"]
 
 

@@ -84,6 +84,7 @@ def run(
     should_stop: Callable[[], bool] = lambda: False,
     trainer: str | None = None,
     whole: Whole | None = None,
+    more: Callable[[], Training | None] = lambda: None,
 ) -> dict[str, str]:
     """Do what is missing of a batch and commit it; the seam behind which trainings run one after
     the other or at once, as ``zoo.training.trainers`` decides.
@@ -96,6 +97,8 @@ def run(
         trainer: by name; None = what the environment says, else by the rule.
         whole: what of the sweep is like the batch, which decides by the rule, whatever is left of
             it and whoever has the rest; None = the batch alone, and no more than moments of work.
+        more: asked for another training like the batch whenever a lane is free and the batch has
+            none left for it; None = there is none. Only who trains in lanes asks.
 
     Returns:
         The reason of each training that failed, by id. It is written down too, and the others of
@@ -136,7 +139,7 @@ def run(
                 return trainers.lanes_for(course.model, course.data, course.training, asked)
 
             one_by_one = _together(
-                workspace, batch, device, on_epoch, should_stop, clock, lanes, fail
+                workspace, batch, device, on_epoch, should_stop, clock, lanes, fail, more=more
             )
         elif trainers.stacked_may(batch[0], whole, device, asked):
 
@@ -213,6 +216,7 @@ def _together(
     fail: Callable[[Training, Exception], None],
     *,
     again: bool = False,
+    more: Callable[[], Training | None] = lambda: None,
 ) -> list[Training]:
     """Train at once what may be; returns what is to be trained one by one.
 
@@ -220,6 +224,7 @@ def _together(
         find: who trains what is like the first at once, or why nobody does.
         again: what torch could not make at once is tried one by one, and a warning says so: nobody
             has asked for this trainer.
+        more: as ``run`` takes it.
     """
     rest: list[Training] = []
     waiting = collections.deque(ledger.missing(workspace, batch))
@@ -227,8 +232,8 @@ def _together(
 
     def take() -> _Course | None:
         """The next training that has an example, and fits those before it."""
-        while waiting:
-            still = ledger.missing(workspace, [waiting.popleft()])
+        while (found := waiting.popleft() if waiting else more()) is not None:
+            still = ledger.missing(workspace, [found])
             if not still:
                 continue
             (training,) = still

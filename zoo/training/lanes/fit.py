@@ -11,6 +11,7 @@ who is left must not decide who trains.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from functools import partial
@@ -75,16 +76,19 @@ class Lanes(Company):
         program = self._make()
         step = _Step(self._most, *self._like[:2])
         seats: dict[int, _Seat] = {}
-        waiting: Course | None = first
-        while waiting is not None or seats:
+        row = itertools.chain([first], iter(take, None))
+        while True:
             for lane in range(LANES):
-                if lane not in seats and waiting is not None:
-                    seats[lane], waiting = _Seat(waiting, program, lane), take()
+                # nobody is taken before there is a lane: who waits here is nobody else's meanwhile
+                while lane not in seats and (course := next(row, None)) is not None:
+                    seats[lane] = _Seat(course, program, lane)
                     step.mean[:, lane], step.scale[:, lane] = seats[lane].scaling()
                     # stopped after the last step of an epoch
                     if seats[lane].at_the_end and _ended(seats[lane], fail):
                         del seats[lane]
-            if seats and self._until_one_ends(program, step, seats, fail, should_stop):
+            if not seats:
+                return
+            if self._until_one_ends(program, step, seats, fail, should_stop):
                 raise StoppedError
 
     def _until_one_ends(
