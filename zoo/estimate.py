@@ -84,6 +84,7 @@ _BASES: dict[Basis, str] = {
         "as measured here by the wall's clock, which other work on the machine stretches (records"
         " without CPU seconds)"
     ),
+    "paced": "by tables, at the pace of what is measured here",
     "table": "by tables",
 }
 

@@ -5,12 +5,16 @@ A rate of the tables is a model: seconds per image = fixed cost + multiply-adds 
 backward three times the forward. Of the small networks the measured rate of one core is in the
 table of models itself (``tools/bench/models.py``, docs/LOG.md). Seconds of a CPU are those that a
 process had of it, so that a rate does not depend on what else the machine did.
+
+Other cores are faster or slower than the tables' by much the same factor whatever they train
+(docs/LOG.md): what a workspace has trained says it, and what it has not is expected so much faster
+or slower than by the tables.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
 from zoo import models
@@ -109,9 +113,9 @@ def input_of(training: Training, dataset: Dataset) -> Input:
     return Input(geometry(dataset, *asked).size, dataset.channels)
 
 
-Basis = Literal["cpu", "clock", "table"]
+Basis = Literal["cpu", "clock", "paced", "table"]
 """What a rate rests on: CPU seconds, or seconds of the wall's clock, of trainings in the workspace;
-or the tables."""
+the tables, at the pace of other trainings there; or the tables."""
 
 
 @dataclass
@@ -132,18 +136,23 @@ class Rates:
 
     ``steps``, ``answers``: seconds per picture as measured, and on what they rest; where they say
     nothing, the tables do. ``fill``: how many times as long as by these a fill has taken.
+    ``pace``: how many times as long as by the tables the steps on record took; of what is on no
+    record the tables' seconds count so often.
     """
 
     device: Accelerator
     steps: Mapping[tuple[str, Input, str], tuple[float, Basis]] = field(default_factory=dict)
     answers: Mapping[tuple[str, Input], tuple[float, Basis]] = field(default_factory=dict)
     fill: float = 1.0
+    pace: float = 1.0
 
     def step(self, training: Training, shown: Input, trainer: str = "single") -> float:
         """Seconds of a picture in a step."""
         known = self.steps.get((training.arch, shown, trainer))
-        if known is not None:
-            return known[0]
+        return self.pace * self._by_tables(training, shown, trainer) if known is None else known[0]
+
+    def _by_tables(self, training: Training, shown: Input, trainer: str) -> float:
+        """``step`` of an architecture, input and trainer of which nothing is known."""
         seconds = image_seconds(training, shown.side, self.device, trains=True) * _OVERHEAD
         if self.device.trains is not None and training.arch in SMALL_H100:
             alone, stacked = SMALL_H100[training.arch]
@@ -161,7 +170,8 @@ class Rates:
         known = self.answers.get((training.arch, shown))
         if known is not None:
             return known[0]
-        return image_seconds(training, shown.side, self.device, trains=False) * _OVERHEAD
+        alone = image_seconds(training, shown.side, self.device, trains=False)
+        return self.pace * alone * _OVERHEAD
 
     def filled(self, training: Training, shown: Input, gain: float = 1.0) -> float:
         """Seconds of a picture in a fill.
@@ -188,7 +198,9 @@ class Rates:
     def basis(self, training: Training, shown: Input, trainer: str) -> Basis:
         """What ``step`` rests on."""
         known = self.steps.get((training.arch, shown, trainer))
-        return "table" if known is None else known[1]
+        if known is None:
+            return "table" if self.pace == 1.0 else "paced"
+        return known[1]
 
 
 def is_of(device: str, accelerator: Accelerator) -> bool:
@@ -227,6 +239,7 @@ def measured(workspace: Workspace | None, dataset: Dataset, device: Accelerator)
         "cpu": ({}, {}),
     }
     shown_to: dict[str, tuple[Training, Input]] = {}
+    took = by_table = 0.0
     plans = planned(workspace)
     for key, commit in workspace.commits.some("training", plans).items():
         training, facts = plans[key][0], commit.facts
@@ -246,6 +259,8 @@ def measured(workspace: Workspace | None, dataset: Dataset, device: Accelerator)
         if device.name == "cpu-core" and "cpu_seconds" in facts:
             basis, steps = "cpu", facts["steps_cpu_seconds"]
             around = max(0.0, facts["cpu_seconds"] - steps - TRAINING_SECONDS)
+            took += steps
+            by_table += images * tables.step(training, shown, trainer)
         else:  # shared out as the tables would
             by_tables = (
                 images * tables.step(training, shown, trainer),
@@ -256,7 +271,8 @@ def measured(workspace: Workspace | None, dataset: Dataset, device: Accelerator)
         mine, answering = sums[basis]
         mine.setdefault((training.arch, shown, trainer), _Sum()).add(images, steps)
         answering.setdefault((training.arch, shown), _Sum()).add(asked, around)
-    found = Rates(device, _rates(sums, 0), _rates(sums, 1))
+    pace = took / by_table if took >= _LEAST_SECONDS else 1.0
+    found = Rates(device, _rates(sums, 0), _rates(sums, 1), pace=pace)
     return found if device.name != "cpu-core" else _with_fill(workspace, found, shown_to)
 
 
@@ -291,7 +307,7 @@ def _with_fill(
             expected += unit["examples"] * rates.unit(unit, asked)
     if took < _LEAST_CPU_SECONDS:
         return rates
-    return Rates(rates.device, rates.steps, rates.answers, took / expected)
+    return replace(rates, fill=took / expected)
 
 
 def filled_units(
