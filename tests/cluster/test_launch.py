@@ -84,6 +84,14 @@ def test_a_submitted_command_runs_apart_and_its_words_and_code_come_back(head: P
     assert zoo("logs", head, job, "--follow").code == 3
 
 
+def test_a_command_that_has_not_begun_is_no_unknown_one(head: Path, tmp_path: Path) -> None:
+    """A head that is slow to start it: it is running, and has said nothing."""
+    (tmp_path / "head/bin/setsid").write_text("#!/bin/sh\n")
+    (tmp_path / "head/bin/setsid").chmod(0o755)
+    job = launch.submit(head, ["train"])
+    assert launch.logs(head, job) == (job, "", None)
+
+
 def test_where_nothing_was_submitted_there_is_nothing_to_show(head: Path) -> None:
     with pytest.raises(NotFoundError, match="no submitted command"):
         launch.logs(head)

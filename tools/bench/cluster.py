@@ -37,7 +37,7 @@ _SLEEPING = """
 import os, time
 from zoo.spec import classifier_id
 
-def run(workspace, trainings, *, device, on_epoch, should_stop, trainer, whole):
+def run(workspace, trainings, *, device, on_epoch, should_stop, trainer, whole, more):
     for training in trainings:
         for epoch in range(1, training.recipe.epochs + 1):
             if should_stop():

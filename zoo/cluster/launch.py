@@ -475,8 +475,8 @@ def submit(path: Path, command: list[str]) -> str:
     folder = f"{_JOBS}/{job}"
     inner = f"{line} > log 2>&1; echo $? > code"
     start = (
-        f"mkdir -p {folder} && cd {folder} && echo {shlex.quote(line)} > command && (setsid nohup"
-        f" bash -c {shlex.quote(inner)} < /dev/null > /dev/null 2>&1 &)"
+        f"mkdir -p {folder} && cd {folder} && echo {shlex.quote(line)} > command && : > log &&"
+        f" (setsid nohup bash -c {shlex.quote(inner)} < /dev/null > /dev/null 2>&1 &)"
     )
     code, said = on_head(kept(config), start)
     if code != 0:
