@@ -400,9 +400,9 @@ def charts(results: Results) -> tuple[Chart, ...]:
                 ),
                 "what was removed, as much as Model 2 removes",
                 "gain over the baseline [points]",
-                "Model 2 beside controls by truth (as many wrong labels alone, which takes away more"
-                " noise than it does; as many right ones alone, which leaves more), a control at"
-                " random, the true labels, and rivals.",
+                "Model 2 beside controls by truth (as many wrong labels alone, which takes away"
+                " more noise than it does; as many right ones alone, which leaves more), a control"
+                " at random, the true labels, and rivals.",
             )
         )
     for word in words(results.scale, confusion=False):
