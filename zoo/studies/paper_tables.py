@@ -90,13 +90,10 @@ def table_1(results: Results, parts: Sequence[str]) -> Chart:
                     ),
                 }
             )
-    return Chart(
+    return _sheet(
         "table-1",
         "Table 1: what the thresholds keep",
-        "table",
-        pd.DataFrame(rows),
-        "",
-        "",
+        rows,
         "By share: the one quantile q of C and of X that together keep the paper's share of the"
         " training set; the largest values that are kept stand for it. The paper's own numbers (C <"
         " 10, 4, 3 and X < .7, .5, .3) are of 1,000 classes.",
@@ -121,13 +118,10 @@ def tables_2_and_3(results: Results, parts: Mapping[str, str]) -> Chart:
                     ours = results.accuracy(part, group, arm, metric=metric, on=str(on))
                     row[arm] = _beside(100 * ours.mean(), one)
                 rows.append(row)
-    return Chart(
+    return _sheet(
         "tables-2-and-3",
         "Tables 2 and 3: cleaned test sets",
-        "table",
-        pd.DataFrame(rows),
-        "",
-        "",
+        rows,
         "Per cent, in brackets the paper's. The test set and its parts that the thresholds of"
         " Models 1, 2 and 3 keep, by share.",
     )
@@ -142,13 +136,10 @@ def second_network(results: Results, part: str, group: str) -> Chart:
             ours = 100 * results.accuracy(part, group, arm, metric=name).mean()
             row |= {f"{name} [%]": f"{ours:.1f}", f"paper {name} [%]": f"{theirs:.1f}"}
         rows.append(row)
-    return Chart(
+    return _sheet(
         f"second-network-{part}",
         f"A second network on the smaller budget ({part})",
-        "table",
-        pd.DataFrame(rows),
-        "",
-        "",
+        rows,
         f"Arms of {group}; the paper's ResNet-50 on 200 per class. Mild: C < 6 and X < .95, here by"
         " the share that they keep.",
     )
@@ -170,13 +161,10 @@ def curve_ends(results: Results, parts: Mapping[str, str]) -> Chart:
                 percent = metric != "loss"
                 row[arm] = _beside(100 * last if percent else last, theirs, 1 if percent else 2)
             rows.append(row)
-    return Chart(
+    return _sheet(
         "curve-ends",
         "Figures 3 and 4: where the curves end",
-        "table",
-        pd.DataFrame(rows),
-        "",
-        "",
+        rows,
         "Accuracies in per cent, loss in nats; in brackets the paper's, read off its figures."
         " Training accuracy is the running one of the last epoch, on an arm's own set.",
     )
@@ -199,17 +187,18 @@ def similarities(results: Results, parts: Mapping[str, str]) -> Chart:
                 theirs = _SIMILARITIES.get(measure)
                 row[measure] = f"{ours:.3f}" if theirs is None else _beside(ours, theirs[pair], 3)
             rows.append(row)
-    return Chart(
+    return _sheet(
         "similarities",
         "Figures 5 and 6 as numbers",
-        "table",
-        pd.DataFrame(rows),
-        "",
-        "",
+        rows,
         "In brackets the paper's. zero_one: both right or both wrong; prediction: the same answer;"
         " kappa: agreement in being right beyond what the two accuracies alone give. Ours between"
         " networks of different seeds.",
     )
+
+
+def _sheet(name: str, title: str, rows: Sequence[Mapping[str, str]], caption: str) -> Chart:
+    return Chart(name, title, "table", pd.DataFrame(rows), "", "", caption)
 
 
 def _beside(ours: float, theirs: float, digits: int = 1) -> str:
