@@ -94,6 +94,15 @@ def test_rates_are_cpu_seconds_per_picture(space: Workspace, dataset: Dataset) -
     assert measured(None, dataset, CORE) == tables
 
 
+def test_heads_say_nothing_of_a_core_s_pace(space: Workspace, dataset: Dataset) -> None:
+    """A head's record alone leaves networks to the tables."""
+    job = training(dataset, "head_softmax").replace(features="hog-1")
+    done(space, job, input=[96, 0, "hog-1"], trainer="heads")
+    rates, network = measured(space, dataset, CORE), training(dataset, "lenet5")
+    assert rates.pace == 1.0
+    assert rates.basis(network, zoo.rates.Input(32, 3), "single") == "table"
+
+
 def test_load_does_not_change_a_rate(space: Workspace, dataset: Dataset) -> None:
     """The same CPU seconds in ten times the clock's: the same plan. Twin: where the clock is all
     there is, ten times as long."""

@@ -6,9 +6,9 @@ backward three times the forward. Of the small networks the measured rate of one
 table of models itself (``tools/bench/models.py``, docs/LOG.md). Seconds of a CPU are those that a
 process had of it, so that a rate does not depend on what else the machine did.
 
-Other cores are faster or slower than the tables' by much the same factor whatever they train
-(docs/LOG.md): what a workspace has trained says it, and what it has not is expected so much faster
-or slower than by the tables.
+The one other processor that was tried is faster than the tables' by much the same factor whatever
+it does (docs/LOG.md): what a workspace has trained says it, and what it has not is expected so much
+faster or slower than by the tables. Heads say nothing of it: their time is hardly a network's.
 """
 
 from __future__ import annotations
@@ -259,8 +259,9 @@ def measured(workspace: Workspace | None, dataset: Dataset, device: Accelerator)
         if device.name == "cpu-core" and "cpu_seconds" in facts:
             basis, steps = "cpu", facts["steps_cpu_seconds"]
             around = max(0.0, facts["cpu_seconds"] - steps - TRAINING_SECONDS)
-            took += steps
-            by_table += images * tables.step(training, shown, trainer)
+            if training.features is None:
+                took += steps
+                by_table += images * tables.step(training, shown, trainer)
         else:  # shared out as the tables would
             by_tables = (
                 images * tables.step(training, shown, trainer),
