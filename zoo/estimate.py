@@ -37,7 +37,7 @@ from zoo.rates import (
 )
 from zoo.spec import Op, Training, classifier_id, treatment_text
 from zoo.store.answers import answer_parts
-from zoo.store.ledger import missing, uncovered_snapshots
+from zoo.store.ledger import missing, saved_epochs, uncovered_snapshots
 from zoo.store.workspace import Workspace
 from zoo.training.alike import alike
 from zoo.training.rule import WIDTH, Whole, trainer_expected, wholes
@@ -52,6 +52,7 @@ __all__ = [
     "assumed_dataset",
     "estimate",
     "feature_seconds",
+    "images_left",
     "training_images",
     "training_seconds",
     "whole_seconds",
@@ -278,6 +279,16 @@ def training_images(training: Training, dataset: Dataset) -> int:
     return recipe.epochs * _rows_left(dataset, training.treatment)
 
 
+def images_left(training: Training, dataset: Dataset, saved: Mapping[str, int]) -> int:
+    """``training_images`` without what lies behind a saved state
+    (``zoo.store.ledger.saved_epochs``)."""
+    return round(training_images(training, dataset) * _share_left(training, saved))
+
+
+def _share_left(training: Training, saved: Mapping[str, int]) -> float:
+    return 1 - saved.get(training.id, 0) / training.recipe.epochs
+
+
 def wholes_of(declared: Iterable[Training], dataset: Dataset) -> dict[str, Whole]:
     """What decides who trains the trainings of a sweep as it was declared, done or not, by kind."""
     return wholes(declared, lambda training: training_images(training, dataset))
@@ -402,6 +413,7 @@ def _trainers(
 
 def _wall_seconds(
     work: Sequence[Training],
+    saved: Mapping[str, int],
     by: Mapping[str, str],
     dataset: Dataset,
     rates: Rates,
@@ -411,7 +423,9 @@ def _wall_seconds(
     part takes as long as a full one, and is one worker's alone."""
     spent = longest = 0.0
     for group in alike(work):
-        mine = sum(_whole_seconds(t, dataset, rates, by[t.id]) for t in group)
+        mine = sum(
+            _whole_seconds(t, dataset, rates, by[t.id]) * _share_left(t, saved) for t in group
+        )
         if by[group[0].id] == "lanes":
             registers = -(-len(group) // WIDTH)
             mine *= registers * WIDTH / len(group)
@@ -533,7 +547,8 @@ def estimate(
     # Arms on selections to come look alike before these are there, and are as many all the same.
     again = [*to_come, *(t for t in retrainings if workspace is None or missing(workspace, [t]))]
     work = [*todo, *again]
-    images = sum(training_images(t, dataset) for t in work)
+    saved = {} if workspace is None else saved_epochs(workspace, work)
+    images = sum(images_left(t, dataset, saved) for t in work)
     rates = measured(workspace, dataset, device)
     arms = [*retrainings, *to_come]
     by = _trainers(arms, dataset, device) | _trainers(trainings, dataset, device)
@@ -572,9 +587,9 @@ def estimate(
     needed = ("train", "test", *splits) if work else splits if cells else ()
     work_of = {
         "features": _missing_features(workspace, dataset, trainings, needed, device) / count,
-        "training": _wall_seconds(todo, by, dataset, rates, count),
+        "training": _wall_seconds(todo, saved, by, dataset, rates, count),
         "fill": filling / count,
-        "retraining": _wall_seconds(again, by, dataset, rates, count),
+        "retraining": _wall_seconds(again, saved, by, dataset, rates, count),
         # answers of the last epoch on the test sets
         "evaluation": sum(
             _filling([(training, 1) for training in again], each, "test", rates)

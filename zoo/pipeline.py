@@ -26,8 +26,8 @@ from zoo.estimate import (
     Estimate,
     accelerator_of,
     estimate,
+    images_left,
     total,
-    training_images,
     training_seconds,
     wholes_of,
 )
@@ -117,8 +117,8 @@ class Runner(Protocol):
         on_epoch: Callable[[str, int], None],
         wholes: Mapping[str, Whole] | None = None,
     ) -> None:
-        """Run trainings; call ``on_epoch(training_id, epochs finished)`` as they go. Returns when
-        each is committed or has failed.
+        """Run trainings; call ``on_epoch(training_id, epochs)`` as they go: epochs that are behind
+        it, all of its recipe's once it has ended. Returns when each is committed or has failed.
 
         Args:
             wholes: the sweep as it was declared, which says who trains
@@ -318,7 +318,8 @@ def train(
             with heartbeat(workspace):
                 make_features(workspace, dataset, backbones, shown, runner, progress)
         epochs: dict[str, int] = {}
-        images = sum(training_images(t, dataset) for t in todo)
+        saved = ledger.saved_epochs(workspace, todo)
+        images = sum(images_left(t, dataset, saved) for t in todo)
         if others := ledger.other_sources(workspace):
             progress.say(
                 f"this workspace holds trainings of other code of zoo too ({', '.join(others)});"
@@ -331,14 +332,15 @@ def train(
             device = accelerator_of(work.device_name)
             costs = {t.id: max(1e-3, training_seconds(t, dataset, device)) for t in todo}
             per_epoch = {t.id: costs[t.id] / t.recipe.epochs for t in todo}
-            with progress.stage(stage, sum(costs.values())) as bar:
+            left = sum(per_epoch[t.id] * (t.recipe.epochs - saved.get(t.id, 0)) for t in todo)
+            with progress.stage(stage, left) as bar:
                 bar.note("waiting for the first worker")
 
                 def on_epoch(training_id: str, epoch: int) -> None:
-                    gained = epoch - epochs.get(training_id, 0)
-                    epochs[training_id] = epoch
+                    before = epochs.get(training_id, saved.get(training_id, 0))
+                    epochs[training_id] = max(before, epoch)
                     bar.advance(
-                        per_epoch[training_id] * max(0, gained),
+                        per_epoch[training_id] * (epochs[training_id] - before),
                         f"{len(epochs)} of {len(todo)} trainings begun",
                     )
 

@@ -863,7 +863,7 @@ def test_a_damaged_state_is_passed_over(tmp_path: Path, dataset: Dataset, damage
     calm, space = workspace(tmp_path / "calm"), workspace(tmp_path / "damaged")
     run_training(calm, job, device=CPU)
     with pytest.raises(Stopped):
-        run_training(space, job, device=CPU, report=stop_after(4))
+        run_training(space, job, device=CPU, report=stop_after(3))
     (name,) = space.files.names(f"resume/{job.id}")
     path = space.files.path(f"resume/{job.id}/{name}")
     data = bytearray(path.read_bytes())

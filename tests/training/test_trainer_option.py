@@ -121,8 +121,8 @@ def test_a_plan_counts_with_lanes_where_they_will_train(monkeypatch: pytest.Monk
     assert estimate(None, dataset, jobs, devices=9).seconds == together
     rates = zoo.rates.Rates(core)
     by = zoo.estimate._trainers(jobs, dataset, core)
-    left = zoo.estimate._wall_seconds(jobs[:1], by, dataset, rates, 2)
-    assert left == pytest.approx(zoo.estimate._wall_seconds(jobs, by, dataset, rates, 1))
+    left = zoo.estimate._wall_seconds(jobs[:1], {}, by, dataset, rates, 2)
+    assert left == pytest.approx(zoo.estimate._wall_seconds(jobs, {}, by, dataset, rates, 1))
 
 
 def test_the_lanes_of_a_cpu_are_read_from_its_flags(tmp_path: Path) -> None:

@@ -45,6 +45,7 @@ __all__ = [
     "classifiers_of",
     "commit_training",
     "endings",
+    "epoch_of_state",
     "failure_details",
     "failures",
     "forget_failures",
@@ -61,6 +62,7 @@ __all__ = [
     "record_repeats",
     "record_stop",
     "repeats",
+    "saved_epochs",
     "seen_by",
     "status",
     "stops",
@@ -217,6 +219,26 @@ def _missing_by_names(workspace: Workspace, trainings: Mapping[str, Training]) -
         return facts["status"] == "done" and lacks(key, reached)
 
     return [training for key, training in trainings.items() if unfinished(key)]
+
+
+def epoch_of_state(name: str) -> int:
+    """Epochs behind a saved state, by its file's name (``zoo.training.checkpoint.save_resume``)."""
+    return int(name[1:].partition("-")[0].partition("s")[0])
+
+
+def saved_epochs(workspace: Workspace, trainings: Iterable[Training]) -> dict[str, int]:
+    """Whole epochs of which a training that was stopped keeps the state, by id. One that starts
+    over, for a snapshot that was asked for later, is not among them."""
+    begun = set() if workspace.past else set(workspace.files.names("resume"))
+    found: dict[str, int] = {}
+    for training in trainings:
+        if training.id not in begun:
+            continue
+        names = workspace.files.names(f"resume/{training.id}")
+        saved = max(map(epoch_of_state, names), default=0)
+        if saved and all(epoch > saved for epoch in uncovered_snapshots(workspace, training)):
+            found[training.id] = saved
+    return found
 
 
 def endings(workspace: Workspace, ids: Container[str]) -> dict[str, tuple[str, str]]:

@@ -22,6 +22,7 @@ from zoo.errors import StoreError
 from zoo.spec import Preprocessing, canonical_json
 from zoo.store.commits import Commit
 from zoo.store.files import FileRef, Files
+from zoo.store.ledger import epoch_of_state
 from zoo.training.loop import Within
 
 __all__ = [
@@ -218,12 +219,12 @@ def load_resume(
             if files.exists(f"{folder}/{name}"):
                 raise
             continue
-        place, _, digest = name.removesuffix(".safetensors").partition("-")
+        digest = name.removesuffix(".safetensors").partition("-")[2]
         if hashlib.sha256(data).hexdigest()[:16] != digest:
             continue
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         return (
-            int(place[1:].partition("s")[0]),
+            epoch_of_state(name),
             safetensors.torch.load(data),
             json.loads(header["__metadata__"]["zoo"]),
         )

@@ -347,6 +347,7 @@ def _begin(
         if not len(data.rows.example_ids):
             _commit_outcome(workspace, training, data, Outcome("empty", _EMPTY, 0, 0), [], device)
             clock.leave(training.id)
+            report(training.recipe.epochs)
             return None
         course = _Course(workspace, training, data, device, report, should_stop, clock, began)
         if not course.resume():
@@ -511,9 +512,9 @@ class _Course:
                 self.workspace, training, data, model, epoch, outcome.metrics, device
             )
             self._snapshots.append(epoch)
-        self._report(epoch)
         if last:
             return self._end("done", reached or outcome.stop_reason)
+        self._report(epoch)
         if snapshot or time.monotonic() - self._saved > _RESUME_SECONDS:
             self._save(None)
         return False
@@ -531,6 +532,7 @@ class _Course:
             self.device,
             trainer="+".join(self._trainers),
         )
+        self._report(self.training.recipe.epochs)
         return True
 
 
