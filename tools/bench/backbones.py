@@ -1,6 +1,6 @@
 """Large pictures through networks of timm on one core: as a fill and ``--features`` show them, few
-at a time and channels-last, and as they did before, as many as 1 GiB of activations holds, one
-channel after the other.
+at a time, channels-last and with normalisations folded into convolutions, without the last, and
+with neither: as many as 1 GiB of activations holds, one channel after the other.
 
 The networks have random weights; pictures of 224 x 224 are random too. Counted are CPU seconds of
 one thread, pictures normalised. Printed: milliseconds of a picture, and the ratio of both.
@@ -8,6 +8,7 @@ one thread, pictures normalised. Printed: milliseconds of a picture, and the rat
 
 from __future__ import annotations
 
+import copy
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -17,8 +18,9 @@ import torch
 from torch import nn
 
 from tools.bench.paired import Side, interleave, print_table, ratios, settings, spread
+from zoo.fill.fold import for_answers
 from zoo.spec import Preprocessing
-from zoo.training.loop import evaluation_batch, large_on_cpu
+from zoo.training.loop import evaluation_batch
 from zoo.training.tensors import normalise
 
 __all__ = ["main", "sides"]
@@ -35,10 +37,11 @@ _SHOWN = Preprocessing(size=_SIDE, channels=3, fit="crop", mean=(0.5,) * 3, std=
 
 
 def sides(network: nn.Module, raw: torch.Tensor) -> dict[str, Side]:
-    """Both ways of asking a network about pictures, uint8 [n, S, S, 3]: CPU seconds."""
+    """The ways of asking a network about pictures, uint8 [n, S, S, 3]: CPU seconds."""
     cpu = torch.device("cpu")
+    folded = for_answers(copy.deepcopy(network), cpu)
 
-    def asked(batch: int, last: bool) -> Callable[[], float]:
+    def asked(network: nn.Module, batch: int, last: bool) -> Callable[[], float]:
         def side() -> float:
             began = time.process_time()
             with torch.inference_mode():
@@ -48,8 +51,12 @@ def sides(network: nn.Module, raw: torch.Tensor) -> dict[str, Side]:
 
         return side
 
-    now = evaluation_batch(_SIDE, cpu), large_on_cpu(_SIDE, cpu)
-    return {"now": asked(*now), "before": asked(_BEFORE, False)}
+    few = evaluation_batch(_SIDE, cpu)
+    return {
+        "now": asked(folded, few, True),
+        "unfolded": asked(network, few, True),
+        "before": asked(network, _BEFORE, False),
+    }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -67,6 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             {
                 "network": name,
                 **{f"{side}, ms": times.text() for side, times in each.items()},
+                "now / unfolded": ratios(found["now"], found["unfolded"]).text(),
                 "now / before": ratios(found["now"], found["before"]).text(),
             }
         )

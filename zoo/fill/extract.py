@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from zoo.errors import UsageError
 from zoo.fill.features import FeatureTask
+from zoo.fill.fold import for_answers
 from zoo.models import check_input
 from zoo.models.at_hand import HOG, PACKAGED, packaged
 from zoo.models.hog import SIDE, Hog, HogSettings, settings_for
@@ -31,7 +32,7 @@ from zoo.store.features import (
 )
 from zoo.store.heartbeat import heartbeat
 from zoo.store.workspace import Workspace
-from zoo.training.loop import evaluation_batch, large_on_cpu
+from zoo.training.loop import evaluation_batch
 from zoo.training.run import settle
 from zoo.training.tensors import normalise
 
@@ -204,7 +205,7 @@ class FeatureWorker:
         """
         backbone, network = self._backbone(task.unit.backbone)
         side = backbone.preprocessing.size
-        size, last = evaluation_batch(side, self.device), large_on_cpu(side, self.device)
+        size, last = evaluation_batch(side, self.device), self.device.type == "cpu"
         made: list[Tensor] = []
         for start in range(0, len(images), size):
             raw = torch.from_numpy(np.ascontiguousarray(images[start : start + size]))
@@ -220,5 +221,5 @@ class FeatureWorker:
             network = _network(backbone, weights)
             for parameter in network.parameters():
                 parameter.requires_grad_(False)
-            self._loaded = {key: (backbone, network.to(self.device))}
+            self._loaded = {key: (backbone, for_answers(network.to(self.device), self.device))}
         return self._loaded[key]

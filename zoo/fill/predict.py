@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from zoo.errors import NotFoundError
+from zoo.fill.fold import for_answers
 from zoo.fill.plan import MOST_WEIGHTS, FillBlock, FillTask, Refusal, membership
 from zoo.fill.program import WIDTH
 from zoo.spec import Preprocessing
@@ -29,7 +30,7 @@ from zoo.store.files import Files
 from zoo.store.workspace import Workspace
 from zoo.training.checkpoint import load_classifiers
 from zoo.training.heads import logits_of_heads
-from zoo.training.loop import evaluation_batch, large_on_cpu
+from zoo.training.loop import evaluation_batch
 from zoo.training.run import settle
 from zoo.training.tensors import normalise
 from zoo.trainsets.inputs import Inputs, open_features, open_verified
@@ -65,10 +66,8 @@ class ClassifierGroup:
             raw = torch.tensor(images, device=self.device)
             return [z.cpu().numpy() for z in logits_of_heads([n for n, _ in self.members], raw)]
         found: list[list[Tensor]] = [[] for _ in self.members]
-        in_lanes = {i for group in self.together for i in group.places}
-        alone = [i for i in range(len(self.members)) if i not in in_lanes]
-        side = images.shape[1]
-        size, last = evaluation_batch(side, self.device), large_on_cpu(side, self.device)
+        alone = self._alone
+        size, last = evaluation_batch(images.shape[1], self.device), self.device.type == "cpu"
         for start in range(0, len(images), size):
             raw = torch.from_numpy(np.ascontiguousarray(images[start : start + size]))
             raw = raw.to(self.device)
@@ -86,6 +85,21 @@ class ClassifierGroup:
                     found[index].append(torch.from_numpy(logits))
         # Read once for each network: a GPU is told all its work without waiting in between.
         return [torch.cat(parts).cpu().numpy() for parts in found]
+
+    @property
+    def _alone(self) -> list[int]:
+        """Places of the members that answer by themselves."""
+        in_lanes = {i for group in self.together for i in group.places}
+        return [i for i in range(len(self.members)) if i not in in_lanes]
+
+    def folded(self) -> ClassifierGroup:
+        """The same, the networks that answer by themselves as they answer fastest
+        (``zoo.fill.fold``); they are changed in place."""
+        members = list(self.members)
+        for index in self._alone:
+            network, shown = members[index]
+            members[index] = for_answers(network, self.device), shown
+        return replace(self, members=tuple(members))
 
     def in_lanes(self, groups: Sequence[Sequence[int]], *, wanted: bool) -> ClassifierGroup:
         """The same, some groups of members (by place) of one architecture and preprocessing in
@@ -318,7 +332,7 @@ class ShardWorker:
                 del self._groups[next(iter(self._groups))]
             group = ClassifierGroup.load(self.workspace.files, found, self.device)
             places = [[classifiers.index(name) for name in names] for names in task.lanes]
-            group = group.in_lanes(places, wanted=task.wanted)
+            group = group.in_lanes(places, wanted=task.wanted).folded()
             weights += sum(together.bytes for together in group.together)
             self._groups[classifiers] = group, weights
         else:  # the newest is the last to go

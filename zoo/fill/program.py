@@ -1,7 +1,7 @@
 """Who answers: which classifiers of a unit a fill takes together, and the rule by which that is
 chosen. Loads no torch.
 
-``single``: one network after the other, by torch; the reference.
+``single``: one network after the other, by torch, as ``zoo.fill.fold`` prepares it.
 ``lanes``: as many networks of one architecture as a vector register holds, on the same pictures
 (``zoo.training.lanes.evaluation``): the same logits to float rounding.
 docs/ARCHITECTURE.md, "The fill", has the rule in words.
@@ -24,6 +24,7 @@ __all__ = [
     "GAIN",
     "PROGRAMS",
     "SETTING",
+    "SINGLE",
     "WIDTH",
     "asked",
     "gain",
@@ -34,20 +35,36 @@ __all__ = [
 PROGRAMS = ("single", "lanes")
 SETTING = "ZOO_PROGRAM"
 FASTER: Mapping[str, float] = {
-    "resnet_mini": 6.9,
-    "inception_mini": 6.8,
-    "lenet5": 6.5,
-    "xception_mini": 5.3,
-    "nin_mini": 4.9,
-    "efficientnet_mini": 3.9,
-    "vgg_mini": 3.9,
-    "mobilenet_mini": 3.6,
-    "densenet_mini": 3.6,
+    "lenet5": 3.8,
+    "inception_mini": 2.8,
+    "resnet_mini": 2.6,
+    "densenet_mini": 2.3,
+    "resnet8": 2.2,
+    "nin_mini": 2.1,
     "resnet20": 2.1,
-    "resnet8": 1.7,
+    "vgg_mini": 2.0,
+    "efficientnet_mini": 1.5,
+    "mobilenet_mini": 1.4,
+    "xception_mini": 1.3,
 }
 """Architectures that lanes are chosen for: logits per second of a core, over those of ``single``,
 of 16 networks on the same pictures, 32 x 32 x 3 (``python -m tools.bench together``)."""
+SINGLE: Mapping[str, float] = {
+    "inception_mini": 2.6,
+    "xception_mini": 2.6,
+    "nin_mini": 2.3,
+    "resnet_mini": 2.3,
+    "vgg_mini": 2.1,
+    "nin": 1.9,
+    "resnet8": 1.8,
+    "densenet_mini": 1.7,
+    "mobilenet_mini": 1.6,
+    "resnet20": 1.6,
+    "efficientnet_mini": 1.5,
+    "lenet5": 1.5,
+}
+"""Logits per second of a core by ``single`` (``zoo.fill.fold``), over those of the network as it
+was trained, one channel after the other: by the same command."""
 GAIN = 1.5
 """How many times as fast the networks of a register have to be together, though lanes are empty."""
 WIDTH = 16
@@ -95,7 +112,7 @@ def lanes_of(
         arch = classifiers[group[0]].facts["arch"]
         rate = models.model(arch).images_per_second
         whole = _taken(len(group), arch)
-        worth = rate is not None and _FORWARD * whole * examples / rate >= WORTH_SECONDS
+        worth = rate is not None and _seconds(arch, whole * examples, rate) >= WORTH_SECONDS
         if asked == "lanes":
             found.append(tuple(group))
         elif arch in FASTER and whole and worth:
@@ -104,14 +121,16 @@ def lanes_of(
 
 
 def gain(arch: str, together: int, alone: int = 0) -> float:
-    """How many times as fast as by ``single`` a core answers with the networks of an architecture
-    of which so many answer in lanes, together, and so many do not; empty lanes counted.
+    """How many times as fast as the networks were as they were trained a core answers with those of
+    an architecture of which so many answer in lanes, together, and so many do not; empty lanes
+    counted.
 
     Args:
         together, alone: in one unit, one of them at least.
     """
     registers = -(-together // WIDTH)
-    return (together + alone) / (registers * WIDTH / FASTER.get(arch, 1.0) + alone)
+    seats = registers * WIDTH / FASTER.get(arch, 1.0) + alone
+    return SINGLE.get(arch, 1.0) * (together + alone) / seats
 
 
 def gain_expected(arch: str, count: int, units: int, examples: int) -> float:
@@ -125,14 +144,19 @@ def gain_expected(arch: str, count: int, units: int, examples: int) -> float:
     mine = round(count / units)
     able = find_spec("numba") is not None and (by == "lanes" or vector_lanes() >= WIDTH)
     if by == "single" or not able or arch not in FASTER or rate is None:
-        return 1.0
+        return gain(arch, 0, 1)
     whole = mine if by == "lanes" else _taken(mine, arch)
-    worth = by == "lanes" or _FORWARD * whole * examples / rate >= WORTH_SECONDS
-    return gain(arch, whole, mine - whole) if whole and worth else 1.0
+    worth = by == "lanes" or _seconds(arch, whole * examples, rate) >= WORTH_SECONDS
+    return gain(arch, whole, mine - whole) if whole and worth else gain(arch, 0, 1)
 
 
 _FORWARD = 1 / 3
-"""Of a training step's time, about what an answer takes."""
+"""Of a training step's time, about what an answer takes of a network as it was trained."""
+
+
+def _seconds(arch: str, answers: int, rate: float) -> float:
+    """Of a core for so many answers by ``single``, of a network that trains at such a rate."""
+    return _FORWARD * answers / rate / SINGLE.get(arch, 1.0)
 
 
 def _taken(count: int, arch: str) -> int:

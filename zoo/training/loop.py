@@ -33,7 +33,6 @@ __all__ = [
     "evaluate_rows",
     "evaluation_batch",
     "fit",
-    "large_on_cpu",
     "top_hits",
 ]
 
@@ -43,8 +42,8 @@ EVALUATION_BATCH = 256
 slower."""
 _EVALUATION_BYTES, _EVALUATION_BYTES_GPU = 1 << 30, 8 << 30
 _SMALL_SIDE, _LARGE_PICTURES_BYTES = 64, 128 << 20
-"""On a CPU pictures of more pixels than 64 x 64 are shown few at a time and channels-last, so that
-what one layer hands the next is still in the cache (``tools/bench/backbones.py``)."""
+"""On a CPU pictures of more pixels than 64 x 64 are shown few at a time, so that what one layer
+hands the next is still in the cache (``tools/bench/backbones.py``)."""
 _BYTES_PER_PIXEL = 512
 """Of activations at once, for a pixel of the input: two maps of 64 channels of its size, as VGG-16
 has them, the most of the networks that see large pictures."""
@@ -57,14 +56,9 @@ def evaluation_batch(side: int, device: torch.device) -> int:
     train: 256 at most, and as many as keep activations within 1 GiB (128 MiB of pictures larger
     than 64 pixels; 8 GiB on a GPU)."""
     most = _EVALUATION_BYTES if device.type == "cpu" else _EVALUATION_BYTES_GPU
-    if large_on_cpu(side, device):
+    if device.type == "cpu" and side > _SMALL_SIDE:
         most = _LARGE_PICTURES_BYTES
     return max(1, min(EVALUATION_BATCH, most // (_BYTES_PER_PIXEL * side * side)))
-
-
-def large_on_cpu(side: int, device: torch.device) -> bool:
-    """Whether networks are asked about pictures of this side channels-last, and few at a time."""
-    return device.type == "cpu" and side > _SMALL_SIDE
 
 
 # ---------------------------------------------------------------- the loop
