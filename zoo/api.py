@@ -22,7 +22,7 @@ from zoo.pipeline import Runner
 from zoo.progress import Progress
 from zoo.scores import from_store, issues, population
 from zoo.scores import suspects as ranking
-from zoo.spec import Arm, ArmGroup, Experiment, Op, SelectionRule
+from zoo.spec import Arm, ArmGroup, Experiment, Op, Precision, SelectionRule
 from zoo.store import datasets, ledger, selections
 from zoo.store.answers import logits_of
 from zoo.store.query import query
@@ -312,10 +312,11 @@ class Zoo:
         *,
         data: str | None = None,
         keep_logits: Literal["none", "val", "all"] | None = None,
+        precision: Precision = "fp32",
         runner: RunsOn = "ray",
     ) -> None:
         """Stream splits (default: train, and test where there is one) through every classifier that
-        has no answers on them yet.
+        has no answers on them yet; networks in float32, or in bf16.
 
         >>> zoo.open("zoo-workspace").fill(runner="local")                                             # doctest: +SKIP
         """  # noqa: E501
@@ -330,6 +331,7 @@ class Zoo:
                 keep_logits,
                 make,
                 QUIET,
+                precision=precision,
             )
 
     def score(self, split: str = "train", *, data: str | None = None) -> pd.DataFrame:

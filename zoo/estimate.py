@@ -35,7 +35,7 @@ from zoo.rates import (
     measured,
     was_done_on,
 )
-from zoo.spec import Op, Training, classifier_id, treatment_text
+from zoo.spec import Op, Precision, Training, classifier_id, treatment_text
 from zoo.store.answers import answer_parts
 from zoo.store.ledger import missing, saved_epochs, uncovered_snapshots
 from zoo.store.workspace import Workspace
@@ -435,7 +435,11 @@ def _wall_seconds(
 
 
 def _filling(
-    classifiers: Sequence[tuple[Training, int]], dataset: Dataset, split: str, rates: Rates
+    classifiers: Sequence[tuple[Training, int]],
+    dataset: Dataset,
+    split: str,
+    rates: Rates,
+    precision: Precision,
 ) -> float:
     """Seconds of one device in which so many classifiers of each training answer a split. Who
     answers in lanes follows from how many of an architecture share a unit."""
@@ -455,7 +459,7 @@ def _filling(
         for arch, count in of.items()
     }
     return examples * sum(
-        number * rates.filled(training, each, faster[each, training.arch])
+        number * rates.filled(training, each, faster[each, training.arch], precision)
         for (training, number), each in zip(classifiers, shown, strict=True)
         if number
     )
@@ -517,6 +521,7 @@ def estimate(
     probes: Sequence[Dataset] = (),
     tests: Sequence[Dataset] = (),
     keep_logits: KeepLogits | None = None,
+    precision: Precision = "fp32",
     accelerator: str = "cpu-core",
     devices: int | None = None,
     price: float | None = None,
@@ -529,6 +534,7 @@ def estimate(
             set; none of them is done.
         tests: other data sets, whose split test the retrained networks are asked for as well.
         probes: other data sets, whose splits but ``train`` the classifiers are asked for as well.
+        precision: in which networks answer; on a CPU no other seconds are planned for it.
         price: dollars per device hour.
 
     Raises:
@@ -583,7 +589,7 @@ def estimate(
             for training in trainings
         ]
         cells += len(asked.splits[split]) * sum(number for _, number in todo_of)
-        filling += _filling(todo_of, asked, split, rates)
+        filling += _filling(todo_of, asked, split, rates, precision)
     needed = ("train", "test", *splits) if work else splits if cells else ()
     work_of = {
         "features": _missing_features(workspace, dataset, trainings, needed, device) / count,
@@ -592,7 +598,7 @@ def estimate(
         "retraining": _wall_seconds(again, saved, by, dataset, rates, count),
         # answers of the last epoch on the test sets
         "evaluation": sum(
-            _filling([(training, 1) for training in again], each, "test", rates)
+            _filling([(training, 1) for training in again], each, "test", rates, precision)
             for each in (dataset, *tests)
             if "test" in each.splits
         )

@@ -42,7 +42,7 @@ from zoo.scores.issues import scored
 from zoo.scores.measured import NOT_MEASURED, Measured, measure
 from zoo.scores.population import Population, population_of
 from zoo.scores.together import with_single, with_together
-from zoo.spec import ArmGroup, Experiment, SelectionRule, Sweep, Training, content_id
+from zoo.spec import ArmGroup, Experiment, Precision, SelectionRule, Sweep, Training, content_id
 from zoo.store import datasets, ledger, selections
 from zoo.store.answers import list_values, read_answers
 from zoo.store.commits import Commit
@@ -487,6 +487,7 @@ def fill(
     stage: str = "fill",
     guests: bool = False,
     program: str | None = None,
+    precision: Precision = "fp32",
 ) -> None:
     """Stream splits through those of some committed classifiers (None = all) that have no answers
     on them yet; see ``zoo.fill.plan.plan_fill``.
@@ -507,6 +508,7 @@ def fill(
                 keep_logits,
                 guests=guests,
                 program=program,
+                precision=precision,
             )
             if plan.tasks:
                 workspace.check_writable()
@@ -542,7 +544,9 @@ def fill(
 
 
 def _by_lanes(plan: FillPlan, classifiers: int) -> str:
-    """How many answered many at once, where they might have."""
+    """How many answered many at once, where they might have, and whether some did in bf16."""
+    if any(unit.precision == "bf16" for unit in plan.units):
+        return ", networks in bf16"
     asked = {name for task in plan.tasks for group in task.lanes for name in group}
     if not asked:
         return ""
@@ -735,6 +739,7 @@ def _run_part(
             experiment.keep_logits,
             runner,
             progress,
+            precision=experiment.fill_precision,
         )
     single, said = _single(workspace, dataset, experiment, runner, progress, wanted)
     diverged += said
@@ -752,6 +757,7 @@ def _run_part(
                 progress,
                 stage=f"fill of {probe.name}",
                 guests=True,
+                precision=experiment.fill_precision,
             )
     if "score" in wanted and experiment.fill_splits:
         population = population_of(workspace, dataset.fingerprint, members)
@@ -802,9 +808,16 @@ def _run_part(
         )
         if "compare" in wanted:
             finals = ledger.classifiers_of(workspace, everything)
-            fill(
-                workspace, dataset, finals, ("test",), "none", runner, progress, stage="evaluation"
+            ask = partial(
+                fill,
+                classifiers=finals,
+                splits=("test",),
+                keep_logits="none",
+                runner=runner,
+                progress=progress,
+                precision=experiment.fill_precision,
             )
+            ask(workspace, dataset, stage="evaluation")
             further = {}
             for uri in experiment.tests:
                 try:
@@ -814,11 +827,7 @@ def _run_part(
                     continue
                 further[uri] = test.fingerprint
                 stage = f"evaluation on {test.name}"
-                fill(
-                    *(workspace, test, finals, ("test",), "none", runner, progress),
-                    stage=stage,
-                    guests=True,
-                )
+                ask(workspace, test, stage=stage, guests=True)
             compared = compare_trainings(
                 workspace,
                 groups,
@@ -851,8 +860,17 @@ def _single(
     members = ledger.classifiers_of(workspace, trainings)
     if "fill" not in wanted or not members:
         return None, diverged
-    splits, kept = experiment.fill_splits, experiment.keep_logits
-    fill(workspace, dataset, members, splits, kept, runner, progress, stage="its answers")
+    fill(
+        workspace,
+        dataset,
+        members,
+        experiment.fill_splits,
+        experiment.keep_logits,
+        runner,
+        progress,
+        stage="its answers",
+        precision=experiment.fill_precision,
+    )
     return population_of(workspace, dataset.fingerprint, members), diverged
 
 
@@ -1084,6 +1102,7 @@ def cost_of(
     probes: Sequence[str] = (),
     tests: Sequence[str] = (),
     keep_logits: KeepLogits | None = None,
+    precision: Precision = "fp32",
     **hardware: Any,
 ) -> Estimate:
     """What is missing of sweeps, their fill, their answers to other data sets and the retrainings
@@ -1111,6 +1130,7 @@ def cost_of(
         probes=[open_or_published(uri)[0] for uri in probes],
         tests=further,
         keep_logits=keep_logits,
+        precision=precision,
         **hardware,
     )
 
@@ -1132,6 +1152,7 @@ def cost_of_experiment(
                 probes=each.probes,
                 tests=each.tests,
                 keep_logits=each.keep_logits,
+                precision=each.fill_precision,
                 **hardware,
             )
             for each in experiment.each

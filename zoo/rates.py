@@ -21,7 +21,7 @@ from zoo import models
 from zoo.data import Dataset
 from zoo.devices import ACCELERATORS, ANSWERING, SMALL_H100, TRAINING_RTX3090, Accelerator
 from zoo.fill.program import gain
-from zoo.spec import Training
+from zoo.spec import Precision, Training
 from zoo.store.commits import Commit
 from zoo.store.ledger import planned
 from zoo.store.workspace import Workspace
@@ -66,8 +66,19 @@ _LEAST_SECONDS = 5.0
 """Of the CPU, or of the wall's clock: before what was measured says more than the tables."""
 
 
-def image_seconds(training: Training, side: int, device: Accelerator, *, trains: bool) -> float:
-    """By the tables, of one picture of this side: a pass forward, and backward where it trains."""
+def image_seconds(
+    training: Training,
+    side: int,
+    device: Accelerator,
+    *,
+    trains: bool,
+    precision: Precision = "fp32",
+) -> float:
+    """By the tables, of one picture of this side: a pass forward, and backward where it trains.
+
+    Args:
+        precision: of a pass forward alone; a step is in its recipe's.
+    """
     model = models.model(training.arch)
     passes = _PASSES_TRAINING if trains else 1.0
     area = (side / model.reference_size) ** 2
@@ -84,7 +95,8 @@ def image_seconds(training: Training, side: int, device: Accelerator, *, trains:
         seconds = area / rate
     else:
         seconds = device.image_seconds + passes * gigamacs / device.training_gigamacs
-    if device.float32 is None or (trains and training.recipe.precision == "bf16"):
+    half = (training.recipe.precision if trains else precision) == "bf16"
+    if device.float32 is None or half:
         return seconds
     # Published rates are those of half precision on tensor cores.
     return max(seconds, passes * gigamacs / (device.float32 * _FLOAT32_SHARE))
@@ -165,22 +177,28 @@ class Rates:
         on_cpu = self.device.name == "cpu-core"
         return seconds + on_cpu * _STEP_SECONDS / training.recipe.batch_size
 
-    def answer(self, training: Training, shown: Input) -> float:
+    def answer(self, training: Training, shown: Input, precision: Precision = "fp32") -> float:
         """Seconds of a picture forward alone."""
         known = self.answers.get((training.arch, shown))
         if known is not None:
             return known[0]
-        alone = image_seconds(training, shown.side, self.device, trains=False)
+        alone = image_seconds(training, shown.side, self.device, trains=False, precision=precision)
         return self.pace * alone * _OVERHEAD
 
-    def filled(self, training: Training, shown: Input, gain: float = 1.0) -> float:
+    def filled(
+        self,
+        training: Training,
+        shown: Input,
+        gain: float = 1.0,
+        precision: Precision = "fp32",
+    ) -> float:
         """Seconds of a picture in a fill.
 
         Args:
             gain: how many times as fast as alone it is answered (``zoo.fill.program.gain``).
         """
         write = _ANSWER_SECONDS * (self.device.name == "cpu-core")
-        return self.fill * (self.answer(training, shown) / gain + write)
+        return self.fill * (self.answer(training, shown, precision) / gain + write)
 
     def unit(self, facts: Mapping[str, Any], asked: Mapping[str, tuple[Training, Input]]) -> float:
         """Seconds of a picture for all classifiers of a unit that is filled, by its record, which
@@ -314,10 +332,11 @@ def _with_fill(
 def filled_units(
     records: Iterable[Commit], dataset: str | None = None
 ) -> Iterable[tuple[Mapping[str, Any], dict[str, str]]]:
-    """(facts, training of each classifier by its name) of the records of answers that say what they
-    took; ``dataset``: of one alone, by its fingerprint."""
+    """(facts, training of each classifier by its name) of the records of answers in float32 that
+    say what they took; ``dataset``: of one alone, by its fingerprint."""
     for record in records:
-        if "cpu_seconds" in record.facts and dataset in (None, record.identity["dataset"]):
+        known = "cpu_seconds" in record.facts and "precision" not in record.identity
+        if known and dataset in (None, record.identity["dataset"]):
             yield (
                 record.facts,
                 {name: name.rpartition("-e")[0] for name in record.identity["classifiers"]},

@@ -24,6 +24,7 @@ __all__ = [
     "DatasetRef",
     "Experiment",
     "Op",
+    "Precision",
     "Preprocessing",
     "Recipe",
     "SelectionRule",
@@ -38,6 +39,8 @@ __all__ = [
 ]
 
 Scalar = bool | int | float | str
+Precision = Literal["fp32", "bf16"]
+"""Of a network's products and maps; weights, sums over a batch and what is stored are float32."""
 
 
 def canonical_json(value: Any) -> str:
@@ -220,7 +223,7 @@ class Recipe(Spec):
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     stop_train_acc: float | None = Field(default=None, gt=0, le=1)
     augment: Literal["none", "flip", "crop_flip", "resized_crop_flip"] = "none"
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Precision = "fp32"
     channels_last: bool = False
     version: int = Field(default=1, ge=1, le=2)
 
@@ -467,6 +470,7 @@ class Experiment(Spec):
     sweeps: tuple[Sweep, ...] = ()
     fill_splits: tuple[str, ...] = ()
     keep_logits: Literal["none", "val", "all"] = "all"
+    fill_precision: Precision = "fp32"
     selections: tuple[SelectionRule, ...] = ()
     arm_groups: tuple[ArmGroup, ...] = ()
     on: tuple[Op, ...] = ()

@@ -88,7 +88,7 @@ def test_a_network_answers_as_before(arch: str) -> None:
     torch.manual_seed(0)
     network = lived(models.build(arch, num_classes=10, in_channels=3, size=side)).double()
     assert norms(network) == count
-    folded = for_answers(copy.deepcopy(network), CPU)
+    folded = for_answers(copy.deepcopy(network), channels_last=True)
     assert norms(folded) == left
     x = torch.randn(3, 3, side, side, dtype=torch.float64)
     with torch.inference_mode():

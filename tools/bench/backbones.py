@@ -39,7 +39,7 @@ _SHOWN = Preprocessing(size=_SIDE, channels=3, fit="crop", mean=(0.5,) * 3, std=
 def sides(network: nn.Module, raw: torch.Tensor) -> dict[str, Side]:
     """The ways of asking a network about pictures, uint8 [n, S, S, 3]: CPU seconds."""
     cpu = torch.device("cpu")
-    folded = for_answers(copy.deepcopy(network), cpu)
+    folded = for_answers(copy.deepcopy(network), channels_last=True)
 
     def asked(network: nn.Module, batch: int, last: bool) -> Callable[[], float]:
         def side() -> float:

@@ -425,6 +425,7 @@ def plan(
                 probes=each.probes if data is None and not assume else (),
                 tests=each.tests if data is None and not assume else (),
                 keep_logits=each.keep_logits if keeps else None,
+                precision=each.fill_precision,
                 accelerator=gpu,
                 devices=devices,
                 price=gpu_price,

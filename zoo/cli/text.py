@@ -492,6 +492,9 @@ def status_text(found: Mapping[str, Any]) -> str:
             f"{title:<12}"
             + (", ".join(f"{name} {count:,}" for name, count in found[key].items()) or "none")
         )
+    if found["in_bf16"]:
+        some = ", ".join(f"{split} {count:,}" for split, count in found["in_bf16"].items())
+        lines.append(f"in bf16     {some} of these")
     lines += [
         f"held out    {name}: {count} training examples by no classifier"
         for name, count in found["not_held_out"].items()

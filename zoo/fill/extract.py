@@ -221,5 +221,7 @@ class FeatureWorker:
             network = _network(backbone, weights)
             for parameter in network.parameters():
                 parameter.requires_grad_(False)
-            self._loaded = {key: (backbone, for_answers(network.to(self.device), self.device))}
+            last = self.device.type == "cpu"
+            network = for_answers(network.to(self.device), channels_last=last)
+            self._loaded = {key: (backbone, network)}
         return self._loaded[key]

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from zoo.data import Dataset, decode_examples
 from zoo.errors import DataError, NotFoundError, UnknownNameError
 from zoo.fill.program import asked, lanes_of
-from zoo.spec import DatasetRef, Preprocessing, canonical_json, content_id
+from zoo.spec import DatasetRef, Precision, Preprocessing, canonical_json, content_id
 from zoo.store.answers import (
     PARTS,
     AnswerUnit,
@@ -342,6 +342,7 @@ def plan_fill(
     *,
     guests: bool = False,
     program: str | None = None,
+    precision: Precision = "fp32",
 ) -> FillPlan:
     """Group what has no committed answers: by split and input geometry, in sorted order, so that a
     rerun makes the same groups.
@@ -353,6 +354,7 @@ def plan_fill(
         guests: whether classifiers that were trained on another data set with the same class list
             answer this one too; else they are passed over.
         program: who answers, see ``zoo.fill.program``; None = by its rule.
+        precision: in which networks on pictures answer; heads do in float32.
 
     Raises:
         NotFoundError: if there is no classifier at all.
@@ -422,7 +424,13 @@ def plan_fill(
             units += [
                 (
                     AnswerUnit(
-                        dataset.fingerprint, split, tuple(group), num_classes, classes, logits
+                        dataset.fingerprint,
+                        split,
+                        tuple(group),
+                        num_classes,
+                        classes,
+                        logits,
+                        precision=precision if geometry.features is None else "fp32",
                     ),
                     geometry,
                 )
@@ -437,6 +445,7 @@ def plan_fill(
     lanes = {
         unit.key: lanes_of(unit.classifiers, classifiers, len(dataset.splits[unit.split]), by)
         for unit, _ in units
+        if unit.precision == "fp32"
     }
     wanted = by == "lanes"
     return FillPlan(workspace, dataset, units, preprocessing, weights, lanes, wanted=wanted)

@@ -23,7 +23,7 @@ from zoo.errors import NotFoundError
 from zoo.fill.fold import for_answers
 from zoo.fill.plan import MOST_WEIGHTS, FillBlock, FillTask, Refusal, membership
 from zoo.fill.program import WIDTH
-from zoo.spec import Preprocessing
+from zoo.spec import Precision, Preprocessing
 from zoo.store.answers import Answers, Receipt, write_part
 from zoo.store.commits import Commit
 from zoo.store.files import Files
@@ -45,12 +45,14 @@ __all__ = ["ClassifierGroup", "ShardWorker", "Together", "answers_of"]
 class ClassifierGroup:
     """Classifiers with the same input geometry, on one device.
 
-    ``together``: some of them, by place, that answer many at once.
+    ``together``: some of them, by place, that answer many at once. ``precision``: of products and
+    maps of networks on pictures; logits are float32.
     """
 
     members: tuple[tuple[nn.Module, Preprocessing], ...]
     device: torch.device
     together: tuple[Together, ...] = ()
+    precision: Precision = "fp32"
 
     @classmethod
     def load(cls, files: Files, commits: Sequence[Commit], device: torch.device) -> ClassifierGroup:
@@ -67,7 +69,8 @@ class ClassifierGroup:
             return [z.cpu().numpy() for z in logits_of_heads([n for n, _ in self.members], raw)]
         found: list[list[Tensor]] = [[] for _ in self.members]
         alone = self._alone
-        size, last = evaluation_batch(images.shape[1], self.device), self.device.type == "cpu"
+        half = self.precision == "bf16"
+        size, last = evaluation_batch(images.shape[1], self.device), self._last
         for start in range(0, len(images), size):
             raw = torch.from_numpy(np.ascontiguousarray(images[start : start + size]))
             raw = raw.to(self.device)
@@ -78,13 +81,19 @@ class ClassifierGroup:
                     normalised[preprocessing] = normalise(raw, preprocessing, channels_last=last)
             for index in alone:
                 network, preprocessing = self.members[index]
-                found[index].append(network(normalised[preprocessing]).float())
+                with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=half):
+                    found[index].append(network(normalised[preprocessing]).float())
             for group in self.together:
                 shown = normalised[self.members[group.places[0]][1]].contiguous().numpy()
                 for index, logits in zip(group.places, group.logits(shown), strict=True):
                     found[index].append(torch.from_numpy(logits))
         # Read once for each network: a GPU is told all its work without waiting in between.
         return [torch.cat(parts).cpu().numpy() for parts in found]
+
+    @property
+    def _last(self) -> bool:
+        """Whether pictures lie channels-last: on a CPU, and in bf16, whose kernels want them so."""
+        return self.device.type == "cpu" or self.precision == "bf16"
 
     @property
     def _alone(self) -> list[int]:
@@ -98,7 +107,7 @@ class ClassifierGroup:
         members = list(self.members)
         for index in self._alone:
             network, shown = members[index]
-            members[index] = for_answers(network, self.device), shown
+            members[index] = for_answers(network, channels_last=self._last), shown
         return replace(self, members=tuple(members))
 
     def in_lanes(self, groups: Sequence[Sequence[int]], *, wanted: bool) -> ClassifierGroup:
@@ -312,8 +321,9 @@ class ShardWorker:
         )
 
     def _group(self, task: FillTask) -> ClassifierGroup:
-        classifiers = task.unit.classifiers
-        if classifiers not in self._groups:
+        classifiers, precision = task.unit.classifiers, task.unit.precision
+        key = precision, *classifiers
+        if key not in self._groups:
             records = self.workspace.commits
             there = records.some("checkpoint", classifiers)
             there |= records.some("member", [name for name in classifiers if name not in there])
@@ -332,9 +342,10 @@ class ShardWorker:
                 del self._groups[next(iter(self._groups))]
             group = ClassifierGroup.load(self.workspace.files, found, self.device)
             places = [[classifiers.index(name) for name in names] for names in task.lanes]
+            group = replace(group, precision=precision)
             group = group.in_lanes(places, wanted=task.wanted).folded()
             weights += sum(together.bytes for together in group.together)
-            self._groups[classifiers] = group, weights
+            self._groups[key] = group, weights
         else:  # the newest is the last to go
-            self._groups[classifiers] = self._groups.pop(classifiers)
-        return self._groups[classifiers][0]
+            self._groups[key] = self._groups.pop(key)
+        return self._groups[key][0]

@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, Self, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from zoo.errors import StoreError
-from zoo.spec import canonical_json, content_id
+from zoo.spec import Precision, canonical_json, content_id
 from zoo.store.commits import Commit
 from zoo.store.files import FileRef, Files
 from zoo.store.schema import SCHEMA
@@ -43,6 +43,7 @@ __all__ = [
     "Shard",
     "answer_parts",
     "answered",
+    "answered_in",
     "commit_unit",
     "find_receipt",
     "list_values",
@@ -113,7 +114,8 @@ class AnswerUnit:
     """A group of classifiers on one split. ``logits``: whether logits are kept beside the answers.
 
     ``source``: hash of what the answers are made from where it is not the classifiers' checkpoints
-        (imported predictions), else empty.
+        (imported predictions), else empty. ``precision``: in which the networks answered; it is
+        part of a unit, so that no unit is of both.
     """
 
     dataset: str
@@ -123,6 +125,7 @@ class AnswerUnit:
     classes: str
     logits: bool
     source: str = ""
+    precision: Precision = "fp32"
 
     @functools.cached_property
     def key(self) -> str:
@@ -138,6 +141,7 @@ class AnswerUnit:
             "classes": self.classes,
             "logits": self.logits,
             **({"source": self.source} if self.source else {}),
+            **({"precision": self.precision} if self.precision != "fp32" else {}),
         }
 
     @property
@@ -432,10 +436,19 @@ def _lanes(receipts: Sequence[Receipt]) -> dict[str, dict[str, int]]:
 
 
 _ANY = "any classifier"
+_PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
 def answered(workspace: Workspace) -> dict[tuple[str, str], set[str]]:
-    """Which classifiers have committed answers: (fingerprint, split) -> classifier ids.
+    """Which classifiers have committed answers: (fingerprint, split) -> classifier ids."""
+    found: dict[tuple[str, str], set[str]] = {}
+    for (fingerprint, split, _), names in answered_in(workspace).items():
+        found.setdefault((fingerprint, split), set()).update(names)
+    return found
+
+
+def answered_in(workspace: Workspace) -> dict[tuple[str, str, Precision], set[str]]:
+    """The same by precision: (fingerprint, split, precision) -> classifier ids.
 
     A unit's key is the hash of its identity, so the name of a record alone tells that a trained
     classifier was filled by itself. Only the other
@@ -443,18 +456,31 @@ def answered(workspace: Workspace) -> dict[tuple[str, str], set[str]]:
     """
     commits = workspace.commits
     left, classifiers = set(commits.keys("answers")), list(commits.keys("checkpoint"))
-    found: dict[tuple[str, str], set[str]] = {}
+    found: dict[tuple[str, str, Precision], set[str]] = {}
     for fingerprint, record in commits.each("dataset") if left else ():
         names = [str(name) for name in record.facts["class_names"]]
-        for split, logits in itertools.product(record.facts["splits"], (False, True)):
-            unit = AnswerUnit(fingerprint, split, (_ANY,), len(names), content_id(names), logits)
+        kinds = itertools.product(_PRECISIONS, record.facts["splits"], (False, True))
+        for precision, split, logits in kinds:
+            if not left:
+                break
+            unit = AnswerUnit(
+                fingerprint,
+                split,
+                (_ANY,),
+                len(names),
+                content_id(names),
+                logits,
+                precision=precision,
+            )
             keys = _keys_alone(unit, classifiers)
             there = left & keys.keys()
-            found.setdefault((fingerprint, split), set()).update(keys[key] for key in there)
+            place = fingerprint, split, precision
+            found.setdefault(place, set()).update(keys[key] for key in there)
             left -= there
     for _, commit in commits.each("answers", left.__contains__) if left else ():
         unit = AnswerUnit.from_identity(commit.identity)
-        found.setdefault((unit.dataset, unit.split), set()).update(unit.classifiers)
+        place = unit.dataset, unit.split, unit.precision
+        found.setdefault(place, set()).update(unit.classifiers)
     return found
 
 

@@ -16,6 +16,7 @@ import math
 import secrets
 import socket
 import time
+from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
@@ -30,7 +31,7 @@ from zoo.data import is_imagenet, real_mask
 from zoo.errors import NotFoundError, StoreError
 from zoo.machine import source_hash
 from zoo.spec import Recipe, Training, canonical_json, classifier_id, content_id
-from zoo.store.answers import answer_parts, answered, read_answers
+from zoo.store.answers import answer_parts, answered_in, read_answers
 from zoo.store.commits import Commit
 from zoo.store.datasets import split_table, titles
 from zoo.store.files import attempt_id
@@ -726,10 +727,11 @@ def status(workspace: Workspace) -> dict[str, Any]:
 
 def _status(workspace: Workspace) -> dict[str, Any]:
     trainings = trainings_frame(workspace)
-    answers: dict[str, int] = {}
-    for (_, split), names in answered(workspace).items():
+    answers, half = Counter[str](), Counter[str]()
+    for (_, split, precision), names in answered_in(workspace).items():
         if names:
-            answers[split] = answers.get(split, 0) + len(names)
+            answers[split] += len(names)
+            half[split] += len(names) * (precision == "bf16")
     datasets = workspace.commits.all("dataset")
     broken = trainings[trainings["status"].isin(["failed", "diverged"])]
     return {
@@ -750,6 +752,7 @@ def _status(workspace: Workspace) -> dict[str, Any]:
         "repeated": repeats(workspace),
         "left_out": left_out(workspace),
         "answered": dict(sorted(answers.items())),
+        "in_bf16": {split: count for split, count in sorted(half.items()) if count},
         "not_held_out": _not_held_out(workspace),
         "selections": list(workspace.commits.all("selection")),
         "tables": table_names(workspace),

@@ -297,5 +297,6 @@ def part(study: str, scale: str, word: str, *, last: bool = False, **stages: Any
         sweeps=(population(scale, last=last),),
         fill_splits=("train", "test"),
         keep_logits="val" if scale == "paper" else "all",
+        fill_precision="bf16" if scale == "paper" else "fp32",
         **stages,
     )
