@@ -64,9 +64,10 @@ def stored(space: Workspace) -> dict[str, NDArray[np.float32]]:
 def test_answers_in_bf16_are_near_those_in_float32(
     trained: Tiny, copied: Callable[[str], Workspace]
 ) -> None:
-    """Of the twelve classifiers kept logits differ by less than a fiftieth of the largest, and of
-    each some differ: they were not made in float32. The record says bf16 and nothing of lanes,
-    though those were asked for; the other one nothing of either. Both workspaces are sound."""
+    """Kept logits differ by less than a fiftieth of the largest. Of the six nin_minis some do: they
+    were not made in float32; of the six softmax regressions, which are their last layer alone, none
+    does. The record says bf16 and nothing of lanes, though those were asked for; the other one
+    nothing of either. Both workspaces are sound."""
     exact, half = copied("exact"), copied("half")
     RUNNER.fill(exact, plan(exact, trained, "fp32"), ignore)
     RUNNER.fill(half, plan(half, trained, "bf16", "lanes"), ignore)
@@ -81,7 +82,9 @@ def test_answers_in_bf16_are_near_those_in_float32(
     assert len(expected) == 12
     for name, values in expected.items():
         apart = np.abs(got[name][readable] - values[readable]).max()
-        assert 0 < apart < np.abs(values[readable]).max() / 50
+        assert apart < np.abs(values[readable]).max() / 50
+        arch = exact.commits.all("checkpoint")[name].facts["arch"]
+        assert (apart > 0) == (arch == "nin_mini")
     assert all(list(check(space, "semantic")) == [] for space in (exact, half))
 
 

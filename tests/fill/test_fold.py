@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo import models
-from zoo.fill.fold import fold, for_answers
+from zoo.fill.fold import fold, for_answers, keep_exact
 from zoo.fill.predict import ClassifierGroup
 from zoo.spec import Preprocessing
 
@@ -199,6 +199,32 @@ def test_what_cannot_be_folded_stays(make: Callable[[], nn.Module]) -> None:
         before = network(x)
         assert fold(network) == 0
         assert torch.equal(network(x), before)
+
+
+@pytest.mark.parametrize(
+    ("arch", "has"), [("lenet5", True), ("resnet20", True), ("mlp", True), ("nin_mini", False)]
+)
+def test_a_linear_last_layer_keeps_float32_under_autocast(arch: str, has: bool) -> None:
+    """Its logits are float32 then, no two of them equal for being rounded, and what comes before it
+    is in bf16 all the same; a network that ends otherwise stays as it is."""
+    torch.manual_seed(0)
+    network = models.build(arch, num_classes=10, in_channels=3, size=32).eval()
+    x = torch.randn(4, 3, 32, 32)
+    with torch.inference_mode():
+        exact = network(x)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            rounded = network(x)
+            assert keep_exact(network) == has
+            after = network(x)
+    assert rounded.dtype == torch.bfloat16
+    assert after.dtype == (torch.float32 if has else torch.bfloat16)
+    assert 0 < float((after - exact).abs().max()) < float(exact.abs().max()) / 20
+    with torch.inference_mode():
+        assert torch.equal(network(x), exact)
+
+
+def test_a_network_that_cannot_be_followed_keeps_no_layer_exact() -> None:
+    assert keep_exact(Odd().eval()) is False
 
 
 def test_a_group_folds_who_answers_alone() -> None:

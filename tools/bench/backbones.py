@@ -1,6 +1,7 @@
 """Large pictures through networks of timm on one core: as a fill and ``--features`` show them, few
-at a time, channels-last and with normalisations folded into convolutions, without the last, and
-with neither: as many as 1 GiB of activations holds, one channel after the other.
+at a time, channels-last and with normalisations folded into convolutions; the same in bf16
+(``zoo fill --precision bf16``); without folding; and as many as 1 GiB of activations holds, one
+channel after the other.
 
 The networks have random weights; pictures of 224 x 224 are random too. Counted are CPU seconds of
 one thread, pictures normalised. Printed: milliseconds of a picture, and the ratio of both.
@@ -40,11 +41,17 @@ def sides(network: nn.Module, raw: torch.Tensor) -> dict[str, Side]:
     """The ways of asking a network about pictures, uint8 [n, S, S, 3]: CPU seconds."""
     cpu = torch.device("cpu")
     folded = for_answers(copy.deepcopy(network), channels_last=True)
+    halved = for_answers(copy.deepcopy(network), channels_last=True, half=True)
 
-    def asked(network: nn.Module, batch: int, last: bool) -> Callable[[], float]:
+    def asked(
+        network: nn.Module, batch: int, last: bool, half: bool = False
+    ) -> Callable[[], float]:
         def side() -> float:
             began = time.process_time()
-            with torch.inference_mode():
+            with (
+                torch.inference_mode(),
+                torch.autocast("cpu", dtype=torch.bfloat16, enabled=half),
+            ):
                 for start in range(0, len(raw), batch):
                     network(normalise(raw[start : start + batch], _SHOWN, channels_last=last))
             return time.process_time() - began
@@ -54,6 +61,7 @@ def sides(network: nn.Module, raw: torch.Tensor) -> dict[str, Side]:
     few = evaluation_batch(_SIDE, cpu)
     return {
         "now": asked(folded, few, True),
+        "bf16": asked(halved, few, True, True),
         "unfolded": asked(network, few, True),
         "before": asked(network, _BEFORE, False),
     }
@@ -74,6 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             {
                 "network": name,
                 **{f"{side}, ms": times.text() for side, times in each.items()},
+                "bf16 / now": ratios(found["bf16"], found["now"]).text(),
                 "now / unfolded": ratios(found["now"], found["unfolded"]).text(),
                 "now / before": ratios(found["now"], found["before"]).text(),
             }

@@ -210,9 +210,10 @@ def fill(
         typer.Option(
             "--precision",
             help=(
-                "In which networks answer: fp32, or bf16, which GPUs and CPUs with bf16"
-                " instructions do several times as fast, while a few predictions in a thousand are"
-                " other ones. What was answered stays as it is; 'zoo status' counts those in bf16."
+                "In which networks answer: fp32, or bf16: several times as fast of large networks"
+                " on a GPU or a CPU with bf16 instructions, while some predictions in a thousand"
+                " are other ones. What was answered stays as it is; 'zoo status' counts those in"
+                " bf16."
             ),
         ),
     ] = "fp32",

@@ -1,6 +1,10 @@
-"""Batch normalisation of a network that only answers: it scales and shifts each channel by numbers
-that do not change any more, so it is made part of the convolution before it. The same logits to
-float rounding, one pass over each map fewer."""
+"""A network that only answers, prepared for it.
+
+Batch normalisation scales and shifts each channel by numbers that do not change any more, so it is
+made part of the convolution before it: the same logits to float rounding, one pass over each map
+fewer. In bf16 a last layer that is linear stays in float32: of logits rounded to eight bits many
+are equal, and a class would win by its number.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +12,11 @@ from collections import Counter
 from collections.abc import Iterator
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.fx import Graph, Tracer
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-__all__ = ["fold", "for_answers"]
+__all__ = ["fold", "for_answers", "keep_exact"]
 
 
 _CONVOLUTIONS = ("torch.nn.modules.conv.Conv2d", "timm.layers.conv2d_same.Conv2dSame")
@@ -30,10 +34,29 @@ class _Tracer(Tracer):
         return known or super().is_leaf_module(m, module_qualified_name)
 
 
-def for_answers(network: nn.Module, *, channels_last: bool) -> nn.Module:
+class ExactLinear(nn.Module):
+    """A linear layer in float32, whatever it is given and whatever autocast says."""
+
+    def __init__(self, layer: nn.Linear) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            found: Tensor = self.layer(x.to(self.layer.weight.dtype))
+        return found
+
+
+def for_answers(network: nn.Module, *, channels_last: bool, half: bool = False) -> nn.Module:
     """A network in evaluation mode as it answers fastest: normalisations in convolutions, and
-    weights as its pictures lie. It is changed in place."""
+    weights as its pictures lie. It is changed in place.
+
+    Args:
+        half: whether it will answer in bf16.
+    """
     fold(network)
+    if half:
+        keep_exact(network)
     return network.to(memory_format=torch.channels_last) if channels_last else network
 
 
@@ -42,11 +65,7 @@ def fold(network: nn.Module) -> int:
     place; how many were. A network that torch cannot follow (``torch.fx``) stays as it is."""
     if not any(isinstance(module, nn.BatchNorm2d) for module in network.modules()):
         return 0
-    try:
-        graph = _Tracer().trace(network)
-    except Exception:  # noqa: BLE001 - whatever a forward pass does that a trace does not bear
-        return 0
-    count = 0
+    count, graph = 0, _traced(network)
     for first, second in _pairs(network, graph):
         convolution, norm = network.get_submodule(first), network.get_submodule(second)
         assert isinstance(convolution, nn.Conv2d)
@@ -55,6 +74,26 @@ def fold(network: nn.Module) -> int:
         network.set_submodule(second, getattr(norm, "act", nn.Identity()))
         count += 1
     return count
+
+
+def keep_exact(network: nn.Module) -> bool:
+    """Keep a last layer that is linear in float32, in place; whether there is one."""
+    for node in _traced(network).nodes:
+        if node.op == "output" and len(node.all_input_nodes) == 1:
+            (last,) = node.all_input_nodes
+            layer = network.get_submodule(last.target) if last.op == "call_module" else None
+            if type(layer) is nn.Linear:
+                network.set_submodule(last.target, ExactLinear(layer))
+                return True
+    return False
+
+
+def _traced(network: nn.Module) -> Graph:
+    """A network's calls; none where torch cannot follow them."""
+    try:
+        return _Tracer().trace(network)
+    except Exception:  # noqa: BLE001 - whatever a forward pass does that a trace does not bear
+        return Graph()
 
 
 def _pairs(network: nn.Module, graph: Graph) -> Iterator[tuple[str, str]]:

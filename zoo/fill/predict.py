@@ -104,10 +104,10 @@ class ClassifierGroup:
     def folded(self) -> ClassifierGroup:
         """The same, the networks that answer by themselves as they answer fastest
         (``zoo.fill.fold``); they are changed in place."""
-        members = list(self.members)
+        members, half = list(self.members), self.precision == "bf16"
         for index in self._alone:
             network, shown = members[index]
-            members[index] = for_answers(network, channels_last=self._last), shown
+            members[index] = for_answers(network, channels_last=self._last, half=half), shown
         return replace(self, members=tuple(members))
 
     def in_lanes(self, groups: Sequence[Sequence[int]], *, wanted: bool) -> ClassifierGroup:

@@ -35,33 +35,33 @@ __all__ = [
 PROGRAMS = ("single", "lanes")
 SETTING = "ZOO_PROGRAM"
 FASTER: Mapping[str, float] = {
-    "lenet5": 3.8,
-    "inception_mini": 2.8,
-    "resnet_mini": 2.6,
-    "densenet_mini": 2.3,
-    "resnet8": 2.2,
-    "nin_mini": 2.1,
-    "resnet20": 2.1,
-    "vgg_mini": 2.0,
-    "efficientnet_mini": 1.5,
-    "mobilenet_mini": 1.4,
-    "xception_mini": 1.3,
+    "lenet5": 4.0,
+    "resnet_mini": 3.2,
+    "inception_mini": 2.9,
+    "vgg_mini": 2.4,
+    "nin_mini": 2.3,
+    "densenet_mini": 2.2,
+    "resnet20": 1.7,
+    "efficientnet_mini": 1.6,
+    "mobilenet_mini": 1.6,
+    "xception_mini": 1.6,
+    "resnet8": 1.5,
 }
 """Architectures that lanes are chosen for: logits per second of a core, over those of ``single``,
 of 16 networks on the same pictures, 32 x 32 x 3 (``python -m tools.bench together``)."""
 SINGLE: Mapping[str, float] = {
-    "inception_mini": 2.6,
-    "xception_mini": 2.6,
-    "nin_mini": 2.3,
-    "resnet_mini": 2.3,
-    "vgg_mini": 2.1,
+    "inception_mini": 2.4,
+    "xception_mini": 2.4,
+    "nin_mini": 2.2,
     "nin": 1.9,
-    "resnet8": 1.8,
+    "resnet_mini": 1.9,
     "densenet_mini": 1.7,
+    "vgg_mini": 1.7,
     "mobilenet_mini": 1.6,
-    "resnet20": 1.6,
-    "efficientnet_mini": 1.5,
-    "lenet5": 1.5,
+    "efficientnet_mini": 1.4,
+    "lenet5": 1.4,
+    "resnet8": 1.3,
+    "resnet20": 1.2,
 }
 """Logits per second of a core by ``single`` (``zoo.fill.fold``), over those of the network as it
 was trained, one channel after the other: by the same command."""
