@@ -46,6 +46,17 @@ def test_what_is_written_again_or_gone_is_touched(tmp_path: Path) -> None:
     ]
 
 
-def test_a_workspace_has_to_be_named(capsys: pytest.CaptureFixture[str]) -> None:
-    assert killed.main(["demo"]) == 2
-    assert "-w WORKSPACE is needed" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["demo"], "required: -w/--workspace"),
+        (["demo", "-w", "space", "--after"], "--after: expected one argument"),
+        (["demo", "-w", "space", "--after", "soon"], "--after: invalid float value: 'soon'"),
+    ],
+)
+def test_what_it_needs_is_said(
+    capsys: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        killed.main(words)
+    assert said in capsys.readouterr().err

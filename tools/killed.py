@@ -2,7 +2,7 @@
 
     python -m tools.killed decomposition --scale laptop -w SPACE [--after 60]
 
-What stands before ``--after`` is given to ``zoo run``. The command's process is killed once in
+Whatever else it is given it gives to ``zoo run``. The command's process is killed once in
 every stage that takes that long, so many seconds after the stage has begun, and the same command
 is given again, until it ends by itself. A line for each kill: the stage, how many committed files
 the workspace held then, and how many of them were touched (other bytes, or written anew) or were
@@ -11,6 +11,7 @@ gone when all was done. It ends with 1 if one was, else with the command's own c
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import subprocess
 import sys
@@ -76,16 +77,16 @@ def _once(command: Sequence[str], done: set[str], after: float) -> tuple[int, st
 
 def main(argv: Sequence[str]) -> int:
     """Run the command until it ends by itself; print a line for each kill."""
-    words, after = list(argv), 60.0
-    if "--after" in words:
-        at = words.index("--after")
-        after = float(words[at + 1])
-        del words[at : at + 2]
-    flag = next((word for word in words if word in ("-w", "--workspace")), None)
-    if flag is None:
-        print(f"{__doc__}\n-w WORKSPACE is needed.", file=sys.stderr)
-        return 2
-    workspace = Path(words[words.index(flag) + 1])
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.killed",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("-w", "--workspace", type=Path, required=True)
+    parser.add_argument("--after", type=float, default=60.0, metavar="SECONDS")
+    options, words = parser.parse_known_args(argv)
+    workspace, after = options.workspace, options.after
+    words += ["--workspace", str(workspace)]
     kills: list[tuple[str, dict[str, tuple[str, int]]]] = []
     while True:
         command = [sys.executable, "-m", "zoo", "run", *words]
