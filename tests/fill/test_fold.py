@@ -14,6 +14,7 @@ from zoo import models
 from zoo.fill.fold import fold, for_answers, keep_exact
 from zoo.fill.predict import ClassifierGroup
 from zoo.spec import Preprocessing
+from zoo.training.checkpoint import _Columns
 
 CPU = torch.device("cpu")
 
@@ -223,8 +224,16 @@ def test_a_linear_last_layer_keeps_float32_under_autocast(arch: str, has: bool) 
         assert torch.equal(network(x), exact)
 
 
-def test_a_network_that_cannot_be_followed_keeps_no_layer_exact() -> None:
-    assert keep_exact(Odd().eval()) is False
+def test_logits_in_float32_of_a_network_that_torch_cannot_follow() -> None:
+    """VGG-16 of timm asks its maps for their size; and pretrained weights of which some outputs are
+    chosen end with that choice."""
+    torch.manual_seed(0)
+    vgg = models.build("vgg16", num_classes=10, in_channels=3, size=64).eval()
+    lenet = models.build("lenet5", num_classes=3, in_channels=3, size=32).eval()
+    for network, side in ((vgg, 64), (nn.Sequential(lenet, _Columns([2, 0])), 32)):
+        assert keep_exact(network)
+        with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+            assert network(torch.randn(1, 3, side, side)).dtype == torch.float32
 
 
 def test_a_group_folds_who_answers_alone() -> None:
