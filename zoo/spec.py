@@ -12,13 +12,14 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from zoo.errors import UsageError
 
 __all__ = [
+    "PRECISIONS",
     "Arm",
     "ArmGroup",
     "DatasetRef",
@@ -41,6 +42,7 @@ __all__ = [
 Scalar = bool | int | float | str
 Precision = Literal["fp32", "bf16"]
 """Of a network's products and maps; weights, sums over a batch and what is stored are float32."""
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
 def canonical_json(value: Any) -> str:

@@ -28,6 +28,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,7 @@ from zoo.data import open_dataset
 from zoo.fill.plan import plan_fill
 from zoo.fill.predict import ClassifierGroup, answers_of
 from zoo.local import LocalRunner
-from zoo.spec import Recipe, Training, classifier_id
+from zoo.spec import PRECISIONS, Recipe, Training, classifier_id
 from zoo.store import datasets, ledger
 from zoo.store.commits import Commit
 from zoo.store.workspace import Workspace
@@ -453,7 +454,7 @@ def answers(device: torch.device, clock: Clock, *, rounds: int, quick: bool) -> 
 
 def backbone(device: torch.device, clock: Clock, *, quick: bool) -> dict[str, Any]:
     """ResNet-50 at 224, batch 256, bf16, channels last: training by the loop, and answers as a fill
-    makes them (float32), in images per second."""
+    makes them, in float32 and in bf16, in images per second."""
     if find_spec("timm") is None:
         return {"left out": "timm is not installed"}
     if quick:
@@ -469,15 +470,19 @@ def backbone(device: torch.device, clock: Clock, *, quick: bool) -> dict[str, An
         course.alone()
         train = 2560 / min(timed(course.alone, device) for _ in range(3))
     images, _ = data.train.gather(np.arange(512))
-    network = copy.deepcopy(course.model).eval()
-    group = ClassifierGroup(((network, data.preprocessing),), device)
-    group.logits(images)
-    infer = 512 / min(timed(lambda: group.logits(images), device) for _ in range(3))
+    infer: dict[str, float] = {}
+    for precision in PRECISIONS:
+        network = copy.deepcopy(course.model).eval()
+        members = ((network, data.preprocessing),)
+        group = ClassifierGroup(members, device, precision=precision).folded()
+        group.logits(images)
+        seconds = min(timed(partial(group.logits, images), device) for _ in range(3))
+        infer[precision] = 512 / seconds
     return {
         "train": train,
-        "infer, float32": infer,
+        **{f"infer, {precision}": rate for precision, rate in infer.items()},
         "train / timm's table (RTX 3090)": train / TIMM_3090["train"],
-        "infer / timm's table (RTX 3090, AMP)": infer / TIMM_3090["infer"],
+        "infer, bf16 / timm's table (RTX 3090, AMP)": infer["bf16"] / TIMM_3090["infer"],
         "use": use,
     }
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from tools.bench.paired import Side, interleave, print_table, ratios, spread
 from zoo.data import decode_examples
 from zoo.fill.predict import ClassifierGroup, answers_of
-from zoo.spec import Precision, Preprocessing
+from zoo.spec import PRECISIONS, Precision, Preprocessing
 from zoo.store import ledger
 from zoo.store.commits import Commit
 from zoo.store.datasets import dataset_of
@@ -32,7 +32,6 @@ from zoo.store.workspace import Workspace
 __all__ = ["Asked", "chosen", "main"]
 
 CPU = torch.device("cpu")
-PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
 
 
 def chosen(space: Workspace, count: int) -> dict[str, list[Commit]]:

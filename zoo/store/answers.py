@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Self, get_args
+from typing import Any, Final, Self
 
 import numpy as np
 import pyarrow as pa
@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from zoo.errors import StoreError
-from zoo.spec import Precision, canonical_json, content_id
+from zoo.spec import PRECISIONS, Precision, canonical_json, content_id
 from zoo.store.commits import Commit
 from zoo.store.files import FileRef, Files
 from zoo.store.schema import SCHEMA
@@ -436,7 +436,6 @@ def _lanes(receipts: Sequence[Receipt]) -> dict[str, dict[str, int]]:
 
 
 _ANY = "any classifier"
-_PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
 def answered(workspace: Workspace) -> dict[tuple[str, str], set[str]]:
@@ -459,7 +458,7 @@ def answered_in(workspace: Workspace) -> dict[tuple[str, str, Precision], set[st
     found: dict[tuple[str, str, Precision], set[str]] = {}
     for fingerprint, record in commits.each("dataset") if left else ():
         names = [str(name) for name in record.facts["class_names"]]
-        kinds = itertools.product(_PRECISIONS, record.facts["splits"], (False, True))
+        kinds = itertools.product(PRECISIONS, record.facts["splits"], (False, True))
         for precision, split, logits in kinds:
             if not left:
                 break
