@@ -76,6 +76,7 @@ HEAVY = ("torch", "torchvision", "timm", "safetensors", "ray", "matplotlib")
 TORCH = {
     "zoo.training.*",
     "zoo.fill.extract",
+    "zoo.fill.fold",
     "zoo.fill.predict",
     "zoo.local",
     "zoo.models.heads",

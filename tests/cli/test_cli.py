@@ -29,8 +29,8 @@ OPTIONS = {
         " --weights --workspace EXPERIMENT"
     ),
     "fill": (
-        "--address --cpus --data --gpus --keep-logits --program --runner --splits --where"
-        " --workspace"
+        "--address --cpus --data --gpus --keep-logits --precision --program --runner --splits"
+        " --where --workspace"
     ),
     "score": ("--data --json --label-column --output --snapshot --split --top --where --workspace"),
     "select": (
