@@ -65,15 +65,25 @@ def fold(network: nn.Module) -> int:
     place; how many were. A network that torch cannot follow (``torch.fx``) stays as it is."""
     if not any(isinstance(module, nn.BatchNorm2d) for module in network.modules()):
         return 0
-    count, graph = 0, _traced(network)
-    for first, second in _pairs(network, graph):
+    kind = f"{_kind(network)} {network!r}"
+    if kind not in _known:
+        _known[kind] = tuple(_pairs(network, _traced(network)))
+    count = 0
+    for first, second in _known[kind]:
         convolution, norm = network.get_submodule(first), network.get_submodule(second)
         assert isinstance(convolution, nn.Conv2d)
         assert isinstance(norm, nn.BatchNorm2d)
+        if norm.training:  # goes by the pictures it is shown
+            continue
         network.set_submodule(first, fuse_conv_bn_eval(convolution, norm))
         network.set_submodule(second, getattr(norm, "act", nn.Identity()))
         count += 1
     return count
+
+
+_known: dict[str, tuple[tuple[str, str], ...]] = {}
+"""Pairs by a network's class and all its modules: following its calls takes several times as long
+as folding it, and a population has few architectures."""
 
 
 def keep_exact(network: nn.Module) -> bool:
@@ -109,7 +119,6 @@ def _pairs(network: nn.Module, graph: Graph) -> Iterator[tuple[str, str]]:
         known = (
             _kind(network.get_submodule(first)) in _CONVOLUTIONS
             and _kind(norm := network.get_submodule(second)) in _NORMS
-            and not norm.training
             and getattr(norm, "running_mean", None) is not None
         )
         if known and calls[first] == calls[second] == 1:
