@@ -1,11 +1,11 @@
 """Where the processor time of a fill goes: networks, decoding, loading, answers, writing.
 
 Populations of 500 classifiers, LeNet-5s and study 2's ten networks at laptop scale (snapshots of
-trainings of a few steps), on PNG pictures of fashion-mini, through ``plan_fill`` and
-``LocalRunner``: one process, one thread, answers and logits written and committed. In groups of at
-most 128, once in blocks, each decoded once for all groups, and once with every group decoding for
-itself, which was how a fill went before it had blocks. *networks* is time inside the modules'
-``forward`` alone, so they answer one by one (``--program single``).
+trainings of a few steps), on as many PNG pictures of fashion-mini as a split of that study has,
+through ``plan_fill`` and ``LocalRunner``: one process, one thread, answers and logits written and
+committed. In groups of at most 128, once in blocks, each decoded once for all groups, and once with
+every group decoding for itself, which was how a fill went before it had blocks. *networks* is time
+inside the modules' ``forward`` alone, so they answer one by one (``--program single``).
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.quick:
         population(1, 256, 150)
     else:
-        population(options.rounds, 2048, 500)
+        population(options.rounds, 10_000, 500)
     return 0
 
 
