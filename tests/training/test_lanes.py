@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -47,27 +48,44 @@ class Odd(nn.Module):
         return self.dense(x.flatten(1))
 
 
-def networks(arch: str, channels: int, size: int) -> list[nn.Module]:
-    found = []
-    for seed in range(NETWORKS):
-        torch.manual_seed(seed)
-        network = (
-            Odd()
-            if arch == "odd"
-            else models.build(arch, num_classes=5, in_channels=channels, size=size)
-        )
-        found.append(network.double())
-    return found
+class One(nn.Module):
+    """A convolution between others, then the largest of 2 x 2 where there are so many."""
+
+    def __init__(self, convolution: nn.Conv2d, channels: int, size: int, *, first: bool) -> None:
+        super().__init__()
+        self.before = nn.Identity() if first else nn.Conv2d(channels, convolution.in_channels, 1)
+        self.convolution = convolution
+        side = convolution(torch.zeros(1, convolution.in_channels, size, size)).shape[-1]
+        self.most = nn.MaxPool2d(2, stride=2) if side > 1 else nn.Identity()
+        self.dense = nn.Linear(convolution.out_channels * (side // 2 if side > 1 else 1) ** 2, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.dense(self.most(self.convolution(self.before(x))).flatten(1))
+
+
+def named(arch: str, channels: int, size: int) -> nn.Module:
+    if arch == "odd":
+        return Odd()
+    return models.build(arch, num_classes=5, in_channels=channels, size=size)
 
 
 def steps(
-    arch: str, rule: Rule, *, told: Rule | None = None, count: int = 2
+    arch: str | Callable[[], nn.Module],
+    rule: Rule,
+    *,
+    told: Rule | None = None,
+    count: int = 2,
+    channels: int = 2,
+    size: int = 12,
 ) -> tuple[float, float]:
     """Largest differences (of losses, of weights and statistics) from torch after some steps in
     float64, every network with pictures, labels, weights, a rate and a size of batch of its own.
     ``told``: what the lanes are told instead of ``rule``."""
-    channels, size = 2, 12
-    alone = networks(arch, channels, size)
+    alone = []
+    for seed in range(NETWORKS):
+        torch.manual_seed(seed)
+        made = named(arch, channels, size) if isinstance(arch, str) else arch()
+        alone.append(made.double())
     program = Program(
         describe(copy.deepcopy(alone[0]).float(), channels, size),
         {name: tuple(p.shape) for name, p in alone[0].named_parameters()},
@@ -89,14 +107,15 @@ def steps(
         for lane, network in enumerate(alone)
     ]
     random = np.random.default_rng(0)
-    mean, scale = (
-        random.uniform(low, high, (channels, NETWORKS)) for low, high in ((90, 130), (0.01, 0.02))
-    )
+    mean, scale = np.zeros((2, channels, LANES))
+    for numbers, low, high in ((mean, 90, 130), (scale, 0.01, 0.02)):
+        numbers[:, :NETWORKS] = random.uniform(low, high, (channels, NETWORKS))
     of_losses = of_weights = 0.0
     for number in range(count):
         images = IMAGES - number  # a full batch, then a shorter one; networks have fewer of it
         counts = np.array([images, images - 1, images - 4])
-        raw = random.integers(0, 256, (NETWORKS, images, size * size, channels), dtype=np.uint8)
+        raw = np.zeros((LANES, images, size * size, channels), dtype=np.uint8)
+        raw[:NETWORKS] = random.integers(0, 256, (NETWORKS, *raw.shape[1:]), dtype=np.uint8)
         labels = random.integers(0, 5, (images, NETWORKS))
         weights = random.uniform(0.5, 2, (images, NETWORKS))
         losses, hits = np.zeros(NETWORKS), np.zeros((NETWORKS, 2), dtype=np.int64)
@@ -133,6 +152,52 @@ def test_two_steps_are_torchs_in_double_precision(arch: str) -> None:
     """Losses, weights and running statistics within 1e-12, for every architecture that lanes are
     chosen for, with a short batch, weights of examples, smoothing, momentum and decay."""
     of_losses, of_weights = steps(arch, SGD)
+    assert of_losses < 1e-12
+    assert of_weights < 1e-12
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "kernel", "stride", "pad", "groups", "size"),
+    [
+        (1, 6, 5, 1, 2, 1, 12),  # the first of LeNet-5
+        (6, 16, 5, 1, 0, 1, 14),  # its second
+        (1, 9, 3, 1, 1, 1, 7),
+        (1, 8, 5, 2, 2, 1, 11),
+        (1, 7, 3, 3, 1, 1, 10),
+        (1, 2, 5, 1, 0, 1, 5),  # one output
+        (1, 5, 5, 1, 2, 1, 3),  # larger than the picture: no output sees by all taps
+        (1, 3, 3, 2, 2, 1, 4),
+        (1, 4, 7, 1, 3, 1, 9),
+        (3, 11, 3, 1, 1, 1, 8),
+        (5, 8, 5, 1, 4, 1, 6),
+        (40, 7, 5, 2, 2, 1, 9),  # the weights of one row of taps are more than is kept at a time
+        (30, 10, 3, 1, 2, 1, 5),
+        (12, 24, 3, 2, 1, 3, 9),
+        (70, 13, 4, 1, 0, 1, 4),
+    ],
+)
+@pytest.mark.parametrize("first", [False, True])
+def test_a_convolution_is_torchs_in_any_geometry(
+    inputs: int,
+    outputs: int,
+    kernel: int,
+    stride: int,
+    pad: int,
+    groups: int,
+    size: int,
+    first: bool,
+) -> None:
+    """Outputs, gradients of inputs and of weights: of the pictures themselves and of what another
+    convolution made of them, where a gradient goes on."""
+    channels = inputs if first else 2
+
+    def made() -> nn.Module:
+        convolution = nn.Conv2d(
+            inputs, outputs, kernel, stride=stride, padding=pad, groups=groups, bias=outputs != 7
+        )
+        return One(convolution, channels, size, first=first)
+
+    of_losses, of_weights = steps(made, SGD, channels=channels, size=size)
     assert of_losses < 1e-12
     assert of_weights < 1e-12
 

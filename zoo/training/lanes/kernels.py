@@ -24,6 +24,7 @@ from zoo.training.lanes.vectors import (
     every_lane,
     exponential,
     load,
+    of_bytes,
     root,
     store,
     tile,
@@ -67,6 +68,8 @@ __all__ = [
 IMAGES = 4
 """Images of a block: with 4 channels they make 16 sums, which hide the latency of an addition and
 leave registers free."""
+_KEPT = 384
+"""Vectors that are taken to stay in the first-level cache: half of 48 KiB of float32."""
 ACTIVATIONS = {"none": 0, "relu": 1, "relu6": 2, "silu": 3, "sigmoid": 4}
 
 
@@ -75,10 +78,18 @@ ACTIVATIONS = {"none": 0, "relu": 1, "relu6": 2, "silu": 3, "sigmoid": 4}
 
 @compiled
 def _few(rest: int) -> int:
-    """How many of the channels that are left go into the next tile."""
-    if rest % 4 == 2 and rest >= 6:
+    """How many of the channels that are left go into the next tile: 6 where what is left after
+    them goes into tiles of 4 and 6 too."""
+    if rest == 6 or rest >= 10:
         return 6
     return 4 if rest >= 4 else 2 if rest >= 2 else 1
+
+
+@compiled
+def _taps_at_once(weights: int, taps: int) -> int:
+    """How many rows of taps, of so many weights each, are added up before the next place: as many
+    as stay in the first-level cache from one place to the next."""
+    return min(max(1, _KEPT // weights), taps)
 
 
 @compiled
@@ -90,38 +101,49 @@ def convolve(
     height, width, channels, height_out, width_out, channels_out, ky, kx, stride, pad, groups = g
     inputs, outputs = channels // groups, channels_out // groups
     biased = 0 if b_at < 0 else 1
+    w_y, w_x = kx * outputs * inputs, outputs * inputs
+    x_y, x_x = width * channels * IMAGES, channels * IMAGES
     for group in range(groups):
         o = 0
         while o < outputs:
             few = _few(outputs - o)
             bias = biased * (b_at + group * outputs + o)
-            start = (bias, biased, 0)
-            for block in range(blocks):
-                for oy in range(height_out):
-                    top = max(0, pad - oy * stride)
-                    rows = min(ky, height + pad - oy * stride) - top
-                    y = oy * stride - pad + top
-                    for ox in range(width_out):
-                        left = max(0, pad - ox * stride)
-                        columns = min(kx, width + pad - ox * stride) - left
-                        seen = (block * height + y) * width + ox * stride - pad + left
-                        first = at + (seen * channels + group * inputs) * IMAGES
-                        tap = (group * ky + top) * kx + left
-                        taps = w_at + (tap * outputs + o) * inputs
-                        to = ((block * height_out + oy) * width_out + ox) * channels_out
-                        to = z_at + (to + group * outputs + o) * IMAGES
-                        target = (to, IMAGES, 1)
-                        weights = (taps, inputs, kx * outputs * inputs, outputs * inputs, 1)
-                        images = (first, 1, width * channels * IMAGES, channels * IMAGES, IMAGES)
-                        counts = (rows, columns, inputs)
-                        if few == 4:
-                            tile(4, 4, z, target, b, start, w, weights, x, images, counts)
-                        elif few == 6:
-                            tile(6, 4, z, target, b, start, w, weights, x, images, counts)
-                        elif few == 2:
-                            tile(2, 4, z, target, b, start, w, weights, x, images, counts)
-                        else:
-                            tile(1, 4, z, target, b, start, w, weights, x, images, counts)
+            most = _taps_at_once(kx * few * inputs, ky)
+            for above in range(0, ky, most):
+                begin = b if above == 0 else z
+                for block in range(blocks):
+                    for oy in range(height_out):
+                        top = max(above, pad - oy * stride)
+                        rows = max(0, min(above + most, ky, height + pad - oy * stride) - top)
+                        if rows == 0 and above > 0:
+                            continue
+                        y = oy * stride - pad + top
+                        for ox in range(width_out):
+                            left = max(0, pad - ox * stride)
+                            columns = min(kx, width + pad - ox * stride) - left
+                            seen = (block * height + y) * width + ox * stride - pad + left
+                            first = at + (seen * channels + group * inputs) * IMAGES
+                            taps = w_at + ((group * ky + top) * kx + left) * w_x + o * inputs
+                            to = ((block * height_out + oy) * width_out + ox) * channels_out
+                            to = z_at + (to + group * outputs + o) * IMAGES
+                            target = (to, IMAGES, 1)
+                            start = (bias, biased, 0) if above == 0 else target
+                            if inputs == 1:
+                                weights = (taps, 1, 0, w_y, w_x)
+                                images = (first, 1, 0, x_y, x_x)
+                                counts = (1, rows, columns)
+                            else:
+                                weights = (taps, inputs, w_y, w_x, 1)
+                                images = (first, 1, x_y, x_x, IMAGES)
+                                counts = (rows, columns, inputs)
+                            if few == 4:
+                                tile(4, 4, z, target, begin, start, w, weights, x, images, counts)
+                            elif few == 6:
+                                tile(6, 4, z, target, begin, start, w, weights, x, images, counts)
+                            elif few == 2:
+                                tile(2, 4, z, target, begin, start, w, weights, x, images, counts)
+                            else:
+                                tile(1, 4, z, target, begin, start, w, weights, x, images, counts)
             o += few
 
 
@@ -153,115 +175,253 @@ def convolve_back(
     """Gradient of the input. ``zero``: a vector of zeros."""
     height, width, channels, height_out, width_out, channels_out, ky, kx, stride, pad, groups = g
     inputs, outputs = channels // groups, channels_out // groups
-    begin = dx if add else zero
-    added = 1 if add else 0
     of_y, of_x = stride * kx * outputs * inputs, stride * outputs * inputs
     z_y, z_x = -width_out * channels_out * IMAGES, -channels_out * IMAGES
+    taps_y = -(-ky // stride)
     for group in range(groups):
         i = 0
         while i < inputs:
             few = _few(inputs - i)
-            for block in range(blocks):
-                for y in range(height):
-                    top, rows, oy = _reach(y, pad, ky, stride, height_out)
-                    for xx in range(width):
-                        left, columns, ox = _reach(xx, pad, kx, stride, width_out)
-                        seen = (block * height_out + oy) * width_out + ox
-                        first = z_at + (seen * channels_out + group * outputs) * IMAGES
-                        tap = (group * ky + top) * kx + left
-                        taps = w_at + tap * outputs * inputs + i
-                        to = ((block * height + y) * width + xx) * channels
-                        to = at + (to + group * inputs + i) * IMAGES
-                        target = (to, IMAGES, 1)
-                        start = (added * to, added * IMAGES, added)
-                        weights = (taps, 1, of_y, of_x, inputs)
-                        images = (first, 1, z_y, z_x, IMAGES)
-                        counts = (rows, columns, outputs)
-                        if few == 4:
-                            tile(4, 4, dx, target, begin, start, w, weights, dz, images, counts)
-                        elif few == 6:
-                            tile(6, 4, dx, target, begin, start, w, weights, dz, images, counts)
-                        elif few == 2:
-                            tile(2, 4, dx, target, begin, start, w, weights, dz, images, counts)
-                        else:
-                            tile(1, 4, dx, target, begin, start, w, weights, dz, images, counts)
+            most = _taps_at_once(-(-kx // stride) * few * outputs, taps_y)
+            for above in range(0, taps_y, most):
+                begin = dx if add or above > 0 else zero
+                added = 1 if add or above > 0 else 0
+                for block in range(blocks):
+                    for y in range(height):
+                        top, rows, oy = _reach(y, pad, ky, stride, height_out)
+                        top, oy = top + above * stride, oy - above
+                        rows = max(0, min(most, rows - above))
+                        if rows == 0 and added:
+                            continue
+                        for xx in range(width):
+                            left, columns, ox = _reach(xx, pad, kx, stride, width_out)
+                            seen = (block * height_out + oy) * width_out + ox
+                            first = z_at + (seen * channels_out + group * outputs) * IMAGES
+                            tap = (group * ky + top) * kx + left
+                            taps = w_at + tap * outputs * inputs + i
+                            to = ((block * height + y) * width + xx) * channels
+                            to = at + (to + group * inputs + i) * IMAGES
+                            target = (to, IMAGES, 1)
+                            start = (added * to, added * IMAGES, added)
+                            weights = (taps, 1, of_y, of_x, inputs)
+                            images = (first, 1, z_y, z_x, IMAGES)
+                            counts = (rows, columns, outputs)
+                            if few == 4:
+                                tile(4, 4, dx, target, begin, start, w, weights, dz, images, counts)
+                            elif few == 6:
+                                tile(6, 4, dx, target, begin, start, w, weights, dz, images, counts)
+                            elif few == 2:
+                                tile(2, 4, dx, target, begin, start, w, weights, dz, images, counts)
+                            else:
+                                tile(1, 4, dx, target, begin, start, w, weights, dz, images, counts)
             i += few
+
+
+@compiled
+def _span(tap: int, pad: int, stride: int, side: int, side_out: int) -> Any:
+    """(first output, after the last) of those that a tap shows a place of the picture."""
+    first = max(0, -((tap - pad) // stride))
+    return first, max(first, min(side_out, (side - 1 + pad - tap) // stride + 1))
 
 
 @compiled
 def convolve_weights(
     dz: Any, z_at: int, x: Any, at: int, dw: Any, w_at: int, blocks: int, g: Any
 ) -> None:
-    """Adds the gradient of the weights."""
+    """Adds the gradient of the weights.
+
+    A few rows of outputs at a time are taken through all taps, so that what is read of them stays
+    in the first-level cache; where there is one output to a picture, all blocks at once.
+    """
     height, width, channels, height_out, width_out, channels_out, ky, kx, stride, pad, groups = g
     inputs, outputs = channels // groups, channels_out // groups
-    of_y, of_x = width_out * channels_out * IMAGES, channels_out * IMAGES
-    x_y, x_x = stride * width * channels * IMAGES, stride * channels * IMAGES
+    if height_out * width_out == 1:
+        # the sum over blocks takes the place of the one over rows
+        of_block = channels_out * IMAGES, height * width * channels * IMAGES
+        for group in range(groups):
+            for tap_y in range(max(0, pad), min(ky, height + pad)):
+                for tap_x in range(max(0, pad), min(kx, width + pad)):
+                    seen = ((tap_y - pad) * width + tap_x - pad) * channels + group * inputs
+                    tap = (group * ky + tap_y) * kx + tap_x
+                    _add_products(
+                        dz,
+                        z_at + group * outputs * IMAGES,
+                        (of_block[0], 0),
+                        outputs,
+                        x,
+                        at + seen * IMAGES,
+                        (of_block[1], 0),
+                        inputs,
+                        dw,
+                        w_at + tap * outputs * inputs,
+                        (blocks, 1, IMAGES),
+                    )
+        return
+    most = max(1, _KEPT // ((width_out * 4 + width * channels) * IMAGES))
+    of_z = (width_out * channels_out * IMAGES, channels_out * IMAGES)
+    of_x = (stride * width * channels * IMAGES, stride * channels * IMAGES)
     for block in range(blocks):
         for group in range(groups):
-            for tap_y in range(ky):
-                top = max(0, -((tap_y - pad) // stride))
-                rows = min(height_out, (height - 1 + pad - tap_y) // stride + 1) - top
-                for tap_x in range(kx):
-                    left = max(0, -((tap_x - pad) // stride))
-                    columns = min(width_out, (width - 1 + pad - tap_x) // stride + 1) - left
-                    if rows <= 0 or columns <= 0:
+            for above in range(0, height_out, most):
+                for tap_y in range(ky):
+                    top, bottom = _span(tap_y, pad, stride, height, height_out)
+                    top, bottom = max(top, above), min(bottom, above + most)
+                    if top >= bottom:
                         continue
-                    counts = (rows, columns, IMAGES)
-                    y, xx = top * stride - pad + tap_y, left * stride - pad + tap_x
-                    tap = (group * ky + tap_y) * kx + tap_x
-                    o = 0
-                    while o < outputs:
-                        rest = outputs - o
-                        few = 8 if inputs == 1 and rest >= 8 else _few(rest)
-                        first = ((block * height_out + top) * width_out + left) * channels_out
-                        first = z_at + (first + group * outputs + o) * IMAGES
-                        upstream = (first, IMAGES, of_y, of_x, 1)
-                        for i in range(0, inputs, 4):
-                            own = min(4, inputs - i)
-                            seen = ((block * height + y) * width + xx) * channels
-                            seen = at + (seen + group * inputs + i) * IMAGES
-                            target = w_at + (tap * outputs + o) * inputs + i
-                            place = (target, inputs, 1)
-                            images = (seen, IMAGES, x_y, x_x, 1)
-                            if few == 4 and own == 4:
-                                tile(4, 4, dw, place, dw, place, dz, upstream, x, images, counts)
-                            elif few == 6 and own == 4:
-                                tile(6, 4, dw, place, dw, place, dz, upstream, x, images, counts)
-                            elif few == 4 and own == 3:
-                                tile(4, 3, dw, place, dw, place, dz, upstream, x, images, counts)
-                            elif few == 6 and own == 3:
-                                tile(6, 3, dw, place, dw, place, dz, upstream, x, images, counts)
-                            elif few == 4 and own == 2:
-                                tile(4, 2, dw, place, dw, place, dz, upstream, x, images, counts)
-                            elif few == 6 and own == 2:
-                                tile(6, 2, dw, place, dw, place, dz, upstream, x, images, counts)
-                            elif few == 8 and own == 1:
-                                tile(8, 1, dw, place, dw, place, dz, upstream, x, images, counts)
-                            elif few == 4 and own == 1:
-                                tile(4, 1, dw, place, dw, place, dz, upstream, x, images, counts)
-                            elif few == 6 and own == 1:
-                                tile(6, 1, dw, place, dw, place, dz, upstream, x, images, counts)
-                            else:
-                                for t in range(few):
-                                    upstream_t = (first + t * IMAGES, IMAGES, of_y, of_x, 1)
-                                    for n in range(own):
-                                        place = (target + t * inputs + n, inputs, 1)
-                                        images = (seen + n * IMAGES, IMAGES, x_y, x_x, 1)
-                                        tile(
-                                            1,
-                                            1,
-                                            dw,
-                                            place,
-                                            dw,
-                                            place,
-                                            dz,
-                                            upstream_t,
-                                            x,
-                                            images,
-                                            counts,
-                                        )
-                        o += few
+                    y = top * stride - pad + tap_y
+                    of_row = z_at + (block * height_out + top) * of_z[0] + group * outputs * IMAGES
+                    seen_row = ((block * height + y) * width - pad) * channels + group * inputs
+                    seen_row = at + seen_row * IMAGES
+                    first = w_at + (group * ky + tap_y) * kx * outputs * inputs
+                    if inputs == 1 and kx in (3, 5):
+                        _add_taps(
+                            dz, of_row, of_z, outputs, x, seen_row, of_x, dw, first,
+                            (bottom - top, channels), (kx, pad, stride, width, width_out),
+                        )
+                        continue
+                    for tap_x in range(kx):
+                        left, right = _span(tap_x, pad, stride, width, width_out)
+                        if left >= right:
+                            continue
+                        _add_products(
+                            dz,
+                            of_row + left * of_z[1],
+                            of_z,
+                            outputs,
+                            x,
+                            seen_row + left * of_x[1] + tap_x * channels * IMAGES,
+                            of_x,
+                            inputs,
+                            dw,
+                            first + tap_x * outputs * inputs,
+                            (bottom - top, right - left, IMAGES),
+                        )
+
+
+@compiled
+def _add_products(
+    dz: Any,
+    z_at: int,
+    of_z: Any,
+    outputs: int,
+    x: Any,
+    at: int,
+    of_x: Any,
+    inputs: int,
+    dw: Any,
+    w_at: int,
+    counts: Any,
+) -> None:
+    """``convolve_weights`` of one tap, ``[out][in]``; ``of_z``, ``of_x``: steps of row and
+    column, ``counts`` of rows, columns and images."""
+    o = 0
+    while o < outputs:
+        rest = outputs - o
+        few = 8 if inputs in (1, 3) and rest >= 8 else 4 if rest == 8 else _few(rest)
+        upstream = (z_at + o * IMAGES, IMAGES, of_z[0], of_z[1], 1)
+        i = 0
+        while i < inputs:
+            own = 6 if few == 4 and _few(inputs - i) == 6 else min(4, inputs - i)
+            place = (w_at + o * inputs + i, inputs, 1)
+            images = (at + i * IMAGES, IMAGES, of_x[0], of_x[1], 1)
+            if few == 4 and own == 6:
+                tile(4, 6, dw, place, dw, place, dz, upstream, x, images, counts)
+            elif few == 4 and own == 4:
+                tile(4, 4, dw, place, dw, place, dz, upstream, x, images, counts)
+            elif few == 6 and own == 4:
+                tile(6, 4, dw, place, dw, place, dz, upstream, x, images, counts)
+            elif few == 8 and own == 3:
+                tile(8, 3, dw, place, dw, place, dz, upstream, x, images, counts)
+            elif few == 4 and own == 3:
+                tile(4, 3, dw, place, dw, place, dz, upstream, x, images, counts)
+            elif few == 6 and own == 3:
+                tile(6, 3, dw, place, dw, place, dz, upstream, x, images, counts)
+            elif few == 4 and own == 2:
+                tile(4, 2, dw, place, dw, place, dz, upstream, x, images, counts)
+            elif few == 6 and own == 2:
+                tile(6, 2, dw, place, dw, place, dz, upstream, x, images, counts)
+            elif few == 8 and own == 1:
+                tile(8, 1, dw, place, dw, place, dz, upstream, x, images, counts)
+            elif few == 4 and own == 1:
+                tile(4, 1, dw, place, dw, place, dz, upstream, x, images, counts)
+            elif few == 6 and own == 1:
+                tile(6, 1, dw, place, dw, place, dz, upstream, x, images, counts)
+            else:
+                for t in range(few):
+                    upstream_t = (z_at + (o + t) * IMAGES, IMAGES, of_z[0], of_z[1], 1)
+                    for n in range(own):
+                        place = (w_at + (o + t) * inputs + i + n, inputs, 1)
+                        images = (at + (i + n) * IMAGES, IMAGES, of_x[0], of_x[1], 1)
+                        tile(1, 1, dw, place, dw, place, dz, upstream_t, x, images, counts)
+            i += own
+        o += few
+
+
+@compiled
+def _add_taps(
+    dz: Any,
+    z_at: int,
+    of_z: Any,
+    outputs: int,
+    x: Any,
+    at: int,
+    of_x: Any,
+    dw: Any,
+    w_at: int,
+    sizes: Any,
+    across: Any,
+) -> None:
+    """``convolve_weights`` of one row of 3 or 5 taps on one channel: all of them at once where all
+    of them see the picture, tap by tap at its edges. ``at``: what output 0 sees by tap 0;
+    ``sizes``: rows and channels; ``across``: (taps, pad, stride, width, width out)."""
+    rows, channels = sizes
+    kx, pad, stride, width, width_out = across
+    last, _ = _span(0, pad, stride, width, width_out)
+    _, end = _span(kx - 1, pad, stride, width, width_out)
+    end = max(last, end)
+    step = channels * IMAGES
+    o = 0
+    while o < outputs and last < end:
+        rest = outputs - o
+        few = 4 if rest >= 4 and rest != 6 else 3 if rest >= 3 else rest
+        place = (w_at + o, 1, outputs)
+        upstream = (z_at + o * IMAGES + last * of_z[1], IMAGES, of_z[0], of_z[1], 1)
+        images = (at + last * of_x[1], step, of_x[0], of_x[1], 1)
+        counts = (rows, end - last, IMAGES)
+        if kx == 5 and few == 4:
+            tile(4, 5, dw, place, dw, place, dz, upstream, x, images, counts)
+        elif kx == 5 and few == 3:
+            tile(3, 5, dw, place, dw, place, dz, upstream, x, images, counts)
+        elif kx == 5 and few == 2:
+            tile(2, 5, dw, place, dw, place, dz, upstream, x, images, counts)
+        elif kx == 5:
+            tile(1, 5, dw, place, dw, place, dz, upstream, x, images, counts)
+        elif few == 4:
+            tile(4, 3, dw, place, dw, place, dz, upstream, x, images, counts)
+        elif few == 3:
+            tile(3, 3, dw, place, dw, place, dz, upstream, x, images, counts)
+        elif few == 2:
+            tile(2, 3, dw, place, dw, place, dz, upstream, x, images, counts)
+        else:
+            tile(1, 3, dw, place, dw, place, dz, upstream, x, images, counts)
+        o += few
+    for tap in range(kx):
+        left, right = _span(tap, pad, stride, width, width_out)
+        for begin, after in ((left, min(right, last)), (max(left, end), right)):
+            if begin < after:
+                _add_products(
+                    dz,
+                    z_at + begin * of_z[1],
+                    of_z,
+                    outputs,
+                    x,
+                    at + begin * of_x[1] + tap * step,
+                    of_x,
+                    1,
+                    dw,
+                    w_at + tap * outputs,
+                    (rows, after - begin, IMAGES),
+                )
 
 
 @compiled
@@ -632,10 +792,41 @@ def normalise_back(
 
 
 @compiled
+def _in_quarters(g: Any) -> bool:
+    """Whether a pool's windows are 2 x 2, side by side, and whole."""
+    height, width, _, height_out, width_out, _, ky, kx, stride, pad, _ = g
+    whole = 2 * height_out <= height and 2 * width_out <= width
+    return ky == 2 and kx == 2 and stride == 2 and pad == 0 and whole
+
+
+@compiled
+def _upper(pair: int, g: Any) -> int:
+    """The row of a picture, counted over all blocks, that a row of 2 x 2 windows begins in."""
+    return pair // g[3] * g[0] + 2 * (pair % g[3])
+
+
+@compiled
+def _larger(best: Any, value: Any) -> Any:
+    """The larger of two; NaN if one is."""
+    return where_above(value, best, value, where_equal(value, value, best, value))
+
+
+@compiled
 def max_pool(x: Any, at: int, z: Any, z_at: int, blocks: int, g: Any) -> None:
     """The largest of each window; NaN wins, as in torch."""
     height, width, channels, height_out, width_out, _, ky, kx, stride, pad, _ = g
     row = channels * IMAGES
+    if _in_quarters(g):
+        for pair in range(blocks * height_out):
+            upper = at + _upper(pair, g) * width * row
+            for ox in range(width_out):
+                first, to = upper + 2 * ox * row, z_at + (pair * width_out + ox) * row
+                for i in range(row):
+                    a, b = load(x, first + i), load(x, first + row + i)
+                    below = first + width * row + i
+                    c, d = load(x, below), load(x, below + row)
+                    store(z, to + i, _larger(_larger(_larger(a, b), c), d))
+        return
     for block in range(blocks):
         for oy in range(height_out):
             top, bottom = max(0, oy * stride - pad), min(height, oy * stride - pad + ky)
@@ -647,9 +838,7 @@ def max_pool(x: Any, at: int, z: Any, z_at: int, blocks: int, g: Any) -> None:
                     for y in range(top, bottom):
                         for xx in range(left, right):
                             value = load(x, at + ((block * height + y) * width + xx) * row + i)
-                            best = where_above(
-                                value, best, value, where_equal(value, value, best, value)
-                            )
+                            best = _larger(best, value)
                     store(z, to + i, best)
 
 
@@ -661,6 +850,26 @@ def max_pool_back(
     height, width, channels, height_out, width_out, _, ky, kx, stride, pad, _ = g
     row = channels * IMAGES
     zero, one = every_lane(x, x.dtype.type(0)), every_lane(x, x.dtype.type(1))
+    if _in_quarters(g) and not add and 2 * height_out == height and 2 * width_out == width:
+        for pair in range(blocks * height_out):
+            upper = 2 * pair * width * row
+            for ox in range(width_out):
+                first, of_z = upper + 2 * ox * row, z_at + (pair * width_out + ox) * row
+                for i in range(row):
+                    gradient = load(dz, of_z + i)
+                    place = first + i
+                    below = place + width * row
+                    a, b = load(x, at + place), load(x, at + place + row)
+                    c, d = load(x, at + below), load(x, at + below + row)
+                    best = where_above(b, a, b, a)
+                    best = where_above(c, best, c, best)
+                    best = where_above(d, best, d, best)
+                    left = gradient
+                    for j, value in ((place, a), (place + row, b), (below, c), (below + row, d)):
+                        share = where_equal(value, best, left, zero)
+                        left = where_equal(value, best, zero, left)
+                        store(dx, dx_at + j, share)
+        return
     for block in range(blocks):
         if not add:
             for i in range(height * width * row):
@@ -845,23 +1054,23 @@ def gate_back(
 @compiled
 def pictures(raw: Any, x: Any, mean: Any, scale: Any) -> None:
     """x = (raw - mean) * scale by channel, from uint8 ``[network][image][y * x][channel]``; mean
-    and scale ``[channel][network]``. Images past the end are 0."""
-    networks, images, positions, channels = raw.shape
-    blocks = -(-images // IMAGES)
-    for block in range(blocks):
+    and scale ``[channel]`` of vectors. Images past the end are 0."""
+    _, images, positions, channels = raw.shape
+    numbers, step = raw.reshape(-1), images * positions * channels
+    nothing = every_lane(x, x.dtype.type(0))
+    for block in range(-(-images // IMAGES)):
         for position in range(positions):
             for channel in range(channels):
-                start = ((block * positions + position) * channels + channel) * IMAGES
+                to = ((block * positions + position) * channels + channel) * IMAGES
+                middle, factor = load(mean, channel), load(scale, channel)
                 for image in range(IMAGES):
                     n = block * IMAGES + image
-                    to = (start + image) * LANES
                     if n < images:
-                        for lane in range(networks):
-                            number = x.dtype.type(raw[lane, n, position, channel])
-                            x[to + lane] = (number - mean[channel, lane]) * scale[channel, lane]
+                        place = (n * positions + position) * channels + channel
+                        value = (of_bytes(x, numbers, place, step) - middle) * factor
+                        store(x, to + image, value)
                     else:
-                        for lane in range(networks):
-                            x[to + lane] = 0
+                        store(x, to + image, nothing)
 
 
 @compiled

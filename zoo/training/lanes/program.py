@@ -223,8 +223,8 @@ class Program:
         """Forward, backward, and the optimiser's step.
 
         Args:
-            raw: uint8 [networks, images, height * width, channels], every network its own pictures.
-            mean, scale: [channels, networks]: a network is shown ``(raw - mean) * scale``.
+            raw: uint8 [LANES, images, height * width, channels], every network its own pictures.
+            mean, scale: [channels, LANES]: a network is shown ``(raw - mean) * scale``.
             labels, weights: [images, networks].
             counts: [networks], how many of the images a network's batch has, at least 1.
             rates: learning rates [LANES].
@@ -235,7 +235,7 @@ class Program:
         self._gradients[...] = 0
         for norm in self.norms.values():
             norm.begin()
-        kernels.pictures(raw, self._values[0].array, mean, scale)
+        kernels.pictures(raw, self._values[0].array, mean.reshape(-1), scale.reshape(-1))
         for phase, works in enumerate(self._forward):
             self._run(works, self._groups[phase], blocks)
             for i in self._measured[phase]:

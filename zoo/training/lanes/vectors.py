@@ -223,6 +223,24 @@ def every_lane(_context: Any, array: Any, _value: Any) -> Any:
 
 
 @_inline()
+def of_bytes(_context: Any, array: Any, numbers: Any, _first: Any, _step: Any) -> Any:
+    """The uint8 at a place of a flat array and every ``step`` further, one in each lane, in the
+    precision of ``array``."""
+
+    def generate(context: Any, emit: Any, _signature: Any, arguments: Any) -> Any:
+        byte, whole = ir.IntType(8), ir.IntType(32)
+        _, bytes_, place, step = arguments
+        pointer = context.make_array(numbers)(context, emit, bytes_).data
+        vector = ir.Constant(ir.VectorType(byte, LANES), ir.Undefined)
+        for lane in range(LANES):
+            number = emit.load(emit.gep(pointer, [_place(emit, place, (step, lane))]))
+            vector = emit.insert_element(vector, number, whole(lane))
+        return emit.uitofp(vector, _vector(array.dtype))
+
+    return Lanes(array.dtype)(array, numbers, types.int64, types.int64), generate
+
+
+@_inline()
 def widened(_context: Any, value: Any) -> Any:
     """A vector in float64."""
 
