@@ -12,12 +12,32 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.training.lanes.vectors import AVAILABLE, LANES, allocate, compiled, load, store, tile
+from zoo.training.lanes.vectors import (
+    AVAILABLE,
+    LANES,
+    allocate,
+    compiled,
+    every_lane,
+    exponential,
+    lane_of,
+    load,
+    over_lanes,
+    prefetch,
+    store,
+    tile,
+    where_above,
+)
 
 __all__ = ["Kernel", "fits"]
 
 _ROWS, _CLASSES = 4, 5
 """Rows (or vectors) and classes whose sums stay in registers: 20, and what they are made of."""
+_GROUP = 32
+"""Rows that are worked on at a time, a multiple of the lanes: they stay in the second-level cache
+from products to gradients, and the rows after them are asked for meanwhile, since features lie in
+memory and a batch's all over."""
+_PIECE = 5
+"""Chunks of rows and weights that stay in the first-level cache for all rows of a group."""
 
 
 def fits(width: int) -> bool:
@@ -34,14 +54,16 @@ class Kernel:
     """
 
     def __init__(self, batch: int, width: int, classes: int, dtype: Any) -> None:
-        vectors = width // LANES
+        chunks = -(-(width // LANES) // _ROWS)
         self.batch = batch
-        self._rows = allocate(batch * vectors, dtype)
-        self._weights = allocate(classes * vectors, dtype)
-        self._gradient = allocate(classes * vectors, dtype)
-        self._sums = allocate(_ROWS * _CLASSES, dtype)
+        # A chunk's rows one after the other, [chunk][row][vector]; one more, so that chunks do not
+        # all begin in the same places of a cache.
+        self._rows = allocate(chunks * (_GROUP + 1) * _ROWS, dtype)
+        self._weights = allocate(classes * chunks * _ROWS, dtype)
+        self._gradient = allocate(classes * chunks * _ROWS, dtype)
+        self._sums = allocate(_GROUP * classes, dtype)
         self._nothing = allocate(1, dtype)
-        self._delta = np.zeros((batch * classes, 1), dtype=dtype)
+        self._delta = allocate(classes * _GROUP // LANES, dtype).reshape(-1, 1)
 
     def __call__(
         self,
@@ -64,7 +86,7 @@ class Kernel:
             gradients: like values; written, as are z [k, M, B] and loss [k, B].
         """
         _steps(
-            features.reshape(-1),
+            features,
             examples,
             labels,
             share,
@@ -83,55 +105,120 @@ class Kernel:
 
 
 @compiled
+def _gathered(features: Any, example: int, vectors: int, rows: Any, b: int) -> None:
+    """Row b = a feature vector."""
+    chunk, whole = (_GROUP + 1) * _ROWS, vectors // _ROWS
+    for v in range(whole):
+        place, to = example * vectors + v * _ROWS, v * chunk + b * _ROWS
+        store(rows, to, load(features, place))
+        store(rows, to + 1, load(features, place + 1))
+        store(rows, to + 2, load(features, place + 2))
+        store(rows, to + 3, load(features, place + 3))
+    for v in range(whole * _ROWS, vectors):
+        to = whole * chunk + b * _ROWS + v - whole * _ROWS
+        store(rows, to, load(features, example * vectors + v))
+
+
+@compiled
 def _logits(
-    rows: Any, weights: Any, vectors: int, z: Any, batch: int, sums: Any, nothing: Any
+    features: Any,
+    ahead: Any,
+    vectors: int,
+    rows: Any,
+    weights: Any,
+    z: Any,
+    sums: Any,
+    nothing: Any,
 ) -> None:
-    """z[c, b] += rows[b] . weights[c]."""
-    classes = z.shape[0]
-    b = 0
-    while b < batch:
-        some = _ROWS if batch - b >= _ROWS else 1
-        c = 0
-        while c < classes:
-            few = _CLASSES if classes - c >= _CLASSES and some == _ROWS else 1
-            place, zero = (0, few, 1), (0, 0, 0)
-            left, right = (b * vectors, vectors, 0, 0, 1), (c * vectors, vectors, 0, 0, 1)
-            counts = (1, 1, vectors)
-            if few == _CLASSES:
-                tile(4, 5, sums, place, nothing, zero, rows, left, weights, right, counts)
-            elif some == _ROWS:
-                tile(4, 1, sums, place, nothing, zero, rows, left, weights, right, counts)
-            else:
-                tile(1, 1, sums, place, nothing, zero, rows, left, weights, right, counts)
-            for lane in range(LANES):
-                for t in range(some):
-                    for n in range(few):
-                        z[c + n, b + t] += sums[(t * few + n) * LANES + lane]
-            c += few
-        b += some
+    """z[c, b] += rows[b] . weights[c]. ``ahead``: examples whose features are needed next."""
+    classes, batch = z.shape
+    chunks, step = -(-vectors // _ROWS), (_GROUP + 1) * _ROWS
+    for chunk in range(0, chunks, _PIECE):
+        end = min(chunk + _PIECE, chunks)
+        begin, again = (nothing, 0) if chunk == 0 else (sums, 1)
+        b = 0
+        while b < batch:
+            some = _ROWS if batch - b >= _ROWS else 1
+            for n in range(b, min(b + some, len(ahead))):
+                for v in range(chunk * _ROWS, min(end * _ROWS, vectors)):
+                    prefetch(features, ahead[n] * vectors + v)
+            left = (chunk * step + b * _ROWS, _ROWS, step, 0, 1)
+            c = 0
+            while c < classes:
+                few = _CLASSES if classes - c >= _CLASSES and some == _ROWS else 1
+                at = b * classes + c
+                place, start = (at, classes, 1), (again * at, again * classes, again)
+                right = ((c * chunks + chunk) * _ROWS, chunks * _ROWS, _ROWS, 0, 1)
+                counts = (end - chunk, 1, _ROWS)
+                if few == _CLASSES:
+                    tile(4, 5, sums, place, begin, start, rows, left, weights, right, counts)
+                elif some == _ROWS:
+                    tile(4, 1, sums, place, begin, start, rows, left, weights, right, counts)
+                else:
+                    tile(1, 1, sums, place, begin, start, rows, left, weights, right, counts)
+                c += few
+            b += some
+    for b in range(batch):
+        for c in range(classes):
+            z[c, b] += over_lanes(load(sums, b * classes + c))
 
 
 @compiled
 def _gradients(
-    rows: Any, delta: Any, vectors: int, classes: int, batch: int, gradient: Any, nothing: Any
+    rows: Any, delta: Any, vectors: int, classes: int, batch: int, gradient: Any
 ) -> None:
-    """gradient[c] = sum over b of delta[b, c] rows[b]."""
-    v = 0
-    while v < vectors:
-        some = _ROWS if vectors - v >= _ROWS else 1
+    """gradient[c] += sum over b of delta[c, b] rows[b]."""
+    chunks = -(-vectors // _ROWS)
+    for chunk in range(chunks):
         c = 0
         while c < classes:
-            few = _CLASSES if classes - c >= _CLASSES and some == _ROWS else 1
-            place, zero = (c * vectors + v, 1, vectors), (0, 0, 0)
-            left, right, counts = (v, 1, 0, 0, vectors), (c, 1, 0, 0, classes), (1, 1, batch)
+            few = _CLASSES if classes - c >= _CLASSES else 1
+            place = ((c * chunks + chunk) * _ROWS, 1, chunks * _ROWS)
+            left = (chunk * (_GROUP + 1) * _ROWS, 1, 0, 0, _ROWS)
+            right, counts = (c * _GROUP, _GROUP, 0, 0, 1), (1, 1, batch)
             if few == _CLASSES:
-                tile(4, 5, gradient, place, nothing, zero, rows, left, delta, right, counts)
-            elif some == _ROWS:
-                tile(4, 1, gradient, place, nothing, zero, rows, left, delta, right, counts)
+                tile(4, 5, gradient, place, gradient, place, rows, left, delta, right, counts)
             else:
-                tile(1, 1, gradient, place, nothing, zero, rows, left, delta, right, counts)
+                tile(4, 1, gradient, place, gradient, place, rows, left, delta, right, counts)
             c += few
-        v += some
+
+
+@compiled
+def _softmax(z: Any, labels: Any, share: Any, smoothing: Any, delta: Any, loss: Any) -> None:
+    """From logits [M, b]: losses [b], and what they change by with each logit times the share,
+    [M, _GROUP]."""
+    classes, batch = z.shape
+    across = _GROUP // LANES
+    flat = delta.reshape(-1)
+    for c in range(classes):
+        flat[c * _GROUP : c * _GROUP + batch] = z[c]
+    less = every_lane(flat, flat.dtype.type(smoothing / classes))
+    for v in range(across):
+        highest = load(flat, v)
+        for c in range(1, classes):
+            value = load(flat, c * across + v)
+            highest = where_above(value, highest, value, highest)
+        total = mean = highest - highest
+        for c in range(classes):
+            shifted = load(flat, c * across + v) - highest
+            mean = mean + shifted
+            # what is not finite stays so, and names the step
+            power = exponential(shifted)
+            total = total + power
+            store(flat, c * across + v, power)
+        for lane in range(min(LANES, batch - v * LANES)):
+            b = v * LANES + lane
+            own = z[labels[b], b] - lane_of(highest, lane)
+            if smoothing:
+                own = (1 - smoothing) * own + smoothing * (lane_of(mean, lane) / classes)
+            loss[b] = np.log(lane_of(total, lane)) - own
+        for c in range(classes):
+            store(flat, c * across + v, load(flat, c * across + v) / total - less)
+    for b in range(batch):
+        delta[labels[b] * _GROUP + b, 0] += smoothing - 1
+    for c in range(classes):
+        for b in range(batch):
+            delta[c * _GROUP + b, 0] *= share[b]
 
 
 @compiled
@@ -153,43 +240,37 @@ def _steps(
     delta: Any,
 ) -> None:
     heads, batch = examples.shape
-    classes = z.shape[1]
-    vectors = weights.shape[0] // LANES // classes
-    size = classes * vectors * LANES
+    classes, width = z.shape[1], features.shape[1]
+    vectors, room = width // LANES, len(weights) // classes
+    numbers = features.reshape(-1)
     for head in range(heads):
-        for b in range(batch):
-            example = examples[head, b] * vectors
-            for v in range(vectors):
-                store(rows, b * vectors + v, load(features, example + v))
-        weights[:] = values[head, :size]
         own = z[head]
+        gradient[:] = 0
+        gradients[head, classes * width :] = 0
         for c in range(classes):
-            own[c, :] = values[head, size + c]
-            gradients[head, size + c] = 0
-        _logits(rows, weights, vectors, own, batch, sums, nothing)
-        for b in range(batch):
-            highest = own[0, b]
-            for c in range(1, classes):
-                # NaN too: what is not finite stays so, and names the step
-                if not own[c, b] <= highest:
-                    highest = own[c, b]
-            total = mean = highest - highest
+            weights[c * room : c * room + width] = values[head, c * width : (c + 1) * width]
+            own[c, :] = values[head, classes * width + c]
+        for first in range(0, batch, _GROUP):
+            last = min(first + _GROUP, batch)
+            ahead = examples[head, last : last + _GROUP]
+            if last == batch and head + 1 < heads:
+                ahead = examples[head + 1, :_GROUP]
+            for b in range(first, last):
+                _gathered(numbers, examples[head, b], vectors, rows, b - first)
+            group = own[:, first:last]
+            _logits(numbers, ahead, vectors, rows, weights, group, sums, nothing)
+            _softmax(
+                group,
+                labels[head, first:last],
+                share[head, first:last],
+                smoothing,
+                delta,
+                loss[head, first:last],
+            )
+            _gradients(rows, delta, vectors, classes, last - first, gradient)
             for c in range(classes):
-                shifted = own[c, b] - highest
-                mean += shifted
-                delta[b * classes + c, 0] = np.exp(shifted)
-                total += delta[b * classes + c, 0]
-            label = labels[head, b]
-            mine = own[label, b] - highest
-            if smoothing:
-                mine = (1 - smoothing) * mine + smoothing * (mean / classes)
-            loss[head, b] = np.log(total) - mine
-            for c in range(classes):
-                part = delta[b * classes + c, 0] / total - smoothing / classes
-                if c == label:
-                    part += smoothing - 1
-                part *= share[head, b]
-                delta[b * classes + c, 0] = part
-                gradients[head, size + c] += part
-        _gradients(rows, delta, vectors, classes, batch, gradient, nothing)
-        gradients[head, :size] = gradient
+                for b in range(last - first):
+                    gradients[head, classes * width + c] += delta[c * _GROUP + b, 0]
+        for c in range(classes):
+            part = gradient[c * room : c * room + width]
+            gradients[head, c * width : (c + 1) * width] = part

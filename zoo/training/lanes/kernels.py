@@ -275,8 +275,17 @@ def convolve_weights(
                     first = w_at + (group * ky + tap_y) * kx * outputs * inputs
                     if inputs == 1 and kx in (3, 5):
                         _add_taps(
-                            dz, of_row, of_z, outputs, x, seen_row, of_x, dw, first,
-                            (bottom - top, channels), (kx, pad, stride, width, width_out),
+                            dz,
+                            of_row,
+                            of_z,
+                            outputs,
+                            x,
+                            seen_row,
+                            of_x,
+                            dw,
+                            first,
+                            (bottom - top, channels),
+                            (kx, pad, stride, width, width_out),
                         )
                         continue
                     for tap_x in range(kx):

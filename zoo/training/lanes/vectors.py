@@ -241,6 +241,49 @@ def of_bytes(_context: Any, array: Any, numbers: Any, _first: Any, _step: Any) -
 
 
 @_inline()
+def over_lanes(_context: Any, value: Any) -> Any:
+    """The sum of a vector's numbers: halves are added until one is left."""
+
+    def generate(_context: Any, emit: Any, _signature: Any, arguments: Any) -> Any:
+        total, whole = arguments[0], ir.IntType(32)
+        undefined, half = ir.Constant(_vector(value.element), ir.Undefined), LANES // 2
+        while half:
+            places = [(lane + half) % LANES for lane in range(LANES)]
+            other = ir.Constant(ir.VectorType(whole, LANES), places)
+            total = emit.fadd(total, emit.shuffle_vector(total, undefined, other))
+            half //= 2
+        return emit.extract_element(total, whole(0))
+
+    return value.element(value), generate
+
+
+@_inline()
+def lane_of(_context: Any, value: Any, _lane: Any) -> Any:
+    """One of a vector's numbers."""
+
+    def generate(_context: Any, emit: Any, _signature: Any, arguments: Any) -> Any:
+        return emit.extract_element(*arguments)
+
+    return value.element(value, types.int64), generate
+
+
+@_inline()
+def prefetch(_context: Any, array: Any, _place: Any) -> Any:
+    """Ask for the vector at a place of a flat array before it is needed."""
+
+    def generate(context: Any, emit: Any, _signature: Any, arguments: Any) -> Any:
+        byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+        ask = cgutils.get_or_insert_function(emit.module, kind, "llvm.prefetch.p0")
+        place = emit.gep(_pointer(context, emit, array, arguments[0]), [arguments[1]])
+        # to read, to be kept, data
+        emit.call(ask, [emit.bitcast(place, byte), number(0), number(3), number(1)])
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64), generate
+
+
+@_inline()
 def widened(_context: Any, value: Any) -> Any:
     """A vector in float64."""
 
