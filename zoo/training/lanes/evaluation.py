@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from zoo.training.lanes import convolutions, kernels
 from zoo.training.lanes import evaluation_kernels as own
-from zoo.training.lanes import kernels
 from zoo.training.lanes.graph import Layer, Network
 from zoo.training.lanes.kernels import ACTIVATIONS, IMAGES
 from zoo.training.lanes.program import Array, Place, Slot, Work, is_depthwise, slots
@@ -325,7 +325,9 @@ class Evaluation:
             x = self._places[value]
 
             def each(b: int, n: int) -> None:
-                kernels.depthwise(x.array, x.at(b), self._now.packed, w, z.array, z.at(b), n, g)
+                convolutions.depthwise(
+                    x.array, x.at(b), self._now.packed, w, z.array, z.at(b), n, g
+                )
 
             return [each, self._scaled(step, z, z, step.activation, g[3] * g[4], channels)]
         source = self._source(value)

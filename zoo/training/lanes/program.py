@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.training.lanes import kernels
+from zoo.training.lanes import convolutions, kernels
 from zoo.training.lanes.graph import Layer, Network
 from zoo.training.lanes.kernels import ACTIVATIONS, IMAGES
 from zoo.training.lanes.vectors import LANES, allocate
@@ -591,13 +591,13 @@ class Program:
         g, w = self._geometry(layer), self._slots[layer.tensors["weight"]].start
         weights = self.weights
         if is_depthwise(self.network, layer):
-            return lambda b, n: kernels.depthwise(
+            return lambda b, n: convolutions.depthwise(
                 x.array, x.at(b), weights, w, z.array, z.at(b), n, g
             )
         biased = "bias" in layer.tensors
         bias = self._slots[layer.tensors["bias"]].start if biased else -1
         source = weights if biased else self._zero
-        return lambda b, n: kernels.convolve(
+        return lambda b, n: convolutions.convolve(
             x.array, x.at(b), weights, w, source, bias, z.array, z.at(b), n, g
         )
 
@@ -815,20 +815,22 @@ class Program:
         add = value in written
         written.add(value)
         alone = is_depthwise(self.network, layer)
-        of_weights = kernels.depthwise_weights if alone else kernels.convolve_weights
+        of_weights = convolutions.depthwise_weights if alone else convolutions.convolve_weights
 
         def work(b: int, n: int) -> None:
             if bias >= 0:
-                kernels.sum_images(dz.array, dz.at(b), height * width, outputs, n, gradients, bias)
+                convolutions.sum_images(
+                    dz.array, dz.at(b), height * width, outputs, n, gradients, bias
+                )
             of_weights(dz.array, dz.at(b), x.array, x.at(b), gradients, w, n, g)
             if dx is None:
                 return
             if alone:
-                kernels.depthwise_back(
+                convolutions.depthwise_back(
                     dz.array, dz.at(b), weights, w, dx.array, dx.at(b), n, g, add
                 )
             else:
-                kernels.convolve_back(
+                convolutions.convolve_back(
                     dz.array, dz.at(b), weights, w, dx.array, dx.at(b), n, g, add, zero
                 )
 
