@@ -19,7 +19,9 @@ __all__ = [
     "depthwise",
     "depthwise_back",
     "depthwise_weights",
+    "few_channels",
     "sum_images",
+    "taps_at_once",
 ]
 
 _KEPT = 384
@@ -27,7 +29,7 @@ _KEPT = 384
 
 
 @compiled
-def _few(rest: int) -> int:
+def few_channels(rest: int) -> int:
     """How many of the channels that are left go into the next tile: 6 where what is left after
     them goes into tiles of 4 and 6 too."""
     if rest == 6 or rest >= 10:
@@ -36,7 +38,7 @@ def _few(rest: int) -> int:
 
 
 @compiled
-def _taps_at_once(weights: int, taps: int) -> int:
+def taps_at_once(weights: int, taps: int) -> int:
     """How many rows of taps, of so many weights each, are added up before the next place: as many
     as stay in the first-level cache from one place to the next."""
     return min(max(1, _KEPT // weights), taps)
@@ -56,9 +58,9 @@ def convolve(
     for group in range(groups):
         o = 0
         while o < outputs:
-            few = _few(outputs - o)
+            few = few_channels(outputs - o)
             bias = biased * (b_at + group * outputs + o)
-            most = _taps_at_once(kx * few * inputs, ky)
+            most = taps_at_once(kx * few * inputs, ky)
             for above in range(0, ky, most):
                 begin = b if above == 0 else z
                 for block in range(blocks):
@@ -131,8 +133,8 @@ def convolve_back(
     for group in range(groups):
         i = 0
         while i < inputs:
-            few = _few(inputs - i)
-            most = _taps_at_once(-(-kx // stride) * few * outputs, taps_y)
+            few = few_channels(inputs - i)
+            most = taps_at_once(-(-kx // stride) * few * outputs, taps_y)
             for above in range(0, taps_y, most):
                 begin = dx if add or above > 0 else zero
                 added = 1 if add or above > 0 else 0
@@ -276,11 +278,11 @@ def _add_products(
     o = 0
     while o < outputs:
         rest = outputs - o
-        few = 8 if inputs in (1, 3) and rest >= 8 else 4 if rest == 8 else _few(rest)
+        few = 8 if inputs in (1, 3) and rest >= 8 else 4 if rest == 8 else few_channels(rest)
         upstream = (z_at + o * IMAGES, IMAGES, of_z[0], of_z[1], 1)
         i = 0
         while i < inputs:
-            own = 6 if few == 4 and _few(inputs - i) == 6 else min(4, inputs - i)
+            own = 6 if few == 4 and few_channels(inputs - i) == 6 else min(4, inputs - i)
             place = (w_at + o * inputs + i, inputs, 1)
             images = (at + i * IMAGES, IMAGES, of_x[0], of_x[1], 1)
             if few == 4 and own == 6:

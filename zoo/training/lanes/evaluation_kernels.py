@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from zoo.training.lanes.convolutions import few_channels, taps_at_once
 from zoo.training.lanes.kernels import IMAGES
 from zoo.training.lanes.vectors import (
     compiled,
@@ -23,14 +24,6 @@ from zoo.training.lanes.vectors import (
 )
 
 __all__ = ["convolve", "convolve_pooled", "convolve_threes", "dense", "spread", "thin", "widen"]
-
-
-@compiled
-def _few(rest: int) -> int:
-    """How many of the channels that are left go into the next tile."""
-    if rest % 4 == 2 and rest >= 6:
-        return 6
-    return 4 if rest >= 4 else 2 if rest >= 2 else 1
 
 
 @compiled
@@ -57,7 +50,7 @@ def convolve(
     for group in range(groups):
         o = 0
         while o < outputs:
-            few = _few(outputs - o)
+            few = few_channels(outputs - o)
             start = (b_at + group * outputs + o, 1, 0)
             for block in range(blocks):
                 for oy in range(height_out):
@@ -169,7 +162,7 @@ def dense(
     row, step = width * inputs * IMAGES, outputs * inputs
     o = 0
     while o < outputs:
-        few = _few(outputs - o)
+        few = few_channels(outputs - o)
         for y in range(height):
             taps = w_at + (y * width * outputs + o) * inputs
             weights = (taps, inputs, 0, step, 1)
@@ -235,15 +228,17 @@ def convolve_pooled(
     for group in range(groups):
         o = 0
         while o < outputs:
-            few = _few(outputs - o)
-            start = (b_at + group * outputs + o, 1, 0)
+            few = few_channels(outputs - o)
+            bias = (b_at + group * outputs + o, 1, 0)
+            most = taps_at_once(kx * few * inputs, ky)
             for block in range(blocks):
                 for py in range(high):
                     for px in range(wide):
-                        for place in range(side * side):
+                        for turn in range(-(-ky // most) * side * side):
+                            above, place = turn // (side * side) * most, turn % (side * side)
                             oy, ox = py * side + place // side, px * side + place % side
-                            top = max(0, pad - oy * stride)
-                            rows = min(ky, height + pad - oy * stride) - top
+                            top = max(above, pad - oy * stride)
+                            rows = max(0, min(above + most, ky, height + pad - oy * stride) - top)
                             y = oy * stride - pad + top
                             left = max(0, pad - ox * stride)
                             columns = min(kx, width + pad - ox * stride) - left
@@ -252,6 +247,7 @@ def convolve_pooled(
                             tap = (group * ky + top) * kx + left
                             taps = w_at + (tap * outputs + o) * inputs
                             target = (place * few * IMAGES, IMAGES, 1)
+                            begin, start = (b, bias) if above == 0 else (window, target)
                             weights = (taps, inputs, kx * outputs * inputs, outputs * inputs, 1)
                             images = (
                                 first,
@@ -262,13 +258,13 @@ def convolve_pooled(
                             )
                             n = (rows, columns, inputs)
                             if few == 4:
-                                tile(4, 4, window, target, b, start, w, weights, x, images, n)
+                                tile(4, 4, window, target, begin, start, w, weights, x, images, n)
                             elif few == 6:
-                                tile(6, 4, window, target, b, start, w, weights, x, images, n)
+                                tile(6, 4, window, target, begin, start, w, weights, x, images, n)
                             elif few == 2:
-                                tile(2, 4, window, target, b, start, w, weights, x, images, n)
+                                tile(2, 4, window, target, begin, start, w, weights, x, images, n)
                             else:
-                                tile(1, 4, window, target, b, start, w, weights, x, images, n)
+                                tile(1, 4, window, target, begin, start, w, weights, x, images, n)
                         to = ((block * high + py) * wide + px) * channels_out
                         to = z_at + (to + group * outputs + o) * IMAGES
                         for i in range(few * IMAGES):
