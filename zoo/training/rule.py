@@ -37,22 +37,22 @@ __all__ = [
 SETTING = "ZOO_TRAINER"
 
 FASTER: Mapping[str, float] = {
-    "softmax": 2.3,
-    "lenet5": 2.3,
-    "mobilenet_mini": 2.4,
-    "resnet_mini": 2.6,
-    "inception_mini": 2.6,
-    "xception_mini": 2.1,
-    "efficientnet_mini": 2.1,
-    "nin_mini": 1.7,
-    "vgg_mini": 1.7,
-    "densenet_mini": 1.4,
+    "lenet5": 3.3,
+    "softmax": 2.6,
+    "mobilenet_mini": 2.5,
+    "resnet_mini": 2.5,
+    "efficientnet_mini": 2.5,
+    "nin_mini": 2.5,
+    "xception_mini": 2.4,
+    "inception_mini": 2.2,
+    "densenet_mini": 2.1,
+    "vgg_mini": 1.9,
 }
 """Architectures that lanes are chosen for: images per second of a core, over those of ``single``,
 at 32 x 32 x 3 in batches of 128 with 16 lanes (``python -m tools.bench lanes``)."""
 FASTER_THAN_SINGLE: Mapping[str, Mapping[str, float]] = {
     "lanes": FASTER,
-    "heads": {"head_softmax": 4.1, "head_mlp": 2.1},
+    "heads": {"head_softmax": 4.5, "head_mlp": 1.4},
 }
 """By trainer, the same of a CPU's core. Heads: 200 at once on 10,000 x 1,280 features
 (``python -m tools.bench heads``). ``stacked`` wins nothing on a CPU."""
