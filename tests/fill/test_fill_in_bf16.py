@@ -17,7 +17,10 @@ from zoo.cli.text import status_text
 from zoo.fill.plan import FillBlock, FillPlan, decode_block, plan_fill
 from zoo.fill.predict import ShardWorker
 from zoo.local import LocalRunner
-from zoo.spec import Precision
+from zoo.report import write
+from zoo.report.draw import Provenance
+from zoo.report.parts import ReportData
+from zoo.spec import Experiment, Precision
 from zoo.store import ledger
 from zoo.store.answers import AnswerUnit, answer_parts, answered, answered_in, logits_blocks
 from zoo.store.fsck import check
@@ -117,6 +120,22 @@ def test_what_was_answered_in_float32_stays_and_no_unit_is_of_both(
     found_status = ledger.status(fresh)
     assert found_status["in_bf16"] == {"train": 12}
     assert "\nin bf16     train 12 of these\n" in status_text(found_status)
+    seen: list[Provenance] = []
+
+    def render(data: ReportData, page: Path) -> Path:
+        seen.append(data.provenance)
+        (page.parent / "figures").mkdir()
+        page.write_text("")
+        return page
+
+    monkeypatch.setattr(write, "render", render)
+    (name,) = {name for name in ("train", "tiny") if ledger.trainings_of(fresh, name)}
+    about = Experiment(
+        name=name, title="Blocks", scale="tiny", dataset=trained.dataset.uri, sweeps=()
+    )
+    for place, expected in ((fresh, (12, 12)), (copied("none"), (12, 0))):
+        write.write_report(place, about, trained.dataset, {})
+        assert (seen[-1].n_classifiers, seen[-1].n_in_bf16) == expected
 
 
 def test_a_store_in_float32_says_nothing_of_bf16(trained: Tiny) -> None:

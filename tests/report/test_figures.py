@@ -7,6 +7,7 @@ import io
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -208,6 +209,15 @@ def test_an_svg_is_well_formed_and_markup_in_a_name_stays_text(name: str, tmp_pa
     tags = {element.tag.rsplit("}", 1)[-1] for element in ElementTree.parse(files.svg).iter()}
     assert "script" not in tags
     assert "svg" in tags
+
+
+def test_answers_in_bf16_are_said() -> None:
+    """Of all classifiers, or how many of them; nothing where all answered in float32."""
+    of = Provenance("p", "laptop", "d", 3000, 6, (0,), "1", "")
+    assert "; N = 3,000 classifiers, E = 6 examples; " in of.text
+    assert "N = 3,000 classifiers (answering in bf16), E" in replace(of, n_in_bf16=3000).text
+    some = replace(of, n_in_bf16=1200).text
+    assert "N = 3,000 classifiers (1,200 answering in bf16), E" in some
 
 
 def test_the_paper_scale_is_not_marked() -> None:

@@ -134,6 +134,7 @@ class Provenance:
         commit: commit of zoo, or "" where there is none.
         reproduces: whether the experiment reproduces a paper, so that a scale of its own has to be
             said.
+        n_in_bf16: classifiers of the N that answered in bf16.
     """
 
     experiment: str
@@ -145,6 +146,7 @@ class Provenance:
     version: str
     commit: str
     reproduces: bool = False
+    n_in_bf16: int = 0
 
     @property
     def is_reduced(self) -> bool:
@@ -158,7 +160,11 @@ class Provenance:
         made = f"Experiment {self.experiment}, scale {self.scale}{reduced}"
         if self.scale == "ad-hoc":
             made = "Made by zoo audit" if self.experiment == AUDIT else "Made step by step"
-        counts = ((self.n_classifiers, "N", "classifiers"), (self.n_examples, "E", "examples"))
+        classifiers = "classifiers"
+        if self.n_in_bf16:
+            some = "" if self.n_in_bf16 == self.n_classifiers else f"{self.n_in_bf16:,} "
+            classifiers = f"classifiers ({some}answering in bf16)"
+        counts = ((self.n_classifiers, "N", classifiers), (self.n_examples, "E", "examples"))
         counted = ", ".join(
             f"{letter} = {count:,} {noun}" for count, letter, noun in counts if count
         )

@@ -28,6 +28,7 @@ from zoo.scores.audited import AUDIT, facts_of
 from zoo.scores.measured import NOT_MEASURED, Measured, measure
 from zoo.spec import Experiment, canonical_json
 from zoo.store import ledger
+from zoo.store.answers import answered_in
 from zoo.store.datasets import changed_since
 from zoo.store.files import LocalFiles
 from zoo.store.results import (
@@ -102,6 +103,7 @@ def write_report(
         version=version("classifier-zoo"),
         commit=_checkout(),
         reproduces=judges,
+        n_in_bf16=len(_in_bf16(workspace, dataset) & set(mine["classifier_id"])),
     )
     if measured is None:
         measured = NOT_MEASURED
@@ -245,6 +247,16 @@ def _rerun_note(experiment: Experiment, population: pd.DataFrame) -> str:
         if experiment.source.endswith(".py")
         else ""
     )
+
+
+def _in_bf16(workspace: Workspace, dataset: Dataset) -> set[str]:
+    """Classifiers that answered on some split of the data in bf16."""
+    return {
+        name
+        for (fingerprint, _, precision), names in answered_in(workspace).items()
+        if fingerprint == dataset.fingerprint and precision == "bf16"
+        for name in names
+    }
 
 
 def _checkout() -> str:

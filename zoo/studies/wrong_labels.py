@@ -59,10 +59,11 @@ def require_memorised(
     reached = of_claim["reached"].astype(bool)
     if not reached.all():
         accuracy = of_claim["train_acc1"].astype(float)
+        longer = "" if outcomes.scale == "paper" else " Train longer: --scale paper."
         raise NotTested(
             f"The wrong labels were not memorised: {int(reached.sum())} of {len(rows)} trainings"
             f" reached the stop rule; the training accuracy ended at {accuracy.min():.1%} to"
-            f" {accuracy.max():.1%}. Train longer: --scale paper."
+            f" {accuracy.max():.1%}.{longer}"
         )
 
 
