@@ -100,7 +100,7 @@ def test_lanes_are_expected_where_the_rule_takes_them(
 
 
 def test_a_plan_counts_with_lanes_where_they_will_train(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sixteen LeNet-5s on one core: their passes take 1 / 2.3 of the time and their steps no time
+    """Sixteen LeNet-5s on one core: their passes take 1 / 3.3 of the time and their steps no time
     of their own, evaluations and what belongs to a training as long as ever. On nine workers they
     are one worker's all the same, as they are one by one on none; and one that is left takes as
     long as all."""
@@ -117,7 +117,7 @@ def test_a_plan_counts_with_lanes_where_they_will_train(monkeypatch: pytest.Monk
     core = ACCELERATORS["cpu-core"]
     each = zoo.rates.image_seconds(jobs[0], 32, core, trains=True) * 1.3
     step = zoo.rates._STEP_SECONDS / jobs[0].recipe.batch_size
-    assert apart - together == pytest.approx(passes * (each * (1 - 1 / 2.3) + step))
+    assert apart - together == pytest.approx(passes * (each * (1 - 1 / 3.3) + step))
     assert estimate(None, dataset, jobs, devices=9).seconds == together
     rates = zoo.rates.Rates(core)
     by = zoo.estimate._trainers(jobs, dataset, core)
