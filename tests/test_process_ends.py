@@ -232,3 +232,43 @@ def test_without_a_home_data_sets_are_still_found_by_the_library(
     assert open_dataset("fashion-mini").name == "fashion-mini"
     result = zoo("data", "ls")
     assert result.code == 0, result
+
+
+_AT_ITS_END = """
+import atexit, os, sys, threading, time
+import zoo.cli.main
+
+class Torn:
+    def __del__(self, write=os.write):
+        write(1, b"torn down\\n")
+
+kept = Torn()
+zoo.cli.main.kept = kept
+atexit.register(print, "registered")
+def late():
+    time.sleep(.3)
+    print("waited for")
+threading.Thread(target=late).start()
+sys.argv = ["zoo", "status", "-w", "nowhere"]
+zoo.cli.main.{entry}()
+"""
+
+
+@pytest.mark.parametrize(("entry", "torn"), [("program", []), ("main", ["torn down"])])
+def test_the_program_ends_without_the_interpreter_s_teardown(
+    tmp_path: Path, entry: str, torn: list[str]
+) -> None:
+    """Where threads of pyarrow's are ended in a way that aborts the process (twin: ``main`` alone
+    goes there). Before that threads are waited for, what is registered runs, what was printed is
+    written, and the exit code is the command's."""
+    result = subprocess.run(
+        [sys.executable, "-c", _AT_ITS_END.format(entry=entry)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment(),
+    )
+    assert result.returncode == 4
+    assert result.stderr.startswith("zoo: ")
+    assert result.stdout.splitlines() == ["waited for", "registered", *torn]

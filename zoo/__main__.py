@@ -10,6 +10,6 @@ if __name__ == "__main__":
     # taken for torch.
     if sys.path and os.path.realpath(sys.path[0]) == os.path.realpath(os.curdir):
         del sys.path[0]
-    from zoo.cli.main import main
+    from zoo.cli.main import program
 
-    main()
+    program()
