@@ -14,7 +14,6 @@ Shape letters: K heads, B examples of a step, D numbers of a feature vector, M c
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -315,8 +314,6 @@ def train_heads(
     """
     if not courses:
         return
-    # Features of the group before are held by a cycle until it is collected (measured).
-    gc.collect()
     features = _standardised(courses[0], device)
     recipe = courses[0].training.recipe
     fused = _worth(courses[0].model, images) if fused is None else fused

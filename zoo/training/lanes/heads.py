@@ -120,17 +120,8 @@ def _gathered(features: Any, example: int, vectors: int, rows: Any, b: int) -> N
 
 
 @compiled
-def _logits(
-    features: Any,
-    ahead: Any,
-    vectors: int,
-    rows: Any,
-    weights: Any,
-    z: Any,
-    sums: Any,
-    nothing: Any,
-) -> None:
-    """z[c, b] += rows[b] . weights[c]. ``ahead``: examples whose features are needed next."""
+def _logits(rows: Any, vectors: int, weights: Any, z: Any, sums: Any, nothing: Any) -> None:
+    """z[c, b] += rows[b] . weights[c]."""
     classes, batch = z.shape
     chunks, step = -(-vectors // _ROWS), (_GROUP + 1) * _ROWS
     for chunk in range(0, chunks, _PIECE):
@@ -139,9 +130,6 @@ def _logits(
         b = 0
         while b < batch:
             some = _ROWS if batch - b >= _ROWS else 1
-            for n in range(b, min(b + some, len(ahead))):
-                for v in range(chunk * _ROWS, min(end * _ROWS, vectors)):
-                    prefetch(features, ahead[n] * vectors + v)
             left = (chunk * step + b * _ROWS, _ROWS, step, 0, 1)
             c = 0
             while c < classes:
@@ -165,14 +153,25 @@ def _logits(
 
 @compiled
 def _gradients(
-    rows: Any, delta: Any, vectors: int, classes: int, batch: int, gradient: Any
+    features: Any,
+    ahead: Any,
+    rows: Any,
+    delta: Any,
+    vectors: int,
+    classes: int,
+    batch: int,
+    gradient: Any,
 ) -> None:
-    """gradient[c] += sum over b of delta[c, b] rows[b]."""
+    """gradient[c] += sum over b of delta[c, b] rows[b]. ``ahead``: examples whose features are
+    needed next; they are asked for a few at a time, since many at once have to wait."""
     chunks = -(-vectors // _ROWS)
     for chunk in range(chunks):
         c = 0
         while c < classes:
             few = _CLASSES if classes - c >= _CLASSES else 1
+            for n in range(len(ahead) * c // classes, len(ahead) * (c + few) // classes):
+                for v in range(chunk * _ROWS, min((chunk + 1) * _ROWS, vectors)):
+                    prefetch(features, ahead[n] * vectors + v)
             place = ((c * chunks + chunk) * _ROWS, 1, chunks * _ROWS)
             left = (chunk * (_GROUP + 1) * _ROWS, 1, 0, 0, _ROWS)
             right, counts = (c * _GROUP, _GROUP, 0, 0, 1), (1, 1, batch)
@@ -258,7 +257,7 @@ def _steps(
             for b in range(first, last):
                 _gathered(numbers, examples[head, b], vectors, rows, b - first)
             group = own[:, first:last]
-            _logits(numbers, ahead, vectors, rows, weights, group, sums, nothing)
+            _logits(rows, vectors, weights, group, sums, nothing)
             _softmax(
                 group,
                 labels[head, first:last],
@@ -267,7 +266,7 @@ def _steps(
                 delta,
                 loss[head, first:last],
             )
-            _gradients(rows, delta, vectors, classes, last - first, gradient)
+            _gradients(numbers, ahead, rows, delta, vectors, classes, last - first, gradient)
             for c in range(classes):
                 for b in range(last - first):
                     gradients[head, classes * width + c] += delta[c * _GROUP + b, 0]
