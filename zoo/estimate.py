@@ -40,7 +40,7 @@ from zoo.store.answers import answer_parts
 from zoo.store.ledger import missing, saved_epochs, uncovered_snapshots
 from zoo.store.workspace import Workspace
 from zoo.training.alike import alike
-from zoo.training.rule import WIDTH, Whole, trainer_expected, wholes
+from zoo.training.rule import WIDTH, Whole, lanes_each, trainer_expected, wholes
 from zoo.trainsets.prepare import usable_rows
 from zoo.trainsets.treatments import TREATMENTS, apply_rows
 
@@ -381,11 +381,19 @@ def _pictures_asked(training: Training, dataset: Dataset) -> int:
     return len(after) * (len(dataset.splits["test"]) if "test" in dataset.splits else 0)
 
 
-def _whole_seconds(training: Training, dataset: Dataset, rates: Rates, trainer: str) -> float:
+@dataclass(frozen=True)
+class _By:
+    """Who trains; ``lanes``: of a network."""
+
+    trainer: str
+    lanes: int = 1
+
+
+def _whole_seconds(training: Training, dataset: Dataset, rates: Rates, by: _By) -> float:
     """Seconds of one training on its device with all that belongs to it."""
     shown = input_of(training, dataset)
     return (
-        training_images(training, dataset) * rates.step(training, shown, trainer)
+        training_images(training, dataset) * rates.step(training, shown, by.trainer, by.lanes)
         + _pictures_asked(training, dataset) * rates.answer(training, shown)
         + TRAINING_SECONDS
     )
@@ -401,20 +409,22 @@ def whole_seconds(trainings: Sequence[Training], dataset: Dataset, cores: int) -
 
 def _trainers(
     declared: Sequence[Training], dataset: Dataset, device: Accelerator
-) -> dict[str, str]:
+) -> dict[str, _By]:
     """Who is expected to train each of a sweep, done or not, by id."""
-    found: dict[str, str] = {}
+    found: dict[str, _By] = {}
     for group in alike(declared):
         whole = Whole(len(group), sum(training_images(t, dataset) for t in group))
         name = trainer_expected(group[0], whole, on_cpu=device.name == "cpu-core")
-        found |= dict.fromkeys((training.id for training in group), name)
+        batch = group[0].recipe.batch_size
+        by = _By(name, lanes_each(len(group), batch) if name == "lanes" else 1)
+        found |= dict.fromkeys((training.id for training in group), by)
     return found
 
 
 def _wall_seconds(
     work: Sequence[Training],
     saved: Mapping[str, int],
-    by: Mapping[str, str],
+    by: Mapping[str, _By],
     dataset: Dataset,
     rates: Rates,
     devices: int,
@@ -426,9 +436,9 @@ def _wall_seconds(
         mine = sum(
             _whole_seconds(t, dataset, rates, by[t.id]) * _share_left(t, saved) for t in group
         )
-        if by[group[0].id] == "lanes":
-            registers = -(-len(group) // WIDTH)
-            mine *= registers * WIDTH / len(group)
+        if (made := by[group[0].id]).trainer == "lanes":
+            registers = -(-len(group) * made.lanes // WIDTH)
+            mine *= registers * WIDTH / (len(group) * made.lanes)
             longest = max(longest, mine / registers)
         spent += mine
     return max(spent / devices, longest)
@@ -561,8 +571,8 @@ def estimate(
     basis: dict[Basis, dict[str, None]] = {}
     for training in work:
         shown = input_of(training, dataset)
-        kind = f"{training.arch} {shown.text} {by[training.id]}"
-        basis.setdefault(rates.basis(training, shown, by[training.id]), {})[kind] = None
+        kind = f"{training.arch} {shown.text} {by[training.id].trainer}"
+        basis.setdefault(rates.basis(training, shown, by[training.id].trainer), {})[kind] = None
     splits = [split for split in fill_splits if split in dataset.splits]
     keep_logits = keep_logits or default_keep_logits(classifiers)
     examples = sum(len(dataset.splits[s]) for s in splits)

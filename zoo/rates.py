@@ -25,7 +25,7 @@ from zoo.spec import Precision, Training
 from zoo.store.commits import Commit
 from zoo.store.ledger import planned
 from zoo.store.workspace import Workspace
-from zoo.training.rule import FASTER_THAN_SINGLE
+from zoo.training.rule import FASTER_THAN_SINGLE, in_lanes
 from zoo.trainsets.inputs import geometry
 
 __all__ = [
@@ -158,12 +158,16 @@ class Rates:
     fill: float = 1.0
     pace: float = 1.0
 
-    def step(self, training: Training, shown: Input, trainer: str = "single") -> float:
-        """Seconds of a picture in a step."""
+    def step(
+        self, training: Training, shown: Input, trainer: str = "single", lanes: int = 1
+    ) -> float:
+        """Seconds of a picture in a step. ``lanes``: of a network, where it is trained in lanes."""
         known = self.steps.get((training.arch, shown, trainer))
-        return self.pace * self._by_tables(training, shown, trainer) if known is None else known[0]
+        if known is not None:
+            return known[0]
+        return self.pace * self._by_tables(training, shown, trainer, lanes)
 
-    def _by_tables(self, training: Training, shown: Input, trainer: str) -> float:
+    def _by_tables(self, training: Training, shown: Input, trainer: str, lanes: int) -> float:
         """``step`` of an architecture, input and trainer of which nothing is known."""
         seconds = image_seconds(training, shown.side, self.device, trains=True) * _OVERHEAD
         if self.device.trains is not None and training.arch in SMALL_H100:
@@ -173,7 +177,9 @@ class Rates:
             slower = (ACCELERATORS["h100"].trains or 1.0) / self.device.trains
             return _OVERHEAD * slower * (shown.side / _SMALL_SIDE) ** 2 / stacked
         if trainer != "single":
-            return seconds / FASTER_THAN_SINGLE.get(trainer, {}).get(training.arch, 1.0)
+            batch = training.recipe.batch_size
+            shared = in_lanes(batch, lanes) / in_lanes(batch, 1) if trainer == "lanes" else 1.0
+            return seconds / shared / FASTER_THAN_SINGLE.get(trainer, {}).get(training.arch, 1.0)
         on_cpu = self.device.name == "cpu-core"
         return seconds + on_cpu * _STEP_SECONDS / training.recipe.batch_size
 
@@ -234,6 +240,11 @@ def was_done_on(commit: Commit, accelerator: Accelerator) -> bool:
     return commit.facts["status"] == "done" and is_of(device, accelerator)
 
 
+def lanes_of(facts: Mapping[str, Any]) -> int:
+    """Lanes that the network of a training had, by its record."""
+    return int(facts.get("versions", {}).get("lanes_each", 1))
+
+
 def trainer_of(facts: Mapping[str, Any]) -> str:
     """Who made a training's steps, by its record; the first of several."""
     return str(facts.get("trainer") or "single").partition("+")[0]
@@ -279,7 +290,7 @@ def measured(workspace: Workspace | None, dataset: Dataset, device: Accelerator)
             around = max(0.0, facts["cpu_seconds"] - steps - TRAINING_SECONDS)
             if training.features is None:
                 took += steps
-                by_table += images * tables.step(training, shown, trainer)
+                by_table += images * tables.step(training, shown, trainer, lanes_of(facts))
         else:  # shared out as the tables would
             by_tables = (
                 images * tables.step(training, shown, trainer),

@@ -17,6 +17,7 @@ from zoo.devices import ACCELERATORS
 from zoo.errors import UsageError
 from zoo.estimate import assumed_dataset, estimate, training_images
 from zoo.machine import vector_lanes
+from zoo.models import model
 from zoo.spec import Recipe, Training
 from zoo.training import trainers
 from zoo.training.rule import Whole, trainer_expected
@@ -76,16 +77,23 @@ def a_machine(monkeypatch: pytest.MonkeyPatch, *, lanes: int = 16, numba: bool =
 def test_lanes_are_expected_where_the_rule_takes_them(
     trained: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Sixteen of a listed network that take a minute together; nothing less, and nothing else."""
+    """A listed network that takes a core 20 seconds or more, one training or many, with batches
+    that can be shared out among lanes; nothing else."""
 
     def lanes_expected(job: Training, count: int, images: int) -> bool:
         return trainer_expected(job, Whole(count, images), on_cpu=True) == "lanes"
 
     a_machine(monkeypatch)
-    job, images = training(trained.dataset, "lenet5"), 8_000_000
-    assert lanes_expected(job, 16, images)
-    assert not lanes_expected(job, 15, images)
-    assert not lanes_expected(job, 16, 8000)
+    job = training(trained.dataset, "lenet5").replace(recipe=Recipe())
+    images = 8_000_000
+    rate = model("lenet5").images_per_second or 0.0
+    for count in (1, 5, 16, 17, 400):
+        assert lanes_expected(job, count, images)
+        assert lanes_expected(job, count, round(20.1 * rate))
+        assert not lanes_expected(job, count, round(19.9 * rate))
+    few = job.replace(recipe=Recipe(batch_size=4))
+    assert lanes_expected(few, 16, images)
+    assert not lanes_expected(few, 1, images)
     assert not lanes_expected(job.replace(arch="mlp"), 16, images)
     assert not lanes_expected(job.replace(recipe=Recipe(precision="bf16")), 16, images)
     assert trainer_expected(job, Whole(16, images), on_cpu=False) == "stacked"
@@ -100,10 +108,11 @@ def test_lanes_are_expected_where_the_rule_takes_them(
 
 
 def test_a_plan_counts_with_lanes_where_they_will_train(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sixteen LeNet-5s on one core: their passes take 1 / 3.3 of the time and their steps no time
-    of their own, evaluations and what belongs to a training as long as ever. On nine workers they
-    are one worker's all the same, as they are one by one on none; and one that is left takes as
-    long as all."""
+    """Sixteen LeNet-5s of four lanes each, on one core: their passes take 1 / 3.3 of the time, and
+    a little more since batches of 128 are shared out (32 images and what a step takes, which is as
+    long as 1.5, where undivided they are 128 and 1.5); their steps no time of their own;
+    evaluations and what belongs to a training as long as ever. They make four programs: on nine
+    workers they take a quarter of it, and so does one that is left."""
     dataset = assumed_dataset("50000,1000,10,32")
     jobs = [
         Training(arch="lenet5", dataset=dataset.ref, recipe=Recipe(epochs=20), seed=seed)
@@ -117,12 +126,14 @@ def test_a_plan_counts_with_lanes_where_they_will_train(monkeypatch: pytest.Monk
     core = ACCELERATORS["cpu-core"]
     each = zoo.rates.image_seconds(jobs[0], 32, core, trains=True) * 1.3
     step = zoo.rates._STEP_SECONDS / jobs[0].recipe.batch_size
-    assert apart - together == pytest.approx(passes * (each * (1 - 1 / 3.3) + step))
-    assert estimate(None, dataset, jobs, devices=9).seconds == together
+    shared = (1 + 1.5 / 32) / (1 + 1.5 / 128)
+    assert apart - together == pytest.approx(passes * (each * (1 - shared / 3.3) + step))
     rates = zoo.rates.Rates(core)
     by = zoo.estimate._trainers(jobs, dataset, core)
-    left = zoo.estimate._wall_seconds(jobs[:1], {}, by, dataset, rates, 2)
-    assert left == pytest.approx(zoo.estimate._wall_seconds(jobs, {}, by, dataset, rates, 1))
+    whole = zoo.estimate._wall_seconds(jobs, {}, by, dataset, rates, 1)
+    for some, workers in ((jobs, 4), (jobs, 9), (jobs[:1], 2)):
+        found = zoo.estimate._wall_seconds(some, {}, by, dataset, rates, workers)
+        assert found == pytest.approx(whole / 4)
 
 
 def test_the_lanes_of_a_cpu_are_read_from_its_flags(tmp_path: Path) -> None:

@@ -108,7 +108,10 @@ def test_trainers_of_many_train_what_single_trains(
     batch = [training(dataset, **settings, seed=seed) for seed in range(3)]  # type: ignore[arg-type]
     alone = workspace(tmp_path / "alone")
     assert run(alone, batch, device=CPU, on_epoch=ignore, trainer="single") == {}
-    for trainer, versions in (("lanes", {"numba", "lanes"}), ("stacked", set[str]())):
+    for trainer, versions in (
+        ("lanes", {"numba", "lanes", "lanes_each"}),
+        ("stacked", set[str]()),
+    ):
         many = workspace(tmp_path / trainer)
         seen: list[tuple[str, int]] = []
         note = lambda name, epoch: seen.append((name, epoch))  # noqa: B023, E731
@@ -370,15 +373,17 @@ def test_what_lanes_do_not_take_is_trained_by_the_loop(tmp_path: Path, dataset: 
 def test_the_rule_takes_lanes_where_they_are_shown_to_win(
     tmp_path: Path, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Sixteen trainings of a listed network that are worth it together; not fifteen, not of
-    another network, not on a GPU, not where they take moments. How many of them a batch holds
-    decides nothing."""
+    """Trainings of a listed network that are worth it together, many or one; not of another
+    network, not on a GPU, not where they take moments. How many of them a batch holds decides
+    nothing, neither who trains nor how many lanes a network has: four where they are sixteen, all
+    where it is the only one."""
     monkeypatch.setattr(trainers, "_WIDTH", 1)
     monkeypatch.setattr(zoo.training.rule, "vector_lanes", lambda: 16)
     monkeypatch.delenv("ZOO_TRAINER", raising=False)
-    job, whole, cuda = training(dataset, "lenet5", epochs=1), Whole(16, 10**9), torch.device("cuda")
+    job = training(dataset, "lenet5", epochs=1, batch_size=64)
+    whole, cuda = Whole(16, 10**9), torch.device("cuda")
     assert trainers.lanes_may(job, whole, CPU, None)
-    assert not trainers.lanes_may(job, Whole(15, 10**9), CPU, None)
+    assert trainers.lanes_may(job, Whole(1, 10**9), CPU, None)
     assert trainers.lanes_may(job, Whole(1, 0), CPU, "lanes")
     assert not trainers.lanes_may(job, whole, cuda, "lanes")
     assert not trainers.lanes_may(job, whole, CPU, "single")
@@ -387,6 +392,13 @@ def test_the_rule_takes_lanes_where_they_are_shown_to_win(
         space = workspace(tmp_path / trainer)
         run(space, [job], device=CPU, on_epoch=ignore, whole=Whole(16, images))
         assert facts_of(space, job)["trainer"] == trainer
+    if LANES == 16:
+        versions = facts_of(space, job)["versions"]
+        assert versions["lanes_each"] == "4"  # type: ignore[index]
+        space = workspace(tmp_path / "only")
+        run(space, [job], device=CPU, on_epoch=ignore, whole=Whole(1, 10**9))
+        versions = facts_of(space, job)["versions"]
+        assert versions["lanes_each"] == "16"  # type: ignore[index]
 
 
 def test_the_environment_names_a_trainer(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from factories import QUIET, op, tiny_dataset, training, workspace
 
 import zoo.training.rule
 import zoo.training.run
-from zoo import pipeline
+from zoo import models, pipeline
 from zoo.cluster.queue import Queue
 from zoo.data import Dataset
 from zoo.errors import FailedTrainingsError
@@ -41,12 +41,16 @@ def dataset(tmp_path: Path) -> Dataset:
 
 @pytest.fixture
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Five trainings fill a register and are worth it, on this machine too."""
+    """Five trainings are worth lanes by what they take together, on this machine too; four are
+    not."""
     pytest.importorskip("numba", reason="numba (the extra 'fast') is not installed")
     monkeypatch.delenv("ZOO_TRAINER", raising=False)
-    monkeypatch.setattr(zoo.training.rule, "WIDTH", 5)
+    monkeypatch.setattr(zoo.training.rule, "vector_lanes", lambda: WIDTH)
     monkeypatch.setattr(trainers, "_WIDTH", 1)
-    monkeypatch.setattr(zoo.training.rule, "WORTH_SECONDS", 0.0)
+    rate = models.model("softmax").images_per_second
+    assert rate is not None
+    monkeypatch.setattr(zoo.training.rule, "_GAIN", 1.0)
+    monkeypatch.setattr(zoo.training.rule, "WORTH_SECONDS", 4.5 * 60 / rate)
 
 
 def ignore(name: str, epoch: int) -> None:
@@ -95,9 +99,9 @@ class Interrupted(LocalRunner):
 def test_whatever_is_done_the_rest_is_trained_by_who_would_have_trained_it(
     tmp_path: Path, dataset: Dataset
 ) -> None:
-    """Of five that fill a register the first 0, 1 .. 4 are done, by another trainer so that it
-    shows: the rest goes to lanes. Twin: a sweep of four is nobody's but ``single``'s, and so is
-    the rest of the five where it is taken for all there is."""
+    """Of five that are worth lanes the first 0, 1 .. 4 are done, by another trainer so that it
+    shows: the rest goes to lanes, with as many lanes to a network. Twin: a sweep of four is
+    nobody's but ``single``'s, and so is the rest of the five where it is taken for all there is."""
     jobs = [training(dataset, "softmax", epochs=1, seed=seed) for seed in range(5)]
     for done in range(5):
         space = workspace(tmp_path / str(done))
@@ -211,7 +215,7 @@ def test_plan_and_sweep_go_by_the_same(dataset: Dataset, monkeypatch: pytest.Mon
 def test_lanes_are_not_cut_by_how_many_workers_there_are(
     monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
-    """Of 40 for lanes nobody gets fewer than fill a register, but for the rest: empty lanes take
+    """Of 40 for lanes, two to a network, nobody gets fewer than fill a register: empty lanes take
     as long. Twin: heads of the same costs are shared out."""
     monkeypatch.delenv("ZOO_TRAINER", raising=False)
     monkeypatch.setattr(zoo.training.rule, "vector_lanes", lambda: 16)
@@ -229,7 +233,7 @@ def test_lanes_are_not_cut_by_how_many_workers_there_are(
             sizes.append(len(given))
         assert sum(sizes) == 40
         found[arch] = sizes
-    assert found["lenet5"] == [WIDTH, WIDTH, 40 - 2 * WIDTH]
+    assert found["lenet5"] == [8] * 5
     assert max(found["head_softmax"]) <= max(1, 40 // workers)
 
 
@@ -238,11 +242,12 @@ def test_as_many_go_out_at_once_as_a_trainer_holds(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(zoo.training.rule, "vector_lanes", lambda: 16)
     monkeypatch.setattr(zoo.training.rule, "find_spec", lambda _: object())
     (net, *_), (head, *_) = declared(["lenet5"], 1), declared(["head_mlp"], 1, "hog-1")
-    many, few = Whole(WIDTH, 10**9), Whole(WIDTH - 1, 10**9)
+    many, few = Whole(4 * WIDTH, 10**9), Whole(2 * WIDTH, 10**4)
     assert at_once(net, many, None, on_cpu=True) == (WIDTH, WIDTH)
+    assert at_once(net, Whole(5, 10**9), None, on_cpu=True) == (1, 1)
     assert at_once(net, few, None, on_cpu=True) == (1, WIDTH)
     assert at_once(net, many, "single", on_cpu=True) == (1, WIDTH)
-    assert at_once(net, few, "lanes", on_cpu=True) == (WIDTH, WIDTH)
+    assert at_once(net, few, "lanes", on_cpu=True) == (WIDTH // 2, WIDTH // 2)
     assert at_once(net, many, None, on_cpu=False) == (1, MOST["stacked"])
     assert at_once(head, many, None, on_cpu=True) == (1, MOST["heads"])
     monkeypatch.delenv("ZOO_TRAINER", raising=False)

@@ -49,7 +49,7 @@ class BareCourse:
             self.model = self.model.to(memory_format=torch.channels_last)
         self.optimizer = optimizer_of(self.model, training.recipe)
 
-    def used(self, trainer: str) -> None:
+    def used(self, trainer: str, lanes: int = 1) -> None:
         """Nobody asks."""
 
     def alone(self) -> None:

@@ -66,7 +66,7 @@ class _Course:
         standardise(self.model, *map(torch.from_numpy, data.features.statistics))
         self.optimizer = optimizer_of(self.model, training.recipe)
 
-    def used(self, trainer: str) -> None:
+    def used(self, trainer: str, lanes: int = 1) -> None:
         """Nobody asks."""
 
     def keep(self, place: Callable[[], Within], *, stop: bool) -> None:

@@ -8,6 +8,7 @@ would have trained it undisturbed.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from zoo.training.alike import alike, kind
 __all__ = [
     "FASTER",
     "FASTER_THAN_SINGLE",
+    "LANES_EACH",
     "MOST",
     "SETTING",
     "WIDTH",
@@ -28,6 +30,8 @@ __all__ = [
     "Whole",
     "at_once",
     "heads_may",
+    "in_lanes",
+    "lanes_each",
     "lanes_may",
     "stacked_may",
     "trainer_expected",
@@ -59,11 +63,21 @@ FASTER_THAN_SINGLE: Mapping[str, Mapping[str, float]] = {
 LEAST_STACKED = 2
 """Trainings that are worth one program on a GPU."""
 WIDTH = 16
-"""Lanes the figures were measured with; with fewer they are trained only when asked for. As many
-trainings are worth them: empty lanes take as long as others."""
-WORTH_SECONDS = 60.0
-"""Of one core, for all that are alike: below, compiling or loading the kernels takes what is
-won."""
+"""Lanes the figures were measured with; with fewer they are trained only when asked for."""
+LANES_EACH = (1, 2, 4, 8, 16)
+"""Lanes that a network may have."""
+_IMAGES = 4
+"""Images that a lane takes at a time (``zoo.training.lanes.kernels.IMAGES``)."""
+_STEP_IMAGES = 1.5
+"""What a step takes whatever its images, as so many images of a lane: weights are read, and their
+gradients added up and applied (``python -m tools.bench lanes``)."""
+_PROGRAMS = 4
+"""Programs that a sweep is made of where it can be, so that as many cores have a part."""
+_GAIN = 1.25
+"""How many times as fast as ``single`` lanes have to be to be chosen."""
+WORTH_SECONDS = 20.0
+"""Of one core, for all that are alike: below, compiling (some 10 s, once per machine) or loading
+the kernels takes what is won."""
 MOST: Mapping[str, int] = {"lanes": WIDTH, "stacked": 32, "heads": 256}
 """Trainings that a trainer holds at once: of the stacked a GPU's cache holds no layer of more, of
 heads more gain nothing, and each has its state in memory."""
@@ -92,16 +106,48 @@ def wholes(trainings: Iterable[Training], images: Callable[[Training], int]) -> 
     }
 
 
+def in_lanes(batch: int, each: int) -> float:
+    """Images per second of networks with ``each`` lanes that share out batches, over those of full
+    lanes with batches without end: lanes take images by fours, and a step of a lane takes some time
+    whatever its images."""
+    images = batch / each
+    by_fours = _IMAGES * math.ceil(math.ceil(images) / _IMAGES)
+    return images / by_fours / (1 + _STEP_IMAGES / images)
+
+
+def _of_register(count: int, each: int, width: int) -> tuple[float, int]:
+    """(Share of the lanes that ``count`` networks take, programs they make)."""
+    programs = -(-count // (width // each))
+    return count * each / (programs * width), programs
+
+
+def lanes_each(count: int, batch: int, width: int = WIDTH) -> int:
+    """Lanes of a network: so many that ``count`` of them leave few lanes empty, have batches that
+    are large enough when they are shared out, and make a program for each of four cores.
+
+    Args:
+        count: trainings of the sweep that are alike.
+        batch: images of a step.
+    """
+
+    def worth(each: int) -> float:
+        taken, programs = _of_register(count, each, width)
+        return taken * in_lanes(batch, each) * min(1.0, programs / _PROGRAMS)
+
+    return max((each for each in LANES_EACH if each <= width), key=worth)
+
+
 def at_once(
     training: Training, whole: Whole, asked: str | None, *, on_cpu: bool
 ) -> tuple[int, int]:
     """Of trainings like this one, as many as a worker gets whatever its share of what is left is,
     and as many as are worth a batch. In lanes a few take as long as a full register, and who ends
-    early leaves its lane to another one that is asked for then (``zoo.training.run``)."""
+    early leaves its lanes to another one that is asked for then (``zoo.training.run``)."""
     if models.model(training.arch).head:
         return 1, MOST["heads"]
     if lanes_may(training, whole, asked, on_cpu=on_cpu):
-        return WIDTH, WIDTH
+        room = WIDTH // lanes_each(whole.count, training.recipe.batch_size)
+        return room, room
     return 1, MOST["lanes" if on_cpu else "stacked"]
 
 
@@ -118,8 +164,8 @@ def heads_may(training: Training, whole: Whole, asked: str | None) -> bool:
 
 def lanes_may(training: Training, whole: Whole, asked: str | None, *, on_cpu: bool) -> bool:
     """Whether trainings like this one are for lanes, on a CPU like this machine's: asked for; or
-    as many as fill a register that is wide enough, worth a minute of a core, of an architecture
-    that lanes are shown to be faster for."""
+    worth compiling for, of an architecture that lanes are shown to be faster for, and so many and
+    of such batches that they are."""
     if asked not in (None, "lanes") or not on_cpu or find_spec("numba") is None:
         return False
     if models.model(training.arch).head:
@@ -130,13 +176,12 @@ def lanes_may(training: Training, whole: Whole, asked: str | None, *, on_cpu: bo
     if asked == "lanes":
         return True
     rate = models.model(training.arch).images_per_second
-    return (
-        training.arch in FASTER
-        and rate is not None
-        and whole.count >= WIDTH
-        and whole.images / rate >= WORTH_SECONDS
-        and vector_lanes() >= WIDTH
-    )
+    if rate is None or whole.images / rate < WORTH_SECONDS or vector_lanes() < WIDTH:
+        return False
+    each = lanes_each(whole.count, recipe.batch_size)
+    taken, _ = _of_register(whole.count, each, WIDTH)
+    gain = FASTER.get(training.arch, 0.0) * taken * in_lanes(recipe.batch_size, each)
+    return gain >= _GAIN
 
 
 def stacked_may(training: Training, whole: Whole, asked: str | None, *, on_cpu: bool) -> bool:

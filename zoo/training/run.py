@@ -137,7 +137,7 @@ def run(
         if trainers.lanes_may(batch[0], whole, device, asked):
 
             def lanes(course: _Course) -> Lanes | str:
-                return trainers.lanes_for(course.model, course.data, course.training, asked)
+                return trainers.lanes_for(course.model, course.data, course.training, whole, asked)
 
             one_by_one = _together(
                 workspace, batch, device, on_epoch, should_stop, clock, lanes, fail, more=more
@@ -395,6 +395,7 @@ class _Course:
         """Where the epoch after ``outcome.epochs`` was stopped."""
         self._snapshots: list[int] = []
         self._trainers: list[str] = []
+        self._lanes = 1
         self._per_epoch = steps_per_epoch(len(data.rows.example_ids), recipe)
         self._saved, self._clock, self._counted = time.monotonic(), clock, began
 
@@ -431,8 +432,9 @@ class _Course:
             if self.after(epoch, metrics, diverged):
                 return
 
-    def used(self, trainer: str) -> None:
-        """Note who makes the steps that follow."""
+    def used(self, trainer: str, lanes: int = 1) -> None:
+        """Note who makes the steps that follow, and how many lanes a network has."""
+        self._lanes = lanes
         if trainer not in self._trainers:
             self._trainers.append(trainer)
 
@@ -532,6 +534,7 @@ class _Course:
             self._snapshots,
             self.device,
             trainer="+".join(self._trainers),
+            lanes=self._lanes,
         )
         self._report(self.training.recipe.epochs)
         return True
@@ -708,6 +711,7 @@ def _commit_outcome(
     snapshots: list[int],
     device: torch.device,
     trainer: str = "single",
+    lanes: int = 1,
 ) -> None:
     rows = data.rows
     unique, copies = np.unique(rows.example_ids, return_counts=True)
@@ -740,7 +744,7 @@ def _commit_outcome(
         "input": [data.preprocessing.size, data.preprocessing.channels],
         "threads": torch.get_num_threads(),
         "trainer": trainer,
-        "versions": _versions(device) | trainers.versions(trainer, device, training.recipe),
+        "versions": _versions(device) | trainers.versions(trainer, device, training.recipe, lanes),
     }
     seen = np.zeros(data.examples, dtype=np.uint16)
     seen[unique] = np.minimum(copies, np.iinfo(np.uint16).max)

@@ -144,7 +144,7 @@ def lanes_may(training: Training, whole: Whole, device: torch.device, asked: str
 
 
 def lanes_for(
-    model: nn.Module, data: TrainingData, training: Training, asked: str | None
+    model: nn.Module, data: TrainingData, training: Training, whole: Whole, asked: str | None
 ) -> Lanes | str:
     """Lanes for trainings like this one, or why they are trained one by one."""
     if data.train_at(1).streamed:
@@ -156,7 +156,8 @@ def lanes_for(
     if asked is None and LANES < _WIDTH:
         return f"this CPU has {LANES} lanes, not {_WIDTH}"
     try:
-        lanes = Lanes(model, data, training.recipe)
+        each = rule.lanes_each(whole.count, training.recipe.batch_size, LANES)
+        lanes = Lanes(model, data, training.recipe, each)
     except Unsupported as reason:
         return f"{training.arch} has no kernels: {reason}"
     if lanes.bytes > _MOST_BYTES:
@@ -183,13 +184,15 @@ def stacked_for(course: Course, device: torch.device) -> Stacked | str:
     return Stacked(data, training.recipe, device, found)
 
 
-def versions(trainer: str, device: torch.device, recipe: Recipe) -> dict[str, str]:
-    """What else than torch made the steps."""
+def versions(trainer: str, device: torch.device, recipe: Recipe, lanes: int = 1) -> dict[str, str]:
+    """What else than torch made the steps. ``lanes``: of a network."""
     found: dict[str, str] = {}
     if "lanes" in trainer:
         from zoo.training.lanes.vectors import LANES
 
         found |= {"numba": version("numba"), "lanes": str(LANES)}
+        if lanes > 1:
+            found["lanes_each"] = str(lanes)
     if "heads" in trainer and "zoo.training.lanes.heads" in sys.modules:
         found |= {"numba": version("numba")}
     if "stacked" in trainer and device.type == "cuda" and recipe.precision == "fp32":

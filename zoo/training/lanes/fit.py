@@ -1,12 +1,13 @@
-"""The trainer ``lanes``: many trainings that are alike, a network to a lane.
+"""The trainer ``lanes``: trainings that are alike, a network to a lane, or to several side by side
+that share out its batches (``zoo.training.rule.lanes_each``).
 
 Each network has its own examples, labels, weights, augmentation, learning rate and steps, drawn as
 the one training loop (``zoo.training.loop``) draws them, so that it computes what it would alone;
-training sets of different size end their epochs at different steps. After its epoch a lane's state
-is put back into its torch network, and what follows an epoch (evaluation, snapshot, stop rule,
-saved state) is the same code for every trainer. Who has ended leaves, and the next in the row takes
-the lane; where no other waits, the lane stays empty, and the rest goes on in lanes all the same:
-who is left must not decide who trains.
+training sets of different size end their epochs at different steps. After its epoch a network's
+state is put back into torch's, and what follows an epoch (evaluation, snapshot, stop rule, saved
+state) is the same code for every trainer. Who has ended leaves, and the next in the row takes its
+place; where no other waits, it stays empty, and the rest goes on in lanes all the same: who is left
+must not decide who trains.
 """
 
 from __future__ import annotations
@@ -37,21 +38,27 @@ __all__ = ["Lanes"]
 
 
 class Lanes(Company):
-    """Room for ``LANES`` trainings like the first.
+    """Room for ``LANES // each`` trainings like the first.
+
+    Args:
+        each: lanes of a network.
 
     Raises:
         Unsupported: if the network holds something that has no kernel.
     """
 
-    def __init__(self, model: nn.Module, data: TrainingData, recipe: Recipe) -> None:
+    def __init__(self, model: nn.Module, data: TrainingData, recipe: Recipe, each: int = 1) -> None:
         shape = data.preprocessing
-        self._recipe = recipe
+        self._recipe, self._room = recipe, LANES // each
         self._network = describe(model, shape.channels, shape.size)
         self._parameters = {name: tuple(p.shape) for name, p in model.named_parameters()}
         super().__init__(data)
-        self._most = recipe.batch_size + 1  # a single left-over row joins the batch before it
+        # A single left-over row joins the batch before it.
+        self._most = -(-(recipe.batch_size + 1) // each)
         rule = Rule(recipe.optimizer, recipe.momentum, recipe.weight_decay, recipe.label_smoothing)
-        self._make = partial(Program, self._network, self._parameters, rule, images=self._most)
+        self._make = partial(
+            Program, self._network, self._parameters, rule, images=self._most, each=each
+        )
         values = sum(h * w * c for h, w, c in self._network.shapes) * self._most
         numbers = 2 * values + 4 * sum(int(np.prod(s)) for s in self._parameters.values())
         self.bytes = numbers * LANES * 4
@@ -78,14 +85,17 @@ class Lanes(Company):
         seats: dict[int, _Seat] = {}
         row = itertools.chain([first], iter(take, None))
         while True:
-            for lane in range(LANES):
-                # nobody is taken before there is a lane: who waits here is nobody else's meanwhile
-                while lane not in seats and (course := next(row, None)) is not None:
-                    seats[lane] = _Seat(course, program, lane)
-                    step.mean[:, lane], step.scale[:, lane] = seats[lane].scaling()
+            for number in range(self._room):
+                # nobody is taken before there is room: who waits here is nobody else's meanwhile
+                while number not in seats and (course := next(row, None)) is not None:
+                    seat = seats[number] = _Seat(course, program, number)
+                    for numbers, of_channels in zip(
+                        (step.mean, step.scale), seat.scaling(), strict=True
+                    ):
+                        numbers[:, seat.lanes] = of_channels[:, None]
                     # stopped after the last step of an epoch
-                    if seats[lane].at_the_end and _ended(seats[lane], fail):
-                        del seats[lane]
+                    if seat.at_the_end and _ended(seat, fail):
+                        del seats[number]
             if not seats:
                 return
             if self._until_one_ends(program, step, seats, fail, should_stop):
@@ -99,7 +109,7 @@ class Lanes(Company):
         fail: Callable[[Training, Exception], None],
         should_stop: Callable[[], bool],
     ) -> bool:
-        """Steps of all until a lane is free; whether they were stopped."""
+        """Steps of all until there is room; whether they were stopped."""
         before = len(seats)
         while len(seats) == before:
             images = max(seat.images for seat in seats.values())
@@ -122,7 +132,7 @@ class Lanes(Company):
                 seat.take(step)
                 if seat.at_the_end and not stop:
                     if _ended(seat, fail):
-                        del seats[seat.lane]
+                        del seats[seat.number]
                 else:
                     seat.course.keep(seat.place, stop=stop)
             if stop:
@@ -140,7 +150,7 @@ class _Step:
         self.rates, self.losses = np.zeros(LANES), np.zeros(LANES)
 
     def clear(self, images: int) -> None:
-        """Room for a step of at most so many images."""
+        """Room for a step of at most so many images of a lane."""
         pixels, channels = self._shape
         shape = LANES, images, pixels, channels
         self.pictures = self._raw[: math.prod(shape)].reshape(shape)
@@ -151,7 +161,7 @@ class _Step:
 
 
 def _ended(seat: _Seat, fail: Callable[[Training, Exception], None]) -> bool:
-    """What follows a lane's epoch; whether the lane is free."""
+    """What follows a network's epoch; whether its lanes are free."""
     try:
         seat.leave()
         if seat.course.after(*seat.result()):
@@ -164,24 +174,25 @@ def _ended(seat: _Seat, fail: Callable[[Training, Exception], None]) -> bool:
 
 
 class _Seat:
-    """A training in its lane."""
+    """A training in its lanes."""
 
-    def __init__(self, course: Course, program: Program, lane: int) -> None:
-        self.course, self.program, self.lane = course, program, lane
-        course.used("lanes")
+    def __init__(self, course: Course, program: Program, number: int) -> None:
+        self.course, self.program, self.number = course, program, number
+        self.lanes = program.lanes(number)
+        course.used("lanes", program.each)
         recipe = course.training.recipe
         self._names = moment_names(recipe)
         self._generator = torch.Generator()
         self._counted = 0
-        program.put(lane, {k: v.numpy() for k, v in course.model.state_dict().items()})
         steps = 0.0
         for name, parameter in course.model.named_parameters():
             state = course.optimizer.state.get(parameter, {})
             for which, moment in enumerate(self._names):
                 found = state.get(moment)
-                program.put_moment(which, lane, name, None if found is None else found.numpy())
+                program.put_moment(which, number, name, None if found is None else found.numpy())
             steps = float(state.get("step", 0.0))
-        program.steps[lane] = int(steps)
+        tensors = {k: v.numpy() for k, v in course.model.state_dict().items()}
+        program.put(number, tensors, int(steps))
         self.begin()
 
     def scaling(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -211,8 +222,8 @@ class _Seat:
 
     @property
     def images(self) -> int:
-        """Of the batch that comes next."""
-        return len(self.batches[self._done])
+        """Of the batch that comes next, in its first lane, which has most of them."""
+        return -(-len(self.batches[self._done]) // self.program.each)
 
     @property
     def at_the_end(self) -> bool:
@@ -220,25 +231,30 @@ class _Seat:
         return self._done == len(self.batches)
 
     def give(self, step: _Step) -> None:
-        """Put the next batch and the learning rate into the lane's place."""
-        data, recipe, lane = self.course.data, self.course.training.recipe, self.lane
-        positions, images = self.batches[self._done], self.images
+        """Put the next batch and the learning rate into the lanes' places: every image into the
+        next lane, and so on in turn."""
+        data, recipe, each = self.course.data, self.course.training.recipe, self.program.each
+        positions = self.batches[self._done]
         raw, _ = self._pictures.gather(positions)
         if recipe.augment != "none":
             raw = augment(torch.from_numpy(raw), recipe, generator=self._generator).numpy()
-        step.pictures[lane, :images] = raw.reshape(images, *step.pictures.shape[2:])
-        step.labels[:images, lane] = data.rows.labels[positions]
-        step.weights[:images, lane] = data.rows.weights[positions]
-        step.counts[lane] = images
+        raw = raw.reshape(len(positions), *step.pictures.shape[2:])
+        labels, weights = data.rows.labels[positions], data.rows.weights[positions]
+        for turn in range(each):
+            lane, own = self.lanes.start + turn, len(positions[turn::each])
+            step.pictures[lane, :own] = raw[turn::each]
+            step.labels[:own, lane] = labels[turn::each]
+            step.weights[:own, lane] = weights[turn::each]
+            step.counts[lane] = own
         per_epoch = len(self.batches)
         number = (self._epoch - 1) * per_epoch + self._done
-        step.rates[lane] = learning_rate(recipe, number, per_epoch)
+        step.rates[self.lanes] = learning_rate(recipe, number, per_epoch)
 
     def take(self, step: _Step) -> None:
         """What the step gave."""
-        self._losses[self._done] = step.losses[self.lane]
-        self._hits += step.hits[self.lane]
-        self._seen += self.images
+        self._losses[self._done] = step.losses[self.lanes].sum()
+        self._hits += step.hits[self.lanes].sum(0)
+        self._seen += len(self.batches[self._done])
         self._done += 1
         self._counted += 1
 
@@ -254,9 +270,9 @@ class _Seat:
         return Within(self._done, self._seen, tensors)
 
     def leave(self) -> None:
-        """Put the lane's state into the torch network and its optimiser."""
+        """Put the lanes' state into the torch network and its optimiser."""
         model, optimizer, program = self.course.model, self.course.optimizer, self.program
-        found = program.get(self.lane)
+        found = program.get(self.number)
         with torch.no_grad():
             for name, tensor in model.state_dict().items():
                 if name in found:
@@ -270,9 +286,9 @@ class _Seat:
         for name, parameter in model.named_parameters():
             state: dict[str, torch.Tensor] = {}
             if recipe.optimizer != "sgd":
-                state["step"] = torch.tensor(float(program.steps[self.lane]))
+                state["step"] = torch.tensor(float(program.steps[self.lanes.start]))
             for which, moment in enumerate(self._names):
-                values = torch.from_numpy(program.get_moment(which, self.lane, name))
+                values = torch.from_numpy(program.get_moment(which, self.number, name))
                 state[moment] = torch.empty_like(parameter).copy_(values).detach()
             optimizer.state[parameter] = state
 

@@ -25,6 +25,7 @@ from zoo.training.lanes.vectors import (
     exponential,
     load,
     of_bytes,
+    over_neighbours,
     root,
     store,
     where_above,
@@ -41,6 +42,7 @@ __all__ = [
     "activate_back",
     "adam",
     "add",
+    "add_up",
     "average_pool",
     "average_pool_back",
     "copy_channels",
@@ -605,22 +607,25 @@ def loss(
     labels: Any,
     weights: Any,
     counts: Any,
+    of: Any,
     smoothing: float,
     dz: Any,
     losses: Any,
     hits: Any,
 ) -> None:
-    """Mean over the images of weight x cross-entropy, for each network, and its gradient.
+    """Mean over the images of weight x cross-entropy, for each lane, and its gradient.
 
     Args:
         z, dz: logits and their gradient, ``[block][class][image]`` of vectors.
-        labels, weights: ``[image][network]``; of them the first ``counts`` of each network count.
-        losses, hits: ``[network]``, ``[network, 2]``; what is found is put and added: top-1 and
-            top-5 hits, ties to the lowest class, a row with a logit that is not finite a miss.
+        labels, weights: ``[image][lane]``; of them the first ``counts`` of each lane count.
+        of: ``[lane]``, images of the batch that the lane's are a part of.
+        losses, hits: ``[lane]``, ``[lane, 2]``; what is found is put and added: the lane's part of
+            the mean; top-1 and top-5 hits, ties to the lowest class, a row with a logit that is not
+            finite a miss.
     """
-    images, networks = labels.shape
+    images, lanes = labels.shape
     floor = smoothing / classes
-    for lane in range(networks):
+    for lane in range(lanes):
         total = 0.0
         count = counts[lane]
         for n in range(count):
@@ -647,7 +652,7 @@ def loss(
                 powers += np.exp(value)
                 beyond += value
             log_powers = np.log(powers)
-            weight = weights[n, lane] / count
+            weight = weights[n, lane] / of[lane]
             cost = log_powers - (own - top)
             if smoothing > 0:
                 cost = (1 - smoothing) * cost + floor * (classes * log_powers - beyond)
@@ -664,6 +669,22 @@ def loss(
 
 
 # ---------------------------------------------------------------- optimisers
+
+
+@compiled
+def add_up(dw: Any, each: int, count: int) -> None:
+    """dw = in each lane the sum of the ``each`` lanes of its network."""
+    for i in range(count):
+        value = load(dw, i)
+        if each == 2:
+            value = over_neighbours(value, 2)
+        elif each == 4:
+            value = over_neighbours(value, 4)
+        elif each == 8:
+            value = over_neighbours(value, 8)
+        elif each == 16:
+            value = over_neighbours(value, 16)
+        store(dw, i, value)
 
 
 @compiled

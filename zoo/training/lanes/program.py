@@ -22,6 +22,7 @@ from zoo.training.lanes import convolutions, kernels
 from zoo.training.lanes.graph import Layer, Network
 from zoo.training.lanes.kernels import ACTIVATIONS, IMAGES
 from zoo.training.lanes.vectors import LANES, allocate
+from zoo.training.rule import LANES_EACH
 
 __all__ = ["Place", "Program", "Rule", "Slot", "is_depthwise", "slots"]
 
@@ -84,11 +85,13 @@ class Slot:
 class _Norm:
     """What one batch normalisation remembers, [channels, LANES] each."""
 
-    def __init__(self, channels: int, epsilon: float, momentum: float, dtype: Any) -> None:
+    def __init__(
+        self, channels: int, epsilon: float, momentum: float, each: int, dtype: Any
+    ) -> None:
         def numbers(kind: Any = dtype) -> Array:
             return allocate(channels, kind).reshape(channels, LANES)
 
-        self.epsilon, self.momentum = epsilon, momentum
+        self.epsilon, self.momentum, self.each = epsilon, momentum, each
         self.running_mean, self.running_var = numbers(), numbers()
         self.mean, self.inverse = numbers(), numbers()
         self.scale, self.shift = numbers(), numbers()
@@ -100,9 +103,15 @@ class _Norm:
         for sums in (self.mean_sum, self.squares, self.sums, self.products):
             sums[...] = 0
 
-    def measured(self, count: Array, weight: Array, bias: Array) -> None:
-        """The batches' means and variances are known: what to scale and shift by. ``count``: values
-        of a channel, by network."""
+    def measured(self, own: Array, weight: Array, bias: Array) -> None:
+        """The batches' means and variances are known: what to scale and shift by. ``own``: values
+        of a channel, by lane."""
+        count = self._over_network(own)
+        if self.each > 1:
+            mean = self._over_network(self.mean_sum * own) / count
+            apart = own * (self.mean_sum - mean) ** 2
+            self.squares[...] = self._over_network(self.squares + apart)
+            self.mean_sum[...] = mean
         variance = self.squares / count
         self.mean[...] = self.mean_sum
         self.inverse[...] = 1 / np.sqrt(variance + self.epsilon)
@@ -112,21 +121,42 @@ class _Norm:
         for running, now in ((self.running_mean, self.mean_sum), (self.running_var, unbiased)):
             running[...] = self.momentum * now.astype(running.dtype) + (1 - self.momentum) * running
 
-    def summed(self, count: Array, weight: Array, dweight: Array, dbias: Array) -> None:
-        """The gradients' sums are known: those of weight and bias, and what to take off."""
+    def summed(self, own: Array, weight: Array, dweight: Array, dbias: Array) -> None:
+        """The gradients' sums are known: those of weight and bias, by lane, and what to take
+        off."""
         dweight[...] = self.products * self.inverse
         dbias[...] = self.sums
+        count = self._over_network(own)
+        for sums in (self.products, self.sums):
+            sums[...] = self._over_network(sums)
         self.of_value[...] = self.products * self.inverse.astype(np.float64) ** 2 / count
         self.of_one[...] = self.sums / count
         self.gain[...] = self.inverse * weight
 
+    def _over_network(self, of_lanes: Array) -> Array:
+        """[..., LANES]: the sum over the lanes of a network, in each of them."""
+        return over_network(of_lanes, self.each)
+
+
+def over_network(of_lanes: Array, each: int) -> Array:
+    """[..., LANES]: in each lane the sum of the ``each`` lanes of its network."""
+    if each == 1:
+        return of_lanes
+    sums: Array = of_lanes.reshape(*of_lanes.shape[:-1], -1, each).sum(-1)
+    return sums.repeat(each, axis=-1)
+
 
 class Program:
-    """``LANES`` networks of one architecture; ``step`` trains them all by one batch each.
+    """``LANES // each`` networks of one architecture; ``step`` trains them all by one batch each.
+
+    With ``each`` > 1 a network has as many lanes side by side, all with its weights and a part of
+    its batch. Sums over the batch (statistics of normalisations, gradients) are made by lane and
+    then added up over them, in the same order in all, so that the weights stay alike to the bit.
 
     Args:
         parameters: name -> shape, of the module's parameters, in its order.
-        images: the largest batch.
+        images: the largest batch, or part of one.
+        each: lanes of a network, of ``LANES_EACH``.
         dtype: float32; float64 for comparisons.
     """
 
@@ -137,9 +167,12 @@ class Program:
         rule: Rule,
         *,
         images: int,
+        each: int = 1,
         dtype: Any = np.float32,
     ) -> None:
-        self.network, self.rule, self.dtype = network, rule, dtype
+        if each not in LANES_EACH or each > LANES:
+            raise ValueError(f"{each} of {LANES} lanes to a network; allowed: {LANES_EACH}")
+        self.network, self.rule, self.dtype, self.each = network, rule, dtype, each
         self._most = -(-images // IMAGES)
         self._slots = slots(network, parameters)
         size = sum(slot.size for slot in self._slots.values())
@@ -147,12 +180,13 @@ class Program:
         moments = 2 if rule.optimizer != "sgd" else 1
         self.moments = [allocate(size, dtype) for _ in range(moments)]
         self.steps = np.zeros(LANES, dtype=np.int64)
-        """Optimiser steps of each network."""
+        """Optimiser steps of each lane's network."""
         self.norms = {
             i: _Norm(
                 network.shapes[layer.output][2],
                 layer.settings["epsilon"],
                 layer.settings["momentum"],
+                each,
                 dtype,
             )
             for i, layer in enumerate(network.layers)
@@ -171,17 +205,25 @@ class Program:
 
     # ------------------------------------------------------------ networks in and out
 
-    def put(self, lane: int, state: Mapping[str, Array]) -> None:
-        """Take a network's parameters and running statistics (by torch's names) into a lane."""
+    def lanes(self, number: int) -> slice:
+        """Those of a network."""
+        return slice(number * self.each, (number + 1) * self.each)
+
+    def put(self, number: int, state: Mapping[str, Array], steps: int = 0) -> None:
+        """Take a network's parameters and running statistics (by torch's names), and the optimiser
+        steps it has made, into its lanes."""
+        own = self.lanes(number)
         for name, slot in self._slots.items():
-            self._into(self.weights, slot, lane, state[name])
+            self._into(self.weights, slot, own, state[name])
         for i, norm in self.norms.items():
             names = self.network.layers[i].tensors
-            norm.running_mean[:, lane] = state[names["running_mean"]]
-            norm.running_var[:, lane] = state[names["running_var"]]
+            norm.running_mean[:, own] = np.asarray(state[names["running_mean"]])[:, None]
+            norm.running_var[:, own] = np.asarray(state[names["running_var"]])[:, None]
+        self.steps[own] = steps
 
-    def get(self, lane: int) -> dict[str, Array]:
-        """A lane's parameters and running statistics."""
+    def get(self, number: int) -> dict[str, Array]:
+        """A network's parameters and running statistics."""
+        lane = self.lanes(number).start
         state = {name: self._out(self.weights, slot, lane) for name, slot in self._slots.items()}
         for i, norm in self.norms.items():
             names = self.network.layers[i].tensors
@@ -189,18 +231,18 @@ class Program:
             state[names["running_var"]] = norm.running_var[:, lane].copy()
         return state
 
-    def put_moment(self, which: int, lane: int, name: str, moment: Array | None) -> None:
-        """A lane's moment of a parameter; None = zeros."""
+    def put_moment(self, which: int, number: int, name: str, moment: Array | None) -> None:
+        """A network's moment of a parameter; None = zeros."""
         slot = self._slots[name]
         given = np.zeros(slot.shape, self.dtype) if moment is None else moment
-        self._into(self.moments[which], slot, lane, given)
+        self._into(self.moments[which], slot, self.lanes(number), given)
 
-    def get_moment(self, which: int, lane: int, name: str) -> Array:
-        return self._out(self.moments[which], self._slots[name], lane)
+    def get_moment(self, which: int, number: int, name: str) -> Array:
+        return self._out(self.moments[which], self._slots[name], self.lanes(number).start)
 
-    def _into(self, flat: Array, slot: Slot, lane: int, tensor: Array) -> None:
+    def _into(self, flat: Array, slot: Slot, lanes: slice, tensor: Array) -> None:
         rows = flat.reshape(-1, LANES)[slot.start : slot.start + slot.size]
-        rows[:, lane] = slot.packed(np.asarray(tensor))
+        rows[:, lanes] = slot.packed(np.asarray(tensor))[:, None]
 
     def _out(self, flat: Array, slot: Slot, lane: int) -> Array:
         rows = flat.reshape(-1, LANES)[slot.start : slot.start + slot.size]
@@ -223,12 +265,14 @@ class Program:
         """Forward, backward, and the optimiser's step.
 
         Args:
-            raw: uint8 [LANES, images, height * width, channels], every network its own pictures.
-            mean, scale: [channels, LANES]: a network is shown ``(raw - mean) * scale``.
-            labels, weights: [images, networks].
-            counts: [networks], how many of the images a network's batch has, at least 1.
-            rates: learning rates [LANES].
-            losses, hits: [networks] and [networks, 2]: losses are put, hits are added.
+            raw: uint8 [LANES, images, height * width, channels], every lane its own pictures.
+            mean, scale: [channels, LANES]: a lane is shown ``(raw - mean) * scale``.
+            labels, weights: [images, lanes]; the last lanes may be left out.
+            counts: [lanes], how many of the images a lane has of its network's batch, which has at
+                least one.
+            rates: learning rates [LANES], the same in the lanes of a network.
+            losses, hits: [lanes] and [lanes, 2]: losses are put, by lane a part of the network's,
+                hits are added.
         """
         blocks = -(-raw.shape[1] // IMAGES)
         self._counted(counts, blocks)
@@ -245,7 +289,16 @@ class Program:
         classes = self.network.shapes[self.network.answer][2]
         smoothing = self.rule.label_smoothing
         kernels.loss(
-            answer.array, classes, labels, weights, counts, smoothing, upstream.array, losses, hits
+            answer.array,
+            classes,
+            labels,
+            weights,
+            counts,
+            over_network(self._images, self.each)[: len(counts)],
+            smoothing,
+            upstream.array,
+            losses,
+            hits,
         )
         for phase in reversed(range(len(self._backward))):
             self._run(self._backward[phase], self._groups[phase], blocks)
@@ -260,7 +313,7 @@ class Program:
                 work(first, min(group, blocks - first))
 
     def _counted(self, counts: NDArray[np.int64], blocks: int) -> None:
-        """Which images of which networks count, for statistics by block (``kernels``)."""
+        """Which images of which lanes count, for statistics by block (``kernels``)."""
         self._images[: len(counts)] = counts
         self._images[len(counts) :] = counts.max()
         self._whole = int(self._images.min()) // IMAGES
@@ -268,12 +321,13 @@ class Program:
         self._there.reshape(-1, LANES)[: len(number)] = number[:, None] < self._images
         before = np.minimum(number[::IMAGES, None], self._images).astype(np.float64)
         own = np.minimum(number[::IMAGES, None] + IMAGES, self._images) - before
-        after = before + own  # at least 1: a first block has an image
+        after = np.maximum(before + own, 1)  # a lane may have no image of a small batch
         share, weight, per_image = (a.reshape(-1, LANES)[:blocks] for a in self._by_block)
         share[...], weight[...] = own / after, before * own / after
         per_image[...] = 1 / np.maximum(own, 1)
 
     def _count(self, i: int) -> Array:
+        """Values of a channel, by lane."""
         height, width, _ = self.network.shapes[self.network.layers[i].output]
         return self._images * (height * width)
 
@@ -289,6 +343,8 @@ class Program:
     def _update(self, rates: NDArray[np.float64]) -> None:
         rule, count = self.rule, len(self.weights) // LANES
         self.steps += 1
+        if self.each > 1:
+            kernels.add_up(self._gradients, self.each, count)
         rate, step, second = self._rates
         rate[...] = rates
         if rule.optimizer == "sgd":

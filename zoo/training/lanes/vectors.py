@@ -257,6 +257,27 @@ def over_lanes(_context: Any, value: Any) -> Any:
     return value.element(value), generate
 
 
+@_inline(prefer_literal=True)
+def over_neighbours(_context: Any, value: Any, count: Any) -> Any:
+    """In each lane the sum of the ``count`` lanes side by side that it is one of, in the same order
+    in all of them. ``count`` is written as a number that divides ``LANES``."""
+
+    def generate(_context: Any, emit: Any, _signature: Any, arguments: Any) -> Any:
+        given, each = arguments[0], count.literal_value
+        undefined = ir.Constant(_vector(value.element), ir.Undefined)
+        whole = ir.VectorType(ir.IntType(32), LANES)
+        total = None
+        for turn in range(each):
+            # A wider sum than this machine's lanes is compiled where it is never asked for.
+            own = [(lane // each * each + turn) % LANES for lane in range(LANES)]
+            places = ir.Constant(whole, own)
+            other = emit.shuffle_vector(given, undefined, places)
+            total = other if total is None else emit.fadd(total, other)
+        return total
+
+    return value(value, count), generate
+
+
 @_inline()
 def lane_of(_context: Any, value: Any, _lane: Any) -> Any:
     """One of a vector's numbers."""
