@@ -1,9 +1,11 @@
 """Trainings in the lanes of a register against one after the other: images per second of one core.
 
-Both sides train whole epochs on the same pictures in memory, through zoo's own trainers: gathering,
-normalising, forward, backward, the optimiser's step. CPU time of this process counts, so that a
-busy machine spoils less. Second: the test accuracies of 20 seeds by both trainers, which have to
-agree in distribution (their weights cannot: differences of float rounding grow with every step).
+All sides train whole epochs on the same pictures in memory, through zoo's own trainers: gathering,
+normalising, forward, backward, the optimiser's step. ``lanes``: a network to a lane; ``shared``:
+four lanes to a network; ``alone``: one network in all of them. CPU time of this process counts, so
+that a busy machine spoils less. Second: the test accuracies of 20 seeds by the loop, by a lane each
+and by all lanes each, which have to agree in distribution (their weights cannot: differences of
+float rounding grow with every step).
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -27,6 +30,7 @@ from zoo.store.workspace import Workspace
 from zoo.training.lanes.fit import Lanes
 from zoo.training.lanes.graph import Unsupported, describe
 from zoo.training.lanes.vectors import LANES
+from zoo.training.rule import Whole
 from zoo.training.run import run
 from zoo.training.trainers import FASTER
 
@@ -40,36 +44,42 @@ _SECONDS = 1.5
 def sides(
     arch: str, size: int, channels: int, batch: int
 ) -> tuple[dict[str, Callable[[], float]], dict[str, int]]:
-    """Both trainers as functions that take CPU seconds, and the images that each trains on."""
+    """Each as a function that takes CPU seconds, and the images that each trains on."""
     recipe = Recipe(batch_size=batch, epochs=1)
 
-    def courses(steps: int) -> Iterator[BareCourse]:
+    def courses(steps: int, count: int) -> Iterator[BareCourse]:
         data = pictures(steps * batch, size, channels)
-        for seed in range(LANES):
+        for seed in range(count):
             yield bare(arch, data, recipe, CPU, seed)
 
     def single(steps: int) -> float:
-        course = next(courses(steps))
+        course = next(courses(steps, 1))
         began = time.process_time()
         course.alone()
         return time.process_time() - began
 
-    def lanes(steps: int) -> float:
-        given = list(courses(steps))
+    def lanes(steps: int, each: int = 1) -> float:
+        given = list(courses(steps, LANES // each))
         began = time.process_time()
-        together = Lanes(given[0].model, given[0].data, recipe)
+        together = Lanes(given[0].model, given[0].data, recipe, each)
         rest = iter(given[1:])
         together.train(given[0], lambda: next(rest, None), _fail, lambda: False)
         return time.process_time() - began
 
-    counts = {}
-    for name, side in (("single", single), ("lanes", lanes)):
+    shared = min(4, LANES)
+    every: dict[str, tuple[Callable[[int], float], int]] = {
+        "single": (single, 1),
+        "lanes": (lanes, LANES),
+        "shared": (partial(lanes, each=shared), LANES // shared),
+        "alone": (partial(lanes, each=LANES), 1),
+    }
+    made: dict[str, Callable[[], float]] = {}
+    images = {}
+    for name, (side, networks) in every.items():
         side(2)  # kernels are compiled, memory is taken
-        counts[name] = max(1, round(_SECONDS / (side(4) / 4)))
-    return (
-        {"single": lambda: single(counts["single"]), "lanes": lambda: lanes(counts["lanes"])},
-        {"single": counts["single"] * batch, "lanes": counts["lanes"] * batch * LANES},
-    )
+        steps = max(1, round(_SECONDS / (side(4) / 4)))
+        made[name], images[name] = partial(side, steps), steps * batch * networks
+    return made, images
 
 
 def _fail(_training: Training, error: Exception) -> None:
@@ -99,32 +109,44 @@ def accuracies(arch: str, seeds: int, epochs: int) -> None:
     batch = [
         Training(arch=arch, dataset=dataset.ref, recipe=recipe, seed=seed) for seed in range(seeds)
     ]
+    # By how many are alike in the sweep: so many that each has a lane, or one that has all.
+    many, one = Whole(LANES * LANES, 0), Whole(1, 0)
     found: dict[str, list[float]] = {}
-    for trainer in ("single", "lanes"):
+    for name, trainer, whole in (
+        ("single", "single", one),
+        ("lanes", "lanes", many),
+        ("alone", "lanes", one),
+    ):
         with tempfile.TemporaryDirectory() as folder:
             space = Workspace.open(Path(folder) / "zoo", create=True)
-            failed = run(space, batch, device=CPU, on_epoch=lambda *_: None, trainer=trainer)
+            failed = run(
+                *(space, batch), device=CPU, on_epoch=lambda *_: None, trainer=trainer, whole=whole
+            )
             assert not failed, failed
             records = [space.commits.get("training", job.id) for job in batch]
-            assert all(
-                record is not None and record.facts["trainer"] == trainer for record in records
-            )
-            found[trainer] = [record.facts["metrics"][-1]["acc1"] for record in records if record]
-    one, two = found["single"], found["lanes"]
-    differences = [b - a for a, b in zip(one, two, strict=True)]
-    error = statistics.stdev(differences) / len(differences) ** 0.5
+            facts = [record.facts for record in records if record is not None]
+            assert [fact["trainer"] for fact in facts] == [trainer] * seeds
+            each = LANES if name == "alone" else 1
+            assert {int(fact["versions"].get("lanes_each", 1)) for fact in facts} == {each}
+            found[name] = [fact["metrics"][-1]["acc1"] for fact in facts]
+    alone = found.pop("single")
     print(
         f"\n{arch}, {epochs} epochs of fashion-mini, {seeds} seeds, test accuracy: single"
-        f" {statistics.mean(one):.4f} (sd {statistics.stdev(one):.4f}), lanes"
-        f" {statistics.mean(two):.4f} (sd {statistics.stdev(two):.4f}); lanes - single, paired by"
-        f" seed: {statistics.mean(differences):+.4f} +- {error:.4f}; Kolmogorov-Smirnov"
-        f" p = {stats.ks_2samp(one, two).pvalue:.2f}",
-        flush=True,
+        f" {statistics.mean(alone):.4f} (sd {statistics.stdev(alone):.4f})"
     )
+    for name, these in found.items():
+        differences = [b - a for a, b in zip(alone, these, strict=True)]
+        error = statistics.stdev(differences) / len(differences) ** 0.5
+        print(
+            f"  {name} {statistics.mean(these):.4f} (sd {statistics.stdev(these):.4f}); {name} -"
+            f" single, paired by seed: {statistics.mean(differences):+.4f} +- {error:.4f};"
+            f" Kolmogorov-Smirnov p = {stats.ks_2samp(alone, these).pvalue:.2f}",
+            flush=True,
+        )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print images per second of both trainers for each small model, and their ratio."""
+    """Print images per second of each side for each small model, and their ratios."""
     options = settings(str(__doc__), rounds=5, argv=argv)
     torch.set_num_threads(1)
     cases = [(arch, 32, 3, 128) for arch in supported(32, 3)]
@@ -134,21 +156,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     rows: list[dict[str, str | float | int]] = []
     found = []
     for arch, size, channels, batch in cases:
-        both, images = sides(arch, size, channels, batch)
-        seconds = interleave(both, options.rounds, warm_up=False)
-        rates = {name: [images[name] / s for s in seconds[name]] for name in both}
-        ratio = ratios(rates["lanes"], rates["single"])
+        every, images = sides(arch, size, channels, batch)
+        seconds = interleave(every, options.rounds, warm_up=False)
+        rates = {name: [images[name] / s for s in seconds[name]] for name in every}
         shape = f"{size} x {size} x {channels}"
         rows.append(
             {
                 "network": arch,
                 "pictures": shape,
                 "batch": batch,
-                "single": spread(rates["single"]).median,
-                "lanes": spread(rates["lanes"]).median,
+                **{name: spread(of).median for name, of in rates.items()},
             }
         )
-        found.append((f"{arch} {shape} batch {batch}: lanes / single", ratio, arch in FASTER))
+        for name, listed in (("lanes", arch in FASTER), ("shared", False), ("alone", False)):
+            ratio = ratios(rates[name], rates["single"])
+            found.append((f"{arch} {shape} batch {batch}: {name} / single", ratio, listed))
     print_table(rows, f"training on one core, Adam, {LANES} lanes, images per CPU-second")
     for what, ratio, listed in found:
         ratio_line(what, ratio, 2.0 if listed else None)
