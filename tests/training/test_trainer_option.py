@@ -77,7 +77,7 @@ def a_machine(monkeypatch: pytest.MonkeyPatch, *, lanes: int = 16, numba: bool =
 def test_lanes_are_expected_where_the_rule_takes_them(
     trained: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A listed network that takes a core 20 seconds or more, one training or many, with batches
+    """A listed network that takes a core ten seconds or more, one training or many, with batches
     that can be shared out among lanes; nothing else."""
 
     def lanes_expected(job: Training, count: int, images: int) -> bool:
@@ -89,8 +89,8 @@ def test_lanes_are_expected_where_the_rule_takes_them(
     rate = model("lenet5").images_per_second or 0.0
     for count in (1, 5, 16, 17, 400):
         assert lanes_expected(job, count, images)
-        assert lanes_expected(job, count, round(20.1 * rate))
-        assert not lanes_expected(job, count, round(19.9 * rate))
+        assert lanes_expected(job, count, round(10.1 * rate))
+        assert not lanes_expected(job, count, round(9.9 * rate))
     few = job.replace(recipe=Recipe(batch_size=4))
     assert lanes_expected(few, 16, images)
     assert not lanes_expected(few, 1, images)

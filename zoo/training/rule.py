@@ -75,8 +75,8 @@ _PROGRAMS = 4
 """Programs that a sweep is made of where it can be, so that as many cores have a part."""
 _GAIN = 1.25
 """How many times as fast as ``single`` lanes have to be to be chosen."""
-WORTH_SECONDS = 20.0
-"""Of one core, for all that are alike: below, compiling (some 10 s, once per machine) or loading
+WORTH_SECONDS = 10.0
+"""Of one core, for all that are alike: below, loading (compiling, some 10 s, once per machine)
 the kernels takes what is won."""
 MOST: Mapping[str, int] = {"lanes": WIDTH, "stacked": 32, "heads": 256}
 """Trainings that a trainer holds at once: of the stacked a GPU's cache holds no layer of more, of
