@@ -177,8 +177,7 @@ class Rates:
             slower = (ACCELERATORS["h100"].trains or 1.0) / self.device.trains
             return _OVERHEAD * slower * (shown.side / _SMALL_SIDE) ** 2 / stacked
         if trainer != "single":
-            batch = training.recipe.batch_size
-            shared = in_lanes(batch, lanes) / in_lanes(batch, 1) if trainer == "lanes" else 1.0
+            shared = in_lanes(training.recipe.batch_size, lanes) if trainer == "lanes" else 1.0
             return seconds / shared / FASTER_THAN_SINGLE.get(trainer, {}).get(training.arch, 1.0)
         on_cpu = self.device.name == "cpu-core"
         return seconds + on_cpu * _STEP_SECONDS / training.recipe.batch_size

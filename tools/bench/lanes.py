@@ -168,7 +168,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 **{name: spread(of).median for name, of in rates.items()},
             }
         )
-        for name, listed in (("lanes", arch in FASTER), ("shared", False), ("alone", False)):
+        for name, listed in (("lanes", False), ("shared", arch in FASTER), ("alone", False)):
             ratio = ratios(rates[name], rates["single"])
             found.append((f"{arch} {shape} batch {batch}: {name} / single", ratio, listed))
     print_table(rows, f"training on one core, Adam, {LANES} lanes, images per CPU-second")

@@ -47,6 +47,7 @@ from zoo.spec import Recipe, Training
 from zoo.store.workspace import Workspace
 from zoo.training.lanes.vectors import LANES
 from zoo.training.loop import fit
+from zoo.training.rule import lanes_each
 from zoo.training.run import optimizer_of
 from zoo.trainsets.prepare import prepare
 
@@ -138,7 +139,8 @@ def zoo_training(root: str, spec: dict[str, Any]) -> Callable[[], None]:
 
 
 def lanes_training(root: str, spec: dict[str, Any]) -> Callable[[], None]:
-    """One process of zoo with as many trainings at once as there are lanes, seed by seed."""
+    """One process of zoo with its half of a sweep of twice as many trainings as there are lanes,
+    seed by seed."""
     from zoo.training.lanes.fit import Lanes
 
     torch.set_num_threads(1)
@@ -155,7 +157,8 @@ def lanes_training(root: str, spec: dict[str, Any]) -> Callable[[], None]:
             BareCourse(first.replace(seed=seed), data, torch.device("cpu")) for seed in seeds
         ]
         rest = iter(courses[1:])
-        together = Lanes(courses[0].model, data, first.recipe)
+        each = lanes_each(2 * LANES, first.recipe.batch_size, LANES)
+        together = Lanes(courses[0].model, data, first.recipe, each)
         together.train(courses[0], lambda: next(rest, None), fail, lambda: False)
 
     return work

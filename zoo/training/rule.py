@@ -41,22 +41,23 @@ __all__ = [
 SETTING = "ZOO_TRAINER"
 
 FASTER: Mapping[str, float] = {
-    "lenet5": 3.3,
-    "softmax": 2.6,
-    "mobilenet_mini": 2.5,
-    "resnet_mini": 2.5,
-    "efficientnet_mini": 2.5,
-    "nin_mini": 2.5,
+    "lenet5": 3.5,
+    "softmax": 3.3,
+    "inception_mini": 2.9,
+    "resnet_mini": 2.9,
+    "efficientnet_mini": 2.7,
+    "mobilenet_mini": 2.6,
+    "nin_mini": 2.4,
     "xception_mini": 2.4,
-    "inception_mini": 2.2,
-    "densenet_mini": 2.1,
-    "vgg_mini": 1.9,
+    "densenet_mini": 2.2,
+    "vgg_mini": 2.0,
 }
 """Architectures that lanes are chosen for: images per second of a core, over those of ``single``,
-at 32 x 32 x 3 in batches of 128 with 16 lanes (``python -m tools.bench lanes``)."""
+at 32 x 32 x 3 in batches of 128, four networks with four of 16 lanes each (``python -m tools.bench
+lanes``)."""
 FASTER_THAN_SINGLE: Mapping[str, Mapping[str, float]] = {
     "lanes": FASTER,
-    "heads": {"head_softmax": 4.5, "head_mlp": 1.4},
+    "heads": {"head_softmax": 6.0, "head_mlp": 1.4},
 }
 """By trainer, the same of a CPU's core. Heads: 200 at once on 10,000 x 1,280 features
 (``python -m tools.bench heads``). ``stacked`` wins nothing on a CPU."""
@@ -68,9 +69,11 @@ LANES_EACH = (1, 2, 4, 8, 16)
 """Lanes that a network may have."""
 _IMAGES = 4
 """Images that a lane takes at a time (``zoo.training.lanes.kernels.IMAGES``)."""
-_STEP_IMAGES = 1.5
+_STEP_IMAGES, _MOST_IMAGES = 1.5, 32
 """What a step takes whatever its images, as so many images of a lane: weights are read, and their
-gradients added up and applied (``python -m tools.bench lanes``)."""
+gradients added up and applied. From 32 images of a lane on more win nothing: what is saved of that
+is lost to the memory that maps of more images and networks take (``python -m tools.bench
+lanes``)."""
 _PROGRAMS = 4
 """Programs that a sweep is made of where it can be, so that as many cores have a part."""
 _GAIN = 1.25
@@ -107,12 +110,13 @@ def wholes(trainings: Iterable[Training], images: Callable[[Training], int]) -> 
 
 
 def in_lanes(batch: int, each: int) -> float:
-    """Images per second of networks with ``each`` lanes that share out batches, over those of full
-    lanes with batches without end: lanes take images by fours, and a step of a lane takes some time
-    whatever its images."""
+    """Images per second of networks with ``each`` lanes that share out batches, over those of lanes
+    with 32 images: lanes take images by fours, and a step of a lane takes some time whatever its
+    images."""
     images = batch / each
     by_fours = _IMAGES * math.ceil(math.ceil(images) / _IMAGES)
-    return images / by_fours / (1 + _STEP_IMAGES / images)
+    whole = 1 + _STEP_IMAGES / _MOST_IMAGES
+    return images / by_fours * whole / (1 + _STEP_IMAGES / min(images, _MOST_IMAGES))
 
 
 def _of_register(count: int, each: int, width: int) -> tuple[float, int]:
@@ -122,8 +126,8 @@ def _of_register(count: int, each: int, width: int) -> tuple[float, int]:
 
 
 def lanes_each(count: int, batch: int, width: int = WIDTH) -> int:
-    """Lanes of a network: so many that ``count`` of them leave few lanes empty, have batches that
-    are large enough when they are shared out, and make a program for each of four cores.
+    """Lanes of a network: the most with which ``count`` of them leave few lanes empty, have batches
+    that are large enough when they are shared out, and make a program for each of four cores.
 
     Args:
         count: trainings of the sweep that are alike.
@@ -134,7 +138,7 @@ def lanes_each(count: int, batch: int, width: int = WIDTH) -> int:
         taken, programs = _of_register(count, each, width)
         return taken * in_lanes(batch, each) * min(1.0, programs / _PROGRAMS)
 
-    return max((each for each in LANES_EACH if each <= width), key=worth)
+    return max((each for each in reversed(LANES_EACH) if each <= width), key=worth)
 
 
 def at_once(
