@@ -46,16 +46,17 @@ def test_steps_of_a_stack_are_torchs_own_in_float64(arch: str, recipe: Recipe) -
     compare(own, HeadStack(own, recipe), recipe)
 
 
+@pytest.mark.parametrize("arch", models.HEADS)
 @pytest.mark.parametrize("classes", [2, 6])
 @pytest.mark.parametrize(("vectors", "batch"), [(1, 9), (6, 9), (26, 71), (21, 64)])
 def test_steps_in_one_pass_are_torchs_own_in_float64(
-    vectors: int, classes: int, batch: int
+    vectors: int, classes: int, batch: int, arch: str
 ) -> None:
     """The same where they are compiled, of all sizes of tiles: vectors by four and one, classes by
     five and one, examples by four and one, and of several groups of rows and pieces of vectors."""
     pytest.importorskip("numba")
     recipe, width = RECIPES["adam, decay, smoothing"], vectors * LANES
-    own = heads("head_softmax", width, classes)
+    own = heads(arch, width, classes)
     stack = HeadStack(own, recipe, fused=True)
     compare(own, stack, recipe, width, classes, batch)
     assert stack._kernel is not None
@@ -75,18 +76,29 @@ def test_a_head_begins_where_it_would_begin_alone(arch: str) -> None:
 
 
 def test_what_has_no_kernel_is_left_to_torch() -> None:
-    """Two layers, and vectors that fill no register, whether it was asked for or not."""
-    for arch, width in (("head_mlp", 2 * LANES), ("head_softmax", LANES + 1)):
-        own = heads(arch, width)
+    """Three layers, and vectors that fill no register, whether it was asked for or not."""
+    three = [
+        torch.nn.Sequential(
+            *(torch.nn.Linear(2 * LANES, 8), torch.nn.ReLU(), torch.nn.Linear(8, 8)),
+            *(torch.nn.ReLU(), torch.nn.Linear(8, CLASSES)),
+        ).double()
+        for _ in range(HEADS)
+    ]
+    for own, width in (
+        (three, 2 * LANES),
+        (heads("head_softmax", LANES + 1), LANES + 1),
+        (heads("head_mlp", LANES + 1), LANES + 1),
+    ):
         stack = HeadStack(own, RECIPES["sgd"], fused=True)
         compare(own, stack, RECIPES["sgd"], width)
         assert stack._kernel is None
 
 
-def test_a_loss_that_is_not_finite_stays_so_in_one_pass() -> None:
+@pytest.mark.parametrize("arch", models.HEADS)
+def test_a_loss_that_is_not_finite_stays_so_in_one_pass(arch: str) -> None:
     """Of two heads on a feature that is infinite one sees it: its loss alone is not finite."""
     pytest.importorskip("numba")
-    stack = HeadStack(heads("head_softmax", LANES)[:2], RECIPES["sgd"], fused=True)
+    stack = HeadStack(heads(arch, LANES)[:2], RECIPES["sgd"], fused=True)
     features = torch.zeros(2, LANES, dtype=torch.float64)
     features[1, 0] = torch.inf
     examples, labels = torch.tensor([[0], [1]]), torch.zeros(2, 1, dtype=torch.int64)

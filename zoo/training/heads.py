@@ -3,8 +3,8 @@
 Weights of K heads lie as one tensor [K, out, in], as do their gradients and moments, so that the
 optimiser's step is a handful of operations for all; the products with the features are one small
 matrix product per head, of rows gathered into a buffer that stays in the core's cache (on a GPU one
-batched product for all). On a CPU, heads of one layer are done in one compiled pass each where
-numba is installed and there is enough to do (``zoo.training.lanes.heads``). Each head has its own
+batched product for all). On a CPU, heads are done in one compiled pass each where numba is
+installed and there is enough to do (``zoo.training.lanes.heads``). Each head has its own
 examples, labels, weights, order and steps, drawn by the same keys as in the one training loop
 (``zoo.training.loop``), and what follows an epoch is the same code for every trainer. Gradients are
 written out: heads are linear layers with ReLU between.
@@ -58,8 +58,8 @@ class HeadStack(Stack):
     Args:
         heads: networks of ``zoo.models.heads``; their values are copied.
         recipe: optimiser and label smoothing.
-        fused: whether steps of softmax regressions are made by ``zoo.training.lanes.heads``; torch
-            makes those that it has no kernel for.
+        fused: whether steps are made by ``zoo.training.lanes.heads``; torch makes those that it has
+            no kernel for.
     """
 
     def __init__(self, heads: Sequence[nn.Module], recipe: Recipe, *, fused: bool = False) -> None:
@@ -192,12 +192,14 @@ class HeadStack(Stack):
     ) -> tuple[Tensor, Tensor]:
         """As ``_backward``, compiled."""
         count, batch = examples.shape
-        (weights, *_) = self.shapes.values()
+        (weights, *_, last) = self.shapes.values()
+        classes = last[0]
         if self._kernel is None or self._kernel.batch != batch:
             from zoo.training.lanes.heads import Kernel
 
-            self._kernel = Kernel(batch, weights[1], weights[0], features.numpy().dtype)
-        z = features.new_empty(count, weights[0], batch)
+            hidden = weights[0] if len(self.shapes) > 2 else 0
+            self._kernel = Kernel(batch, weights[1], classes, hidden, features.numpy().dtype)
+        z = features.new_empty(count, classes, batch)
         loss = features.new_empty(count, batch)
         self._kernel(
             features.numpy(),
@@ -215,9 +217,9 @@ class HeadStack(Stack):
 
 
 def _has_kernel(stack: Stack) -> bool:
-    """Whether steps of these may be made in one pass: of one layer, on a CPU, with numba."""
+    """Whether steps of these may be made in one pass: of one layer or two, on a CPU, with numba."""
     shapes = list(stack.shapes.values())
-    if len(shapes) > 2 or stack.values.device.type != "cpu":
+    if len(shapes) > 4 or stack.values.device.type != "cpu":
         return False
     from zoo.training.lanes.heads import fits
 

@@ -1,8 +1,10 @@
-"""Softmax regressions on features, one after the other, each of their steps in one pass: rows are
-gathered into a buffer that stays in the core's cache, and products, softmax and gradients are made
-of it. Vectors run along the features.
+"""Softmax regressions on features, and perceptrons of one hidden layer, one after the other, each
+of their steps in one pass: rows are gathered into a buffer that stays in the core's cache, and
+products, softmax and gradients are made of it. Vectors run along the features; along the rows in
+what comes after the first products.
 
-Shape letters: K heads, B examples of a step, D numbers of a feature vector, M classes.
+Shape letters: K heads, B examples of a step, D numbers of a feature vector, H hidden units, M
+classes.
 """
 
 from __future__ import annotations
@@ -26,6 +28,8 @@ from zoo.training.lanes.vectors import (
     store,
     tile,
     where_above,
+    where_above_or_nan,
+    where_below,
 )
 
 __all__ = ["Kernel", "fits"]
@@ -50,20 +54,26 @@ class Kernel:
 
     Args:
         batch, width, classes: B, D, M.
+        hidden: H; 0 = there is no hidden layer.
         dtype: float32, or float64 for tests.
     """
 
-    def __init__(self, batch: int, width: int, classes: int, dtype: Any) -> None:
+    def __init__(self, batch: int, width: int, classes: int, hidden: int, dtype: Any) -> None:
         chunks = -(-(width // LANES) // _ROWS)
+        first = hidden or classes
         self.batch = batch
         # A chunk's rows one after the other, [chunk][row][vector]; one more, so that chunks do not
         # all begin in the same places of a cache.
         self._rows = allocate(chunks * (_GROUP + 1) * _ROWS, dtype)
-        self._weights = allocate(classes * chunks * _ROWS, dtype)
-        self._gradient = allocate(classes * chunks * _ROWS, dtype)
-        self._sums = allocate(_GROUP * classes, dtype)
+        self._weights = allocate(first * chunks * _ROWS, dtype)
+        self._gradient = allocate(first * chunks * _ROWS, dtype)
+        self._sums = allocate(_GROUP * first, dtype)
         self._nothing = allocate(1, dtype)
         self._delta = allocate(classes * _GROUP // LANES, dtype).reshape(-1, 1)
+        across = max(1, hidden) * _GROUP // LANES
+        self._units = allocate(across, dtype).reshape(-1, _GROUP)
+        self._slopes = allocate(across, dtype).reshape(-1, 1)
+        self._hidden = hidden
 
     def __call__(
         self,
@@ -81,7 +91,8 @@ class Kernel:
 
         Args:
             features: [E, D]. examples, labels, share: [k, B], as ``HeadStack.step`` takes them.
-            values: [k, M * D + M], weights and then biases.
+            values: [k, M * D + M], weights and then biases; with a hidden layer
+                [k, H * D + H + M * H + M], those of the first layer first.
             smoothing: of the labels.
             gradients: like values; written, as are z [k, M, B] and loss [k, B].
         """
@@ -101,6 +112,9 @@ class Kernel:
             self._sums,
             self._nothing,
             self._delta,
+            self._hidden,
+            self._units,
+            self._slopes,
         )
 
 
@@ -221,6 +235,57 @@ def _softmax(z: Any, labels: Any, share: Any, smoothing: Any, delta: Any, loss: 
 
 
 @compiled
+def _forward_of_units(units: Any, values: Any, at: int, z: Any) -> None:
+    """units = ReLU, [H, _GROUP], 0 past z's columns; z[c] += the sum over h of weight[c, h]
+    units[h], weights [M, H] from ``at`` on. NaN stays NaN."""
+    classes, batch = z.shape
+    hidden, across = len(units), _GROUP // LANES
+    flat = units.reshape(-1)
+    zero = every_lane(flat, flat.dtype.type(0))
+    units[:, batch:] = 0
+    for i in range(hidden * across):
+        value = load(flat, i)
+        store(flat, i, where_below(value, zero, zero, value))
+    for c in range(classes):
+        for v in range(across):
+            total = zero
+            for h in range(hidden):
+                total = total + every_lane(flat, values[at + c * hidden + h]) * load(
+                    flat, h * across + v
+                )
+            for lane in range(min(LANES, batch - v * LANES)):
+                z[c, v * LANES + lane] += lane_of(total, lane)
+
+
+@compiled
+def _back_to_units(
+    units: Any, values: Any, at: int, delta: Any, batch: int, gradients: Any, slopes: Any
+) -> None:
+    """From delta [M, _GROUP] of a group's logits: gradients of the weights [M, H] from ``at`` on
+    are added up, slopes [H, _GROUP] are what the loss changes by with each unit before its ReLU."""
+    hidden, across = len(units), _GROUP // LANES
+    classes = len(delta) // _GROUP
+    of_units, of_logits, of_slopes = units.reshape(-1), delta.reshape(-1), slopes.reshape(-1)
+    zero = every_lane(of_units, of_units.dtype.type(0))
+    for c in range(classes):
+        for b in range(batch, _GROUP):
+            of_logits[c * _GROUP + b] = 0
+    for h in range(hidden):
+        for v in range(across):
+            total, unit = zero, load(of_units, h * across + v)
+            for c in range(classes):
+                total = total + every_lane(of_units, values[at + c * hidden + h]) * load(
+                    of_logits, c * across + v
+                )
+            store(of_slopes, h * across + v, where_above_or_nan(unit, zero, total, zero))
+        for c in range(classes):
+            total = zero
+            for v in range(across):
+                total = total + load(of_logits, c * across + v) * load(of_units, h * across + v)
+            gradients[at + c * hidden + h] += over_lanes(total)
+
+
+@compiled
 def _steps(
     features: Any,
     examples: Any,
@@ -237,18 +302,24 @@ def _steps(
     sums: Any,
     nothing: Any,
     delta: Any,
+    hidden: int,
+    units: Any,
+    slopes: Any,
 ) -> None:
     heads, batch = examples.shape
     classes, width = z.shape[1], features.shape[1]
-    vectors, room = width // LANES, len(weights) // classes
+    outputs = hidden if hidden else classes  # of the layer that sees the features
+    vectors, room = width // LANES, len(weights) // outputs
+    second = hidden * (width + 1)  # where the other layer's weights begin
     numbers = features.reshape(-1)
     for head in range(heads):
         own = z[head]
         gradient[:] = 0
-        gradients[head, classes * width :] = 0
-        for c in range(classes):
+        gradients[head, outputs * width :] = 0
+        for c in range(outputs):
             weights[c * room : c * room + width] = values[head, c * width : (c + 1) * width]
-            own[c, :] = values[head, classes * width + c]
+        for c in range(classes):
+            own[c, :] = values[head, second + classes * (hidden if hidden else width) + c]
         for first in range(0, batch, _GROUP):
             last = min(first + _GROUP, batch)
             ahead = examples[head, last : last + _GROUP]
@@ -257,7 +328,13 @@ def _steps(
             for b in range(first, last):
                 _gathered(numbers, examples[head, b], vectors, rows, b - first)
             group = own[:, first:last]
-            _logits(rows, vectors, weights, group, sums, nothing)
+            if hidden:
+                for h in range(hidden):
+                    units[h, :] = values[head, hidden * width + h]
+                _logits(rows, vectors, weights, units[:, : last - first], sums, nothing)
+                _forward_of_units(units, values[head], second, group)
+            else:
+                _logits(rows, vectors, weights, group, sums, nothing)
             _softmax(
                 group,
                 labels[head, first:last],
@@ -266,10 +343,18 @@ def _steps(
                 delta,
                 loss[head, first:last],
             )
-            _gradients(numbers, ahead, rows, delta, vectors, classes, last - first, gradient)
-            for c in range(classes):
+            own_slopes = delta
+            if hidden:
+                own_slopes = slopes
+                of_second, some = gradients[head], last - first
+                _back_to_units(units, values[head], second, delta, some, of_second, slopes)
+                for c in range(classes):
+                    for b in range(some):
+                        of_second[second + classes * hidden + c] += delta[c * _GROUP + b, 0]
+            _gradients(numbers, ahead, rows, own_slopes, vectors, outputs, last - first, gradient)
+            for c in range(outputs):
                 for b in range(last - first):
-                    gradients[head, classes * width + c] += delta[c * _GROUP + b, 0]
-        for c in range(classes):
+                    gradients[head, outputs * width + c] += own_slopes[c * _GROUP + b, 0]
+        for c in range(outputs):
             part = gradient[c * room : c * room + width]
             gradients[head, c * width : (c + 1) * width] = part
