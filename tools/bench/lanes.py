@@ -1,11 +1,11 @@
 """Trainings in the lanes of a register against one after the other: images per second of one core.
 
 All sides train whole epochs on the same pictures in memory, through zoo's own trainers: gathering,
-normalising, forward, backward, the optimiser's step. ``lanes``: a network to a lane; ``shared``:
-four lanes to a network; ``alone``: one network in all of them. CPU time of this process counts, so
-that a busy machine spoils less. Second: the test accuracies of 20 seeds by the loop, by a lane each
-and by all lanes each, which have to agree in distribution (their weights cannot: differences of
-float rounding grow with every step).
+normalising, forward, backward, the optimiser's step. ``lanes``: a network to a lane; ``shared``: as
+many lanes to a network as a large sweep gives it (two in batches of 128); ``alone``: one network in
+all of them. CPU time of this process counts, so that a busy machine spoils less. Second: the test
+accuracies of 20 seeds by the loop, by a lane each and by all lanes each, which have to agree in
+distribution (their weights cannot: differences of float rounding grow with every step).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from zoo.store.workspace import Workspace
 from zoo.training.lanes.fit import Lanes
 from zoo.training.lanes.graph import Unsupported, describe
 from zoo.training.lanes.vectors import LANES
-from zoo.training.rule import Whole
+from zoo.training.rule import Whole, lanes_each
 from zoo.training.run import run
 from zoo.training.trainers import FASTER
 
@@ -66,7 +66,7 @@ def sides(
         together.train(given[0], lambda: next(rest, None), _fail, lambda: False)
         return time.process_time() - began
 
-    shared = min(4, LANES)
+    shared = lanes_each(LANES * LANES, batch, LANES)
     every: dict[str, tuple[Callable[[int], float], int]] = {
         "single": (single, 1),
         "lanes": (lanes, LANES),

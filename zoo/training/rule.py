@@ -53,7 +53,7 @@ FASTER: Mapping[str, float] = {
     "vgg_mini": 2.0,
 }
 """Architectures that lanes are chosen for: images per second of a core, over those of ``single``,
-at 32 x 32 x 3 in batches of 128, four networks with four of 16 lanes each (``python -m tools.bench
+at 32 x 32 x 3 in batches of 128, eight networks with two of 16 lanes each (``python -m tools.bench
 lanes``)."""
 FASTER_THAN_SINGLE: Mapping[str, Mapping[str, float]] = {
     "lanes": FASTER,
@@ -69,9 +69,9 @@ LANES_EACH = (1, 2, 4, 8, 16)
 """Lanes that a network may have."""
 _IMAGES = 4
 """Images that a lane takes at a time (``zoo.training.lanes.kernels.IMAGES``)."""
-_STEP_IMAGES, _MOST_IMAGES = 1.5, 32
+_STEP_IMAGES, _MOST_IMAGES = 1.5, 64
 """What a step takes whatever its images, as so many images of a lane: weights are read, and their
-gradients added up and applied. From 32 images of a lane on more win nothing: what is saved of that
+gradients added up and applied. From 64 images of a lane on more win nothing: what is saved of that
 is lost to the memory that maps of more images and networks take (``python -m tools.bench
 lanes``)."""
 _PROGRAMS = 4
@@ -111,7 +111,7 @@ def wholes(trainings: Iterable[Training], images: Callable[[Training], int]) -> 
 
 def in_lanes(batch: int, each: int) -> float:
     """Images per second of networks with ``each`` lanes that share out batches, over those of lanes
-    with 32 images: lanes take images by fours, and a step of a lane takes some time whatever its
+    with 64 images: lanes take images by fours, and a step of a lane takes some time whatever its
     images."""
     images = batch / each
     by_fours = _IMAGES * math.ceil(math.ceil(images) / _IMAGES)
