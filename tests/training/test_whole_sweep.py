@@ -215,7 +215,7 @@ def test_plan_and_sweep_go_by_the_same(dataset: Dataset, monkeypatch: pytest.Mon
 def test_lanes_are_not_cut_by_how_many_workers_there_are(
     monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
-    """Of 40 for lanes, four to a network, nobody gets fewer than fill a register: empty lanes take
+    """Of 40 for lanes, two to a network, nobody gets fewer than fill a register: empty lanes take
     as long. Twin: heads of the same costs are shared out."""
     monkeypatch.delenv("ZOO_TRAINER", raising=False)
     monkeypatch.setattr(zoo.training.rule, "vector_lanes", lambda: 16)
@@ -233,7 +233,7 @@ def test_lanes_are_not_cut_by_how_many_workers_there_are(
             sizes.append(len(given))
         assert sum(sizes) == 40
         found[arch] = sizes
-    assert found["lenet5"] == [4] * 10
+    assert found["lenet5"] == [8] * 5
     assert max(found["head_softmax"]) <= max(1, 40 // workers)
 
 
@@ -243,13 +243,13 @@ def test_as_many_go_out_at_once_as_a_trainer_holds(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(zoo.training.rule, "find_spec", lambda _: object())
     (net, *_), (head, *_) = declared(["lenet5"], 1), declared(["head_mlp"], 1, "hog-1")
     many, few = Whole(4 * WIDTH, 10**9), Whole(2 * WIDTH, 10**4)
-    assert at_once(net, many, None, on_cpu=True) == (4, 4)
+    assert at_once(net, many, None, on_cpu=True) == (8, 8)
     small = net.replace(recipe=Recipe(batch_size=32))
     assert at_once(small, many, None, on_cpu=True) == (WIDTH, WIDTH)
     assert at_once(net, Whole(5, 10**9), None, on_cpu=True) == (1, 1)
     assert at_once(net, few, None, on_cpu=True) == (1, WIDTH)
     assert at_once(net, many, "single", on_cpu=True) == (1, WIDTH)
-    assert at_once(net, few, "lanes", on_cpu=True) == (4, 4)
+    assert at_once(net, few, "lanes", on_cpu=True) == (8, 8)
     assert at_once(net, many, None, on_cpu=False) == (1, MOST["stacked"])
     assert at_once(head, many, None, on_cpu=True) == (1, MOST["heads"])
     monkeypatch.delenv("ZOO_TRAINER", raising=False)
