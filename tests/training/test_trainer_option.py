@@ -108,7 +108,7 @@ def test_lanes_are_expected_where_the_rule_takes_them(
 
 
 def test_a_plan_counts_with_lanes_where_they_will_train(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sixteen LeNet-5s of four lanes each, on one core: their passes take 1 / 3.5 of the time, and
+    """Sixteen LeNet-5s of four lanes each, on one core: their passes take 1 / 3.6 of the time, and
     a little more in batches of 64 (16 images of a lane and what a step takes, which is as long as
     1.5, where the table's are 64 and 1.5); their steps no time of their own; evaluations and what
     belongs to a training as long as ever. They make four programs: on nine workers they take a
@@ -126,7 +126,7 @@ def test_a_plan_counts_with_lanes_where_they_will_train(monkeypatch: pytest.Monk
     each = zoo.rates.image_seconds(jobs[0], 32, core, trains=True) * 1.3
     step = zoo.rates._STEP_SECONDS / jobs[0].recipe.batch_size
     shared = (1 + 1.5 / 16) / (1 + 1.5 / 64)
-    assert apart - together == pytest.approx(passes * (each * (1 - shared / 3.5) + step))
+    assert apart - together == pytest.approx(passes * (each * (1 - shared / 3.6) + step))
     rates = zoo.rates.Rates(core)
     by = zoo.estimate._trainers(jobs, dataset, core)
     whole = zoo.estimate._wall_seconds(jobs, {}, by, dataset, rates, 1)

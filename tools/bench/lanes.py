@@ -4,8 +4,9 @@ All sides train whole epochs on the same pictures in memory, through zoo's own t
 normalising, forward, backward, the optimiser's step. ``lanes``: a network to a lane; ``shared``: as
 many lanes to a network as a large sweep gives it (two in batches of 128); ``alone``: one network in
 all of them. CPU time of this process counts, so that a busy machine spoils less. Second: the test
-accuracies of 20 seeds by the loop, by a lane each and by all lanes each, which have to agree in
-distribution (their weights cannot: differences of float rounding grow with every step).
+accuracies of 20 seeds by the loop, with as many lanes each as in a large sweep and with all lanes
+each, which have to agree in distribution (their weights cannot: differences of float rounding grow
+with every step).
 """
 
 from __future__ import annotations
@@ -109,12 +110,12 @@ def accuracies(arch: str, seeds: int, epochs: int) -> None:
     batch = [
         Training(arch=arch, dataset=dataset.ref, recipe=recipe, seed=seed) for seed in range(seeds)
     ]
-    # By how many are alike in the sweep: so many that each has a lane, or one that has all.
+    # By how many are alike in the sweep: very many, or one that has all lanes.
     many, one = Whole(LANES * LANES, 0), Whole(1, 0)
     found: dict[str, list[float]] = {}
     for name, trainer, whole in (
         ("single", "single", one),
-        ("lanes", "lanes", many),
+        ("shared", "lanes", many),
         ("alone", "lanes", one),
     ):
         with tempfile.TemporaryDirectory() as folder:
@@ -126,7 +127,7 @@ def accuracies(arch: str, seeds: int, epochs: int) -> None:
             records = [space.commits.get("training", job.id) for job in batch]
             facts = [record.facts for record in records if record is not None]
             assert [fact["trainer"] for fact in facts] == [trainer] * seeds
-            each = LANES if name == "alone" else 1
+            each = LANES if name == "alone" else lanes_each(many.count, recipe.batch_size, LANES)
             assert {int(fact["versions"].get("lanes_each", 1)) for fact in facts} == {each}
             found[name] = [fact["metrics"][-1]["acc1"] for fact in facts]
     alone = found.pop("single")

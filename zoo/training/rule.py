@@ -41,23 +41,23 @@ __all__ = [
 SETTING = "ZOO_TRAINER"
 
 FASTER: Mapping[str, float] = {
-    "lenet5": 3.5,
-    "softmax": 3.3,
+    "lenet5": 3.6,
+    "resnet_mini": 3.0,
     "inception_mini": 2.9,
-    "resnet_mini": 2.9,
-    "efficientnet_mini": 2.7,
-    "mobilenet_mini": 2.6,
-    "nin_mini": 2.4,
-    "xception_mini": 2.4,
+    "softmax": 2.8,
+    "efficientnet_mini": 2.5,
+    "mobilenet_mini": 2.5,
+    "nin_mini": 2.5,
+    "xception_mini": 2.5,
     "densenet_mini": 2.2,
-    "vgg_mini": 2.0,
+    "vgg_mini": 1.9,
 }
 """Architectures that lanes are chosen for: images per second of a core, over those of ``single``,
 at 32 x 32 x 3 in batches of 128, eight networks with two of 16 lanes each (``python -m tools.bench
 lanes``)."""
 FASTER_THAN_SINGLE: Mapping[str, Mapping[str, float]] = {
     "lanes": FASTER,
-    "heads": {"head_softmax": 6.0, "head_mlp": 1.4},
+    "heads": {"head_softmax": 5.8, "head_mlp": 2.5},
 }
 """By trainer, the same of a CPU's core. Heads: 200 at once on 10,000 x 1,280 features
 (``python -m tools.bench heads``). ``stacked`` wins nothing on a CPU."""
