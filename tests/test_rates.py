@@ -158,14 +158,17 @@ def test_what_diverged_or_ran_on_another_device_says_nothing(
 
 
 def test_each_trainer_has_a_rate_of_its_own(dataset: Dataset) -> None:
-    """By the tables, over ``single``'s network time; a step of ``single`` has its own cost."""
+    """By the tables, over ``single``'s network time; a step of ``single`` has its own cost. In lanes
+    batches of 16 are slower than the table's by what a step takes, which is as long as 1.5 images
+    of 16, where the table's are 64."""
     tables = Rates(CORE)
     shown = zoo.rates.Input(32, 3)
     for trainer, arch in (("lanes", "lenet5"), ("heads", "head_softmax")):
         job = training(dataset, arch, features="b-0123456789abcdef" if trainer == "heads" else None)
         alone = tables.step(job, shown) - zoo.rates._STEP_SECONDS / job.recipe.batch_size
         faster = FASTER_THAN_SINGLE[trainer][arch]
-        assert tables.step(job, shown, trainer) == pytest.approx(alone / faster)
+        slower = (1 + 1.5 / 16) / (1 + 1.5 / 64) if trainer == "lanes" else 1.0
+        assert tables.step(job, shown, trainer) == pytest.approx(alone / faster * slower)
     card = Rates(ACCELERATORS["h100"])
     job = training(dataset, "resnet20")
     assert card.step(job, shown) == pytest.approx(1.3 / 12_777)

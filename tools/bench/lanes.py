@@ -127,7 +127,8 @@ def accuracies(arch: str, seeds: int, epochs: int) -> None:
             records = [space.commits.get("training", job.id) for job in batch]
             facts = [record.facts for record in records if record is not None]
             assert [fact["trainer"] for fact in facts] == [trainer] * seeds
-            each = LANES if name == "alone" else lanes_each(many.count, recipe.batch_size, LANES)
+            shared = lanes_each(many.count, recipe.batch_size, LANES)
+            each = {"single": 1, "shared": shared, "alone": LANES}[name]
             assert {int(fact["versions"].get("lanes_each", 1)) for fact in facts} == {each}
             found[name] = [fact["metrics"][-1]["acc1"] for fact in facts]
     alone = found.pop("single")
