@@ -343,7 +343,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         ],
         "means over draws of the noise",
     )
-    print_table(gains(everything), "average precision by label quality: gain over networks")
+    if rows := gains(everything):  # of networks alone there are none
+        print_table(rows, "average precision by label quality: gain over networks")
     return 0
 
 
