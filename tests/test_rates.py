@@ -158,9 +158,9 @@ def test_what_diverged_or_ran_on_another_device_says_nothing(
 
 
 def test_each_trainer_has_a_rate_of_its_own(dataset: Dataset) -> None:
-    """By the tables, over ``single``'s network time; a step of ``single`` has its own cost. In lanes
-    batches of 16 are slower than the table's by what a step takes, which is as long as 1.5 images
-    of 16, where the table's are 64."""
+    """By the tables, over ``single``'s network time; a step of ``single`` has its own cost. In
+    lanes batches of 16 are slower than the table's by what a step takes, as long as 1.5 images: of
+    16, where the table's are 64."""
     tables = Rates(CORE)
     shown = zoo.rates.Input(32, 3)
     for trainer, arch in (("lanes", "lenet5"), ("heads", "head_softmax")):

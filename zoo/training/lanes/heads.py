@@ -236,13 +236,12 @@ def _softmax(z: Any, labels: Any, share: Any, smoothing: Any, delta: Any, loss: 
 
 @compiled
 def _forward_of_units(units: Any, values: Any, at: int, z: Any) -> None:
-    """units = ReLU, [H, _GROUP], 0 past z's columns; z[c] += the sum over h of weight[c, h]
-    units[h], weights [M, H] from ``at`` on. NaN stays NaN."""
+    """units = ReLU, [H, _GROUP]; z[c] += the sum over h of weight[c, h] units[h], weights [M, H]
+    from ``at`` on. NaN stays NaN."""
     classes, batch = z.shape
     hidden, across = len(units), _GROUP // LANES
     flat = units.reshape(-1)
     zero = every_lane(flat, flat.dtype.type(0))
-    units[:, batch:] = 0
     for i in range(hidden * across):
         value = load(flat, i)
         store(flat, i, where_below(value, zero, zero, value))
