@@ -116,7 +116,11 @@ def test_trainers_of_many_train_what_single_trains(
         seen: list[tuple[str, int]] = []
         note = lambda name, epoch: seen.append((name, epoch))  # noqa: B023, E731
         assert run(many, batch, device=CPU, on_epoch=note, trainer=trainer) == {}
-        assert seen == [(job.id, epoch) for epoch in (1, 2) for job in batch]
+        # all at once, but for registers that have no room for three
+        epochs = [(job.id, epoch) for epoch in (1, 2) for job in batch]
+        assert (seen if LANES == 16 else sorted(seen)) == (
+            epochs if LANES == 16 else sorted(epochs)
+        )
         _are_alike(alone, many, batch, trainer, versions)
 
 
